@@ -24,6 +24,9 @@ SMALLEST = 1e-6
 CELLS = 4_000_000
 """Weights held in memory at once: draws are taken in blocks of this many cells."""
 
+BOOTSTRAP_DRAWS = 500
+"""Draws of accounts behind every interval of a judgement."""
+
 BINS = 10
 TOP_SHARE = 0.10
 

@@ -26,7 +26,7 @@ from functools import cached_property
 from math import sqrt
 
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
-from registry.playbook.actions import Grade, Outcome, Prior
+from registry.playbook.actions import AffectedOutcome, Grade, Prior
 
 HORIZON_DAYS = 90
 """The horizon over which effects are measured and reported, and that of the probabilities that they
@@ -39,7 +39,7 @@ DOUBT: Mapping[Grade, float] = {"A": 0.0, "B": 1 / 16, "C": 1 / 4}
 OF_95_PERCENT = 1.96
 ONE_SIDED_95_PERCENT = 1.645
 
-GOOD: Mapping[Outcome, GoodOutcome] = {"churn": "retention", "expansion": "expansion"}
+GOOD: Mapping[AffectedOutcome, GoodOutcome] = {"churn": "retention", "expansion": "expansion"}
 
 
 class EvidenceError(ValueError):
@@ -117,7 +117,7 @@ class Belief:
     is that of the larger share.
     """
 
-    outcome: Outcome
+    outcome: AffectedOutcome
     mean: float
     deviation: float
     low: float

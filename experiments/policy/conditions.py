@@ -19,7 +19,7 @@ from registry.playbook.condition_grammar import (
     ActionDone,
     AlertOpen,
     Clause,
-    Comparison,
+    ComparisonClause,
     Condition,
     ConditionError,
 )
@@ -214,7 +214,7 @@ def _all_of(tests: tuple[Test, ...], facts: Facts) -> bool | None:
 
 def _test_of(clause: Clause) -> Test:
     match clause:
-        case Comparison():
+        case ComparisonClause():
             return (
                 _among_words(clause, clause.value)
                 if isinstance(clause.value, tuple)
@@ -229,7 +229,7 @@ def _test_of(clause: Clause) -> Test:
             assert_never(clause)
 
 
-def _against_number(clause: Comparison, bound: float) -> Test:
+def _against_number(clause: ComparisonClause, bound: float) -> Test:
     name, compare = clause.name, _COMPARE[clause.operator]
     when_unknown = None if clause.when_unknown == "refuse" else True
 
@@ -246,7 +246,7 @@ def _against_number(clause: Comparison, bound: float) -> Test:
     return test
 
 
-def _among_words(clause: Comparison, words: tuple[str, ...]) -> Test:
+def _among_words(clause: ComparisonClause, words: tuple[str, ...]) -> Test:
     name, is_wanted = clause.name, clause.operator != "!="
     among = frozenset(map(_same_word, words))
     when_unknown = None if clause.when_unknown == "refuse" else True
@@ -278,7 +278,7 @@ def _done_until(clause: ActionDone, facts: Facts) -> datetime | None:
 
 def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> Verdict:
     match clause:
-        case Comparison():
+        case ComparisonClause():
             return _comparison_in_words(clause, holds, facts)
         case AlertOpen():
             figure = facts.shows.get(clause.alert, "")
@@ -297,7 +297,7 @@ def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> Verdict:
             assert_never(clause)
 
 
-def _comparison_in_words(clause: Comparison, holds: bool | None, facts: Facts) -> Verdict:
+def _comparison_in_words(clause: ComparisonClause, holds: bool | None, facts: Facts) -> Verdict:
     value = facts.values.get(clause.name)
     if value is None:
         if holds is None:
@@ -327,7 +327,7 @@ def _done_in_words(clause: ActionDone, holds: bool | None, facts: Facts) -> Verd
     return Verdict(holds=holds, words=words, from_when=None if holds or clause.wanted else until)
 
 
-def _waits_until(clause: Comparison, value: Value, values_as_of: datetime) -> datetime | None:
+def _waits_until(clause: ComparisonClause, value: Value, values_as_of: datetime) -> datetime | None:
     """When a failed clause holds by the passing of days alone; None if it does not."""
     if isinstance(clause.value, tuple) or not isinstance(value, float):
         return None
@@ -338,7 +338,7 @@ def _waits_until(clause: Comparison, value: Value, values_as_of: datetime) -> da
     return None
 
 
-def _asked(clause: Comparison) -> str:
+def _asked(clause: ComparisonClause) -> str:
     if isinstance(clause.value, tuple):
         words = " or ".join(clause.value)
         return f"other than {words}" if clause.operator == "!=" else words
@@ -349,7 +349,7 @@ def _asked(clause: Comparison) -> str:
 
 def _requirement(clause: Clause) -> str:
     match clause:
-        case Comparison():
+        case ComparisonClause():
             return f"{label(clause.name)}: {_asked(clause)}"
         case AlertOpen():
             return f"{'' if clause.wanted else 'no '}warning sign “{_spaced(clause.alert)}”"

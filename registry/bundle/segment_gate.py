@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-Finding = Literal["worse", "better", "unclear"]
+SegmentVerdict = Literal["worse", "better", "unclear"]
 
 TO_WITHHOLD, TO_RETURN = 2, 3
 """Looks in a row. More to return than to withhold: a score that comes and goes is believed less
@@ -50,7 +50,7 @@ def segment_key(segment: str | None) -> str:
 class Look:
     """What one look at a segment found, from outcomes that were known up to a moment."""
 
-    finding: Finding
+    finding: SegmentVerdict
     known_to: datetime  # the newest label window that it judged closes here
     because: str
 

@@ -35,7 +35,7 @@ Channel = Literal[
 Role = Literal[
     "automation", "csm", "ceo", "support", "billing", "sales", "marketing", "product", "sponsor"
 ]
-Outcome = Literal["churn", "expansion", "none"]
+AffectedOutcome = Literal["churn", "expansion", "none"]
 Grade = Literal["A", "B", "C", "D", "E"]
 
 GRADES: Mapping[str, str] = {
@@ -70,7 +70,7 @@ class Prior:
     ``worth_usd``. ``strength`` counts like that many observed accounts.
     """
 
-    outcome: Outcome
+    outcome: AffectedOutcome
     mean: float
     strength: float
     grade: Grade
@@ -301,7 +301,7 @@ def conditions(
 
 def _prior(table: Table) -> Prior:
     prior = Prior(
-        outcome=cast(Outcome, table.word("outcome", get_args(Outcome))),
+        outcome=cast(AffectedOutcome, table.word("outcome", get_args(AffectedOutcome))),
         mean=table.number("mean", least=-1, most=1),
         strength=table.number("strength", least=1),
         grade=cast(Grade, table.word("grade", get_args(Grade))),

@@ -41,7 +41,7 @@ class ConditionError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ComparisonClause:
     """A figure against a number, or an attribute against words (always a tuple of them)."""
 
     name: str
@@ -67,7 +67,7 @@ class ActionDone:
     wanted: bool = True
 
 
-Clause = Comparison | AlertOpen | ActionDone
+Clause = ComparisonClause | AlertOpen | ActionDone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Condition:
     @property
     def names(self) -> frozenset[str]:
         """Features, attributes and figures that are read."""
-        return frozenset(c.name for c in self.clauses if isinstance(c, Comparison))
+        return frozenset(c.name for c in self.clauses if isinstance(c, ComparisonClause))
 
     @property
     def alerts(self) -> frozenset[str]:
@@ -90,7 +90,9 @@ class Condition:
     @cached_property
     def may_ask(self) -> bool:
         """Whether a person has to look first where a value is not known."""
-        return any(isinstance(c, Comparison) and c.when_unknown == "ask" for c in self.clauses)
+        return any(
+            isinstance(c, ComparisonClause) and c.when_unknown == "ask" for c in self.clauses
+        )
 
     @property
     def actions(self) -> frozenset[str]:
@@ -102,7 +104,7 @@ def parse_condition(text: str) -> Condition:
     """Read one condition.
 
     >>> parse_condition("health_score < 40").clauses
-    (Comparison(name='health_score', operator='<', value=40.0, when_unknown='refuse'),)
+    (ComparisonClause(name='health_score', operator='<', value=40.0, when_unknown='refuse'),)
     >>> parse_condition("alert cancel_intent and price_plan == starter").alerts
     frozenset({'cancel_intent'})
     """
@@ -127,7 +129,7 @@ def _clause(part: str, text: str) -> Clause:
     )
 
 
-def _comparison(found: re.Match[str], text: str) -> Comparison:
+def _comparison(found: re.Match[str], text: str) -> ComparisonClause:
     operator = next(o for o in get_args(Operator) if o == found["operator"])
     unknown = (found["unknown"] or "").split()
     when_unknown: WhenUnknown = "refuse"
@@ -150,7 +152,9 @@ def _comparison(found: re.Match[str], text: str) -> Comparison:
         )
     else:
         value = words
-    return Comparison(name=found["name"], operator=operator, value=value, when_unknown=when_unknown)
+    return ComparisonClause(
+        name=found["name"], operator=operator, value=value, when_unknown=when_unknown
+    )
 
 
 def _number(raw: str, text: str) -> float:

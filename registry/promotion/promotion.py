@@ -46,7 +46,7 @@ REFITTED = "the champion's kind of model"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class PromotionEvidence:
     """What is known of a challenger from rows that it was not trained on.
 
     A comparison is None where there is nothing to compare with (no champion; the formula itself).
@@ -193,7 +193,7 @@ CAPACITY = 20
 
 
 def decide(
-    challenger: Evidence,
+    challenger: PromotionEvidence,
     *,
     least_confidence: float = 0.8,
     least_positives: int = 10,
@@ -267,7 +267,7 @@ def _better(other: str, gain: Gain | None, least: float) -> Check:
                   f"{verdict} {other}: {_said(gain)}; at least {least:.0%} is needed.")  # fmt: skip
 
 
-def _not_worse(challenger: Evidence, least: float) -> Check:
+def _not_worse(challenger: PromotionEvidence, least: float) -> Check:
     name, gain, rows = "not worse than the champion", challenger.over_champion, ""
     if gain is not None:
         rows = f" on {challenger.n_rows_with_champion} rows that neither has learned from"
@@ -282,7 +282,7 @@ def _not_worse(challenger: Evidence, least: float) -> Check:
                                 f"be worse in {least:.0%}.")  # fmt: skip
 
 
-def _captures(challenger: Evidence, capacity: int, least: float) -> Check:
+def _captures(challenger: PromotionEvidence, capacity: int, least: float) -> Check:
     name, other = "revenue captured", challenger.other
     if not challenger.captured_over:
         return _unknown(name, "How much revenue it captures was not measured: MRR is unknown, or "
@@ -299,7 +299,7 @@ def _captures(challenger: Evidence, capacity: int, least: float) -> Check:
     )  # fmt: skip
 
 
-def _segments(challenger: Evidence, most_false_alarms: float) -> Check:
+def _segments(challenger: PromotionEvidence, most_false_alarms: float) -> Check:
     name, segments = "segments", challenger.segments
     if not segments:
         return _unknown(name, "No segment holds enough accounts to be judged alone.")

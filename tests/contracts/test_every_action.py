@@ -17,7 +17,7 @@ from features.alerts.alert import ALERTS
 from features.catalogue.catalogue import ATTRIBUTES, FEATURES
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from registry.playbook.actions import ALWAYS_OURS
-from registry.playbook.condition_grammar import ActionDone, AlertOpen, Comparison
+from registry.playbook.condition_grammar import ActionDone, AlertOpen, ComparisonClause
 from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -90,8 +90,8 @@ def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised
     """A state in which all conditions hold, for an account with much at stake."""
     clauses = [clause for condition in conditions for clause in condition.clauses]
     values = {}
-    for name in {c.name for c in clauses if isinstance(c, Comparison)}:
-        about = [c for c in clauses if isinstance(c, Comparison) and c.name == name]
+    for name in {c.name for c in clauses if isinstance(c, ComparisonClause)}:
+        about = [c for c in clauses if isinstance(c, ComparisonClause) and c.name == name]
         values[name] = satisfying(about)
     values |= fixed or {}
     done = {c.action for c in clauses if isinstance(c, ActionDone)}

@@ -25,7 +25,14 @@ from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.catalogue.feature import Attribute, Feature
 from features.events.schema import UTC_INSTANT
 from features.events.visibility import newest_version
-from training.audit.report import AuditedSet, AuditError, Check, Finding, Looked, share_with_outcome
+from training.audit.report import (
+    AuditedSet,
+    AuditError,
+    Check,
+    LeakFinding,
+    Looked,
+    share_with_outcome,
+)
 from training.dataset.history import History, differs, sample, values_as_of
 
 LATER = tuple(timedelta(days=days) for days in (1, 7, 14, 28, 30, 60, 90))
@@ -47,7 +54,7 @@ KEY = re.compile(r"[a-z][a-z0-9_]*")
 def check_against_history(
     audited: AuditedSet,
     history: History,
-) -> tuple[list[Finding], list[Looked], frozenset[str]]:
+) -> tuple[list[LeakFinding], list[Looked], frozenset[str]]:
     """Values that are not what was known at their cutoff, and where they may have come from.
 
     Returns:
@@ -94,7 +101,7 @@ def _explained(
     audited: AuditedSet,
     history: History,
     differing: Mapping[str, pl.Series],
-) -> list[Finding]:
+) -> list[LeakFinding]:
     """One finding for each column that differs, with the likeliest source of its values."""
     if not differing:
         return []
@@ -124,7 +131,7 @@ def _explained(
         elif _is_field(name, history.catalogue):
             check = "field"
         findings.append(
-            Finding(
+            LeakFinding(
                 check=check,
                 feature=name,
                 rows=n,
@@ -243,7 +250,7 @@ def _is_filled_in(values: pl.Series, known: pl.Series, apart: pl.Series) -> pl.S
     return unknown if filled.null_count() == 0 and filled.n_unique() == 1 else nothing
 
 
-def _late_times(audited: AuditedSet) -> list[Finding]:
+def _late_times(audited: AuditedSet) -> list[LeakFinding]:
     """Columns of times that say when something was known, and say: after the cutoff."""
     findings = []
     for name in audited.features:
@@ -257,7 +264,7 @@ def _late_times(audited: AuditedSet) -> list[Finding]:
             farthest = (values - audited.frame["as_of"]).filter(late).max()
             days = farthest / timedelta(days=1)  # type: ignore[operator]
             findings.append(
-                Finding(
+                LeakFinding(
                     check="knowledge",
                     feature=name,
                     rows=int(late.sum()),
@@ -269,8 +276,8 @@ def _late_times(audited: AuditedSet) -> list[Finding]:
     return findings
 
 
-def _unknown_finding(rows: int) -> Finding:
-    return Finding(
+def _unknown_finding(rows: int) -> LeakFinding:
+    return LeakFinding(
         check="knowledge",
         feature="rows",
         rows=rows,

@@ -118,7 +118,7 @@ class AuditedSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class LeakFinding:
     """One leak: where, on what evidence, and what to do next."""
 
     check: Check
@@ -150,7 +150,7 @@ class AuditReport:
     rows: int
     features: int
     base_rate: float
-    findings: tuple[Finding, ...]
+    findings: tuple[LeakFinding, ...]
     looked: tuple[Looked, ...]
 
     @property
@@ -213,7 +213,7 @@ class AuditReport:
 
 def report_of(
     audited: AuditedSet,
-    results: Sequence[tuple[Sequence[Finding], Sequence[Looked]]],
+    results: Sequence[tuple[Sequence[LeakFinding], Sequence[Looked]]],
 ) -> AuditReport:
     """The findings of several checks as one report, in the order of the checks."""
     order = list(CHECKS)

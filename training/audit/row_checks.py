@@ -9,7 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
-from training.audit.report import LABEL, PARTS, SPLIT, AuditedSet, Finding, Looked
+from training.audit.report import LABEL, PARTS, SPLIT, AuditedSet, LeakFinding, Looked
 from training.dataset.labels import ROW
 
 
@@ -17,7 +17,7 @@ def check_rows(
     audited: AuditedSet,
     *,
     complete_until: datetime,
-) -> tuple[list[Finding], list[Looked]]:
+) -> tuple[list[LeakFinding], list[Looked]]:
     """Rows that are there twice, and label windows that cross or are not closed."""
     findings = _doubles(audited)
     looked = [
@@ -59,7 +59,7 @@ def check_rows(
     return findings, looked
 
 
-def _doubles(audited: AuditedSet) -> list[Finding]:
+def _doubles(audited: AuditedSet) -> list[LeakFinding]:
     """Rows of one account and moment; ids that differ by case or blanks are one account."""
     keys = audited.frame.select(
         pl.col("account_id").str.strip_chars().str.to_lowercase(), pl.col("as_of")
@@ -78,7 +78,7 @@ def _doubles(audited: AuditedSet) -> list[Finding]:
         )
         both = f"; {(sides[SPLIT] > 1).sum():,} stand in train and in test"
     return [
-        Finding(
+        LeakFinding(
             check="rows",
             feature="rows",
             rows=int(double.sum()),
@@ -90,7 +90,7 @@ def _doubles(audited: AuditedSet) -> list[Finding]:
     ]
 
 
-def _not_closed(audited: AuditedSet, complete_until: datetime) -> list[Finding]:
+def _not_closed(audited: AuditedSet, complete_until: datetime) -> list[LeakFinding]:
     assert audited.reach is not None
     late = (audited.frame["as_of"] + audited.reach > complete_until) & audited.frame[
         LABEL
@@ -99,7 +99,7 @@ def _not_closed(audited: AuditedSet, complete_until: datetime) -> list[Finding]:
         return []
     newest: datetime = audited.frame.filter(late)["as_of"].sort()[-1]
     return [
-        Finding(
+        LeakFinding(
             check="windows",
             feature=LABEL,
             rows=int(late.sum()),
@@ -111,7 +111,7 @@ def _not_closed(audited: AuditedSet, complete_until: datetime) -> list[Finding]:
     ]
 
 
-def _crossing(audited: AuditedSet) -> list[Finding]:
+def _crossing(audited: AuditedSet) -> list[LeakFinding]:
     """Train rows whose outcome was decided while the test was already running."""
     assert audited.reach is not None
     part = audited.frame[SPLIT]
@@ -122,7 +122,7 @@ def _crossing(audited: AuditedSet) -> list[Finding]:
     if not crossing.any():
         return []
     return [
-        Finding(
+        LeakFinding(
             check="windows",
             feature=SPLIT,
             rows=int(crossing.sum()),

@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from training.audit.report import AuditedSet, Finding, Looked
+from training.audit.report import AuditedSet, LeakFinding, Looked
 from training.metrics import Interval, account_draws, auc
 
 Vector = NDArray[np.float64]
@@ -39,7 +39,7 @@ MOST_MISSING_AUC = 0.80
 MOST_PURE = 0.90
 """So large may the outcome's share be where a feature has one value; churn, samples: 0.46."""
 
-FOLDS, BINS, DRAWS = 5, 20, 400
+FOLDS, BINS, LEAK_DRAWS = 5, 20, 400
 MOST_RANKED = 60  # so many of the best are compared with each other; the rest can not be too good
 LEAST_ROWS_OF_A_CLASS = 20
 PRIOR_ROWS = 5.0  # of the base rate, added to each bin
@@ -64,7 +64,7 @@ def check_features(
     *,
     recomputed: frozenset[str],
     rng: np.random.Generator,
-) -> tuple[list[Finding], list[Looked]]:
+) -> tuple[list[LeakFinding], list[Looked]]:
     """Features that alone predict the outcome too well, by value or by absence.
 
     ``recomputed`` names the columns that were held against the timeline.
@@ -81,7 +81,7 @@ def check_features(
     accounts = decided["account_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
     folds = _folds(decided["account_id"])
     columns = [_column(name, decided, y, folds) for name in audited.features]
-    draws = account_draws(accounts, DRAWS, rng)[:, accounts]
+    draws = account_draws(accounts, LEAK_DRAWS, rng)[:, accounts]
     alone, best = _alone(columns, y, draws, recomputed)
     missing, most = _given_away(columns, y, accounts, draws, recomputed)
     return [*alone, *missing], [
@@ -100,7 +100,7 @@ def _alone(
     y: Vector,
     draws: Vector,
     recomputed: frozenset[str],
-) -> tuple[list[Finding], str]:
+) -> tuple[list[LeakFinding], str]:
     ordered = sorted(columns, key=lambda column: -column.auc)
     ranks = {column.name: rankdata(column.score) for column in ordered[:MOST_RANKED]}
     findings, best = [], "none"
@@ -122,7 +122,7 @@ def _alone(
             continue
         beside = "" if other is None else f"; the next best, {other.name}, has {other.auc:.2f}"
         findings.append(
-            Finding(
+            LeakFinding(
                 check="alone",
                 feature=column.name,
                 rows=len(y),
@@ -140,7 +140,7 @@ def _given_away(
     accounts: Codes,
     draws: Vector,
     recomputed: frozenset[str],
-) -> tuple[list[Finding], str]:
+) -> tuple[list[LeakFinding], str]:
     findings = []
     most, said = 0.5, "none"
     rarer = y if y.mean() <= 0.5 else 1 - y
@@ -164,9 +164,9 @@ def _given_away(
     ], said
 
 
-def _missing_finding(column: _Column, y: Vector, interval: Interval) -> Finding:
+def _missing_finding(column: _Column, y: Vector, interval: Interval) -> LeakFinding:
     gone = column.is_missing
-    return Finding(
+    return LeakFinding(
         check="missing",
         feature=column.name,
         rows=int(gone.sum()),
@@ -177,7 +177,7 @@ def _missing_finding(column: _Column, y: Vector, interval: Interval) -> Finding:
     )
 
 
-def _pure(column: _Column, rarer: Vector, accounts: Codes, y: Vector) -> list[Finding]:
+def _pure(column: _Column, rarer: Vector, accounts: Codes, y: Vector) -> list[LeakFinding]:
     """The bins, and all that is known, in which almost every row has the rarer outcome."""
     states = {name: column.codes == code for code, name in enumerate(column.names_of_bins)}
     states["known"] = ~column.is_missing
@@ -189,7 +189,7 @@ def _pure(column: _Column, rarer: Vector, accounts: Codes, y: Vector) -> list[Fi
         if _wilson_low(float(rarer[inside].mean()), n_accounts) > MOST_PURE:
             share = float(y[inside].mean())
             return [
-                Finding(
+                LeakFinding(
                     check="missing",
                     feature=column.name,
                     rows=n_rows,

@@ -27,15 +27,12 @@ from training.backtest.groups import (
 )
 from training.backtest.long_horizons import FarOrigin, FarRows
 from training.backtest.run import BacktestError, JudgedRows, Origin, Played
-from training.metrics import Interval, account_draws, row_log_loss
+from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws, row_log_loss
 from training.models.specs import BASE_RATE, FEW_ACCOUNTS, SPECS, ModelSpec
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Learned = Literal["yes", "not shown", "nothing"]
-
-DRAWS = 500
-"""Bootstrap draws of accounts behind every interval."""
 
 COMPARED_WITH = ("base_rate", "formula", "usage", "logistic")
 """What a number about a model stands beside, and the best."""
@@ -141,7 +138,7 @@ def judge(
     *,
     capacity: int,
     seed: int = 0,
-    n_draws: int = DRAWS,
+    n_draws: int = BOOTSTRAP_DRAWS,
 ) -> Backtest:
     """Judge what was played.
 

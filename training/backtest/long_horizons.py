@@ -12,7 +12,7 @@ its counts, and a horizon that no origin can both learn and judge is not estimab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -28,10 +28,10 @@ from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
 from training.models.long_horizons import LEAST_CUTOFFS, later_probability, why_not
 from training.models.specs import ModelSpec
+from training.progress import Progress
 
 Vector = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)

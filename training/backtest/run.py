@@ -13,7 +13,7 @@ it, with its outcome as known at the end of the data. Parameters are the declare
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -31,10 +31,10 @@ from training.models.contest import run_contender, usable_columns
 from training.models.fit import fitting_of
 from training.models.specs import SPECS, ModelSpec
 from training.pipeline.prepare import Prepared, prepare, usable_folds
+from training.progress import Progress
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
 
 LEAST_ORIGINS = 2
 """One origin is a training; only several say how much its numbers move."""

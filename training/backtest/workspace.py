@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import polars as pl
@@ -18,8 +17,7 @@ from training.backtest.judge import Backtest, best_of, check_capacity, compared,
 from training.backtest.long_horizons import play_later
 from training.backtest.run import BacktestError, play
 from training.dataset.labels import label_named
-
-Progress = Callable[[str, int, int], None]
+from training.progress import Progress
 
 
 def backtest_on(

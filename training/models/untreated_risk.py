@@ -61,7 +61,7 @@ TOUCH_STRENGTH = 0.003
 SPREADS = (1.0, 0.3)
 """Known beforehand of the shift and of the weight of being touched: none, give or take this."""
 
-DRAWS = 100
+REFIT_DRAWS = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -272,8 +272,8 @@ def _fit_shift(
 
     plain, best = fitted(np.ones(len(training.accounts)), None, None)
     rng = np.random.default_rng((seed, len(rows)))
-    drawn = np.empty((DRAWS, 2))
-    for draw in range(DRAWS):
+    drawn = np.empty((REFIT_DRAWS, 2))
+    for draw in range(REFIT_DRAWS):
         times = np.zeros(len(training.accounts))
         times[present] = rng.multinomial(len(present), np.full(len(present), 1 / len(present)))
         drawn[draw] = fitted(times, plain, best)[1]

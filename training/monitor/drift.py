@@ -35,7 +35,7 @@ LEAST_ACCOUNTS = 30
 MOST_ACCOUNTS = 5_000
 """Drawn on either side; with more the distance without drift is already below 0.03."""
 
-DRAWS = 400
+DRIFT_DRAWS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def drift(
     now: Matrix,
     *,
     rng: np.random.Generator,
-    draws: int = DRAWS,
+    draws: int = DRIFT_DRAWS,
 ) -> Drift:
     """Compare the rows of now, one an account, with those of training.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from training.metrics import SMALLEST, Interval, account_draws, row_log_loss
 from training.monitor.drift import Drift
-from training.monitor.matured import DRAWS, LEAST_ACCOUNTS, MaturedRows
+from training.monitor.matured import LEAST_ACCOUNTS, LOOK_DRAWS, MaturedRows
 
 Vector = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class PastError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class ExpectedPerformance:
     """How good the model is expected to be on the newest snapshot, before any label of it."""
 
     horizon: int
@@ -74,7 +74,7 @@ def estimate(
     drift: Drift | None,
     past: tuple[MaturedRows, ...],
     rng: np.random.Generator,
-) -> Estimate:
+) -> ExpectedPerformance:
     """The estimate for rows with these probabilities.
 
     Args:
@@ -96,7 +96,7 @@ def estimate(
             f"outcome and {LEAST_ACCOUNTS} without since it was trained, so it "
             f"could not be held against any",
         )
-    return Estimate(
+    return ExpectedPerformance(
         horizon=horizon,
         n_rows=len(p),
         log_loss=float(expected_log_loss(p).mean()),
@@ -113,7 +113,7 @@ def past_error(rows: MaturedRows, *, rng: np.random.Generator) -> PastError:
     expected = expected_log_loss(rows.probability)
     realised = row_log_loss(rows.outcome, rows.probability)
     account = np.unique(rows.account, return_inverse=True)[1]
-    draws = account_draws(account, DRAWS, rng)
+    draws = account_draws(account, LOOK_DRAWS, rng)
     drawn = (draws @ np.bincount(account, realised - expected)) / (draws @ np.bincount(account))
     low, high = np.quantile(drawn, [0.025, 0.975])
     return PastError(

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from registry.bundle.segment_gate import EVERYONE, Finding
+from registry.bundle.segment_gate import EVERYONE, SegmentVerdict
 from training.metrics import Interval, account_draws, auc, row_log_loss
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-DRAWS = 2000
+LOOK_DRAWS = 2000
 
 WRONG = 0.05
 """Chance that a look finds against the model in any segment although it is as good there."""
@@ -102,7 +102,7 @@ class SegmentFinding:
 
     key: str
     horizon: int
-    finding: Finding
+    finding: SegmentVerdict
     because: str
     n_rows: int
     n_accounts_with_outcome: int
@@ -129,7 +129,7 @@ def matured(
             left_out=left_out,
         )
     rows = _numbered(rows)
-    draws = account_draws(rows.account, DRAWS, rng)
+    draws = account_draws(rows.account, LOOK_DRAWS, rng)
     y, p = rows.outcome, rows.probability
     ordered = auc(y, p, np.ones((1, len(y))))[0]
     return Matured(
@@ -201,14 +201,14 @@ def _finding(
 ) -> SegmentFinding:
     """What one segment's rows say, each verdict wrong with this chance at most."""
     y, account = rows.outcome, rows.account
-    draws = account_draws(account, DRAWS, rng)
+    draws = account_draws(account, LOOK_DRAWS, rng)
     ratio = over_expected(y, rows.probability, account, draws, level=1 - wrong)
     n_happened = len(np.unique(account[y == 1]))
     told = (
         f"of {len(y):,} outcomes within {rows.horizon} days that have matured since it was "
         f"trained ({int(y.sum()):,} happened)"
     )
-    finding: Finding = "unclear"
+    finding: SegmentVerdict = "unclear"
     because = f"{told}, {ratio.value:.2f} times as many as promised happened"
     ratio_instead = gap = None
     if rows.instead is not None:

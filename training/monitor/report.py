@@ -15,7 +15,7 @@ from registry.monitoring.figures import FIGURES, Figure
 from registry.promotion.promotion import Json
 from training.metrics import Interval
 from training.monitor.drift import Drift
-from training.monitor.estimate import Estimate
+from training.monitor.estimate import ExpectedPerformance
 from training.monitor.matured import Matured, SegmentFinding
 from training.monitor.run import Monitoring
 
@@ -151,7 +151,7 @@ def _one_matured(one: Matured) -> str:
     )
 
 
-def _estimate(told: Estimate) -> tuple[str, ...]:
+def _estimate(told: ExpectedPerformance) -> tuple[str, ...]:
     ranking = "not known" if told.auc is None else f"{told.auc:.2f}"
     why = f": {'; '.join(told.doubts)}" if told.doubts else ""
     return (

@@ -30,7 +30,7 @@ from training.dataset.errors import TrainingError
 from training.dataset.labels import ROW, Label, cohort_rows, label_rows
 from training.dataset.training_set import FeatureReader
 from training.monitor.drift import LEAST_ACCOUNTS, Drift, drift
-from training.monitor.estimate import Estimate, estimate
+from training.monitor.estimate import ExpectedPerformance, estimate
 from training.monitor.matured import (
     WRONG,
     Matured,
@@ -75,7 +75,7 @@ class Monitoring:
     spread_then: tuple[float, ...]  # quantiles of that probability at LEVELS
     spread_now: tuple[float, ...]
     matured: tuple[Matured, ...]  # by horizon
-    estimate: Estimate
+    estimate: ExpectedPerformance
     segments: tuple[SegmentFinding, ...]
     looks: Mapping[str, Look]  # of the segments, for the switch
     instead: str  # what answers where the model does not, in words

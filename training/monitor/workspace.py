@@ -8,7 +8,7 @@ the new one, and looking again as of the same moment completes the rest and coun
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +30,7 @@ from training.dataset.labels import ROW, label_named
 from training.monitor.plots import monitor_plots
 from training.monitor.report import document, lines
 from training.monitor.run import SEGMENT, Monitoring, monitor
-
-Progress = Callable[[str, int, int], None]
+from training.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,11 @@ from registry.bundle.model_forms import ModelForm
 from registry.promotion.promotion import (
     CAPACITY,
     Audited,
-    Evidence,
     EvidenceDocument,
     EvidenceError,
     Gain,
     Promotion,
+    PromotionEvidence,
     decide,
     gain,
     log_loss_rows,
@@ -66,7 +66,7 @@ def evidence_of(
     seed: int,
     attributes: pl.DataFrame | None = None,
     grower: Grower | None = None,
-) -> Evidence:
+) -> PromotionEvidence:
     """What the test rows say about the best model, at the longest horizon.
 
     ``attributes`` are what the accounts of the test rows are called, for segments of that name;
@@ -96,7 +96,7 @@ def evidence_of(
         if (share := captured(rows, mine, k)) is not None
         and (more := captured_gain(rows, mine, before, k, among=among, seed=seed)) is not None
     }
-    return Evidence(
+    return PromotionEvidence(
         log_loss=metrics["log_loss"].value,
         log_loss_low=metrics["log_loss"].low,
         log_loss_high=metrics["log_loss"].high,
@@ -216,7 +216,7 @@ def champion_probabilities(
     }
 
 
-def as_metrics(evidence: Evidence) -> dict[str, float]:
+def as_metrics(evidence: PromotionEvidence) -> dict[str, float]:
     """Evidence as flat numbers, so that it is stored with the version."""
     numbers: dict[str, float] = {}
     for name, value in asdict(evidence).items():
@@ -234,14 +234,14 @@ def as_metrics(evidence: Evidence) -> dict[str, float]:
     return numbers
 
 
-def from_metrics(numbers: Mapping[str, float]) -> Evidence:
+def from_metrics(numbers: Mapping[str, float]) -> PromotionEvidence:
     """Evidence read back from the numbers of a version.
 
     Raises:
         EvidenceError: the version carries none.
     """
     found: dict[str, object] = {}
-    for field in fields(Evidence):
+    for field in fields(PromotionEvidence):
         if field.name in BY_KEY:
             found[field.name] = _by_key(numbers, field.name)
         elif field.name.startswith("over_"):
@@ -259,7 +259,7 @@ def from_metrics(numbers: Mapping[str, float]) -> Evidence:
             f"This version carries no evidence ({', '.join(lacking)}), so it can not be judged. "
             f"Train the model again (keepwell train)."
         )
-    return Evidence(**found)  # type: ignore[arg-type]
+    return PromotionEvidence(**found)  # type: ignore[arg-type]
 
 
 def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float | Gain]:

@@ -27,7 +27,7 @@ from training.dataset.errors import FeatureMatrixError
 from training.dataset.labels import Label
 from training.dataset.training_set import FeatureReader
 from training.dataset.treatments import touch_log, touched_rows
-from training.metrics import Interval, account_draws
+from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws
 from training.models.binned_rows import BinnedRows, Grower, Growing
 from training.models.contest import Contender, run_contender, usable_columns
 from training.models.fit import fitting_of
@@ -46,12 +46,9 @@ from training.pipeline.prepare import Prepared, prepare
 from training.pipeline.record.record import Recorded, flat_metrics, pictures, record
 from training.pipeline.release import release
 from training.pipeline.training_result import TrainingResult
+from training.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 Clock = Callable[[], datetime]
-
-DRAWS = 500
-"""Bootstrap draws of accounts behind every interval."""
 
 
 def train(
@@ -375,7 +372,7 @@ def _race(
     *,
     seed: int,
 ) -> dict[str, Contender]:
-    draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
+    draws = account_draws(prepared.training.account, BOOTSTRAP_DRAWS, np.random.default_rng(seed))
     return {
         spec.name: run_contender(
             spec,
@@ -396,7 +393,7 @@ def _judge_later(
     prepared: Prepared, contenders: Mapping[str, Contender], best: Contender, *, seed: int
 ) -> JudgedFar:
     """The best model, the formula and the base rate at each longer horizon that can be judged."""
-    draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
+    draws = account_draws(prepared.training.account, BOOTSTRAP_DRAWS, np.random.default_rng(seed))
     judged = [
         best,
         *(contenders[name] for name in (FORMULA.name, BASE_RATE.name) if name in contenders),

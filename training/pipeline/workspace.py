@@ -23,8 +23,9 @@ from training.dataset.labels import label_named
 from training.dataset.training_set import RememberingReader
 from training.dataset.treatments import TOUCH_KINDS
 from training.models.binned_rows import BinnedRows, Growing
-from training.pipeline.train import Clock, Progress, train
+from training.pipeline.train import Clock, train
 from training.pipeline.training_result import TrainingResult
+from training.progress import Progress
 
 ATTRIBUTES = ("segment", "service_tier")
 """What accounts are called; a promotion is judged on each such group alone."""

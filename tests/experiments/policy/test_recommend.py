@@ -22,7 +22,7 @@ from experiments.policy.recommend import (
 )
 from experiments.policy.state import PolicyError
 from experiments.policy.withholding import Stage
-from registry.playbook.condition_grammar import Comparison, parse_condition
+from registry.playbook.condition_grammar import ComparisonClause, parse_condition
 from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)  # a Monday
@@ -645,7 +645,7 @@ NUMBERS = sorted(
         for holder in (*BOOK.actions,)
         for condition in (*holder.triggers, *holder.eligibility)
         for clause in condition.clauses
-        if isinstance(clause, Comparison)
+        if isinstance(clause, ComparisonClause)
         and isinstance(clause.value, float)
         and clause.name
         not in ("annual_revenue", "churn_probability", "expansion_probability", "health_score")

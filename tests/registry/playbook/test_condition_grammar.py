@@ -7,7 +7,7 @@ import pytest
 from registry.playbook.condition_grammar import (
     ActionDone,
     AlertOpen,
-    Comparison,
+    ComparisonClause,
     ConditionError,
     parse_condition,
 )
@@ -16,23 +16,34 @@ from registry.playbook.condition_grammar import (
 @pytest.mark.parametrize(
     ("text", "clauses"),
     [
-        ("health_score < 40", [Comparison(name="health_score", operator="<", value=40.0)]),
-        ("use_trend_28d >= -0.5", [Comparison(name="use_trend_28d", operator=">=", value=-0.5)]),
+        ("health_score < 40", [ComparisonClause(name="health_score", operator="<", value=40.0)]),
+        (
+            "use_trend_28d >= -0.5",
+            [ComparisonClause(name="use_trend_28d", operator=">=", value=-0.5)],
+        ),
         (
             "price_plan == starter",
-            [Comparison(name="price_plan", operator="==", value=("starter",))],
+            [ComparisonClause(name="price_plan", operator="==", value=("starter",))],
         ),
         (
             "service_tier in enterprise, mid-market",
-            [Comparison(name="service_tier", operator="in", value=("enterprise", "mid-market"))],
+            [
+                ComparisonClause(
+                    name="service_tier", operator="in", value=("enterprise", "mid-market")
+                )
+            ],
         ),
         (
             "tickets_open == 0 or ask",
-            [Comparison(name="tickets_open", operator="==", value=0.0, when_unknown="ask")],
+            [ComparisonClause(name="tickets_open", operator="==", value=0.0, when_unknown="ask")],
         ),
         (
             "consent_email != no or unknown",
-            [Comparison(name="consent_email", operator="!=", value=("no",), when_unknown="pass")],
+            [
+                ComparisonClause(
+                    name="consent_email", operator="!=", value=("no",), when_unknown="pass"
+                )
+            ],
         ),
         ("alert cancel_intent", [AlertOpen(alert="cancel_intent")]),
         ("no alert cancel_intent", [AlertOpen(alert="cancel_intent", wanted=False)]),
@@ -45,7 +56,7 @@ from registry.playbook.condition_grammar import (
             "alert known_issue and days_to_renewal <= 90",
             [
                 AlertOpen(alert="known_issue"),
-                Comparison(name="days_to_renewal", operator="<=", value=90.0),
+                ComparisonClause(name="days_to_renewal", operator="<=", value=90.0),
             ],
         ),
     ],

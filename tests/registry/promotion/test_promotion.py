@@ -9,9 +9,9 @@ import pytest
 
 from registry.promotion.promotion import (
     Audited,
-    Evidence,
     EvidenceError,
     Gain,
+    PromotionEvidence,
     clearly_worse,
     decide,
     gain,
@@ -23,7 +23,7 @@ CLEAR = Gain(mean=0.02, low=0.01, high=0.03, confidence=0.99)
 EVEN = Gain(mean=0.0, low=-0.01, high=0.01, confidence=0.5)
 WORSE = Gain(mean=-0.02, low=-0.03, high=-0.01, confidence=0.01)
 
-GOOD = Evidence(
+GOOD = PromotionEvidence(
     log_loss=0.2, log_loss_low=0.18, log_loss_high=0.22, calibration_error=0.01, n_rows=900,
     n_accounts=300, n_positives=40, over_base_rate=CLEAR, over_formula=CLEAR, over_champion=CLEAR,
     n_rows_with_champion=400, captured={20: 0.4}, captured_over={20: CLEAR},
@@ -132,7 +132,7 @@ def test_rows_that_could_not_be_audited_are_not_taken_for_clean():
 
 
 def test_what_was_not_looked_at_is_not_known_rather_than_passed():
-    unmeasured = Evidence(
+    unmeasured = PromotionEvidence(
         log_loss=0.2, log_loss_low=0.18, log_loss_high=0.22, calibration_error=0.01, n_rows=900,
         n_accounts=300, n_positives=40, over_base_rate=CLEAR,
     )  # fmt: skip

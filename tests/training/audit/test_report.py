@@ -13,7 +13,7 @@ from features.catalogue.catalogue import catalogue
 from features.events.visibility import versions_before
 from features.lake.lake import LAKE_SCHEMA
 from training.audit.leakage import check_against_history
-from training.audit.report import CHECKS, AuditedSet, AuditError, Finding, Looked, report_of
+from training.audit.report import CHECKS, AuditedSet, AuditError, LeakFinding, Looked, report_of
 from training.audit.row_checks import check_rows
 from training.audit.suspicious_features import check_features
 from training.audit.workspace import audit, set_of, set_of_file
@@ -196,7 +196,7 @@ def test_what_is_recorded_at_the_cutoff_itself_is_not_known() -> None:
 
 def test_a_report_says_each_finding_with_its_evidence_and_a_program_can_read_it() -> None:
     findings = [
-        Finding(
+        LeakFinding(
             check="future", feature=f"f{i:02}", rows=i, evidence=f"{i} rows differ", next="Mend it."
         )
         for i in range(25)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from registry.bundle.bundle import BundleError
-from registry.promotion.promotion import Audited, Evidence, EvidenceError, Gain
+from registry.promotion.promotion import Audited, EvidenceError, Gain, PromotionEvidence
 from registry.store.store import MemoryModelStore, TrainingRun
 from training.pipeline.evidence import (
     as_metrics,
@@ -15,7 +15,7 @@ from training.pipeline.evidence import (
 )
 
 GAIN = Gain(mean=0.01, low=-0.002, high=0.02, confidence=0.93)
-EVIDENCE = Evidence(
+EVIDENCE = PromotionEvidence(
     log_loss=0.26,
     log_loss_low=0.21,
     log_loss_high=0.31,

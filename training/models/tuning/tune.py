@@ -17,7 +17,6 @@ on with its finished trials, and finds what it would have found.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import lightgbm as lgb
@@ -36,10 +35,10 @@ from training.models.fit import fitting_of
 from training.models.specs import ModelSpec, Parameters, Range
 from training.models.tuning._study_journal import FinishedTrial, StudyJournal
 from training.models.tuning.study import Study
+from training.progress import Progress
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
 
 LEAST_CONFIDENCE = 0.95
 """Defaults are beaten when the winner is better in so many draws of accounts on the newest fold."""

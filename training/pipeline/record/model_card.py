@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from registry.bundle.bundle import ModelBundle
-from registry.promotion.promotion import Evidence, Promotion
+from registry.promotion.promotion import Promotion, PromotionEvidence
 from training.dataset.treatments import touched_section
 from training.metrics import Interval, account_draws, auc, row_log_loss
 from training.models.contest import Contender
@@ -30,7 +30,7 @@ Matrix = NDArray[np.float64]
 GROUPS = 8
 """Groups of test rows by probability, in which promised and observed are compared."""
 
-DRAWS = 200
+CARD_DRAWS = 200
 TOP = 10
 
 PURPOSE = (
@@ -57,7 +57,7 @@ def model_card(
     prepared: Prepared,
     *,
     study: Study | None,
-    evidence: Evidence | None,
+    evidence: PromotionEvidence | None,
     promotion: Promotion | None,
     attributes: pl.DataFrame | None,
     seed: int,
@@ -163,7 +163,7 @@ def _metrics(contenders: Mapping[str, Contender], prepared: Prepared) -> str:
 
 def _by_segment(rows: JudgedRows, p: Vector, prepared: Prepared, *, seed: int) -> str:
     training = prepared.training
-    draws = account_draws(training.account, DRAWS, np.random.default_rng(seed))
+    draws = account_draws(training.account, CARD_DRAWS, np.random.default_rng(seed))
     lines = [
         f"## By segment, {training.horizons[-1]} days",
         "",
@@ -216,7 +216,7 @@ def _calibration(y: Vector, p: Vector, prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def _explained(bundle: ModelBundle, prepared: Prepared, evidence: Evidence | None) -> str:
+def _explained(bundle: ModelBundle, prepared: Prepared, evidence: PromotionEvidence | None) -> str:
     training = prepared.training
     matrix = training.part(prepared.test, training.columns(bundle.contract.names))
     values, _ = bundle.contributions(matrix)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from registry.bundle.bundle import ModelBundle
-from registry.promotion.promotion import Evidence, Promotion
+from registry.promotion.promotion import Promotion, PromotionEvidence
 from registry.store.pending_uploads import WaitingRuns
 from registry.store.store import ModelStore, TrackingError, TrainingRun
 from training.metrics import flat
@@ -64,7 +64,7 @@ def record(
     started_at: datetime,
     ended_at: datetime,
     waiting: WaitingRuns | None = None,
-    evidence: Evidence | None = None,
+    evidence: PromotionEvidence | None = None,
     attributes: pl.DataFrame | None = None,
 ) -> Recorded:
     """Record a run and register its bundle; where the store is away, keep it until it is back.
@@ -142,7 +142,7 @@ def pictures(
     }
 
 
-def _of_evidence(evidence: Evidence | None) -> dict[str, float]:
+def _of_evidence(evidence: PromotionEvidence | None) -> dict[str, float]:
     """What a promotion is judged on, as columns of the list of runs."""
     if evidence is None:
         return {}

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.policy.candidates.triggers import triggers_of
 from experiments.policy.conditions import Facts, holds
-from registry.playbook.condition_grammar import Comparison
+from registry.playbook.condition_grammar import ComparisonClause
 from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -20,7 +20,7 @@ CLAUSES = [
     for condition in action.triggers
     for clause in condition.clauses
 ]
-COMPARISONS = [clause for clause in CLAUSES if isinstance(clause, Comparison)]
+COMPARISONS = [clause for clause in CLAUSES if isinstance(clause, ComparisonClause)]
 ALERTS = sorted(
     {
         alert
