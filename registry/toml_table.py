@@ -1,4 +1,4 @@
-"""This module is about reading a table of a TOML file strictly.
+"""Read a table of a TOML file strictly.
 
 Every key is taken by name and type; what is left over at the end is an error, so that a
 misspelt key never turns into a silent default. Knows nothing of what the table is about.

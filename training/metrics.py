@@ -1,4 +1,4 @@
-"""This module is about how good probabilities are: metrics with intervals, and differences.
+"""Metrics of probabilities with intervals, and paired differences between models.
 
 Rows of one account are not independent, so every interval comes from a bootstrap that draws
 whole accounts. All draws are weights on the same rows: nothing is copied, nothing is refitted.

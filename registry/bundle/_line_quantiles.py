@@ -1,4 +1,4 @@
-"""This module is about order statistics of rising lines: the k-th lowest anywhere, from a table.
+"""Find order statistics of many rising lines at once: the k-th lowest of them at any place.
 
 Which line that is changes only where two cross. For a few hundred lines all crossings are asked
 once; a place is then found among those that count, whatever the number of lines.

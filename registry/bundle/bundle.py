@@ -1,4 +1,4 @@
-"""This module is about the model bundle: everything serving needs of a model, in one value.
+"""The model bundle: everything that serving needs of a model, in one value.
 
 What is scored is what is explained is what was trained: the bundle orders the features by its own
 contract and gives the probability and the contributions from the same row. It holds no pickle and

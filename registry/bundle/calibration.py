@@ -1,4 +1,4 @@
-"""This module is about calibration: how a raw score becomes a probability at each horizon.
+"""Turn a raw score into a calibrated probability at each horizon.
 
 ``p_h = sigmoid(a_h + b · f)`` with one slope ``b > 0`` for all horizons and intercepts ``a_h`` that
 never fall as the horizon grows. So every horizon ranks accounts alike, and the probability of an

@@ -1,4 +1,4 @@
-"""This module is about the features that a model reads: which, in which order, defined how.
+"""The feature contract: which features a model reads, in which order and by which definition.
 
 A contract turns a frame or one account's mapping into the matrix that is scored and explained, and
 refuses anything that is not what the model was trained on. Unknown is NaN, never zero.

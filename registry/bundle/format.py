@@ -1,4 +1,4 @@
-"""This module is about the bundle's files: ``bundle.json``, ``arrays.npz`` and LightGBM's text.
+"""Encode and decode a bundle's files: ``bundle.json``, ``arrays.npz`` and LightGBM's text.
 
 Encoding is deterministic: equal bundles are equal byte for byte. Decoding never unpickles, and what
 is not as it should be becomes a BundleError that says so.

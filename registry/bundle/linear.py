@@ -1,4 +1,4 @@
-"""This module is about the linear form: a logistic model whose reasons are exact by construction.
+"""The linear form: a logistic model whose contributions are exact by construction.
 
 Per feature, a value ``x`` contributes ``coef · (s(x) - 0)`` where ``s`` is the imputed, clipped and
 scaled value with mean zero over the training rows, plus the coefficient of its missing indicator.

@@ -1,4 +1,4 @@
-"""This module is about what a model says of the far: the chance in the time after its last horizon.
+"""Probabilities beyond 90 days: P(by 180) = P(by 90) + (1 − P(by 90)) · q.
 
 The score is fitted to the near. For the time between two horizons there is a chance of its own, of
 the accounts that are still there when it begins, so that no probability falls as the horizon

@@ -1,4 +1,4 @@
-"""This module is about what rides in a bundle beside the model: origin, reference, golden rows."""
+"""What a bundle holds beside the model: its origin, reference distribution and golden rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about which segments a model may answer for: a switch with hysteresis.
+"""Decide for which segments a model answers: a switch with hysteresis.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about the risk if untouched: what an account would do if nobody acted.
+"""The risk of an account if nobody acts on it, as a bundle stores it.
 
 Among the labels that a model learned from are those of accounts that somebody acted on. The chance
 between two horizons, of who is still there, is moved in log-odds::

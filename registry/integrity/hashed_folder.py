@@ -1,4 +1,4 @@
-"""This module is about a folder of files that is there whole or not at all.
+"""Write and read a folder of files that is there whole or not at all.
 
 Written beside its place and renamed into it, so a killed writer leaves nothing. A manifest lists
 every file with its SHA-256; reading checks each before anyone looks inside. Where there is a key,

@@ -1,4 +1,4 @@
-"""This module is about signing what is saved, so that nobody without the key can put it there.
+"""Sign what is saved, so that nobody without the key can put a file in its place.
 
 An HMAC-SHA256 of a manifest, which itself holds the hash of every file. The key comes from the
 environment, is read where the command starts, and shows in no representation and no error.

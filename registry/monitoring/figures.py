@@ -1,4 +1,4 @@
-"""This module is about what monitoring found, as figures for programs that watch.
+"""Read what monitoring found as figures for other programs.
 
 ``keepwell monitor`` keeps one document a look and label, ``<as_of>/<label>.json``; each carries its
 figures. Here they are named, and read back from the newest document of every label.

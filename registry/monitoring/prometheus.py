@@ -1,4 +1,4 @@
-"""This module is about what monitoring found, in the format that Prometheus reads."""
+"""Write what monitoring found in the text format of Prometheus."""
 
 from __future__ import annotations
 

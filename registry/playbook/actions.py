@@ -1,4 +1,4 @@
-"""This module is about what we can do for an account: the actions, declared once as data.
+"""The actions of the playbook: what can be done for an account, declared once as data.
 
 An action says what to do, for whom, what it costs, who does it, how often it may be repeated and
 what we believe it changes. The actions are in ``actions.toml``; every field listed there under

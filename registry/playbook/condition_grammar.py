@@ -1,4 +1,4 @@
-"""This module is about how a condition of the playbook is written, and about nothing else.
+"""Parse the conditions of the playbook.
 
 A condition is one line of text in ``actions.toml`` or ``sequences.toml``: clauses joined by
 ``and``. It is read by a small grammar; nothing is ever evaluated as code. Whether a condition

@@ -1,4 +1,4 @@
-"""This module is about actions that give way to others: not beside them, and not soon after.
+"""Conflicts between actions: which give way to which, at the same time and soon after.
 
 A conflict has a direction: the actions of one group give way to those of another. Followed from
 action to action the directions may never lead back, else all of them would be held back at once;

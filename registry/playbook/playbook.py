@@ -1,4 +1,4 @@
-"""This module is about the playbook as a whole: actions, sequences, guards and assumptions.
+"""Read the playbook as a whole: actions, sequences, guards and assumptions.
 
 ``playbook()`` reads ``actions.toml`` and ``sequences.toml`` once and checks that they fit each
 other. The registry knows no features and no alerts; who does asks ``check_reads``.

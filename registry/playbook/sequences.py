@@ -1,4 +1,4 @@
-"""This module is about sequences: actions in order, each some time after a day zero.
+"""Sequences of actions: steps in order, each some time after day zero.
 
 A sequence says whom it is for, when its clock starts, which step is due when, and what ends it.
 The policy treats the step that is due as a candidate like any other. The sequences are in

@@ -1,4 +1,4 @@
-"""This module is about whether a challenger may serve: decided on evidence alone, said in words.
+"""Decide from evidence whether a challenger may serve, and say why.
 
 Every comparison is paired (the same held-out rows) and clustered (whole accounts are drawn, since
 the rows of one account are not independent). A gain is in log loss per row, positive when the

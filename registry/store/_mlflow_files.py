@@ -1,4 +1,4 @@
-"""This module is about where MLflow keeps its things, when that is a folder that may be moved.
+"""Keep the addresses of MLflow's files right when the workspace is moved.
 
 MLflow writes absolute artifact addresses into its database. A workspace is one folder with
 ``mlflow.db`` and ``artifacts/`` beside it, and may be moved, copied or mounted elsewhere: when a

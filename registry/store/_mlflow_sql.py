@@ -1,4 +1,4 @@
-"""This module is about reading models out of MLflow's own SQLite database, without MLflow.
+"""Read registered models from MLflow's own SQLite database, without importing MLflow.
 
 To import MLflow and to open its store takes five cpu seconds, more than scoring a quarter of a
 million accounts; to ask which version serves takes a millisecond. The tables are those of one

@@ -1,4 +1,4 @@
-"""This module is about the second person: who may approve a promotion that somebody asked for.
+"""Check who may approve a promotion that somebody else asked for.
 
 Names are taken as they are given; nobody is authenticated here. Pure.
 """

@@ -1,4 +1,4 @@
-"""This module is about the records of champion changes, where a store has tags and an alias.
+"""The records of champion changes, for a store that has tags and an alias.
 
 A record is written first, as a tag of the version it is about; then the alias moves, in one step.
 A process that dies in between leaves a record without a move. So every record names the one that

@@ -1,4 +1,4 @@
-"""This module is about keeping runs and models in MLflow: on SQLite in the workspace, or a server.
+"""Store runs and models in MLflow: on SQLite in the workspace, or on a server.
 
 The home of MLflow: nothing else imports it. It is imported when first needed, with its telemetry
 switched off before, and its errors leave here as ``TrackingError`` in words. Who reads a workspace

@@ -1,4 +1,4 @@
-"""This module is about opening where models are kept, for a command or a service that starts.
+"""Open the model store of a workspace for a command or a service that starts.
 
 What is saved is signed, and what is loaded has to be, where the environment states a key. MLflow is
 imported only when its store is opened, since that takes seconds.

@@ -1,4 +1,4 @@
-"""This module is about runs that wait: trained while the tracking server was away.
+"""Runs that were trained while the tracking server was away and wait for their upload.
 
 A run is kept whole in a folder of its own, in one step, and checked by hash (and signature, where
 there is a key) when it is read. ``upload`` hands each to the store, oldest first, and removes it

@@ -1,4 +1,4 @@
-"""This module is about where models are kept: runs, versions, the champion, and how it changed.
+"""The model store: runs, versions, the champion, and how it changed.
 
 A model name is the outcome it predicts, with ``-formula`` for the calibrated health formula. The
 champion is the version that serves. Changing it is a promotion or a rollback, and each leaves a

@@ -1,4 +1,4 @@
-"""This module is about walking eight trees at once, to the last bit as ``trees``.
+"""Walk eight trees at once; the scores equal those of ``arrays`` to the last bit.
 
 A step waits for the one before it: where to look next is known only once the value is compared. So
 eight trees of about the same depth go one step each in turn, and a leaf leads to itself until the

@@ -1,4 +1,4 @@
-"""This module is about several numbers that the processor works on at once, inside a kernel.
+"""Vector instructions for numba kernels: work on several numbers at once.
 
 numba makes vector instructions of a loop only where it can prove that nothing overlaps, which it
 seldom can for a loop of eight. Here the eight are one value: ``load`` eight neighbours, calculate

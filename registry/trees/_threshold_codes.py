@@ -1,4 +1,4 @@
-"""This module is about values as places among a model's thresholds: small whole numbers.
+"""Code values by their place among a model's thresholds, as small whole numbers.
 
 A split asks ``value <= threshold``. With the thresholds of a feature in order and a value's code
 the number of them that lie below it, that is ``code <= place of the threshold``, for many rows one

@@ -1,4 +1,4 @@
-"""This module is about boosted trees as plain arrays: checked in structure, then scored.
+"""Boosted trees as plain arrays, checked in structure before they are scored.
 
 LightGBM's own model text is never parsed here: a damaged one can end the process. Training hands
 over arrays, or ``from_dump`` makes them of ``booster.dump_model()``; they are stored and scored.

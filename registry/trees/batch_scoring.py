@@ -1,4 +1,4 @@
-"""This module is about the raw scores of trees from coded values, to the last bit as ``trees``.
+"""Score many rows from coded values; equal to ``arrays`` to the last bit.
 
 Few rows walk the trees (``trees_in_step``). For many, a block of rows asks every split of a tree at
 once; a row's answers leave one leaf, found as by Lucchese et al. (2015, "QuickScorer"): leaves are

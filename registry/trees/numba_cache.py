@@ -1,4 +1,4 @@
-"""This module is about compiling a numeric kernel once and keeping the result where that may be.
+"""Compile a numeric kernel once and cache the result where the disk allows it.
 
 numba keeps compiled code beside the source file, or in the user's cache folder. Where neither can
 be written (a read-only image without a home) the kernel is compiled in memory at each start. Numba

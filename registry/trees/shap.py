@@ -1,4 +1,4 @@
-"""This module is about exact path-dependent Shapley values of boosted trees, in log-odds.
+"""Exact path-dependent SHAP values of boosted trees, in log-odds.
 
 The game is the one of LightGBM's ``pred_contrib`` and of Lundberg et al. (2018, "Consistent
 individualized feature attribution for tree ensembles"): where a split's feature is not known, a row

@@ -1,4 +1,4 @@
-"""This module is about the Shapley values of many rows at once: ``tree_shap``'s, within 1e-6.
+"""SHAP values of many rows at once: those of ``shap``, within 1e-6.
 
 The formula is that of ``tree_shap``; here the numbers that are worked on side by side are rows, one
 point after the other. They have 24 bits and measure leaves from their tree's mean, which changes no

@@ -1,4 +1,4 @@
-"""This module is about whether stored arrays are trees at all: checked before anything walks them.
+"""Check that stored arrays are trees before anything walks them.
 
 Every index lies inside its tree, every child comes after its parent, and every node but the root is
 the child of exactly one other: so each tree is connected, without circles, and walking it ends.

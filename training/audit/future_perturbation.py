@@ -1,4 +1,4 @@
-"""This module is about trying a way to features on a timeline whose future was altered.
+"""Alter the future of a timeline and test whether features before it change.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about foreknowledge: values in a training set that nobody had at the cutoff.
+"""Look for leakage: values in a training set that nobody knew at the cutoff.
 
 Whatever the timeline can say about a column (a feature, an attribute, a property of that name) is
 computed again from what was recorded before each cutoff. Where it differs, the value is looked for

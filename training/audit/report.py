@@ -1,4 +1,4 @@
-"""This module is about the audit: does a training set hold what was not known at its cutoffs?
+"""The audit of a training set: does it hold what was not known at its cutoffs?
 
 A set is rows of ``account_id`` and ``as_of`` with features and a label, wherever it was made. It is
 held against the timeline and against itself::

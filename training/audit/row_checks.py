@@ -1,4 +1,4 @@
-"""This module is about the rows of an audited set: each once, no label window across the split.
+"""Check the rows of an audited set: each once, and no label window across the split.
 
 Reads only the set and the moment its data end. Pure.
 """

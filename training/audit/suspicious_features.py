@@ -1,4 +1,4 @@
-"""This module is about features that are too good: one alone that tells the outcome by itself.
+"""Look for features that predict the outcome too well by themselves.
 
 Each feature is cut into bins, missing being one; the rate of a bin is learned on four fifths of the
 accounts and scores the last fifth. What an honest feature reaches was measured on the clean samples

@@ -1,4 +1,4 @@
-"""This module is about auditing on a workspace: its own training set, or one from a file.
+"""Audit the training set of a workspace, or one from a file.
 
 The workspace's own set is the one that ``train_on`` would learn from: cohort rows, features through
 Feast, the split with its embargo. A file is taken as it is. Both are held against the events.

@@ -1,4 +1,4 @@
-"""This module is about what a team reaches that can act on so many accounts at every cutoff.
+"""Measure what a team reaches that can act on a given number of accounts at every cutoff.
 
 At each cutoff the accounts are ordered by what is expected to go (or to come): probability times
 MRR. Revenue captured is the share of the MRR that did go which belonged to the first ``capacity``

@@ -1,4 +1,4 @@
-"""This module is about judging groups of accounts: by segment, service tier and tenure.
+"""Judge groups of accounts: by segment, service tier and tenure.
 
 A group is judged only where enough different accounts had the outcome and enough did not: below
 that its interval would be as wide as the scale, so it says "too few to judge" and no number.

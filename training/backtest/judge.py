@@ -1,4 +1,4 @@
-"""This module is about judging a back-test: all origins' rows together, every contender alike.
+"""Judge a back-test: the rows of all origins together, every contender alike.
 
 Intervals and paired differences draw whole accounts, the same draws everywhere. The best is the
 one with the lowest log loss at the longest horizon among those that a training today would let

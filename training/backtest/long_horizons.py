@@ -1,4 +1,4 @@
-"""This module is about back-testing the far: half a year and a year, at every origin that can.
+"""Back-test horizons beyond 90 days at every origin that has the data.
 
 ::
 

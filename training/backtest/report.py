@@ -1,4 +1,4 @@
-"""This module is about telling a back-test: sheets to read, Markdown to paste, JSON for programs.
+"""Report a back-test as tables, Markdown and JSON.
 
 A group with too few outcomes says so, in words; nothing here turns it into a number.
 """

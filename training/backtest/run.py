@@ -1,4 +1,4 @@
-"""This module is about back-tests: the same race at many origins, each as it could be run then.
+"""Run the contest of a training at many origins, each on what was known then.
 
 ::
 

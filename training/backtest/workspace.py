@@ -1,4 +1,4 @@
-"""This module is about a back-test on a workspace: its events, its snapshots, its catalogue."""
+"""Run a back-test on a workspace: its events, its snapshots, its catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the commands of this package: train, judge, look for leaks and for drift."""
+"""The commands of this package: train, back-test, audit and monitor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about cutoffs: the moments at which the past becomes a training row.
+"""Choose the cutoffs: the moments at which the past becomes a training row.
 
 Of the moments with a snapshot, the first of each month: monthly rows of an account overlap enough
 already, and a week with daily snapshots must not outweigh a quarter. A cutoff is mature for a

@@ -1,4 +1,4 @@
-"""This module is about why a training is refused: one tree of errors, each a readable sentence."""
+"""The errors with which a training is refused, each a readable sentence."""
 
 from __future__ import annotations
 

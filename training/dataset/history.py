@@ -1,4 +1,4 @@
-"""This module is about the history that a training set is held against: events, and what they say.
+"""The history that a training set is compared with: events, and the features they give.
 
 Gives back what was known of any account at any moment, by the one way from events to features.
 Reads events by ranges of accounts; writes nothing.

@@ -1,4 +1,4 @@
-"""This module is about labels: what an account did after a cutoff, decided from its events.
+"""Decide labels from events: what an account did after a cutoff.
 
 A label's window opens ``lead_days`` after the cutoff and is half-open::
 

@@ -1,4 +1,4 @@
-"""This module is about what became of single accounts after single moments, by the label itself.
+"""Look up whether an account had the outcome within a horizon of a moment.
 
 Who asks whether a promise was kept has to ask for the event that was promised: a cancellation that
 a late renewal follows is none, a pause that lasts is one, and what is not decided yet is not known.

@@ -1,4 +1,4 @@
-"""This module is about splits: which cutoffs train, which calibrate, which judge.
+"""Split cutoffs in time into those that train, calibrate and test.
 
 Time-ordered, and with an embargo, so that no label window of an older part reaches into a newer
 one::

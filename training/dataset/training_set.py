@@ -1,4 +1,4 @@
-"""This module is about training sets: cohort rows with features as known then, and outcomes.
+"""The training set: cohort rows with features as known then, and outcomes.
 
 Features come from a reader that joins point in time (Feast, or a frame of snapshots in a test);
 labels come from ``labels``. What a set holds decides its fingerprint.

@@ -1,4 +1,4 @@
-"""This module is about touched labels: those of accounts acted on before their outcome.
+"""Find treated labels: those of accounts that somebody acted on before their outcome.
 
 ::
 

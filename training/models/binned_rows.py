@@ -1,4 +1,4 @@
-"""This module is about where trees are grown: here, from rows that are binned once, or elsewhere.
+"""Bin rows once for all fits to parts of them.
 
 A training grows trees from many parts of the same rows: the folds of the study and of the
 calibration, the fit that is judged, refits for the stability of its explanations. The rows are

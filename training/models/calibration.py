@@ -1,4 +1,4 @@
-"""This module is about calibration: one raw score becomes one probability per horizon.
+"""Fit the calibration: one raw score becomes one probability per horizon.
 
 ``p_h = sigmoid(a_h + b·f)`` with one slope ``b > 0`` for all horizons and ``a_h`` that never
 falls, so a probability never falls as the horizon grows. That is the proportional-odds model of

@@ -1,4 +1,4 @@
-"""This module is about the race: every contender fitted, calibrated and judged on the same rows.
+"""Fit, calibrate and judge every contender on the same rows.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about fitting trees on many machines, where the rows outgrow one: lightgbm.dask.
+"""Fit trees on a Dask cluster, where the rows outgrow one machine.
 
 The same spec and the same parameters; every worker holds its part of the rows, and histograms are
 added up. Sums come in another order and bagging draws within a worker, so the trees are not those

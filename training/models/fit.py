@@ -1,4 +1,4 @@
-"""This module is about fitting one model: a matrix and outcomes in, a raw score out.
+"""Fit one model: a matrix and outcomes in, a raw score out.
 
 The home of LightGBM and of scikit-learn's logistic regression, with ``tune``. A raw score is in
 log-odds, before calibration. Same inputs and seed, same model to the bit: one thread on small data

@@ -1,4 +1,4 @@
-"""This module is about a model for few outcomes: it starts from what is known without any.
+"""A model for few outcomes, which starts from the health formula and the renewal date.
 
 Two things are known before an account has left: the health formula, and that a contract that is
 renewed after the label window does not end in it. Their log-odds, calibrated on the rows, are the

@@ -1,4 +1,4 @@
-"""This module is about the columns of a linear model: one scale, on which penalties are equal.
+"""The design matrix of a linear model, on one scale, so that penalties are equal.
 
 Signed logarithms, bounded, standardised over the rows of the fit, unknown values imputed; where a
 feature is unknown often enough to tell, being unknown is a column of its own. What is fitted to

@@ -1,4 +1,4 @@
-"""This module is about horizons beyond the one that models are fitted to: half a year, a year.
+"""Fit probabilities beyond the horizon of the models: half a year, a year.
 
 Few cutoffs are old enough for a window that long, and a score fitted to them alone would not know
 the newest months. So the near keeps its score, and the time after it has a chance of its own, of

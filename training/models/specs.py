@@ -1,4 +1,4 @@
-"""This module is about which models there are: every contender, declared once.
+"""The models that compete, each declared once.
 
 A spec says what a model reads, in which form it is fitted, with which parameters, and what the
 study may change. Declares; fits nothing.

@@ -1,4 +1,4 @@
-"""This module is about the risk if untouched: how it is estimated from labels that were touched.
+"""Estimate the risk if nobody acts, from labels of which some were treated.
 
 The estimand is P(outcome within the horizon | features, no logged intervention in the window), the
 prediction under "no treatment" of van Geloven et al. (2020). A row counts until it is touched::

@@ -1,4 +1,4 @@
-"""This module is about drift: how far features, or scores, are from those of training.
+"""Measure drift: how far features or scores are from those of the training.
 
 A feature's distance is the Jensen-Shannon distance (0 alike, 1 apart) between its bins then and
 now; unknown is a bin. A finite company always differs from itself: so many snapshots of the same

@@ -1,4 +1,4 @@
-"""This module is about what can be said before labels mature: an estimate, and whether to trust it.
+"""Estimate the performance of a model before labels mature, and whether to trust the estimate.
 
 Probabilities that are calibrated say themselves how good they are: of accounts with probability p
 a share p will have the outcome, so the expected log loss and AUC follow (confidence-based

@@ -1,4 +1,4 @@
-"""This module is about matured labels: whether what was promised came, and was better than else.
+"""Compare matured labels with what was predicted, and with what would answer instead.
 
 Only rows count whose cutoff lies at or after all that the model has learned from, and whose label
 window has closed; what is immature is counted and left out. Intervals draw whole accounts, and are

@@ -1,4 +1,4 @@
-"""This module is about the pictures of a look at a champion, as PNG bytes by file name.
+"""Plots of the monitoring of a champion, as PNG bytes by file name.
 
 Which features have drifted and how much each counts; how scores are spread then and now; and what
 came of the promises, by horizon and segment. Opens no window and keeps no state.

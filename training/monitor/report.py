@@ -1,4 +1,4 @@
-"""This module is about a look at a champion in words, as a document and as figures.
+"""Report the monitoring of a champion: in words, as a document and as figures.
 
 The words are few: one line for each question, and a list only where something needs a person.
 """

@@ -1,4 +1,4 @@
-"""This module is about one look at a champion: is the world still the one it was trained for.
+"""Monitor one champion: is the world still the one it was trained for?
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about looking at the champions of a workspace, and keeping what was found.
+"""Monitor the champions of a workspace, and save what was found.
 
 The switch is written first, in one step: it is what protects a reader. Pictures and documents
 follow, a document after its pictures. A process that is killed in between leaves the old switch or

@@ -1,4 +1,4 @@
-"""This module is about comparing two models beyond the log loss, on the same rows.
+"""Compare two models beyond the log loss, on the same rows.
 
 Revenue captured: at each cutoff a team looks after the accounts with the most revenue at risk; what
 counts is the share of all MRR at stake that those accounts hold. Segments: the log loss within

@@ -1,4 +1,4 @@
-"""This module is about evidence: what the test rows say about a model that may serve.
+"""Gather the evidence about a model that may serve, from the test rows.
 
 Gathered in a training, stored with the version as plain numbers, and read back when a person
 promotes it later. The decision itself is the registry's.

@@ -1,4 +1,4 @@
-"""This module is about judging the far: whether a later horizon is served, and what it must beat.
+"""Judge whether a horizon beyond 90 days is served, and what it must beat.
 
 Each later horizon is judged on its own test rows, of the score that serves, the health formula and
 the base rate. It is served only where it is better than the base rate in most draws of accounts: a

@@ -1,4 +1,4 @@
-"""This module is about what a training starts from: labelled rows, their features, their split.
+"""Prepare a training: labelled rows, their features, their split.
 
 It decides which horizons the data can judge. A horizon whose label windows leave too few cutoffs
 is not estimable, with the reason; if none is left, the training is refused.

@@ -1,4 +1,4 @@
-"""This module is about the release: the chosen model refitted on all mature rows, as a bundle.
+"""Refit the chosen model on all mature rows and put it in a bundle.
 
 Parameters are those that won the race; the calibration comes from rows that the refits scored out
 of time, the newest ones, because rates drift. The bundle tests itself on golden rows whose scores

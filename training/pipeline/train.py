@@ -1,4 +1,4 @@
-"""This module is about one training, from contract events to a model that may serve.
+"""Train once, from contract events to a model that may serve.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about training on a workspace: its events, its snapshots, its catalogue.
+"""Train on a workspace: its events, its snapshots, its catalogue.
 
 Features are read through Feast, once for all labels whose cohorts are the same rows.
 """

@@ -1,4 +1,4 @@
-"""This module is about a study that was stopped and goes on: its finished trials, one a line.
+"""The journal of a tuning study, from which a stopped study is resumed.
 
 The first line is the key of the study (data, space, seed); a journal of another study is no
 journal of this one and starts anew. The file is replaced in one step after every trial, so after a

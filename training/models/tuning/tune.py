@@ -1,4 +1,4 @@
-"""This module is about tuning: which parameters do best on cutoffs they have not seen.
+"""Tune parameters on cutoffs that they have not seen.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about pictures of what a model's scores are made of, over all rows at once.
+"""Plots of what a model's scores are made of, over all rows at once.
 
 A summary (one point a row: how much a feature moved it, coloured by the feature's value) and
 dependence (the contribution along the feature's value, rows where it is unknown apart). Both show

@@ -1,4 +1,4 @@
-"""This module is about the model card: what a reader has to know before trusting a model.
+"""Write the model card: what a reader has to know before trusting a model.
 
 Purpose, data, label policy, metrics with intervals by horizon and segment, calibration, what the
 scores rest on and how stable that is, the decision, limits, and what it must not be used for. Every

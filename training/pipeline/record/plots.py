@@ -1,4 +1,4 @@
-"""This module is about the pictures of a training, as PNG bytes by file name.
+"""Plots of a training, as PNG bytes by file name.
 
 They show the test rows and the longest horizon, every contender beside the others. The home of
 matplotlib in this project; opens no window and keeps no state.

@@ -1,4 +1,4 @@
-"""This module is about the record of a training: what a person compares runs by.
+"""Record a training, so that a person can compare runs.
 
 Parameters, metrics with intervals beside the baselines, tags, pictures and the model card, handed
 to the model store. Decides nothing.

@@ -1,4 +1,4 @@
-"""This module is about the metrics of a training in brief: a few lines that fit any terminal.
+"""Show the metrics of a training in a few lines that fit any terminal.
 
 `keepwell demo` shows them; as plain values first, so that a second run can show them again.
 """

@@ -1,4 +1,4 @@
-"""This module is about the metrics table: contenders as rows, metrics with intervals, Markdown.
+"""Write the metrics of contenders as Markdown tables.
 
 The table of ``docs/reference/metrics.md`` and of model cards; made from results, never typed.
 """
