@@ -162,7 +162,7 @@ def feedback(
     from serving.recommendations.feedback_evaluation import evaluate_feedback, with_leavers
     from serving.scoring.score import TIER_HORIZON_DAYS
     from training.dataset.labels import label_named
-    from training.dataset.outcome_lookup import what_became
+    from training.dataset.outcome_lookup import look_up_outcomes
 
     place = Workspace(workspace)
     moment, label = moment_of(place, as_of), label_named("churn")
@@ -173,7 +173,7 @@ def feedback(
         .filter(pl.col("kind").is_in(label.reads))
         .collect()
     )
-    left = what_became(
+    left = look_up_outcomes(
         label,
         TIER_HORIZON_DAYS,
         ((one.account_id, one.as_of) for one in said),

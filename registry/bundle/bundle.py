@@ -21,14 +21,14 @@ import polars as pl
 from registry.bundle.calibration import HorizonError, sigmoid
 from registry.bundle.contract import Row
 from registry.bundle.format import BundleContents, decode, encode
-from registry.bundle.long_horizons import LaterChance, either
+from registry.bundle.long_horizons import LongHorizonChance, combine_log_odds
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.bundle.model_forms import MANY
 from registry.integrity.hashed_folder import (
-    SealedFolderError,
+    HashedFolderError,
     manifest_of,
-    read_sealed,
-    write_sealed,
+    read_hashed_folder,
+    write_hashed_folder,
 )
 from registry.integrity.signing import SigningKey
 from registry.trees.batch_scoring import MANY as ENOUGH_FOR_BLOCKS
@@ -182,7 +182,7 @@ class ModelBundle(BundleContents):
         last = self.calibration.horizons[-1]
         odds = self.calibration.intercept(last) + self.calibration.slope * raw
         for part in self._after[horizon_days]:
-            odds = either(odds, part.log_odds(part.score(raw, matrix)))
+            odds = combine_log_odds(odds, part.log_odds(part.score(raw, matrix)))
         return sigmoid(odds)
 
     def probability_interval(
@@ -201,7 +201,7 @@ class ModelBundle(BundleContents):
             block = slice(start, start + BLOCK)
             odds = draws[:, -1] + raw[block, None] * draws[:, 0]
             for part in self._after[horizon_days]:
-                odds = either(odds, part.drawn(part.score(raw[block], matrix[block])))
+                odds = combine_log_odds(odds, part.drawn(part.score(raw[block], matrix[block])))
             low[block], high[block] = sigmoid(np.percentile(odds, [2.5, 97.5], axis=1))
         return np.minimum(low, shown), np.maximum(high, shown)
 
@@ -258,16 +258,16 @@ class ModelBundle(BundleContents):
     def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
         """Write the bundle in one step; saving an equal one again changes nothing."""
         try:
-            write_sealed(folder, encode(self), kind=KIND, version=VERSION, key=key)
-        except SealedFolderError as exc:
+            write_hashed_folder(folder, encode(self), kind=KIND, version=VERSION, key=key)
+        except HashedFolderError as exc:
             raise BundleError(str(exc)) from exc
 
     @classmethod
     def load(cls, folder: Path, *, key: SigningKey | None = None) -> ModelBundle:
         """The bundle, checked by signature, hash, structure and golden rows; else BundleError."""
         try:
-            files = read_sealed(folder, kind=KIND, version=VERSION, key=key)
-        except SealedFolderError as exc:
+            files = read_hashed_folder(folder, kind=KIND, version=VERSION, key=key)
+        except HashedFolderError as exc:
             raise BundleError(
                 f"{exc} Train the model again, or roll back (keepwell models rollback)."
             ) from exc
@@ -279,7 +279,7 @@ class ModelBundle(BundleContents):
         return cls(**{one.name: getattr(contents, one.name) for one in fields(contents)})
 
     @cached_property
-    def _after(self) -> Mapping[int, tuple[LaterChance, ...]]:
+    def _after(self) -> Mapping[int, tuple[LongHorizonChance, ...]]:
         """By later horizon: the chances that lead to it from the last near one."""
         return {part.horizon: self.later[: place + 1] for place, part in enumerate(self.later)}
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from registry.bundle.calibration import Calibration, CalibrationError
 from registry.bundle.contract import ContractFeature, FeatureContract, FeatureContractError
 from registry.bundle.linear import LinearForm, LinearFormError
-from registry.bundle.long_horizons import LaterChance
+from registry.bundle.long_horizons import LongHorizonChance
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.bundle.model_forms import ModelForm, form_named
 from registry.bundle.untreated_risk import (
@@ -59,7 +59,7 @@ class BundleContents:
     metrics: Mapping[str, float] = field(default_factory=dict)
     amount_ratio: float | None = None
     not_estimable: Mapping[int, str] = field(default_factory=dict)
-    later: tuple[LaterChance, ...] = ()
+    later: tuple[LongHorizonChance, ...] = ()
     untouched: Untouched | None = None
     model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
 
@@ -194,7 +194,7 @@ def _fields(
     )
 
 
-def _later_arrays(part: LaterChance) -> dict[str, npt.NDArray[Any]]:
+def _later_arrays(part: LongHorizonChance) -> dict[str, npt.NDArray[Any]]:
     own = {} if part.form is None else part.form.arrays()
     return {
         f"later_{part.horizon}.draws": part.calibration.draws,
@@ -202,11 +202,11 @@ def _later_arrays(part: LaterChance) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LaterChance:
+def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LongHorizonChance:
     horizon, (slope, intercept) = int(part["horizon"]), part["calibration"]
     prefix = f"later_{horizon}.form."
     own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-    return LaterChance(
+    return LongHorizonChance(
         slope=float(part["slope"]),
         form=LinearForm.from_arrays(own) if part["has_form"] else None,
         calibration=Calibration(

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LaterChance:
+class LongHorizonChance:
     """The chance between the horizon before and this one, of who is still there."""
 
     slope: float  # of the raw score of the near
@@ -67,7 +67,7 @@ class LaterChance:
         )
 
 
-def either(before: Floats, after: Floats) -> Floats:
+def combine_log_odds(before: Floats, after: Floats) -> Floats:
     """The log-odds that it comes before or after, from those of each; never below ``before``.
 
     >>> odds = either(np.log([1.0]), np.log([1.0]))  # a half, and a half of what is left

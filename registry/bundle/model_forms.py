@@ -18,7 +18,7 @@ from registry.bundle.linear import LinearForm
 from registry.trees.arrays import TreeArrays
 from registry.trees.batch_scoring import CodedTrees
 from registry.trees.shap import SplitShares
-from registry.trees.shap_batch import SharesOfMany
+from registry.trees.shap_batch import BatchShares
 
 Floats = npt.NDArray[np.float64]
 
@@ -134,8 +134,8 @@ class TreeForm:
         return SplitShares.of(self.trees)
 
     @cached_property
-    def _of_many(self) -> SharesOfMany:
-        return SharesOfMany.of(self.trees, self._shares)
+    def _of_many(self) -> BatchShares:
+        return BatchShares.of(self.trees, self._shares)
 
 
 FORMS: tuple[type[ModelForm], ...] = (TreeForm, LinearForm)

@@ -23,7 +23,7 @@ from registry.integrity.signing import KEY_VARIABLE, SigningKey
 MANIFEST, SIGNATURE = "manifest.json", "manifest.hmac"
 
 
-class SealedFolderError(Exception):
+class HashedFolderError(Exception):
     """The folder is not whole, was altered, or is of another format."""
 
 
@@ -40,7 +40,7 @@ def manifest_of(files: Mapping[str, bytes], *, kind: str, version: int) -> bytes
     return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
 
-def write_sealed(
+def write_hashed_folder(
     folder: Path, files: Mapping[str, bytes], *, kind: str, version: int,
     key: SigningKey | None = None,
 ) -> None:  # fmt: skip
@@ -66,7 +66,7 @@ def write_sealed(
             with contextlib.suppress(OSError):
                 if all((folder / name).read_bytes() == seal for name, seal in seals.items()):
                     return
-            raise SealedFolderError(
+            raise HashedFolderError(
                 f"{folder.name} already holds something else and is not overwritten. Choose "
                 "another folder, or remove it."
             ) from None
@@ -75,7 +75,7 @@ def write_sealed(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def read_sealed(
+def read_hashed_folder(
     folder: Path, *, kind: str, version: int, key: SigningKey | None = None
 ) -> dict[str, bytes]:
     """The files by name, each with the content that was written; else the reason why not."""
@@ -85,15 +85,15 @@ def read_sealed(
         found_kind, found_version = listed["format"], listed["version"]
         digests = {str(name): str(entry["sha256"]) for name, entry in listed["files"].items()}
     except FileNotFoundError:
-        raise SealedFolderError(f"{folder.name} has no {MANIFEST}, so it is no {kind}.") from None
+        raise HashedFolderError(f"{folder.name} has no {MANIFEST}, so it is no {kind}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise SealedFolderError(
+        raise HashedFolderError(
             f"{MANIFEST} of {folder.name} can not be read ({type(exc).__name__})."
         ) from exc
     if found_kind != kind:
-        raise SealedFolderError(f"{folder.name} holds a {found_kind!r}, not a {kind!r}.")
+        raise HashedFolderError(f"{folder.name} holds a {found_kind!r}, not a {kind!r}.")
     if found_version != version:
-        raise SealedFolderError(
+        raise HashedFolderError(
             f"{folder.name} is of format version {found_version}; this Keepwell reads {version}."
         )
     if key is not None:
@@ -101,15 +101,15 @@ def read_sealed(
     files = {}
     for name, digest in digests.items():
         if Path(name).name != name:
-            raise SealedFolderError(f"The manifest of {folder.name} names {name!r}, outside of it.")
+            raise HashedFolderError(f"The manifest of {folder.name} names {name!r}, outside of it.")
         try:
             content = (folder / name).read_bytes()
         except OSError as exc:
-            raise SealedFolderError(
+            raise HashedFolderError(
                 f"{folder.name} lacks its file {name!r} ({type(exc).__name__})."
             ) from exc
         if hashlib.sha256(content).hexdigest() != digest:
-            raise SealedFolderError(
+            raise HashedFolderError(
                 f"The file {name!r} in {folder.name} is not the one that was saved: truncated or "
                 "altered."
             )
@@ -121,16 +121,16 @@ def _check_signature(folder: Path, manifest: bytes, key: SigningKey) -> None:
     try:
         signature = (folder / SIGNATURE).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        raise SealedFolderError(
+        raise HashedFolderError(
             f"{folder.name} is not signed, and only signed ones are used while {KEY_VARIABLE} is "
             "set."
         ) from None
     except OSError as exc:
-        raise SealedFolderError(
+        raise HashedFolderError(
             f"{SIGNATURE} of {folder.name} can not be read ({type(exc).__name__})."
         ) from exc
     if not key.has_signed(manifest, signature):
-        raise SealedFolderError(
+        raise HashedFolderError(
             f"{folder.name} was not signed with the key in {KEY_VARIABLE}: it comes from "
             "elsewhere, was altered, or the key was changed."
         )

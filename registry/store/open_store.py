@@ -14,7 +14,7 @@ from registry.integrity.signing import signing_key
 
 if TYPE_CHECKING:
     from registry.store.mlflow import MlflowModelStore
-    from registry.store.pending_uploads import WaitingRuns
+    from registry.store.pending_uploads import PendingUploads
 
 
 def store_at(address: str, environment: Mapping[str, str]) -> MlflowModelStore:
@@ -28,12 +28,12 @@ def store_at(address: str, environment: Mapping[str, str]) -> MlflowModelStore:
     return MlflowModelStore(address, key=signing_key(environment))
 
 
-def runs_waiting_in(folder: Path, environment: Mapping[str, str]) -> WaitingRuns:
+def pending_uploads_in(folder: Path, environment: Mapping[str, str]) -> PendingUploads:
     """The runs that wait in a folder until the tracking server is back.
 
     Raises:
         SigningKeyError: the environment's key is too short.
     """
-    from registry.store.pending_uploads import WaitingRuns
+    from registry.store.pending_uploads import PendingUploads
 
-    return WaitingRuns(folder=folder, key=signing_key(environment))
+    return PendingUploads(folder=folder, key=signing_key(environment))

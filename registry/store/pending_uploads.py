@@ -18,7 +18,11 @@ from typing import Any
 
 from registry.bundle import format as bundle_format
 from registry.bundle.bundle import BundleError, ModelBundle
-from registry.integrity.hashed_folder import SealedFolderError, read_sealed, write_sealed
+from registry.integrity.hashed_folder import (
+    HashedFolderError,
+    read_hashed_folder,
+    write_hashed_folder,
+)
 from registry.integrity.signing import SigningKey
 from registry.store.store import ModelStore, ModelStoreError, TrainingRun, UnknownModelError
 
@@ -27,12 +31,12 @@ FORMULA_EVIDENCE = {"what": "calibration of the formula"}
 RUN_FILE, RUN_ID = "run.json", "run_id"
 
 
-class WaitingRunError(ModelStoreError):
+class PendingUploadError(ModelStoreError):
     """A run that waits can not be kept, or is no longer what was kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uploaded:
+class UploadedRun:
     """A run that waited and is registered now."""
 
     label: str
@@ -41,7 +45,7 @@ class Uploaded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WaitingRuns:
+class PendingUploads:
     """The folder of the runs that wait."""
 
     folder: Path
@@ -57,9 +61,9 @@ class WaitingRuns:
             f"{run.started_at:%Y%m%dT%H%M%S%f}-{run.label}-{run.bundle.fingerprint[:12]}"
         )
         try:
-            write_sealed(place, _encoded(run), kind=KIND, version=VERSION, key=self.key)
-        except (OSError, SealedFolderError) as exc:
-            raise WaitingRunError(
+            write_hashed_folder(place, _encoded(run), kind=KIND, version=VERSION, key=self.key)
+        except (OSError, HashedFolderError) as exc:
+            raise PendingUploadError(
                 f"The tracking store does not answer, and the run can not be kept in "
                 f"{self.folder.name} either: {exc}. Make room there, or bring the tracking store "
                 f"back, and train again; the same data and seed give the same model."
@@ -85,16 +89,16 @@ class WaitingRuns:
             WaitingRunError: it was altered, cut short, or another key signed it.
         """
         try:
-            return _decoded(read_sealed(place, kind=KIND, version=VERSION, key=self.key))
-        except (SealedFolderError, BundleError, KeyError, ValueError) as exc:
-            raise WaitingRunError(
+            return _decoded(read_hashed_folder(place, kind=KIND, version=VERSION, key=self.key))
+        except (HashedFolderError, BundleError, KeyError, ValueError) as exc:
+            raise PendingUploadError(
                 f"The waiting run {place.name} can not be used: {exc} Delete the folder and train "
                 f"again; the other runs wait unharmed."
             ) from exc
 
     def upload(
         self, store: ModelStore, *, by: str, clock: Callable[[], datetime]
-    ) -> Iterator[Uploaded]:
+    ) -> Iterator[UploadedRun]:
         """Hand every run to the store; each is removed once it is registered.
 
         The calibrated health formula serves at once, as after any training; a model waits as
@@ -107,7 +111,7 @@ class WaitingRuns:
                 store.promote(run.label, version, evidence=FORMULA_EVIDENCE, by=by, at=clock())
             shutil.rmtree(place)
             self._note(place).unlink(missing_ok=True)
-            yield Uploaded(label=run.label, name=run.name, version=version)
+            yield UploadedRun(label=run.label, name=run.name, version=version)
 
     def _registered(self, store: ModelStore, run: TrainingRun, place: Path) -> int:
         note = self._note(place)

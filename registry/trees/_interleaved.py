@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from registry.trees._threshold_codes import Codes, ValueCodes, write_codes
+from registry.trees._threshold_codes import Codes, ThresholdCodes, write_codes
 from registry.trees.arrays import Floats, Ints, Kinds, TreeArrays, Words, goes_left
 from registry.trees.numba_cache import compiled
 
@@ -27,14 +27,14 @@ NEVER = 0xFFFF
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TreesInStep:
+class InterleavedTrees:
     """Trees in the order of their depth, eight at a time.
 
     The columns are two for each feature, its code and one more (for a split whose missing values go
     left), then one for each split that is ``asked`` by value: 0 if the row goes left there, else 1.
     """
 
-    codes: ValueCodes
+    codes: ThresholdCodes
     step: Bits
     value: Floats
     root: Bits
@@ -43,7 +43,7 @@ class TreesInStep:
     asked: Ints
 
     @classmethod
-    def of(cls, trees: TreeArrays, codes: ValueCodes) -> TreesInStep | None:
+    def of(cls, trees: TreeArrays, codes: ThresholdCodes) -> InterleavedTrees | None:
         """The trees laid out; None where there are more columns than a step can name."""
         asked = np.flatnonzero(codes.place < 0).astype(np.int32)
         n_features = trees.n_features_read

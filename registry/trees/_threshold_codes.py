@@ -25,7 +25,7 @@ ASKED_BY_VALUE = -1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ValueCodes:
+class ThresholdCodes:
     """The thresholds of every feature in order, and each split's place among them.
 
     Feature f has ``threshold[first[f] : first[f + 1]]``; ``missing[f]`` says what counts as
@@ -39,7 +39,7 @@ class ValueCodes:
     shift: Codes
 
     @classmethod
-    def of(cls, trees: TreeArrays) -> ValueCodes:
+    def of(cls, trees: TreeArrays) -> ThresholdCodes:
         """Put the thresholds in order.
 
         A feature whose splits do not agree on what is missing, or that has more thresholds than

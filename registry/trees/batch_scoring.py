@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from registry.trees._interleaved import TreesInStep
+from registry.trees._interleaved import InterleavedTrees
 from registry.trees._simd import WORDS, every, still, store
-from registry.trees._threshold_codes import Codes, ValueCodes, write_codes
+from registry.trees._threshold_codes import Codes, ThresholdCodes, write_codes
 from registry.trees.arrays import Floats, Ints, Kinds, TreeArrays, Words, goes_left
 from registry.trees.numba_cache import compiled
 
@@ -46,12 +46,12 @@ class CodedTrees:
     """Trees with their values coded."""
 
     trees: TreeArrays
-    codes: ValueCodes
+    codes: ThresholdCodes
 
     @classmethod
     def of(cls, trees: TreeArrays) -> CodedTrees:
         """Code the thresholds."""
-        return cls(trees=trees, codes=ValueCodes.of(trees))
+        return cls(trees=trees, codes=ThresholdCodes.of(trees))
 
     @cached_property
     def _leaves_on_the_right(self) -> Leaves | None:
@@ -85,8 +85,8 @@ class CodedTrees:
         return column, shift, last, asked
 
     @cached_property
-    def _in_step(self) -> TreesInStep | None:
-        return TreesInStep.of(self.trees, self.codes)
+    def _in_step(self) -> InterleavedTrees | None:
+        return InterleavedTrees.of(self.trees, self.codes)
 
     def score(self, matrix: Floats) -> Floats:
         """The raw score of each row, in log-odds; equal to ``TreeArrays.score``."""

@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.trees._simd import DOUBLES, every, load, store
-from registry.trees._threshold_codes import Codes, ValueCodes, write_codes
+from registry.trees._threshold_codes import Codes, ThresholdCodes, write_codes
 from registry.trees.arrays import Floats, Ints, Kinds, TreeArrays, Words, goes_left
 from registry.trees.numba_cache import compiled
 
@@ -42,7 +42,7 @@ NONE = -1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Points:
+class QuadraturePoints:
     """Gauss-Legendre points between 0 and 1: n of them are ``at[first[g] : first[g] + n]``.
 
     >>> two = Points.of(np.array([1, 2]))
@@ -55,7 +55,7 @@ class Points:
     weight: Floats
 
     @classmethod
-    def of(cls, numbers: npt.NDArray[np.int64]) -> Points:
+    def of(cls, numbers: npt.NDArray[np.int64]) -> QuadraturePoints:
         """The points of each of these numbers of points, one set after the other."""
         sets = [np.polynomial.legendre.leggauss(int(n)) for n in numbers if n]
         at, weight = (
@@ -83,14 +83,14 @@ class SplitShares:
     t in different features.
     """
 
-    codes: ValueCodes
+    codes: ThresholdCodes
     left: Ints
     right: Ints
     share: Floats
     kept: Floats
     earlier: Ints
     most_features: Ints
-    points: Points
+    points: QuadraturePoints
     groups: Ints  # of as many points as are worked on at once: one for most trees
     base: float  # the mean raw score over the training rows
 
@@ -105,11 +105,11 @@ class SplitShares:
         n = np.repeat(sizes, sizes)
         groups = -(-most_features // (2 * DOUBLES))
         return cls(
-            codes=ValueCodes.of(trees), share=share, kept=kept, earlier=earlier,
+            codes=ThresholdCodes.of(trees), share=share, kept=kept, earlier=earlier,
             left=np.where(trees.left < 0, n - 1 - trees.left, trees.left).astype(np.int32),
             right=np.where(trees.right < 0, n - 1 - trees.right, trees.right).astype(np.int32),
             most_features=most_features, groups=groups,
-            points=Points.of(np.arange(int(groups.max()) + 1) * DOUBLES),
+            points=QuadraturePoints.of(np.arange(int(groups.max()) + 1) * DOUBLES),
             base=float(tree_means(trees).sum()),
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from registry.trees._simd import SINGLES, add_to, at_most, every, load, store
 from registry.trees._threshold_codes import Codes, write_codes
 from registry.trees.arrays import Floats, Ints, Kinds, TreeArrays, Words, goes_left
 from registry.trees.numba_cache import compiled
-from registry.trees.shap import NONE, Points, SplitShares, tree_means
+from registry.trees.shap import NONE, QuadraturePoints, SplitShares, tree_means
 
 Singles = npt.NDArray[np.float32]
 
@@ -25,7 +25,7 @@ BLOCK = SINGLES  # rows worked on at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SharesOfMany:
+class BatchShares:
     """``SplitShares`` in 24 bits, with as many points for each tree as it needs."""
 
     shares: SplitShares
@@ -38,10 +38,10 @@ class SharesOfMany:
     weight: Singles
 
     @classmethod
-    def of(cls, trees: TreeArrays, shares: SplitShares) -> SharesOfMany:
+    def of(cls, trees: TreeArrays, shares: SplitShares) -> BatchShares:
         """Round what is the same for all rows."""
         n_points = (shares.most_features + 1) // 2
-        points = Points.of(np.arange(int(n_points.max()) + 1))
+        points = QuadraturePoints.of(np.arange(int(n_points.max()) + 1))
         means = np.repeat(tree_means(trees), np.diff(trees.first_leaf))
         return cls(
             shares=shares, share=(shares.share * shares.kept).astype(np.float32),

@@ -25,7 +25,7 @@ from registry.bundle.bundle import MANY
 from registry.trees.arrays import TreeArrays
 from registry.trees.batch_scoring import CodedTrees
 from registry.trees.shap import SplitShares
-from registry.trees.shap_batch import SharesOfMany
+from registry.trees.shap_batch import BatchShares
 
 pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]  # theirs
 
@@ -80,7 +80,7 @@ def test_reasons_beside_other_exact_libraries(n_trees: int, n_leaves: int, tmp_p
     booster, rows = model(n_trees, n_leaves)
     trees = TreeArrays.from_dump(booster.dump_model())
     shares, coded = SplitShares.of(trees), CodedTrees.of(trees)
-    of_many = SharesOfMany.of(trees, shares)
+    of_many = BatchShares.of(trees, shares)
     frame = pd.DataFrame(rows, columns=booster.feature_name())
 
     def ours(n: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from interleaved import ROUNDS, write_section
 from registry.trees.arrays import TreeArrays
 from registry.trees.batch_scoring import CodedTrees
 from registry.trees.shap import SplitShares
-from registry.trees.shap_batch import SharesOfMany
+from registry.trees.shap_batch import BatchShares
 
 pytestmark = pytest.mark.bench
 
@@ -60,7 +60,7 @@ def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
     trees = TreeArrays.from_dump(booster.dump_model())
     began = time.process_time()
     shares = SplitShares.of(trees)
-    of_many = SharesOfMany.of(trees, shares)
+    of_many = BatchShares.of(trees, shares)
     built = time.process_time() - began
     coded = CodedTrees.of(trees)
 

@@ -28,7 +28,7 @@ from training.models.specs import (
     LOGISTIC,
     ModelSpec,
 )
-from training.pipeline.prepare import Prepared, usable_folds
+from training.pipeline.prepare import PreparedData, usable_folds
 
 pytestmark = pytest.mark.bench
 
@@ -55,7 +55,7 @@ MUST_LOSE = (FORMULA, LIGHTGBM, PLAIN)
 Losses = Mapping[str, list[float]]
 
 
-def drawn(prepared: Prepared, churned: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+def drawn(prepared: PreparedData, churned: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Accounts in a random order, up to the one that is the last so many to have left."""
     training = prepared.training
     left = np.zeros(len(training.accounts), dtype=np.bool_)
@@ -66,7 +66,7 @@ def drawn(prepared: Prepared, churned: int, rng: np.random.Generator) -> NDArray
     return kept
 
 
-def with_accounts(prepared: Prepared, kept: NDArray[np.bool_]) -> TrainingSet:
+def with_accounts(prepared: PreparedData, kept: NDArray[np.bool_]) -> TrainingSet:
     """The training set in which the rows before the test are those of these accounts."""
     training = prepared.training
     outcomes = training.outcomes.copy()
@@ -74,7 +74,7 @@ def with_accounts(prepared: Prepared, kept: NDArray[np.bool_]) -> TrainingSet:
     return replace(training, outcomes=outcomes)
 
 
-def losses(prepared: Prepared, churned: int) -> Losses:
+def losses(prepared: PreparedData, churned: int) -> Losses:
     found: dict[str, list[float]] = {spec.name: [] for spec in CONTENDERS}
     together = np.ones((1, len(prepared.training.accounts)))
     for repeat in range(REPEATS):

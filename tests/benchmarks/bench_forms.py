@@ -33,9 +33,9 @@ from training.dataset.labels import Label
 from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
 from training.metrics import account_draws, evaluate, row_log_loss
-from training.models.contest import fit_rows, out_of_time, usable_columns
+from training.models.contest import fit_rows, score_out_of_time, usable_columns
 from training.models.fit import fit_linear
-from training.models.long_horizons import later_probability, near_folds
+from training.models.long_horizons import long_horizon_probability, near_folds
 from training.models.specs import FORMULA_PRIOR, LIGHTGBM, ModelSpec
 from training.pipeline.prepare import prepare
 
@@ -204,7 +204,7 @@ def today(task: Task, spec: ModelSpec = LIGHTGBM) -> Matrix:
         closed_by(training.cutoffs, task.at, reach=timedelta(days=training.horizons[-1]))
     )
     columns = usable_columns(training, before, spec)
-    held = out_of_time(spec, training, folds, columns, spec.parameters, seed=SEED)
+    held = score_out_of_time(spec, training, folds, columns, spec.parameters, seed=SEED)
     fitted = fit_rows(spec, training, before, columns, spec.parameters, seed=SEED)
     f = fitted.score(training.matrix[task.test][:, columns]) - fitted.level
     near = [held.calibration.probability(f, place) for place in range(len(training.horizons))]
@@ -214,7 +214,9 @@ def today(task: Task, spec: ModelSpec = LIGHTGBM) -> Matrix:
         if h not in training.horizons
     }
     far = (
-        later_probability(spec, training, later, task.test, spec.parameters, at=task.at, seed=SEED)
+        long_horizon_probability(
+            spec, training, later, task.test, spec.parameters, at=task.at, seed=SEED
+        )
         if later
         else {}
     )

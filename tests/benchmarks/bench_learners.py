@@ -40,10 +40,10 @@ from training.dataset.errors import OneClassError
 from training.dataset.labels import label_named
 from training.dataset.splits import newest, rolling_folds
 from training.metrics import Interval, account_draws, auc, row_log_loss
-from training.models.contest import out_of_time, run_contender, usable_columns
+from training.models.contest import run_contender, score_out_of_time, usable_columns
 from training.models.specs import FEW_ACCOUNTS, LIGHTGBM, SPECS, spec_named
 from training.models.tuning.tune import tune
-from training.pipeline.prepare import TUNING_SHARE, Prepared, prepare, usable_folds
+from training.pipeline.prepare import TUNING_SHARE, PreparedData, prepare, usable_folds
 
 pytestmark = pytest.mark.bench
 
@@ -78,7 +78,7 @@ def workspace_of(world: str) -> Workspace:
     return workspace
 
 
-def prepared_of(workspace: Workspace, label: str) -> tuple[Prepared, pl.DataFrame]:
+def prepared_of(workspace: Workspace, label: str) -> tuple[PreparedData, pl.DataFrame]:
     """The rows that a training of this label starts from, and the events that label them."""
     settings = workspace.settings
     declared = replace(label_named(label), horizons=(HORIZON,))
@@ -123,7 +123,7 @@ def keepwell(origin: Origin, test: np.ndarray, chosen: list[str]) -> np.ndarray:
             continue
         columns = usable_columns(known, fitted, spec)
         found = tune(spec, known, folds, columns, trials=TRIALS, seed=SEED).parameters
-        held = out_of_time(spec, known, origin.folds, columns, found, seed=SEED)
+        held = score_out_of_time(spec, known, origin.folds, columns, found, seed=SEED)
         losses[spec.name] = row_log_loss(
             known.outcome[held.rows], held.calibration.probability(held.scores, 0)
         ).mean()
@@ -237,7 +237,7 @@ def measured(learner: Callable[..., np.ndarray], *given: object) -> Run:
     return Run(probability, time.process_time() - cpu, time.perf_counter() - wall)
 
 
-def race(prepared: Prepared, origins: tuple[Origin, ...]) -> tuple[dict[str, Run], list[str]]:
+def race(prepared: PreparedData, origins: tuple[Origin, ...]) -> tuple[dict[str, Run], list[str]]:
     """Every learner at every origin, in turn, and the spec that Keepwell chose at each."""
     runs: dict[str, list[Run]] = {}
     chosen: list[str] = []

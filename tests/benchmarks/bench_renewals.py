@@ -21,8 +21,8 @@ from training_worlds import TrainingWorld, simulated
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
 from training.backtest.groups import mean_over_accounts
-from training.backtest.long_horizons import play_later
-from training.backtest.run import Played, play
+from training.backtest.long_horizons import backtest_long_horizons
+from training.backtest.run import BacktestRun, run_backtest
 from training.dataset.labels import ROW, contract_endings, label_named
 from training.metrics import account_draws, row_log_loss
 from training.models.specs import LIGHTGBM
@@ -36,10 +36,10 @@ BANDS = ((0, 30), (30, 60), (60, 90), (90, 180), (180, 365))
 Vector = NDArray[np.float64]
 
 
-def played_on(world: TrainingWorld) -> Played:
+def played_on(world: TrainingWorld) -> BacktestRun:
     names = [f.name for f in catalogue().features if f.is_model_input] + [HEALTH_SCORE]
     told = world.snapshots.select(*ROW, "days_to_renewal").with_columns(who="account_id")
-    return play(
+    return run_backtest(
         label_named("churn"),
         events=world.events,
         known_until=world.until,
@@ -51,12 +51,12 @@ def played_on(world: TrainingWorld) -> Played:
     )
 
 
-def curve_of(played: Played, world: TrainingWorld) -> tuple[list[int], NDArray[np.float64]]:
+def curve_of(played: BacktestRun, world: TrainingWorld) -> tuple[list[int], NDArray[np.float64]]:
     """The horizons, and every judged row's probabilities at them; NaN where not estimable."""
     rows = played.rows
     horizons, columns = list(rows.horizons), [*rows.probabilities[LIGHTGBM.name].T]
     place = {key: n for n, key in enumerate(zip(rows.account, rows.cutoff, strict=True))}
-    for far in play_later(played, world.events, (LIGHTGBM,)):
+    for far in backtest_long_horizons(played, world.events, (LIGHTGBM,)):
         said = np.full(len(rows.account), np.nan)
         if far.rows is not None:
             keys = zip(far.rows.account, far.rows.cutoff, strict=True)
@@ -66,7 +66,7 @@ def curve_of(played: Played, world: TrainingWorld) -> tuple[list[int], NDArray[n
     return horizons, np.column_stack(columns)
 
 
-def days_until_end(played: Played, world: TrainingWorld) -> Vector:
+def days_until_end(played: BacktestRun, world: TrainingWorld) -> Vector:
     """From each row's cutoff to the end of its contract; infinite where it goes on."""
     endings, _ = contract_endings(label_named("churn"), world.events.lazy(), world.until)
     ended = dict(endings.group_by("account_id").agg(pl.col("ended_at").max()).collect().iter_rows())

@@ -25,8 +25,8 @@ from training.dataset.splits import CALIBRATION_SHARE, Fold, newest, rolling_fol
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows
 from training.models.boosting import binned, grow, growing_scores, settings_of
-from training.models.contest import fit_rows, out_of_time, usable_columns
-from training.models.fit import fit, grown
+from training.models.contest import fit_rows, score_out_of_time, usable_columns
+from training.models.fit import fit, fitted_trees
 from training.models.specs import LIGHTGBM, Parameters
 from training.models.tuning.tune import tune
 from training.pipeline.prepare import TUNING_SHARE
@@ -112,7 +112,7 @@ def a_step(data: TrainingSet, columns: list[int], parameters: Parameters, *, tri
 def fit_to(data, bins, cutoffs, columns, parameters, *, reach) -> None:
     """Folds that calibrate and the fit to all of these cutoffs, as a race and a release have."""
     folds = rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach)
-    out_of_time(LIGHTGBM, data, folds, columns, parameters, seed=0, grower=bins)
+    score_out_of_time(LIGHTGBM, data, folds, columns, parameters, seed=0, grower=bins)
     fit_rows(LIGHTGBM, data, data.rows_at(cutoffs), columns, parameters, seed=0, grower=bins)
 
 
@@ -162,7 +162,7 @@ def test_one_fit_beside_lightgbm_alone() -> None:
             {
                 "LightGBM": lambda ready=ready, p=parameters: grow(ready, p, seed=0),
                 "binning": lambda m=matrix, y=outcome: binned(m, y),
-                "trees": lambda b=booster: grown(b),
+                "trees": lambda b=booster: fitted_trees(b),
                 "Keepwell": lambda m=matrix, y=outcome, p=parameters: fit(
                     LIGHTGBM, m, y, p, seed=0
                 ),

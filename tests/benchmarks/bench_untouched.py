@@ -32,7 +32,7 @@ from registry.bundle.calibration import sigmoid
 from training.backtest.groups import mean_over_accounts
 from training.dataset.labels import ROW
 from training.dataset.training_set import TrainingSet
-from training.dataset.treatments import TouchedRows, touch_log, touched_rows, touched_shares
+from training.dataset.treatments import TreatedRows, treated_rows, treated_shares, treatment_log
 from training.metrics import account_draws
 from training.models.contest import usable_columns
 from training.models.long_horizons import FIFTHS, scores_by_fifths
@@ -83,7 +83,7 @@ class Task:
     """A world's rows, who was touched when, and the true risk without further interventions."""
 
     training: TrainingSet
-    touched: TouchedRows
+    touched: TreatedRows
     truth: Vector  # per row, NaN where it is not known
     near: Vector
     intervals: list[Interval]
@@ -110,7 +110,7 @@ def task_of(programmes: tuple[Programme, ...], seed: int) -> Task:
     )
     prepared = TrainingWorld(events, snapshots, until).prepared()
     training = prepared.training
-    touched = touched_rows(training, prepared.labelled, touch_log(events, until))
+    touched = treated_rows(training, prepared.labelled, treatment_log(events, until))
     columns = usable_columns(training, ~np.isnan(training.outcome), LIGHTGBM)
     near = scores_by_fifths(LIGHTGBM, training, columns, LIGHTGBM.parameters, at=until, seed=SEED)
     keys = pl.DataFrame(
@@ -238,7 +238,7 @@ def table(tasks: list[Task]) -> str:
     y, who, most = np.concatenate(truth), np.concatenate(account), np.concatenate(risky)
     draws = account_draws(who, DRAWS, np.random.default_rng(SEED))
     every = {name: np.concatenate(parts) for name, parts in said.items()}
-    share = touched_shares(tasks[0].training, tasks[0].touched, {})[HORIZON]
+    share = treated_shares(tasks[0].training, tasks[0].touched, {})[HORIZON]
     worth = np.mean(
         [np.sum(t.intervals[-1].weight) ** 2 / np.sum(t.intervals[-1].weight ** 2) for t in tasks]
     )

@@ -23,7 +23,7 @@ from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from training.dataset.labels import CONTRACT_KINDS, ROW, label_named
-from training.pipeline.prepare import Prepared, prepare
+from training.pipeline.prepare import PreparedData, prepare
 
 WORLDS = ("CRM sample", "simulated company")
 CRM = ROOT / "examples" / "crm"
@@ -37,7 +37,9 @@ class TrainingWorld:
         self.events = events.filter(pl.col("kind").is_in(CONTRACT_KINDS))
         self.snapshots, self.until = snapshots, until
 
-    def prepared(self, label: str = "churn", horizons: Sequence[int] = (30, 60, 90)) -> Prepared:
+    def prepared(
+        self, label: str = "churn", horizons: Sequence[int] = (30, 60, 90)
+    ) -> PreparedData:
         names = [f.name for f in catalogue().features if f.is_model_input] + [HEALTH_SCORE]
         return prepare(
             replace(label_named(label), horizons=tuple(horizons)),

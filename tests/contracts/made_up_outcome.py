@@ -61,7 +61,7 @@ from registry.outcomes import OUTCOME_OF_MODEL, OutcomeName  # noqa: E402
 from registry.store.store import MemoryModelStore  # noqa: E402
 from serving.api.app import create_app  # noqa: E402
 from serving.settings import ServiceSettings  # noqa: E402
-from training.pipeline.workspace import train_on  # noqa: E402
+from training.pipeline.workspace import train_workspace  # noqa: E402
 
 START, MONTHS, CUSTOMERS, TRIALS = datetime(2024, 1, 1, tzinfo=UTC), 16, 120, 240
 END = datetime(2025, 5, 1, tzinfo=UTC)
@@ -118,7 +118,7 @@ def main(folder: Path) -> None:
     WorkspaceFeatures(workspace).publish(snapshots.filter(pl.col("as_of") == END))
     store = MemoryModelStore()
     labels = ("downgrade", "trial_conversion")
-    results = train_on(
+    results = train_workspace(
         workspace, labels, store=store, as_of=END, clock=lambda: END, trials=0, seed=1, by=None
     )
     for label in labels:

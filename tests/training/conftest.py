@@ -246,7 +246,7 @@ def trained(small_company):
 @pytest.fixture(scope="session")
 def back_test(small_company):
     """Plays a back-test of a small company; words change what it is given."""
-    from training.backtest.run import play
+    from training.backtest.run import run_backtest
     from training.dataset.labels import label_named
 
     def played(company: SmallCompany, label: str = "churn", **changes):
@@ -271,7 +271,7 @@ def back_test(small_company):
             "n_origins": 3,
             "traits": traits,
         }
-        return play(label_named(label), **(given | changes))
+        return run_backtest(label_named(label), **(given | changes))
 
     return played
 

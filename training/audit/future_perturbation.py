@@ -18,7 +18,7 @@ import polars as pl
 
 from features.events.schema import UTC_INSTANT
 from features.events.visibility import newest_version, recorded_before, versions_before
-from training.audit.report import AuditedSet, LeakFinding, Looked
+from training.audit.report import AuditedSet, CheckScope, LeakFinding
 from training.dataset.history import History, differs, sample
 from training.dataset.labels import ROW
 
@@ -28,7 +28,7 @@ SAMPLED_ACCOUNTS, SAMPLED_CUTOFFS = 40, 8
 def check_altered_future(
     audited: AuditedSet,
     history: History,
-) -> tuple[list[LeakFinding], list[Looked]]:
+) -> tuple[list[LeakFinding], list[CheckScope]]:
     """Features that change when what is recorded at or after the cutoff is cut off or altered."""
     accounts = sample(audited.frame["account_id"].unique(), SAMPLED_ACCOUNTS)
     picked = np.linspace(0, len(audited.moments) - 1, SAMPLED_CUTOFFS).astype(int)
@@ -63,7 +63,7 @@ def check_altered_future(
         if rows
     ]
     return findings, [
-        Looked(
+        CheckScope(
             check="future",
             was_possible=compared > 0,
             at=f"{len(changed)} features of {len(accounts)} accounts at {len(cutoffs)} cutoffs made "

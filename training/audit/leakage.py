@@ -29,8 +29,8 @@ from training.audit.report import (
     AuditedSet,
     AuditError,
     Check,
+    CheckScope,
     LeakFinding,
-    Looked,
     share_with_outcome,
 )
 from training.dataset.history import History, differs, sample, values_as_of
@@ -54,7 +54,7 @@ KEY = re.compile(r"[a-z][a-z0-9_]*")
 def check_against_history(
     audited: AuditedSet,
     history: History,
-) -> tuple[list[LeakFinding], list[Looked], frozenset[str]]:
+) -> tuple[list[LeakFinding], list[CheckScope], frozenset[str]]:
     """Values that are not what was known at their cutoff, and where they may have come from.
 
     Returns:
@@ -90,7 +90,7 @@ def check_against_history(
     return (
         findings,
         [
-            Looked(check=check, at=at, was_possible=bool(names))
+            CheckScope(check=check, at=at, was_possible=bool(names))
             for check in ("future", "knowledge", "field")
         ],
         frozenset(names),

@@ -134,7 +134,7 @@ class LeakFinding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
+class CheckScope:
     """What a check looked at, or why it could not."""
 
     check: Check
@@ -151,7 +151,7 @@ class AuditReport:
     features: int
     base_rate: float
     findings: tuple[LeakFinding, ...]
-    looked: tuple[Looked, ...]
+    looked: tuple[CheckScope, ...]
 
     @property
     def is_clean(self) -> bool:
@@ -213,7 +213,7 @@ class AuditReport:
 
 def report_of(
     audited: AuditedSet,
-    results: Sequence[tuple[Sequence[LeakFinding], Sequence[Looked]]],
+    results: Sequence[tuple[Sequence[LeakFinding], Sequence[CheckScope]]],
 ) -> AuditReport:
     """The findings of several checks as one report, in the order of the checks."""
     order = list(CHECKS)

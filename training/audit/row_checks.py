@@ -9,7 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
-from training.audit.report import LABEL, PARTS, SPLIT, AuditedSet, LeakFinding, Looked
+from training.audit.report import LABEL, PARTS, SPLIT, AuditedSet, CheckScope, LeakFinding
 from training.dataset.labels import ROW
 
 
@@ -17,11 +17,11 @@ def check_rows(
     audited: AuditedSet,
     *,
     complete_until: datetime,
-) -> tuple[list[LeakFinding], list[Looked]]:
+) -> tuple[list[LeakFinding], list[CheckScope]]:
     """Rows that are there twice, and label windows that cross or are not closed."""
     findings = _doubles(audited)
     looked = [
-        Looked(
+        CheckScope(
             check="rows",
             at=f"{audited.frame.height:,} rows of "
             f"{audited.frame['account_id'].n_unique():,} accounts",
@@ -29,7 +29,7 @@ def check_rows(
     ]
     if audited.reach is None:
         looked.append(
-            Looked(
+            CheckScope(
                 check="windows",
                 was_possible=False,
                 at="how long a label window is was not said (--horizon DAYS)",
@@ -38,7 +38,7 @@ def check_rows(
         return findings, looked
     findings += _not_closed(audited, complete_until)
     looked.append(
-        Looked(
+        CheckScope(
             check="windows",
             at=f"windows of {audited.reach.days} days that have to "
             f"close by {complete_until:%Y-%m-%d}",
@@ -47,10 +47,10 @@ def check_rows(
     parts = audited.frame[SPLIT].unique() if SPLIT in audited.frame.columns else pl.Series([])
     if set(PARTS) <= set(parts):
         findings += _crossing(audited)
-        looked.append(Looked(check="windows", at="rows of train and of test"))
+        looked.append(CheckScope(check="windows", at="rows of train and of test"))
     else:
         looked.append(
-            Looked(
+            CheckScope(
                 check="windows",
                 was_possible=False,
                 at="the split: there is no column split with train and test",

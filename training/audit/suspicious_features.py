@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from training.audit.report import AuditedSet, LeakFinding, Looked
+from training.audit.report import AuditedSet, CheckScope, LeakFinding
 from training.metrics import Interval, account_draws, auc
 
 Vector = NDArray[np.float64]
@@ -64,7 +64,7 @@ def check_features(
     *,
     recomputed: frozenset[str],
     rng: np.random.Generator,
-) -> tuple[list[LeakFinding], list[Looked]]:
+) -> tuple[list[LeakFinding], list[CheckScope]]:
     """Features that alone predict the outcome too well, by value or by absence.
 
     ``recomputed`` names the columns that were held against the timeline.
@@ -75,8 +75,8 @@ def check_features(
     if fewer < LEAST_ROWS_OF_A_CLASS:
         why = f"{fewer} rows have the rarer outcome, {LEAST_ROWS_OF_A_CLASS} are needed"
         return [], [
-            Looked(check="alone", at=why, was_possible=False),
-            Looked(check="missing", at=why, was_possible=False),
+            CheckScope(check="alone", at=why, was_possible=False),
+            CheckScope(check="missing", at=why, was_possible=False),
         ]
     accounts = decided["account_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
     folds = _folds(decided["account_id"])
@@ -85,11 +85,11 @@ def check_features(
     alone, best = _alone(columns, y, draws, recomputed)
     missing, most = _given_away(columns, y, accounts, draws, recomputed)
     return [*alone, *missing], [
-        Looked(
+        CheckScope(
             check="alone",
             at=f"{len(columns)} features on {len(y):,} rows; the best within the bound is {best}",
         ),
-        Looked(
+        CheckScope(
             check="missing", at=f"{len(columns)} features; the absence that says most is {most}"
         ),
     ]

@@ -1,6 +1,6 @@
 """Audit the training set of a workspace, or one from a file.
 
-The workspace's own set is the one that ``train_on`` would learn from: cohort rows, features through
+The workspace's own set is the one that ``train_workspace`` would learn from: cohort rows, features through
 Feast, the split with its embargo. A file is taken as it is. Both are held against the events.
 """
 
@@ -30,7 +30,7 @@ from training.dataset.cutoffs import reach_of
 from training.dataset.errors import TrainingError
 from training.dataset.history import History
 from training.dataset.labels import label_named
-from training.pipeline.prepare import Prepared, prepare
+from training.pipeline.prepare import PreparedData, prepare
 
 
 def audit(audited: AuditedSet, history: History, *, rng: np.random.Generator) -> AuditReport:
@@ -121,7 +121,7 @@ def _check_snapshots(
             )
 
 
-def set_of(prepared: Prepared, *, name: str) -> AuditedSet:
+def set_of(prepared: PreparedData, *, name: str) -> AuditedSet:
     """A prepared training as a set to audit: at the longest horizon, with its split."""
     training = prepared.training
     part = np.where(prepared.before_test, "train", np.where(prepared.test, "test", ""))

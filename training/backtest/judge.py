@@ -25,8 +25,8 @@ from training.backtest.groups import (
     mean_over_accounts,
     unknown_dimensions,
 )
-from training.backtest.long_horizons import FarOrigin, FarRows
-from training.backtest.run import BacktestError, JudgedRows, Origin, Played
+from training.backtest.long_horizons import LongHorizonOrigin, LongHorizonRows
+from training.backtest.run import BacktestError, BacktestRun, JudgedRows, Origin
 from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws, row_log_loss
 from training.models.specs import BASE_RATE, FEW_ACCOUNTS, SPECS, ModelSpec
 
@@ -59,7 +59,7 @@ class FarHorizon:
     """A later horizon, judged on the rows of the origins that could learn it, or why it is not."""
 
     horizon: int
-    origins: tuple[FarOrigin, ...]
+    origins: tuple[LongHorizonOrigin, ...]
     pooled: Group | None  # None: not estimable
     why_not: str | None
     differences: Mapping[str, Mapping[str, Interval]]  # contender, other
@@ -133,8 +133,8 @@ class Backtest:
 
 
 def judge(
-    played: Played,
-    later: tuple[FarRows, ...] = (),
+    played: BacktestRun,
+    later: tuple[LongHorizonRows, ...] = (),
     *,
     capacity: int,
     seed: int = 0,
@@ -158,7 +158,9 @@ def judge(
         return _judge(played, later, draws, capacity)
 
 
-def _judge(played: Played, later: tuple[FarRows, ...], draws: Matrix, capacity: int) -> Backtest:
+def _judge(
+    played: BacktestRun, later: tuple[LongHorizonRows, ...], draws: Matrix, capacity: int
+) -> Backtest:
     rows = played.rows
     best = best_of(played)
     everybody = np.ones(len(rows.account), dtype=np.bool_)
@@ -204,7 +206,7 @@ def _judge(played: Played, later: tuple[FarRows, ...], draws: Matrix, capacity: 
     )
 
 
-def _notes(played: Played, best: ModelSpec) -> list[str]:
+def _notes(played: BacktestRun, best: ModelSpec) -> list[str]:
     notes = [
         f"The {dimension} is not known of any account, so nothing is said by it."
         for dimension in unknown_dimensions(played.rows)
@@ -231,7 +233,7 @@ def check_capacity(capacity: int) -> None:
         )
 
 
-def best_of(played: Played) -> ModelSpec:
+def best_of(played: BacktestRun) -> ModelSpec:
     """The contender with the lowest log loss at the longest horizon among those that may serve."""
     losses = {name: loss.mean() for name, loss in _row_losses(played.rows, -1)[0].items()}
     serving = candidates(played)
@@ -244,7 +246,7 @@ def best_of(played: Played) -> ModelSpec:
     return min(serving, key=lambda spec: losses[spec.name])
 
 
-def candidates(played: Played) -> tuple[ModelSpec, ...]:
+def candidates(played: BacktestRun) -> tuple[ModelSpec, ...]:
     """What a training today would let serve: where few accounts have left, what is made for it."""
     few = played.prepared.has_few_outcomes
     return tuple(
@@ -254,7 +256,7 @@ def candidates(played: Played) -> tuple[ModelSpec, ...]:
     )
 
 
-def compared(best: ModelSpec, played: Played) -> tuple[ModelSpec, ...]:
+def compared(best: ModelSpec, played: BacktestRun) -> tuple[ModelSpec, ...]:
     """The best and what it is compared with, of those that took part."""
     return tuple(
         spec
@@ -274,7 +276,7 @@ def _together(groups: tuple[Group, ...]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: order[group.dimension, group.name]))
 
 
-def _far(far: FarRows, best: ModelSpec, draws: Matrix) -> FarHorizon:
+def _far(far: LongHorizonRows, best: ModelSpec, draws: Matrix) -> FarHorizon:
     """A later horizon, judged like a nearer one on the rows that it has."""
     if far.rows is None:
         return FarHorizon(
@@ -339,7 +341,7 @@ def _differences(rows: JudgedRows, draws: Matrix) -> dict[int, dict[str, dict[st
     return differences
 
 
-def _losses(played: Played) -> tuple[dict[str, float], ...]:
+def _losses(played: BacktestRun) -> tuple[dict[str, float], ...]:
     losses, inside = _row_losses(played.rows, -1)
     origin = played.rows.origin[inside]
     return tuple(
@@ -348,7 +350,7 @@ def _losses(played: Played) -> tuple[dict[str, float], ...]:
     )
 
 
-def _counts(played: Played, number: int) -> dict[str, int]:
+def _counts(played: BacktestRun, number: int) -> dict[str, int]:
     origin, rows = played.origins[number], played.rows
     fitted = origin.known.rows_at(origin.fitted)
     judged = rows.outcomes[rows.origin == number, -1]
@@ -360,7 +362,7 @@ def _counts(played: Played, number: int) -> dict[str, int]:
     }
 
 
-def _capacity(played: Played, draws: Matrix, capacity: int) -> Capacity | None:
+def _capacity(played: BacktestRun, draws: Matrix, capacity: int) -> Capacity | None:
     """Revenue captured at the longest horizon; None where no MRR went that is known of."""
     rows = played.rows
     decided = rows.decided(-1)
@@ -387,7 +389,7 @@ def _capacity(played: Played, draws: Matrix, capacity: int) -> Capacity | None:
     )
 
 
-def _learned(played: Played, draws: Matrix, longest: Group, best: ModelSpec) -> Learned:
+def _learned(played: BacktestRun, draws: Matrix, longest: Group, best: ModelSpec) -> Learned:
     """Whether what may serve is better than knowing nothing, or at least tells apart.
 
     Better: the interval of the paired difference to the base rate lies below 0. The best has

@@ -21,12 +21,12 @@ import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from training.backtest.run import JudgedRows, Origin, Played, aligned
+from training.backtest.run import BacktestRun, JudgedRows, Origin, aligned
 from training.dataset.cutoffs import reach_of
 from training.dataset.labels import cohort_rows, label_rows
 from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
-from training.models.long_horizons import LEAST_CUTOFFS, later_probability, why_not
+from training.models.long_horizons import LEAST_CUTOFFS, long_horizon_probability, why_not
 from training.models.specs import ModelSpec
 from training.progress import Progress
 
@@ -35,7 +35,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FarOrigin:
+class LongHorizonOrigin:
     """What an origin knew of a later horizon and what it judges there, or why it does not."""
 
     moment: datetime
@@ -48,11 +48,11 @@ class FarOrigin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FarRows:
+class LongHorizonRows:
     """A later horizon over all origins: each origin's counts, and the rows that are judged."""
 
     horizon: int
-    origins: tuple[FarOrigin, ...]
+    origins: tuple[LongHorizonOrigin, ...]
     rows: JudgedRows | None  # None: not estimable
 
     @property
@@ -77,14 +77,14 @@ class FarRows:
         return "; ".join(said) + "."
 
 
-def play_later(
-    played: Played,
+def backtest_long_horizons(
+    played: BacktestRun,
     events: pl.DataFrame,
     specs: Sequence[ModelSpec],
     *,
     seed: int = 0,
     progress: Progress | None = None,
-) -> tuple[FarRows, ...]:
+) -> tuple[LongHorizonRows, ...]:
     """Run these specs at every origin, at each later horizon of the label.
 
     Args:
@@ -105,7 +105,7 @@ def play_later(
     said = {
         (h, spec.name): np.full(len(training.account), np.nan) for h in wanted for spec in specs
     }
-    told: dict[int, list[FarOrigin]] = {h: [] for h in wanted}
+    told: dict[int, list[LongHorizonOrigin]] = {h: [] for h in wanted}
     with threadpool_limits(limits=1, user_api="blas"):  # as at the nearer horizons
         for number, origin in enumerate(played.origins):
             if progress is not None:
@@ -123,7 +123,7 @@ def play_later(
                     continue
                 learned[horizon] = known[horizon]
                 for spec in specs if seen.why_not is None else ():
-                    said[horizon, spec.name][judged] = later_probability(
+                    said[horizon, spec.name][judged] = long_horizon_probability(
                         spec,
                         origin.known,
                         learned,
@@ -133,7 +133,7 @@ def play_later(
                         seed=seed,
                     )[horizon]
     return tuple(
-        FarRows(
+        LongHorizonRows(
             horizon=h,
             origins=tuple(told[h]),
             rows=_rows(
@@ -144,7 +144,9 @@ def play_later(
     )
 
 
-def _seen(origin: Origin, known: Vector, before: Vector, horizon: int, judged: Vector) -> FarOrigin:
+def _seen(
+    origin: Origin, known: Vector, before: Vector, horizon: int, judged: Vector
+) -> LongHorizonOrigin:
     """What the origin knew of the horizon, and whether that is enough to learn and to judge."""
     training = origin.known
     closed = closed_by(
@@ -160,7 +162,7 @@ def _seen(origin: Origin, known: Vector, before: Vector, horizon: int, judged: V
     could_learn = reason is None
     if could_learn and not len(judged):
         reason = f"none of the {horizon} days that it would judge has passed"
-    return FarOrigin(
+    return LongHorizonOrigin(
         moment=origin.moment,
         n_cutoffs=len(closed),
         could_learn=could_learn,
@@ -183,7 +185,7 @@ def _outcomes(
 
 
 def _rows(
-    played: Played, horizon: int, outcome: Vector, said: dict[str, Vector]
+    played: BacktestRun, horizon: int, outcome: Vector, said: dict[str, Vector]
 ) -> JudgedRows | None:
     """The rows that some origin judges at the horizon, with every contender's probability."""
     near = played.rows

@@ -30,7 +30,7 @@ from training.dataset.training_set import FeatureReader, TrainingSet
 from training.models.contest import run_contender, usable_columns
 from training.models.fit import fitting_of
 from training.models.specs import SPECS, ModelSpec
-from training.pipeline.prepare import Prepared, prepare, usable_folds
+from training.pipeline.prepare import PreparedData, prepare, usable_folds
 from training.progress import Progress
 
 Vector = NDArray[np.float64]
@@ -81,16 +81,16 @@ class JudgedRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Played:
+class BacktestRun:
     """A back-test that was run and is still to be judged."""
 
-    prepared: Prepared
+    prepared: PreparedData
     origins: tuple[Origin, ...]
     rows: JudgedRows
     notes: tuple[str, ...]
 
 
-def play(
+def run_backtest(
     label: Label,
     *,
     events: pl.DataFrame,
@@ -102,7 +102,7 @@ def play(
     seed: int = 0,
     traits: FeatureReader | None = None,
     progress: Progress | None = None,
-) -> Played:
+) -> BacktestRun:
     """Run every contender at every origin.
 
     Args:
@@ -163,10 +163,12 @@ def play(
             for horizon, reason in prepared.not_estimable.items()
             if horizon not in label.later
         )  # those are asked origin by origin
-    return Played(prepared=prepared, origins=origins, rows=rows, notes=notes)
+    return BacktestRun(prepared=prepared, origins=origins, rows=rows, notes=notes)
 
 
-def find_origins(prepared: Prepared, events: pl.DataFrame, n_origins: int) -> tuple[Origin, ...]:
+def find_origins(
+    prepared: PreparedData, events: pl.DataFrame, n_origins: int
+) -> tuple[Origin, ...]:
     """The moments to start from: every cutoff with enough before it, in so many blocks.
 
     Raises:
@@ -283,7 +285,7 @@ def _probabilities(
 
 
 def _judged(
-    prepared: Prepared,
+    prepared: PreparedData,
     origins: tuple[Origin, ...],
     traits: FeatureReader | None,
     probabilities: Mapping[str, Matrix],
@@ -320,7 +322,7 @@ def _judged(
     )
 
 
-def _reach(prepared: Prepared) -> timedelta:
+def _reach(prepared: PreparedData) -> timedelta:
     training = prepared.training
     return reach_of(training.horizons[-1], lead_days=training.label.lead_days)
 

@@ -14,13 +14,13 @@ from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from training.backtest.groups import TRAITS
 from training.backtest.judge import Backtest, best_of, check_capacity, compared, judge
-from training.backtest.long_horizons import play_later
-from training.backtest.run import BacktestError, play
+from training.backtest.long_horizons import backtest_long_horizons
+from training.backtest.run import BacktestError, run_backtest
 from training.dataset.labels import label_named
 from training.progress import Progress
 
 
-def backtest_on(
+def backtest_workspace(
     workspace: Workspace,
     label: str,
     *,
@@ -65,7 +65,7 @@ def backtest_on(
         .filter(pl.col("kind").is_in(list(declared.reads)))
         .collect()
     )
-    played = play(
+    played = run_backtest(
         declared,
         events=events,
         reader=lambda rows: features.historical(rows, list(digests)),
@@ -77,7 +77,7 @@ def backtest_on(
         traits=lambda rows: features.historical(rows, TRAITS),
         progress=progress,
     )
-    later = play_later(
+    later = backtest_long_horizons(
         played, events, compared(best_of(played), played), seed=seed, progress=progress
     )
     return judge(played, later, capacity=capacity, seed=seed)

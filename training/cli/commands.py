@@ -27,7 +27,7 @@ from features.cli.options import (
 )
 from features.workspace import Workspace, write_atomically
 from registry.outcomes import OutcomeName
-from registry.store.open_store import runs_waiting_in, store_at
+from registry.store.open_store import pending_uploads_in, store_at
 
 if TYPE_CHECKING:
     from registry.promotion.promotion import EvidenceDocument
@@ -117,10 +117,10 @@ def backtest(
 
     from training.backtest.report import as_json as report_as_json
     from training.backtest.report import remarks, sheets
-    from training.backtest.workspace import backtest_on
+    from training.backtest.workspace import backtest_workspace
 
     with step(f"Back-testing {label}") as progress:
-        result = backtest_on(
+        result = backtest_workspace(
             place,
             label,
             as_of=moment,
@@ -224,11 +224,11 @@ def monitor(
 
     from registry.monitoring.figures import newest_figures
     from registry.monitoring.prometheus import monitoring_text
-    from training.monitor.workspace import monitor_on
+    from training.monitor.workspace import monitor_workspace
 
     labels = [one.value for one in OutcomeName] if label is None else [label.value]
     with place.lock(), step("Looking at the serving models") as progress:
-        watched = monitor_on(
+        watched = monitor_workspace(
             place, labels, store=store, as_of=moment_of(place, as_of), progress=progress
         )
     if not any(one.files or one.needs_person for one in watched):
@@ -256,7 +256,7 @@ def upload(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """Register the runs that were trained while the tracking server was away."""
     place = Workspace(workspace)
     store = store_at(models_address(place), os.environ)
-    waiting = runs_waiting_in(place.waiting_runs_dir, os.environ)
+    waiting = pending_uploads_in(place.waiting_runs_dir, os.environ)
     with place.lock():
         for one in waiting.upload(
             store, by="keepwell models upload", clock=lambda: datetime.now(UTC)
@@ -285,9 +285,9 @@ def train_models(
     from features.compute.backfill import stale
     from features.compute.snapshot_store import SnapshotStore
     from training.models.binned_rows import BinnedRows
-    from training.pipeline.workspace import train_on
+    from training.pipeline.workspace import train_workspace
 
-    waiting = runs_waiting_in(place.waiting_runs_dir, os.environ)
+    waiting = pending_uploads_in(place.waiting_runs_dir, os.environ)
     there = SnapshotStore(place.snapshots_dir).moments()
     old = stale(place, there)
     if old:
@@ -300,7 +300,7 @@ def train_models(
         )
     named = " and ".join(labels)
     with place.lock(), step(f"Training {named} models") as progress:
-        return train_on(
+        return train_workspace(
             place,
             labels,
             store=store,

@@ -19,7 +19,7 @@ Moment = tuple[str, datetime]
 """An account, and when something was promised of it; it was in the label's cohort then."""
 
 
-def what_became(
+def look_up_outcomes(
     label: Label,
     horizon: int,
     moments: Iterable[Moment],

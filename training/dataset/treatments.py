@@ -28,7 +28,7 @@ from training.dataset.training_set import TrainingSet
 Vector = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-TOUCH_KINDS = ("action.decided", "action.executed")
+TREATMENT_KINDS = ("action.decided", "action.executed")
 """What the log of interventions is read from."""
 
 NEVER = np.inf
@@ -37,7 +37,7 @@ SECONDS_PER_DAY = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TouchLog:
+class TreatmentLog:
     """Logged interventions: what was done, and what a lottery decided.
 
     ``touches``: account_id, at, action, by_chance. ``spared``: account_id, at, propensity, for
@@ -55,7 +55,7 @@ class TouchLog:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TouchedRows:
+class TreatedRows:
     """Per row of a training set, in days from its cutoff; ``NEVER`` where it did not come."""
 
     outcome_days: Vector
@@ -68,12 +68,12 @@ class TouchedRows:
     days_since_touch: Vector  # known at the cutoff, NaN: never
     days_since_choice: Vector
 
-    def touched_within(self, days: float) -> Bools:
+    def treated_within(self, days: float) -> Bools:
         """Rows touched in their first ``days``, and before their outcome."""
         return np.asarray((self.touch_days < self.outcome_days) & (self.touch_days < days))
 
 
-def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
+def treatment_log(events: pl.DataFrame | None, known_until: datetime) -> TreatmentLog:
     """What the log says was done, as known at a moment; None is an empty log."""
     if events is None:
         events = pl.DataFrame(
@@ -89,7 +89,7 @@ def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
     read = (
         with_superseded(events.lazy())
         .filter(
-            pl.col("kind").is_in(TOUCH_KINDS),
+            pl.col("kind").is_in(TREATMENT_KINDS),
             recorded_before(known_until),
         )
         .select(
@@ -125,7 +125,7 @@ def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
         ]
     ).sort("at", "account_id", "by_chance", descending=(False, False, True))
     spared = decided.filter(~treated & by_chance)
-    return TouchLog(
+    return TreatmentLog(
         touches=visible_events(touches, known_until).select(
             "account_id", "at", "action", "by_chance"
         ),
@@ -135,7 +135,7 @@ def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
     )
 
 
-def touched_rows(training: TrainingSet, labelled: LabelledRows, log: TouchLog) -> TouchedRows:
+def treated_rows(training: TrainingSet, labelled: LabelledRows, log: TreatmentLog) -> TreatedRows:
     """When each row of a training set was first touched, and when its outcome came."""
     keys = pl.DataFrame(
         {
@@ -154,7 +154,7 @@ def touched_rows(training: TrainingSet, labelled: LabelledRows, log: TouchLog) -
         maintain_order="left",
     )
     spared = keys.join(log.spared, on="account_id").filter(pl.col("at") >= pl.col("as_of"))
-    return TouchedRows(
+    return TreatedRows(
         outcome_days=_days(outcome_at - keys["as_of"], NEVER),
         touch_days=_days(first["at"] - keys["as_of"], NEVER),
         by_chance=first["by_chance"].fill_null(value=False).to_numpy(),
@@ -167,15 +167,15 @@ def touched_rows(training: TrainingSet, labelled: LabelledRows, log: TouchLog) -
     )
 
 
-def touched_shares(
-    training: TrainingSet, touched: TouchedRows, later: Mapping[int, Vector]
+def treated_shares(
+    training: TrainingSet, touched: TreatedRows, later: Mapping[int, Vector]
 ) -> dict[int, TouchedShare]:
     """By horizon: how many decided rows were touched in their label window before the outcome."""
     outcomes = {**{h: training.outcomes[:, k] for k, h in enumerate(training.horizons)}, **later}
     shares = {}
     for horizon, outcome in sorted(outcomes.items()):
         decided = ~np.isnan(outcome)
-        within = decided & touched.touched_within(training.label.lead_days + horizon)
+        within = decided & touched.treated_within(training.label.lead_days + horizon)
         actions = pl.Series(
             [touched.action[i] or "not named" for i in np.flatnonzero(within)], dtype=pl.String
         ).value_counts(sort=True)
@@ -189,7 +189,7 @@ def touched_shares(
     return shares
 
 
-def touched_section(untouched: Untouched) -> str:
+def treated_section(untouched: Untouched) -> str:
     """What a model card says of touched labels."""
     if not any(share.touched for share in untouched.shares.values()):
         return f"## Touched labels\n\n{NO_LOG}"

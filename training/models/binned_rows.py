@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from training.dataset.training_set import TrainingSet
 from training.models.boosting import binned, grow
-from training.models.fit import Fitted, grown, refuse_one_class
+from training.models.fit import FittedModel, fitted_trees, refuse_one_class
 from training.models.specs import Parameters
 
 Bools = NDArray[np.bool_]
@@ -27,7 +27,7 @@ Bools = NDArray[np.bool_]
 class Grower(Protocol):
     """Grows trees from parts of the rows it was made for."""
 
-    def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> Fitted:
+    def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> FittedModel:
         """The trees of these rows of the training set, or OneClassError."""
         ...
 
@@ -58,11 +58,11 @@ class BinnedRows:
         """The Dataset of these rows, in the bins of all."""
         return self._part(self._places(rows))
 
-    def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> Fitted:
+    def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> FittedModel:
         """The trees of these rows of the training set, or OneClassError."""
         places = self._places(rows)
         refuse_one_class(self.outcome[places])
-        return grown(grow(self._part(places), parameters, seed=seed))
+        return fitted_trees(grow(self._part(places), parameters, seed=seed))
 
     def _part(self, places: NDArray[np.int64]) -> lgb.Dataset:
         if len(places) == len(self.outcome):

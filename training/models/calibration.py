@@ -129,7 +129,7 @@ class _Intervals:
         high = np.where(outcomes == 1, position, n_horizons + 1).min(axis=1)
         return cls(f=f, low=low, high=high)
 
-    def made_up(self, n_horizons: int) -> _Intervals:
+    def prior_rows(self, n_horizons: int) -> _Intervals:
         """One row in every interval, at the mean score."""
         places = np.arange(n_horizons + 1)
         return _Intervals(f=np.full(n_horizons + 1, self.f.mean()), low=places, high=places + 1)
@@ -208,10 +208,10 @@ def _curvature(theta: Vector, rows: _Intervals, share: float, step: float = 1e-4
 def _posterior(theta: Vector, rows: _Intervals, share: float) -> tuple[float, Vector]:
     """Negative log posterior and its gradient in the free parameters."""
     losses, gradients = _losses(theta, rows)
-    extra, extra_gradients = _losses(theta, rows.made_up(len(theta) - 1))
-    made_up = PRIOR_ROWS / len(extra)
-    total = share * losses.sum() + made_up * extra.sum()
-    gradient = share * gradients.sum(axis=0) + made_up * extra_gradients.sum(axis=0)
+    extra, extra_gradients = _losses(theta, rows.prior_rows(len(theta) - 1))
+    prior_share = PRIOR_ROWS / len(extra)
+    total = share * losses.sum() + prior_share * extra.sum()
+    gradient = share * gradients.sum(axis=0) + prior_share * extra_gradients.sum(axis=0)
     gradient[-1] += theta[-1] / SLOPE_PRIOR**2
     return float(total) + 0.5 * (float(theta[-1]) / SLOPE_PRIOR) ** 2, gradient
 

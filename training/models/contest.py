@@ -23,7 +23,7 @@ from training.dataset.training_set import TrainingSet
 from training.metrics import Interval, evaluate
 from training.models.binned_rows import BinnedRows, Grower
 from training.models.calibration import CalibrationFit, fit_calibration
-from training.models.fit import Fitted, fit, fitting_of
+from training.models.fit import FittedModel, fit, fitting_of
 from training.models.specs import HEALTH_SCORE, ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
@@ -31,7 +31,7 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutOfTime:
+class OutOfTimeScores:
     """Centred scores of rows by fits that could not know them, and their calibration."""
 
     rows: NDArray[np.bool_]  # of the training set
@@ -45,7 +45,7 @@ class Contender:
 
     spec: ModelSpec
     parameters: Parameters
-    fitted: Fitted
+    fitted: FittedModel
     probabilities: Mapping[int, Vector]  # horizon -> one per test row
     metrics: Mapping[int, Mapping[str, Interval]]  # horizon -> metric
 
@@ -78,7 +78,7 @@ def fit_rows(
     *,
     seed: int,
     grower: Grower | None = None,
-) -> Fitted:
+) -> FittedModel:
     """Fit a spec to these rows of a training set, at its longest horizon.
 
     Trees come from ``grower``, where one was made of these columns.
@@ -96,7 +96,7 @@ def fit_rows(
     )
 
 
-def out_of_time(
+def score_out_of_time(
     spec: ModelSpec,
     training: TrainingSet,
     folds: tuple[Fold, ...],
@@ -106,7 +106,7 @@ def out_of_time(
     seed: int,
     draws: int = 0,
     grower: Grower | None = None,
-) -> OutOfTime:
+) -> OutOfTimeScores:
     """Score the held-out rows of every fold by a fit on older rows, and calibrate on them."""
     rows = np.zeros(len(training.outcome), dtype=np.bool_)
     scores = np.full(len(training.outcome), np.nan)
@@ -122,7 +122,7 @@ def out_of_time(
         n_draws=draws,
         rng=np.random.default_rng(seed),
     )
-    return OutOfTime(rows=rows, scores=scores[rows], calibration=calibration)
+    return OutOfTimeScores(rows=rows, scores=scores[rows], calibration=calibration)
 
 
 def run_contender(
@@ -144,7 +144,9 @@ def run_contender(
     columns = usable_columns(training, before_test, spec)
     if grower is None and fitting_of(spec).is_grown:
         grower = BinnedRows.of(training, before_test, columns)
-    calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed, grower=grower)
+    calibrated = score_out_of_time(
+        spec, training, folds, columns, parameters, seed=seed, grower=grower
+    )
     fitted = fit_rows(spec, training, before_test, columns, parameters, seed=seed, grower=grower)
     raw = fitted.score(training.part(test, columns)) - fitted.level
     probabilities, metrics = {}, {}

@@ -27,7 +27,7 @@ from training.dataset.errors import OneClassError, TrainingError
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import Bools, Growing
 from training.models.boosting import raw_scores
-from training.models.fit import Fitted, fitting_of, grown
+from training.models.fit import FittedModel, fitted_trees, fitting_of
 from training.models.specs import LIGHTGBM, ModelSpec, Parameters
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class ClusterRows:
     outcome: NDArray[np.float64]
     place: NDArray[np.int64]  # of each row of the training set among these; -1 is not there
 
-    def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> Fitted:
+    def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> FittedModel:
         """The trees of these rows of the training set, or OneClassError, or ClusterError."""
         import dask.array as da
 
@@ -138,7 +138,7 @@ class ClusterRows:
             seed=seed,
             client=self.client,
         )
-        return grown(booster, float(raw_scores(booster, matrix).mean()))
+        return fitted_trees(booster, float(raw_scores(booster, matrix).mean()))
 
 
 def fit_on_cluster(
@@ -150,14 +150,14 @@ def fit_on_cluster(
     seed: int,
     client: Client,
     attempts: int = ATTEMPTS,
-) -> Fitted:
+) -> FittedModel:
     """Fit a spec of trees to rows that lie on the workers, which score them as well."""
     booster = grow_on_cluster(
         spec, matrix, outcome, parameters, seed=seed, client=client, attempts=attempts
     )
     held: Any = matrix
     scores = held.map_blocks(_scores, booster.model_to_string(), drop_axis=1, meta=np.empty(0))
-    return grown(booster, float(scores.mean().compute()))
+    return fitted_trees(booster, float(scores.mean().compute()))
 
 
 def grow_on_cluster(

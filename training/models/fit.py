@@ -30,7 +30,7 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
+class FittedModel:
     """A fitted model, ready to score; nothing of the rows it was fitted to is kept."""
 
     form: ModelForm | None  # what is served; None: the constant, which never is
@@ -64,7 +64,7 @@ class FormFitting(Protocol):
     is_grown: bool
     """Whether LightGBM grows it, from rows that are binned once for all fits."""
 
-    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
         """The fitted model, or OneClassError."""
         ...
 
@@ -74,9 +74,9 @@ class ConstantFitting:
 
     reads_features = reads_health_score = is_grown = False
 
-    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
         """The same score for everybody."""
-        return Fitted(form=None)
+        return FittedModel(form=None)
 
 
 class LogisticFitting:
@@ -85,7 +85,7 @@ class LogisticFitting:
     reads_features = True
     reads_health_score = is_grown = False
 
-    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
         """Coefficients by Newton's method; nothing is random."""
         refuse_one_class(rows.outcome)
         return fitted_linear(
@@ -99,7 +99,7 @@ class FormulaPriorFitting:
     reads_features = reads_health_score = True
     is_grown = False
 
-    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
         """Coefficients by Newton's method; nothing is random."""
         refuse_one_class(rows.outcome)
         form = fit_formula_prior(
@@ -118,10 +118,10 @@ class TreeFitting:
     reads_features = is_grown = True
     reads_health_score = False
 
-    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
         """Trees grown from rows that are binned for this fit alone."""
         refuse_one_class(rows.outcome)
-        return grown(grow(binned(rows.matrix, rows.outcome), parameters, seed=seed))
+        return fitted_trees(grow(binned(rows.matrix, rows.outcome), parameters, seed=seed))
 
 
 FITTINGS: Mapping[str, FormFitting] = {
@@ -138,9 +138,9 @@ def fitting_of(spec: ModelSpec) -> FormFitting:
     return FITTINGS[spec.form]
 
 
-def fitted_linear(form: LinearForm, matrix: Matrix) -> Fitted:
+def fitted_linear(form: LinearForm, matrix: Matrix) -> FittedModel:
     """A linear form with its level on the rows it was fitted to."""
-    return Fitted(form=form, level=float(form.score(matrix).mean()))
+    return FittedModel(form=form, level=float(form.score(matrix).mean()))
 
 
 def fit(
@@ -152,7 +152,7 @@ def fit(
     seed: int,
     names: Sequence[str] = (),
     horizon_days: int | None = None,
-) -> Fitted:
+) -> FittedModel:
     """Fit a spec with these parameters.
 
     Args:
@@ -180,12 +180,12 @@ def refuse_one_class(outcome: Vector) -> None:
         )
 
 
-def grown(booster: lgb.Booster, level: float | None = None) -> Fitted:
+def fitted_trees(booster: lgb.Booster, level: float | None = None) -> FittedModel:
     """Grown trees as they are served, with their level on the rows they were grown from.
 
     The level is asked of a booster that has its rows yet, as ``grow`` gives it, or said.
     """
-    return Fitted(
+    return FittedModel(
         form=TreeForm(trees=TreeArrays.from_dump(booster.dump_model())),
         text=str(booster.model_to_string()),
         level=mean_score(booster) if level is None else level,

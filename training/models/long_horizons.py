@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from registry.bundle.calibration import sigmoid
 from registry.bundle.linear import LinearForm
-from registry.bundle.long_horizons import LaterChance, either
+from registry.bundle.long_horizons import LongHorizonChance, combine_log_odds
 from training.dataset.cutoffs import mature, reach_of
 from training.dataset.labels import ROW, Label, label_rows
 from training.dataset.splits import (
@@ -42,8 +42,8 @@ from training.dataset.splits import (
 )
 from training.dataset.training_set import TrainingSet
 from training.models.calibration import CalibrationFit, fit_calibration
-from training.models.contest import fit_rows, out_of_time, usable_columns
-from training.models.fit import Fitted, fitting_of
+from training.models.contest import fit_rows, score_out_of_time, usable_columns
+from training.models.fit import FittedModel, fitting_of
 from training.models.formula_prior import penalised_weights
 from training.models.linear_design import LinearDesign
 from training.models.specs import FEW_ACCOUNTS, RENEWAL, ModelSpec, Parameters
@@ -74,16 +74,16 @@ STRENGTH = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaterHorizons:
+class LongHorizonLabels:
     """Outcomes within the longer horizons that the data can judge, and why it can not others."""
 
     outcomes: Mapping[int, Vector]  # horizon -> one per row of the training set, NaN undecided
     test: Mapping[int, tuple[datetime, ...]]  # horizon -> cutoffs that judge it
     not_estimable: Mapping[int, str]
 
-    def without(self, reasons: Mapping[int, str]) -> LaterHorizons:
+    def without(self, reasons: Mapping[int, str]) -> LongHorizonLabels:
         """The same without the horizons for which there is a reason."""
-        return LaterHorizons(
+        return LongHorizonLabels(
             outcomes={h: o for h, o in self.outcomes.items() if h not in reasons},
             test={h: t for h, t in self.test.items() if h not in reasons},
             not_estimable={**self.not_estimable, **reasons},
@@ -95,14 +95,14 @@ class LaterHorizons:
         return tuple(sorted(self.outcomes))
 
 
-def later_horizons(
+def label_long_horizons(
     label: Label,
     training: TrainingSet,
     events: pl.DataFrame,
     rows: pl.DataFrame,
     *,
     known_until: datetime,
-) -> LaterHorizons:
+) -> LongHorizonLabels:
     """Label the rows of a training set at the label's later horizons, and say which can be judged.
 
     Args:
@@ -114,7 +114,7 @@ def later_horizons(
     """
     wanted = tuple(h for h in label.later if h > training.horizons[-1])
     if not wanted:
-        return LaterHorizons(outcomes={}, test={}, not_estimable={})
+        return LongHorizonLabels(outcomes={}, test={}, not_estimable={})
     labelled = label_rows(
         replace(label, horizons=wanted, later=()), events, rows, known_until=known_until
     )
@@ -141,11 +141,11 @@ def later_horizons(
             outcomes[horizon], test[horizon] = outcome, judges
         else:
             not_estimable[horizon] = reason
-    return LaterHorizons(outcomes=outcomes, test=test, not_estimable=not_estimable)
+    return LongHorizonLabels(outcomes=outcomes, test=test, not_estimable=not_estimable)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FarChance:
+class LongHorizonFit:
     """A fitted chance between two horizons, of who is still there at the first."""
 
     horizon: int
@@ -161,9 +161,9 @@ class FarChance:
         g = _score(self.slope, self.form, f, matrix)
         return np.asarray(self.calibration.intercepts[0] + self.calibration.slope * g)
 
-    def for_serving(self, level: float) -> LaterChance:
+    def for_serving(self, level: float) -> LongHorizonChance:
         """The value that a bundle holds, for near scores that lie higher by ``level``."""
-        return LaterChance(
+        return LongHorizonChance(
             slope=self.slope,
             form=self.form,
             calibration=self.calibration.shifted(self.slope * level).for_serving((self.horizon,)),
@@ -183,7 +183,7 @@ class FarChance:
         )
 
 
-def fit_later(
+def fit_long_horizons(
     spec: ModelSpec,
     training: TrainingSet,
     outcomes: Mapping[int, Vector],
@@ -193,7 +193,7 @@ def fit_later(
     at: datetime,
     seed: int,
     draws: int = 0,
-) -> tuple[FarChance, ...]:
+) -> tuple[LongHorizonFit, ...]:
     """The chances after the near, in rising order of their horizons.
 
     Args:
@@ -240,16 +240,16 @@ def fit_later(
 
 
 def probability_by(
-    near: Vector, chances: tuple[FarChance, ...], f: Vector, matrix: Matrix
+    near: Vector, chances: tuple[LongHorizonFit, ...], f: Vector, matrix: Matrix
 ) -> Vector:
     """The probability by the last of the chances, from the log-odds by the last near horizon."""
     odds = near
     for chance in chances:
-        odds = either(odds, chance.log_odds(f, matrix))
+        odds = combine_log_odds(odds, chance.log_odds(f, matrix))
     return sigmoid(odds)
 
 
-def later_probability(
+def long_horizon_probability(
     spec: ModelSpec,
     training: TrainingSet,
     outcomes: Mapping[int, Vector],
@@ -263,8 +263,10 @@ def later_probability(
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
     before = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
     columns = usable_columns(training, before, spec)
-    shorter = out_of_time(spec, training, near_folds(training, at), columns, parameters, seed=seed)
-    chances = fit_later(spec, training, outcomes, columns, parameters, at=at, seed=seed)
+    shorter = score_out_of_time(
+        spec, training, near_folds(training, at), columns, parameters, seed=seed
+    )
+    chances = fit_long_horizons(spec, training, outcomes, columns, parameters, at=at, seed=seed)
     fitted = fit_rows(spec, training, before, columns, parameters, seed=seed)
     matrix = training.part(rows, columns)
     f = fitted.score(matrix) - fitted.level
@@ -343,7 +345,7 @@ def _fit_chance(
     draws: int,
     seed: int,
     rate: float,
-) -> FarChance:
+) -> LongHorizonFit:
     n_accounts = len(np.unique(accounts[outcome == 1]))
     own = fitting_of(spec).reads_features and spec.reads is None and n_accounts >= FEW_ACCOUNTS
     held = np.empty(len(f))
@@ -368,7 +370,7 @@ def _fit_chance(
         n_draws=draws,
         rng=np.random.default_rng((seed, horizon)),
     )
-    return FarChance(
+    return LongHorizonFit(
         horizon=horizon,
         slope=slope,
         form=form,
@@ -449,7 +451,7 @@ def scores_by_fifths(
     scores = np.zeros(len(training.account))
     for fifth in range(FIFTHS):
         out = training.account % FIFTHS == fifth
-        fitted: Fitted = fit_rows(spec, training, known & ~out, columns, parameters, seed=seed)
+        fitted: FittedModel = fit_rows(spec, training, known & ~out, columns, parameters, seed=seed)
         scores[out] = fitted.score(training.part(out, columns)) - fitted.level
     return scores
 

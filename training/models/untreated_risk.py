@@ -29,7 +29,7 @@ from registry.bundle.untreated_risk import NO_LOG, ONLY_CHURN, Untouched, Untouc
 from training.dataset.cutoffs import reach_of
 from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
-from training.dataset.treatments import TouchedRows, touched_shares
+from training.dataset.treatments import TreatedRows, treated_shares
 from training.models.contest import usable_columns
 from training.models.fit import fit_linear
 from training.models.long_horizons import FIFTHS, scores_by_fifths
@@ -80,10 +80,10 @@ class Interval:
         return np.where(self.untouched, np.minimum(1 / self.stay, MOST_WEIGHT), 0.0)
 
 
-def fit_untouched(
+def fit_untreated_risk(
     spec: ModelSpec,
     training: TrainingSet,
-    touched: TouchedRows,
+    touched: TreatedRows,
     later: Mapping[int, Vector],
     columns: list[int],
     parameters: Parameters,
@@ -103,7 +103,7 @@ def fit_untouched(
         at: windows that close after it are not known.
         seed: of everything random.
     """
-    shares = touched_shares(training, touched, later)
+    shares = treated_shares(training, touched, later)
     came = np.isfinite(touched.touch_days)
     if not came.any() or training.label.rule != "contract_ends":
         reason = ONLY_CHURN if came.any() else NO_LOG
@@ -135,7 +135,7 @@ def fit_untouched(
 
 def touch_intervals(
     training: TrainingSet,
-    touched: TouchedRows,
+    touched: TreatedRows,
     later: Mapping[int, Vector],
     known: Matrix,
     *,
@@ -177,7 +177,7 @@ def touch_intervals(
 
 
 def touch_chance(
-    training: TrainingSet, touched: TouchedRows, columns: list[int], *, at: datetime
+    training: TrainingSet, touched: TreatedRows, columns: list[int], *, at: datetime
 ) -> tuple[Vector, LinearForm]:
     """Each row's log-odds of being touched before the longest near horizon, and the served form.
 
@@ -185,7 +185,7 @@ def touch_chance(
     """
     horizon = training.horizons[-1]
     rows = _closed(training, horizon, at) & ~np.isnan(training.outcome)
-    came = touched.touched_within(float(training.label.lead_days + horizon)) & rows
+    came = touched.treated_within(float(training.label.lead_days + horizon)) & rows
     x, y = training.matrix[:, columns], came.astype(np.float64)
     scores = np.empty(len(x))
     for fifth in range(FIFTHS):
@@ -352,7 +352,7 @@ def _effective_accounts(training: TrainingSet, one: Interval) -> float:
     return total**2 / float((by_account**2).sum()) if total > 0 else 0.0
 
 
-def known_of_touching(training: TrainingSet, touched: TouchedRows, near: Vector) -> Matrix:
+def known_of_touching(training: TrainingSet, touched: TreatedRows, near: Vector) -> Matrix:
     """What may tell who is touched: every feature, the score, and what was done before."""
     every = usable_columns(training, np.ones(len(near), dtype=np.bool_), LIGHTGBM)
     return np.column_stack(
@@ -390,7 +390,7 @@ def _touch_form(known: Matrix, came: Vector) -> LinearForm:
     return fit_linear(known, came, strength=TOUCH_STRENGTH)
 
 
-def _share_passed(touched: TouchedRows, came: Bools, there: Bools, until: Vector) -> Vector:
+def _share_passed(touched: TreatedRows, came: Bools, there: Bools, until: Vector) -> Vector:
     """Share of an interval's touches that come before each row's own end.
 
     By Nelson and Aalen: touches mostly come at few moments, such as the day after a list is made.
@@ -404,7 +404,7 @@ def _share_passed(touched: TouchedRows, came: Bools, there: Bools, until: Vector
     return np.asarray(risen[np.searchsorted(moments, until, side="left")] / risen[-1])
 
 
-def _spared(touched: TouchedRows, until: Vector) -> Vector:
+def _spared(touched: TreatedRows, until: Vector) -> Vector:
     """Log of the chance, as it was logged, that each lottery before its end spared a row."""
     total = np.zeros(len(until))
     drawn = touched.spared_days < until[touched.spared_row]

@@ -81,7 +81,7 @@ class MaturedRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matured:
+class MaturedOutcomes:
     """How a horizon's promises turned out, over all matured rows."""
 
     horizon: int
@@ -113,10 +113,10 @@ class SegmentFinding:
 
 def matured(
     rows: MaturedRows, left_out: Mapping[str, int], *, level: float, rng: np.random.Generator
-) -> Matured:
+) -> MaturedOutcomes:
     """How the promises of one horizon turned out; ``level`` is for whether they are off."""
     if not len(rows.outcome):
-        return Matured(
+        return MaturedOutcomes(
             horizon=rows.horizon,
             n_rows=0,
             n_accounts=0,
@@ -132,7 +132,7 @@ def matured(
     draws = account_draws(rows.account, LOOK_DRAWS, rng)
     y, p = rows.outcome, rows.probability
     ordered = auc(y, p, np.ones((1, len(y))))[0]
-    return Matured(
+    return MaturedOutcomes(
         horizon=rows.horizon,
         n_rows=len(y),
         n_accounts=len(np.unique(rows.account)),

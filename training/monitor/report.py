@@ -16,7 +16,7 @@ from registry.promotion.promotion import Json
 from training.metrics import Interval
 from training.monitor.drift import Drift
 from training.monitor.estimate import ExpectedPerformance
-from training.monitor.matured import Matured, SegmentFinding
+from training.monitor.matured import MaturedOutcomes, SegmentFinding
 from training.monitor.run import Monitoring
 
 MOST_FEATURES = 5
@@ -140,7 +140,7 @@ def _matured(seen: Monitoring) -> tuple[str, ...]:
     return (f"- Matured labels: none since it was trained. {when}",)
 
 
-def _one_matured(one: Matured) -> str:
+def _one_matured(one: MaturedOutcomes) -> str:
     assert one.ratio is not None
     verdict = "ALARM, " if one.is_off else ""
     left = ", ".join(f"{rows:,} {reason}" for reason, rows in one.left_out.items())

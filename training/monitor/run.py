@@ -33,7 +33,7 @@ from training.monitor.drift import LEAST_ACCOUNTS, Drift, drift
 from training.monitor.estimate import ExpectedPerformance, estimate
 from training.monitor.matured import (
     WRONG,
-    Matured,
+    MaturedOutcomes,
     MaturedRows,
     SegmentFinding,
     matured,
@@ -74,7 +74,7 @@ class Monitoring:
     mean_now: float
     spread_then: tuple[float, ...]  # quantiles of that probability at LEVELS
     spread_now: tuple[float, ...]
-    matured: tuple[Matured, ...]  # by horizon
+    matured: tuple[MaturedOutcomes, ...]  # by horizon
     estimate: ExpectedPerformance
     segments: tuple[SegmentFinding, ...]
     looks: Mapping[str, Look]  # of the segments, for the switch

@@ -34,7 +34,7 @@ from training.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class MonitoredModel:
     """One look at one champion, and where it is kept; without a champion only the line that says
     so."""
 
@@ -45,7 +45,7 @@ class Watched:
     files: tuple[Path, ...] = ()
 
 
-def monitor_on(
+def monitor_workspace(
     workspace: Workspace,
     labels: Sequence[str],
     *,
@@ -53,7 +53,7 @@ def monitor_on(
     as_of: datetime,
     seed: int = 1,
     progress: Progress | None = None,
-) -> tuple[Watched, ...]:
+) -> tuple[MonitoredModel, ...]:
     """Look at the champions of these labels as of a moment; the workspace's lock is held.
 
     Raises:
@@ -70,10 +70,10 @@ def monitor_on(
         try:
             version = store.champion_version(label).version
             champion = store.load(label, version)
-            seen = look_at(workspace, label, champion, store=store, as_of=as_of, seed=seed)
+            seen = monitor_model(workspace, label, champion, store=store, as_of=as_of, seed=seed)
         except NoChampionError:
             found.append(
-                Watched(
+                MonitoredModel(
                     label=label,
                     needs_person=False,
                     lines=(f"{label}: no version was promoted, so there is nothing to look at.",),
@@ -82,7 +82,7 @@ def monitor_on(
             continue
         except (BundleError, FeatureContractError) as error:
             found.append(
-                Watched(
+                MonitoredModel(
                     label=label,
                     needs_person=True,
                     lines=(
@@ -104,7 +104,7 @@ def monitor_on(
         )
         withheld = any(state.withheld for state in states.values())
         found.append(
-            Watched(
+            MonitoredModel(
                 label=label,
                 seen=seen,
                 lines=lines(seen, states, model=model),
@@ -115,7 +115,7 @@ def monitor_on(
     return tuple(found)
 
 
-def look_at(
+def monitor_model(
     workspace: Workspace,
     label: str,
     champion: ModelBundle,

@@ -20,7 +20,7 @@ from registry.bundle.model_forms import ModelForm
 from registry.promotion.promotion import Gain, gain, log_loss_rows, ratio_gain
 from training.dataset.labels import ROW
 from training.dataset.training_set import FeatureReader
-from training.pipeline.prepare import Prepared
+from training.pipeline.prepare import PreparedData
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -52,7 +52,7 @@ class JudgedRows:
     segments: Mapping[str, Rows]
 
     @classmethod
-    def of(cls, prepared: Prepared, attributes: pl.DataFrame | None = None) -> JudgedRows:
+    def of(cls, prepared: PreparedData, attributes: pl.DataFrame | None = None) -> JudgedRows:
         """The test rows of a prepared training, at its longest horizon.
 
         ``attributes`` are what the accounts of ``keys_of_test`` are called, in that order.
@@ -82,7 +82,7 @@ class JudgedRows:
         )
 
 
-def keys_of_test(prepared: Prepared) -> pl.DataFrame:
+def keys_of_test(prepared: PreparedData) -> pl.DataFrame:
     """Account and moment of each test row."""
     training, test = prepared.training, prepared.test
     dtype = prepared.labelled.frame.schema["as_of"]
@@ -94,7 +94,7 @@ def keys_of_test(prepared: Prepared) -> pl.DataFrame:
     )
 
 
-def attributes_of(prepared: Prepared, reader: FeatureReader) -> pl.DataFrame:
+def attributes_of(prepared: PreparedData, reader: FeatureReader) -> pl.DataFrame:
     """What the accounts of the test rows were called at their cutoffs, row by row."""
     keys = keys_of_test(prepared)
     return keys.join(reader(keys), on=ROW, how="left", maintain_order="left", validate="1:1")
@@ -184,7 +184,7 @@ def segment_gains(
 
 
 def horizon_gains(
-    prepared: Prepared,
+    prepared: PreparedData,
     probabilities: Mapping[int, Vector],
     others: Mapping[int, Vector],
     *,
@@ -214,7 +214,7 @@ def enough_accounts(y: Vector, account: NDArray[np.int64]) -> bool:
 
 
 def explanations_agreement(
-    prepared: Prepared,
+    prepared: PreparedData,
     columns: list[int],
     form: ModelForm,
     refit: Callable[[Rows], ModelForm | None],
@@ -260,7 +260,7 @@ def rank_agreement(one: Vector, other: Vector) -> float | None:
     return round(float(np.corrcoef(ranks)[0, 1]), 12)
 
 
-def _mrr(prepared: Prepared) -> Vector:
+def _mrr(prepared: PreparedData) -> Vector:
     """The MRR of each row of the training set as it was known at its cutoff."""
     training, known = prepared.training, prepared.labelled.frame
     rows = pl.DataFrame(

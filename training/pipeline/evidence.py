@@ -40,7 +40,7 @@ from training.pipeline.comparisons import (
     horizon_gains,
     segment_gains,
 )
-from training.pipeline.prepare import Prepared
+from training.pipeline.prepare import PreparedData
 
 Vector = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ MAY_LACK = (
 def evidence_of(
     best: Contender,
     contenders: Mapping[str, Contender],
-    prepared: Prepared,
+    prepared: PreparedData,
     champion: ModelBundle | None,
     *,
     seed: int,
@@ -137,7 +137,7 @@ def _refitted(
 
 
 def _agreement(
-    best: Contender, prepared: Prepared, grower: Grower | None, *, seed: int
+    best: Contender, prepared: PreparedData, grower: Grower | None, *, seed: int
 ) -> float | None:
     if best.fitted.form is None:
         return None
@@ -156,7 +156,7 @@ def _agreement(
     )
 
 
-def gain_over(best: Contender, probability: Vector, prepared: Prepared, *, seed: int) -> Gain:
+def gain_over(best: Contender, probability: Vector, prepared: PreparedData, *, seed: int) -> Gain:
     """How much better the best is than other probabilities of the test rows, longest horizon.
 
     The same draws of accounts at every call, so that a comparison has one interval everywhere.
@@ -188,7 +188,7 @@ def champion_or_none(store: ModelStore, model: str) -> ModelBundle | None:
 
 
 def champion_probabilities(
-    champion: ModelBundle | None, prepared: Prepared
+    champion: ModelBundle | None, prepared: PreparedData
 ) -> Mapping[int, Vector]:
     """The champion's probabilities on the test rows by horizon, NaN where it has learned from them.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from training.dataset.training_set import TrainingSet
 from training.metrics import Interval, evaluate, row_log_loss
-from training.models.long_horizons import LaterHorizons, later_probability
+from training.models.long_horizons import LongHorizonLabels, long_horizon_probability
 from training.models.specs import BASE_RATE, ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
@@ -26,22 +26,22 @@ BETTER_IN = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedFar:
+class JudgedLongHorizons:
     """The numbers of each contender at each later horizon, and the horizons that are refused."""
 
     metrics: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # horizon, contender, metric
     refused: Mapping[int, str]
 
 
-def judge_far(
+def judge_long_horizons(
     training: TrainingSet,
-    later: LaterHorizons,
+    later: LongHorizonLabels,
     best: ModelSpec,
     contenders: Sequence[tuple[ModelSpec, Parameters]],
     draws: Matrix,
     *,
     seed: int,
-) -> JudgedFar:
+) -> JudgedLongHorizons:
     """Judge the best, beside others, at every later horizon that the data can judge.
 
     Args:
@@ -60,7 +60,7 @@ def judge_far(
         y, account = outcome[rows], training.account[rows]
         known = {h: o for h, o in later.outcomes.items() if h <= horizon and h not in refused}
         said = {
-            spec.name: later_probability(
+            spec.name: long_horizon_probability(
                 spec, training, known, rows, parameters, at=test[0], seed=seed
             )[horizon]
             for spec, parameters in contenders
@@ -77,7 +77,7 @@ def judge_far(
                 f"{base:.4f}; it is better in {better:.0%} of the draws of accounts, and "
                 f"{BETTER_IN:.0%} are asked for: what is known of the near does not tell the far."
             )
-    return JudgedFar(metrics=metrics, refused=refused)
+    return JudgedLongHorizons(metrics=metrics, refused=refused)
 
 
 def _share_better(gained: Vector, account: NDArray[np.int64], draws: Matrix) -> float:

@@ -19,7 +19,7 @@ from training.dataset.errors import HorizonTooLongError, NoAccountsError, OneCla
 from training.dataset.labels import Label, LabelledRows, cohort_rows, label_rows
 from training.dataset.splits import Fold, Split, SplitError, newest, rolling_folds, time_split
 from training.dataset.training_set import FeatureReader, TrainingSet, build_training_set
-from training.models.long_horizons import LaterHorizons, later_horizons
+from training.models.long_horizons import LongHorizonLabels, label_long_horizons
 from training.models.specs import FEW_ACCOUNTS
 
 TUNING_SHARE = 1 / 2
@@ -30,7 +30,7 @@ LEAST_OUTCOMES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedData:
     """A training set with its split and folds, and what was left out."""
 
     training: TrainingSet
@@ -40,7 +40,7 @@ class Prepared:
     tuning_folds: tuple[Fold, ...]
     not_estimable: Mapping[int, str]
     known_until: datetime
-    later: LaterHorizons
+    later: LongHorizonLabels
 
     @property
     def before_test(self) -> NDArray[np.bool_]:
@@ -84,7 +84,7 @@ def prepare(
     digests: Mapping[str, str],
     cutoffs: tuple[datetime, ...],
     known_until: datetime,
-) -> Prepared:
+) -> PreparedData:
     """Label the cohort, read the features, and split by time.
 
     Raises:
@@ -109,8 +109,8 @@ def prepare(
     split = time_split(mature(training.cutoffs, reach=reach, known_until=known_until), reach=reach)
     _check_outcomes(training, split)
     held_out = newest(split.before_test, TUNING_SHARE)
-    later = later_horizons(label, training, events, rows, known_until=known_until)
-    return Prepared(
+    later = label_long_horizons(label, training, events, rows, known_until=known_until)
+    return PreparedData(
         training=training,
         labelled=labelled,
         split=split,

@@ -18,14 +18,14 @@ from registry.bundle.metadata import AMOUNT_ERROR
 from training.dataset.cutoffs import mature, reach_of
 from training.dataset.splits import CALIBRATION_SHARE, newest, rolling_folds
 from training.dataset.training_set import TrainingSet
-from training.dataset.treatments import TouchedRows
+from training.dataset.treatments import TreatedRows
 from training.models.binned_rows import BinnedRows, Growing
-from training.models.contest import fit_rows, out_of_time, usable_columns
+from training.models.contest import fit_rows, score_out_of_time, usable_columns
 from training.models.fit import fitting_of
-from training.models.long_horizons import fit_later
+from training.models.long_horizons import fit_long_horizons
 from training.models.specs import ModelSpec, Parameters
-from training.models.untreated_risk import fit_untouched
-from training.pipeline.prepare import Prepared, usable_folds
+from training.models.untreated_risk import fit_untreated_risk
+from training.pipeline.prepare import PreparedData, usable_folds
 
 GOLDEN_ROWS = 32
 
@@ -35,13 +35,13 @@ CALIBRATION_DRAWS = 200
 
 def release(
     spec: ModelSpec,
-    prepared: Prepared,
+    prepared: PreparedData,
     parameters: Parameters,
     *,
     code_version: str,
     seed: int,
     metrics: Mapping[str, float],
-    touched: TouchedRows | None = None,
+    touched: TreatedRows | None = None,
     growing: Growing = BinnedRows.of,
 ) -> ModelBundle:
     """Refit a spec on every mature row and bundle it.
@@ -62,7 +62,7 @@ def release(
     rows = training.rows_at(cutoffs)
     columns = usable_columns(training, rows, spec)
     grower = growing(training, rows, columns) if fitting_of(spec).is_grown else None
-    shorter = out_of_time(
+    shorter = score_out_of_time(
         spec,
         training,
         folds,
@@ -72,7 +72,7 @@ def release(
         draws=CALIBRATION_DRAWS,
         grower=grower,
     )
-    later = fit_later(
+    later = fit_long_horizons(
         spec,
         training,
         prepared.later.outcomes,
@@ -85,7 +85,7 @@ def release(
     untouched = (
         None
         if touched is None
-        else fit_untouched(
+        else fit_untreated_risk(
             spec,
             training,
             touched,

@@ -21,12 +21,12 @@ import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from registry.promotion.promotion import Gain, decide
-from registry.store.pending_uploads import FORMULA_EVIDENCE, WaitingRuns
+from registry.store.pending_uploads import FORMULA_EVIDENCE, PendingUploads
 from registry.store.store import ModelStore
 from training.dataset.errors import FeatureMatrixError
 from training.dataset.labels import Label
 from training.dataset.training_set import FeatureReader
-from training.dataset.treatments import touch_log, touched_rows
+from training.dataset.treatments import treated_rows, treatment_log
 from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws
 from training.models.binned_rows import BinnedRows, Grower, Growing
 from training.models.contest import Contender, run_contender, usable_columns
@@ -41,9 +41,9 @@ from training.pipeline.evidence import (
     gain_over,
     known_champion,
 )
-from training.pipeline.long_horizon_judging import JudgedFar, judge_far
-from training.pipeline.prepare import Prepared, prepare
-from training.pipeline.record.record import Recorded, flat_metrics, pictures, record
+from training.pipeline.long_horizon_judging import JudgedLongHorizons, judge_long_horizons
+from training.pipeline.prepare import PreparedData, prepare
+from training.pipeline.record.record import RecordedRun, flat_metrics, make_plots, record
 from training.pipeline.release import release
 from training.pipeline.training_result import TrainingResult
 from training.progress import Progress
@@ -67,7 +67,7 @@ def train(
     by: str | None = None,
     horizons: tuple[int, ...] | None = None,
     progress: Progress | None = None,
-    waiting: WaitingRuns | None = None,
+    waiting: PendingUploads | None = None,
     attributes: FeatureReader | None = None,
     seconds: float | None = None,
     journals: Path | None = None,
@@ -144,7 +144,7 @@ def _train(
     trials: int,
     by: str | None,
     say: Progress,
-    waiting: WaitingRuns | None,
+    waiting: PendingUploads | None,
     attributes: FeatureReader | None,
     seconds: float | None,
     journals: Path | None,
@@ -228,8 +228,8 @@ def _train(
     )
 
     say(f"{label.name}: refitting and storing", 3, 4)
-    touched = touched_rows(
-        prepared.training, prepared.labelled, touch_log(interventions, known_until)
+    touched = treated_rows(
+        prepared.training, prepared.labelled, treatment_log(interventions, known_until)
     )
     bundle = release(
         best.spec,
@@ -251,7 +251,7 @@ def _train(
     )
     if bundle.untouched is not None:
         notes = (*notes, *bundle.untouched.sentences)
-    plots = pictures(contenders, bundle, prepared)
+    plots = make_plots(contenders, bundle, prepared)
     recorded = record(
         store,
         label.name,
@@ -325,7 +325,7 @@ def _difference(found: Gain) -> Interval:
     return Interval(value=-found.mean, low=-found.high, high=-found.low)
 
 
-def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+def _runners(prepared: PreparedData) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
     """The specs that have something to read, and a sentence for each that has not."""
     running, notes = [], []
     for spec in SPECS:
@@ -349,7 +349,7 @@ def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]
     return tuple(running), tuple(notes)
 
 
-def _candidates(specs: tuple[ModelSpec, ...], prepared: Prepared) -> tuple[ModelSpec, ...]:
+def _candidates(specs: tuple[ModelSpec, ...], prepared: PreparedData) -> tuple[ModelSpec, ...]:
     """Those that may serve: where few accounts have left, only what is made for that."""
     candidates = tuple(
         spec for spec in specs if spec.may_serve and (spec.for_few or not prepared.has_few_outcomes)
@@ -365,7 +365,7 @@ def _candidates(specs: tuple[ModelSpec, ...], prepared: Prepared) -> tuple[Model
 
 
 def _race(
-    prepared: Prepared,
+    prepared: PreparedData,
     specs: tuple[ModelSpec, ...],
     studies: Mapping[str, Study],
     growers: Mapping[str, Grower],
@@ -390,15 +390,15 @@ def _race(
 
 
 def _judge_later(
-    prepared: Prepared, contenders: Mapping[str, Contender], best: Contender, *, seed: int
-) -> JudgedFar:
+    prepared: PreparedData, contenders: Mapping[str, Contender], best: Contender, *, seed: int
+) -> JudgedLongHorizons:
     """The best model, the formula and the base rate at each longer horizon that can be judged."""
     draws = account_draws(prepared.training.account, BOOTSTRAP_DRAWS, np.random.default_rng(seed))
     judged = [
         best,
         *(contenders[name] for name in (FORMULA.name, BASE_RATE.name) if name in contenders),
     ]
-    return judge_far(
+    return judge_long_horizons(
         prepared.training,
         prepared.later,
         best.spec,
@@ -412,14 +412,14 @@ def _keep_formula(
     store: ModelStore,
     name: str,
     contenders: Mapping[str, Contender],
-    prepared: Prepared,
+    prepared: PreparedData,
     plots: Mapping[str, bytes],
     *,
     code_version: str,
     seed: int,
     by: str,
     clock: Clock,
-    waiting: WaitingRuns | None,
+    waiting: PendingUploads | None,
 ) -> int | None:
     """Keep the health formula with its calibration, so that it can answer whenever it must."""
     formula, started = contenders[FORMULA.name], clock()
@@ -451,7 +451,7 @@ def _keep_formula(
     return recorded.version
 
 
-def _while_away(recorded: Recorded, asked: bool) -> tuple[str, ...]:
+def _while_away(recorded: RecordedRun, asked: bool) -> tuple[str, ...]:
     """What a person has to know of a training during which the store did not answer."""
     notes = []
     if recorded.waits_because is not None:

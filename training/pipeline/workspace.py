@@ -17,11 +17,11 @@ from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.version import code_version
 from features.workspace import Workspace
-from registry.store.pending_uploads import WaitingRuns
+from registry.store.pending_uploads import PendingUploads
 from registry.store.store import ModelStore
 from training.dataset.labels import label_named
 from training.dataset.training_set import RememberingReader
-from training.dataset.treatments import TOUCH_KINDS
+from training.dataset.treatments import TREATMENT_KINDS
 from training.models.binned_rows import BinnedRows, Growing
 from training.pipeline.train import Clock, train
 from training.pipeline.training_result import TrainingResult
@@ -31,7 +31,7 @@ ATTRIBUTES = ("segment", "service_tier")
 """What accounts are called; a promotion is judged on each such group alone."""
 
 
-def train_on(
+def train_workspace(
     workspace: Workspace,
     labels: Sequence[str],
     *,
@@ -44,7 +44,7 @@ def train_on(
     horizons: tuple[int, ...] | None = None,
     progress: Progress | None = None,
     each: Callable[[TrainingResult], None] | None = None,
-    waiting: WaitingRuns | None = None,
+    waiting: PendingUploads | None = None,
     seconds: float | None = None,
     growing: Growing = BinnedRows.of,
 ) -> tuple[TrainingResult, ...]:
@@ -85,7 +85,7 @@ def train_on(
     known_until = min(as_of, settings.complete_until or as_of)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     events = lake.versions_before(known_until)
-    interventions = events.filter(pl.col("kind").is_in(TOUCH_KINDS)).collect()
+    interventions = events.filter(pl.col("kind").is_in(TREATMENT_KINDS)).collect()
     results = []
     for label in declared:
         results.append(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.calibration import Calibration, CalibrationError, sigmoid
 from registry.bundle.linear import LinearForm
-from registry.bundle.long_horizons import LaterChance, either
+from registry.bundle.long_horizons import LongHorizonChance, combine_log_odds
 
 
 def form_of(n: int, seed: int = 3) -> LinearForm:
@@ -35,10 +35,10 @@ def chance(
     form: LinearForm | None = None,
     intercept: float = -1.0,
     n_draws: int = 40,
-) -> LaterChance:
+) -> LongHorizonChance:
     rng = np.random.default_rng(horizon)
     draws = np.column_stack((0.8 + 0.4 * rng.random(n_draws), intercept + rng.normal(size=n_draws)))
-    return LaterChance(
+    return LongHorizonChance(
         slope=slope,
         form=form,
         calibration=Calibration(
@@ -47,7 +47,7 @@ def chance(
     )
 
 
-def longer(bundle: ModelBundle, *parts: LaterChance) -> ModelBundle:
+def longer(bundle: ModelBundle, *parts: LongHorizonChance) -> ModelBundle:
     rates = {part.horizon: 0.2 for part in parts}
     return replace(bundle, later=parts, base_rates={**bundle.base_rates, **rates}, not_estimable={})
 
@@ -68,7 +68,7 @@ def rows_of(bundle: ModelBundle, n: int = 40) -> np.ndarray:
 
 @given(st.floats(-700, 700), st.floats(-700, 700))
 def test_either_is_what_two_chances_make_and_never_below_the_first(before, after) -> None:
-    odds = float(either(np.array([before]), np.array([after]))[0])
+    odds = float(combine_log_odds(np.array([before]), np.array([after]))[0])
     p, q = (
         1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
         for x in (before, after)
@@ -171,6 +171,6 @@ def test_a_chance_has_one_horizon_and_a_finite_slope() -> None:
         draws=np.tile([1.0, 0.0, 1.0], (20, 1)),
     )
     with pytest.raises(CalibrationError, match="has one horizon and a finite slope"):
-        LaterChance(slope=1.0, form=None, calibration=two)
+        LongHorizonChance(slope=1.0, form=None, calibration=two)
     with pytest.raises(CalibrationError, match="has one horizon and a finite slope"):
         chance(180, slope=float("nan"))

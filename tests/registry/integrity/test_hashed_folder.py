@@ -12,9 +12,9 @@ import pytest
 from registry.integrity.hashed_folder import (
     MANIFEST,
     SIGNATURE,
-    SealedFolderError,
-    read_sealed,
-    write_sealed,
+    HashedFolderError,
+    read_hashed_folder,
+    write_hashed_folder,
 )
 from registry.integrity.signing import SigningKey
 
@@ -22,7 +22,7 @@ FILES = {"a.json": b"{}", "b.npz": b"\x00" * 1000}
 
 
 def write(folder, files=FILES):
-    write_sealed(folder, files, kind="thing", version=2)
+    write_hashed_folder(folder, files, kind="thing", version=2)
 
 
 def listed(folder):
@@ -30,7 +30,7 @@ def listed(folder):
 
 
 def read(folder):
-    return read_sealed(folder, kind="thing", version=2)
+    return read_hashed_folder(folder, kind="thing", version=2)
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -54,7 +54,7 @@ def test_equal_content_again_changes_nothing(tmp_path):
 
 def test_other_content_is_never_overwritten(tmp_path):
     write(tmp_path / "x")
-    with pytest.raises(SealedFolderError, match="already holds something else"):
+    with pytest.raises(HashedFolderError, match="already holds something else"):
         write(tmp_path / "x", {"a.json": b"[]"})
     assert read(tmp_path / "x") == FILES
     assert listed(tmp_path) == ["x"]
@@ -103,13 +103,13 @@ def test_what_is_not_whole_is_refused_with_the_reason(tmp_path, case):
     write(tmp_path / "x")
     damage, reason = DAMAGE[case]
     damage(tmp_path / "x")
-    with pytest.raises(SealedFolderError, match=reason) as refused:
+    with pytest.raises(HashedFolderError, match=reason) as refused:
         read(tmp_path / "x")
     assert str(tmp_path) not in str(refused.value)
 
 
 def test_no_folder_is_no_bundle(tmp_path):
-    with pytest.raises(SealedFolderError, match="has no manifest"):
+    with pytest.raises(HashedFolderError, match="has no manifest"):
         read(tmp_path / "nowhere")
 
 
@@ -144,11 +144,11 @@ KEY = SigningKey(secret=b"sixteen bytes 16")
 
 
 def write_signed(folder, files=FILES):
-    write_sealed(folder, files, kind="thing", version=2, key=KEY)
+    write_hashed_folder(folder, files, kind="thing", version=2, key=KEY)
 
 
 def read_signed(folder, key=KEY):
-    return read_sealed(folder, kind="thing", version=2, key=key)
+    return read_hashed_folder(folder, kind="thing", version=2, key=key)
 
 
 def test_what_was_signed_is_read_with_the_key_and_without(tmp_path):
@@ -169,7 +169,7 @@ def test_signed_content_again_changes_nothing_and_unsigned_is_not_taken_for_it(t
     write_signed(tmp_path / "x")
     assert listed(tmp_path) == ["x"]
     write(tmp_path / "y")
-    with pytest.raises(SealedFolderError, match="already holds something else"):
+    with pytest.raises(HashedFolderError, match="already holds something else"):
         write_signed(tmp_path / "y")
 
 
@@ -210,7 +210,7 @@ def test_what_the_key_did_not_sign_is_refused_with_the_reason(tmp_path, case):
     write_signed(tmp_path / "x")
     damage, reason = NOT_SIGNED[case]
     damage(tmp_path / "x")
-    with pytest.raises(SealedFolderError, match=reason) as refused:
+    with pytest.raises(HashedFolderError, match=reason) as refused:
         read_signed(tmp_path / "x")
     assert "sixteen" not in str(refused.value)
     assert str(tmp_path) not in str(refused.value)

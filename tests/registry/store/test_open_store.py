@@ -6,7 +6,7 @@ import pytest
 
 from registry.integrity.signing import KEY_VARIABLE, SigningKeyError
 from registry.outcomes import MODEL_NAMES
-from registry.store.open_store import runs_waiting_in, store_at
+from registry.store.open_store import pending_uploads_in, store_at
 
 
 def test_a_store_is_opened_at_its_address(tmp_path):
@@ -18,7 +18,7 @@ def test_a_store_is_opened_at_its_address(tmp_path):
     "open_one",
     [
         lambda folder, environment: store_at(f"sqlite:///{folder}/mlflow.db", environment),
-        runs_waiting_in,
+        pending_uploads_in,
     ],
     ids=["models", "runs that wait"],
 )
@@ -30,6 +30,6 @@ def test_a_key_that_could_be_guessed_opens_nothing(tmp_path, open_one):
 
 def test_runs_wait_in_their_folder(tmp_path):
     assert (
-        runs_waiting_in(tmp_path / "waiting", {KEY_VARIABLE: "a key of sixteen"}).folder
+        pending_uploads_in(tmp_path / "waiting", {KEY_VARIABLE: "a key of sixteen"}).folder
         == tmp_path / "waiting"
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from registry.integrity.signing import SigningKey
-from registry.store.pending_uploads import WaitingRunError, WaitingRuns
+from registry.store.pending_uploads import PendingUploadError, PendingUploads
 from registry.store.store import MemoryModelStore, TrackingError, TrainingRun
 
 AT = datetime(2026, 2, 1, 9, 30, tzinfo=UTC)
@@ -46,7 +46,7 @@ def run(make_linear_bundle):
 
 @pytest.fixture
 def waiting(tmp_path):
-    return WaitingRuns(folder=tmp_path / "waiting-runs")
+    return PendingUploads(folder=tmp_path / "waiting-runs")
 
 
 def upload(waiting, store):
@@ -113,7 +113,9 @@ def test_a_run_that_was_altered_is_refused_and_the_others_wait(waiting, run, nam
     waiting.keep(replace(run, started_at=AT + timedelta(hours=1)))
     (place / name).write_bytes((place / name).read_bytes()[:-9])
     store = MemoryModelStore()
-    with pytest.raises(WaitingRunError, match=r"can not be used: .*the other runs wait unharmed"):
+    with pytest.raises(
+        PendingUploadError, match=r"can not be used: .*the other runs wait unharmed"
+    ):
         upload(waiting, store)
     assert store.versions("churn") == ()
     assert len(waiting.places()) == 2
@@ -122,7 +124,7 @@ def test_a_run_that_was_altered_is_refused_and_the_others_wait(waiting, run, nam
 def test_with_a_key_only_signed_runs_are_uploaded(waiting, run):
     keyed = replace(waiting, key=SigningKey(secret=b"a key that nobody guesses"))
     waiting.keep(run)
-    with pytest.raises(WaitingRunError, match="is not signed"):
+    with pytest.raises(PendingUploadError, match="is not signed"):
         upload(keyed, MemoryModelStore())
     keyed.keep(replace(run, started_at=AT + timedelta(hours=1)))
     assert keyed.read(keyed.places()[1]).name == run.name
@@ -130,5 +132,7 @@ def test_with_a_key_only_signed_runs_are_uploaded(waiting, run):
 
 def test_where_there_is_no_room_to_wait_both_is_said(tmp_path, run):
     (tmp_path / "waiting-runs").write_text("a file where the folder should be")
-    with pytest.raises(WaitingRunError, match=r"can not be kept in waiting-runs either: .*Make ro"):
-        WaitingRuns(folder=tmp_path / "waiting-runs").keep(run)
+    with pytest.raises(
+        PendingUploadError, match=r"can not be kept in waiting-runs either: .*Make ro"
+    ):
+        PendingUploads(folder=tmp_path / "waiting-runs").keep(run)

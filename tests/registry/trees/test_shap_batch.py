@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from registry.trees._threshold_codes import ASKED_BY_VALUE, ValueCodes
+from registry.trees._threshold_codes import ASKED_BY_VALUE, ThresholdCodes
 from registry.trees.arrays import TreeArrays
 from registry.trees.shap import SplitShares
-from registry.trees.shap_batch import BLOCK, SharesOfMany
+from registry.trees.shap_batch import BLOCK, BatchShares
 
 
 def both(trees: TreeArrays, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shares = SplitShares.of(trees)
     return (
         shares.contributions(trees, rows),
-        SharesOfMany.of(trees, shares).contributions(trees, rows, trees.score(rows)),
+        BatchShares.of(trees, shares).contributions(trees, rows, trees.score(rows)),
     )
 
 
@@ -86,9 +86,9 @@ def test_missing_values_and_zeros_go_where_the_split_sends_them(kind):
 
 def test_a_feature_whose_splits_disagree_on_what_is_missing_is_asked_by_value():
     trees = TreeArrays.from_arrays({**chain(2, [4, 5]).arrays(), "feature": np.zeros(2, np.int32)})
-    assert (ValueCodes.of(trees).place == [0, 0]).all()
+    assert (ThresholdCodes.of(trees).place == [0, 0]).all()
     other = TreeArrays.from_arrays({**chain(2, [4, 2]).arrays(), "feature": np.zeros(2, np.int32)})
-    assert (ValueCodes.of(other).place == ASKED_BY_VALUE).all()
+    assert (ThresholdCodes.of(other).place == ASKED_BY_VALUE).all()
     rows = np.array([[np.nan], [0.0], [1.0], [-1.0]])
     for one in (trees, other):
         exact, fast = both(one, rows)

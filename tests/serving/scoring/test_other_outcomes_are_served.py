@@ -24,7 +24,7 @@ from features.workspace import Workspace
 from registry.store.store import MemoryModelStore
 from serving.api.app import create_app
 from serving.settings import ServiceSettings
-from training.pipeline.workspace import train_on
+from training.pipeline.workspace import train_workspace
 
 CDNOW = Path(__file__).resolve().parents[4] / "shared" / "data" / "cdnow" / "CDNOW_master.txt"
 
@@ -42,7 +42,7 @@ def workspace_of(root: Path, events: pl.DataFrame, first: datetime, end: datetim
 
 def trained(workspace: Workspace, labels: tuple[str, ...], end: datetime):
     store = MemoryModelStore()
-    results = train_on(
+    results = train_workspace(
         workspace, labels, store=store, as_of=end, clock=lambda: end, trials=0, seed=1, by="ann"
     )
     return store, {result.label.name: result for result in results}

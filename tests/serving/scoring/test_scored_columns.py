@@ -19,7 +19,7 @@ from features.health.score import FORMULAS
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle.calibration import Calibration
 from registry.bundle.linear import LinearForm
-from registry.bundle.long_horizons import LaterChance
+from registry.bundle.long_horizons import LongHorizonChance
 from registry.bundle.metadata import AMOUNT_ERROR
 from registry.bundle.model_forms import TreeForm
 from registry.bundle.segment_gate import EVERYONE, segment_key
@@ -104,7 +104,7 @@ def trees(frame, shared_workspace) -> ModelBundle:
         contract=contract,
         form=form,
         calibration=calibration(30, 60, 90),
-        later=(LaterChance(slope=0.5, form=None, calibration=calibration(180)),),
+        later=(LongHorizonChance(slope=0.5, form=None, calibration=calibration(180)),),
         base_rates=dict(zip(horizons, (0.03, 0.06, 0.09, 0.15), strict=True)),
         metadata=BundleMetadata(
             as_of=BEFORE,

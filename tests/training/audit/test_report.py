@@ -13,7 +13,7 @@ from features.catalogue.catalogue import catalogue
 from features.events.visibility import versions_before
 from features.lake.lake import LAKE_SCHEMA
 from training.audit.leakage import check_against_history
-from training.audit.report import CHECKS, AuditedSet, AuditError, LeakFinding, Looked, report_of
+from training.audit.report import CHECKS, AuditedSet, AuditError, CheckScope, LeakFinding, report_of
 from training.audit.row_checks import check_rows
 from training.audit.suspicious_features import check_features
 from training.audit.workspace import audit, set_of, set_of_file
@@ -201,7 +201,7 @@ def test_a_report_says_each_finding_with_its_evidence_and_a_program_can_read_it(
         )
         for i in range(25)
     ]
-    report = report_of(audited(), [(findings, [Looked(check="rows", at="200 rows")])])
+    report = report_of(audited(), [(findings, [CheckScope(check="rows", at="200 rows")])])
     lines = report.lines()
     assert lines[0] == "A feature knows the future: f24\n   24 rows differ.\n   → Mend it.\n"
     assert "5 more" in lines[-2]

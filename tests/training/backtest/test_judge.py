@@ -16,7 +16,7 @@ from features.compute.snapshots import build_snapshots
 from features.events.schema import EVENT_SCHEMA
 from registry.promotion.promotion import gain
 from training.backtest.judge import best_of, judge
-from training.backtest.run import BacktestError, play
+from training.backtest.run import BacktestError, run_backtest
 from training.dataset.cutoffs import first_of_months
 from training.dataset.labels import cohort_rows, label_named
 from training.metrics import row_log_loss
@@ -218,7 +218,7 @@ def test_labels_of_noise_teach_nothing_and_it_is_said() -> None:
     snapshots = build_snapshots(events, moments, declared, first_recorded=first)
     names = [f.name for f in declared.features if f.is_model_input] + ["health_score"]
     label = label_named("churn")
-    played = play(
+    played = run_backtest(
         label,
         events=events.filter(pl.col("kind").is_in(label.reads)),
         reader=lambda rows: rows.join(

@@ -17,9 +17,9 @@ from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
 from training.backtest.judge import best_of, compared, judge
-from training.backtest.long_horizons import play_later
+from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.report import as_json, remarks, sheets
-from training.backtest.run import play
+from training.backtest.run import run_backtest
 from training.dataset.labels import CONTRACT_KINDS, ROW, USE_KINDS, label_named
 from training.models.specs import BASE_RATE, FORMULA, SPECS
 
@@ -56,12 +56,12 @@ def simulated():
 
 @pytest.fixture(scope="module")
 def played(simulated):
-    return play(label_named("churn"), **simulated, n_origins=4)
+    return run_backtest(label_named("churn"), **simulated, n_origins=4)
 
 
 @pytest.fixture(scope="module")
 def later(played, simulated):
-    return play_later(played, simulated["events"], compared(best_of(played), played))
+    return backtest_long_horizons(played, simulated["events"], compared(best_of(played), played))
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_what_was_recorded_after_an_origin_changes_nothing_that_it_says_of_a_yea
     )
     events = simulated["events"].filter(~gone)
     assert len(events) < len(simulated["events"])
-    other = play_later(played, events, (FORMULA, BASE_RATE))[1]
+    other = backtest_long_horizons(played, events, (FORMULA, BASE_RATE))[1]
 
     def said(rows, name: str) -> dict[tuple[int, int], float]:
         mine = rows.origin == number
@@ -206,8 +206,8 @@ def short(simulated):
         "known_until": until,
         "events": simulated["events"].filter(pl.col("recorded_at") < until),
     }
-    played = play(replace(label_named("churn"), horizons=(30, 60)), **given, n_origins=2)
-    return played, play_later(played, given["events"], (FORMULA, BASE_RATE))
+    played = run_backtest(replace(label_named("churn"), horizons=(30, 60)), **given, n_origins=2)
+    return played, backtest_long_horizons(played, given["events"], (FORMULA, BASE_RATE))
 
 
 def test_sixteen_months_can_not_tell_a_year_and_say_so_with_counts(short) -> None:
@@ -234,7 +234,7 @@ def test_a_label_without_later_horizons_has_none(played, simulated) -> None:
         played.prepared.training, label=replace(played.prepared.training.label, later=())
     )
     without = replace(played, prepared=replace(played.prepared, training=near))
-    assert play_later(without, simulated["events"], SPECS) == ()
+    assert backtest_long_horizons(without, simulated["events"], SPECS) == ()
 
 
 @pytest.mark.parametrize("label", ["contraction", "silent_churn"])
@@ -242,9 +242,12 @@ def test_contraction_and_silence_are_back_tested_too_and_have_no_later_horizon(
     simulated,
     label,
 ) -> None:
-    played = play(label_named(label), **simulated, n_origins=2)
+    played = run_backtest(label_named(label), **simulated, n_origins=2)
     result = judge(
-        played, play_later(played, simulated["events"], SPECS), capacity=10, n_draws=DRAWS
+        played,
+        backtest_long_horizons(played, simulated["events"], SPECS),
+        capacity=10,
+        n_draws=DRAWS,
     )
     assert (result.label, result.horizons, result.later) == (label, (90,), ())
     assert result.learned == "yes", result.summary
@@ -256,7 +259,7 @@ def test_contraction_and_silence_are_back_tested_too_and_have_no_later_horizon(
 def test_progress_is_told(short, simulated) -> None:
     played, _ = short
     heard: list[tuple[str, int, int]] = []
-    play_later(
+    backtest_long_horizons(
         played,
         simulated["events"],
         (BASE_RATE,),

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from features.events.schema import events_frame
-from training.backtest.run import BacktestError, find_origins, known_at_origin, play
+from training.backtest.run import BacktestError, find_origins, known_at_origin, run_backtest
 from training.dataset.labels import cohort_rows, label_named, label_rows
 from training.dataset.training_set import build_training_set
 from training.models.specs import SPECS
@@ -195,7 +195,7 @@ def test_progress_is_told(small_company, back_test) -> None:
 def test_one_origin_is_refused(small_company) -> None:
     company = small_company(n_accounts=10)
     with pytest.raises(BacktestError, match="at least 2 origins; 1 asked for"):
-        play(
+        run_backtest(
             label_named("churn"),
             events=company.events,
             reader=company.reader,

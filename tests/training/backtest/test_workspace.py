@@ -18,7 +18,7 @@ from features.lake.lake import Lake
 from features.workspace import Workspace
 from keepwell import app
 from training.backtest.run import BacktestError
-from training.backtest.workspace import backtest_on
+from training.backtest.workspace import backtest_workspace
 from training.dataset.labels import LabelError
 
 ROOT = Path(__file__).parents[3]
@@ -124,6 +124,6 @@ def test_snapshots_of_older_declarations_are_to_be_made_again(place: Path) -> No
     whole.drop("mrr_per_seat").write_parquet(store.path(first))
     try:
         with pytest.raises(BacktestError, match=r"lacks 1 feature\(s\) .* such as mrr_per_seat"):
-            backtest_on(workspace, "churn", as_of=END, n_origins=2, capacity=5)
+            backtest_workspace(workspace, "churn", as_of=END, n_origins=2, capacity=5)
     finally:
         whole.write_parquet(store.path(first))

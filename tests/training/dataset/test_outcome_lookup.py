@@ -10,7 +10,7 @@ from small_company import event
 from features.events.schema import events_frame
 from features.lake.lake import Lake
 from training.dataset.labels import cohort_rows, label_named, label_rows
-from training.dataset.outcome_lookup import what_became
+from training.dataset.outcome_lookup import look_up_outcomes
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -53,7 +53,7 @@ def events(tmp_path):
 )
 def test_what_became_of_an_account_is_the_label(events, account, days_ago, left):
     moment = (account, AS_OF - days_ago * DAY)
-    assert what_became(CHURN, 90, [moment], events, known_until=AS_OF) == {moment: left}
+    assert look_up_outcomes(CHURN, 90, [moment], events, known_until=AS_OF) == {moment: left}
 
 
 def test_it_is_the_label_of_every_row_of_a_cohort(events):
@@ -65,8 +65,8 @@ def test_it_is_the_label_of_every_row_of_a_cohort(events):
         for account, as_of, left in labelled.select("account_id", "as_of", "churn_90d").iter_rows()
     }
     assert len(expected) > 100
-    assert what_became(CHURN, 90, expected, events, known_until=AS_OF) == expected
+    assert look_up_outcomes(CHURN, 90, expected, events, known_until=AS_OF) == expected
 
 
 def test_nothing_asked_is_nothing_answered(events):
-    assert what_became(CHURN, 90, [], events, known_until=AS_OF) == {}
+    assert look_up_outcomes(CHURN, 90, [], events, known_until=AS_OF) == {}

@@ -11,7 +11,7 @@ from features.events.schema import UTC_INSTANT, events_frame
 from registry.bundle.untreated_risk import NO_LOG, Untouched
 from training.dataset.labels import cohort_rows, label_named, label_rows
 from training.dataset.training_set import build_training_set
-from training.dataset.treatments import touch_log, touched_rows, touched_section, touched_shares
+from training.dataset.treatments import treated_rows, treated_section, treated_shares, treatment_log
 
 NAMES = {"signal_28d": "1"}
 
@@ -46,8 +46,8 @@ def touched(timelines):
         frame = events_frame(list(events)).with_columns(
             pl.Series("superseded_at", superseded or [None] * len(events), dtype=UTC_INSTANT)
         )
-        log = touch_log(frame, until)
-        return training, touched_rows(training, labelled, log)
+        log = treatment_log(frame, until)
+        return training, treated_rows(training, labelled, log)
 
     return of
 
@@ -62,9 +62,9 @@ def test_a_touch_counts_from_the_cutoff_to_the_outcome(touched, timelines) -> No
     assert training.accounts == ("a", "b", "c", "d")
     assert rows.outcome_days.tolist() == [18, 39, np.inf, np.inf]
     assert rows.touch_days.tolist() == [18, 0, np.inf, 59]
-    assert rows.touched_within(30).tolist() == [False, True, False, False]
-    assert rows.touched_within(59).tolist() == [False, True, False, False]  # half-open
-    assert rows.touched_within(60).tolist() == [False, True, False, True]
+    assert rows.treated_within(30).tolist() == [False, True, False, False]
+    assert rows.treated_within(59).tolist() == [False, True, False, False]  # half-open
+    assert rows.treated_within(60).tolist() == [False, True, False, True]
 
 
 def test_shares_tell_lost_from_kept_and_name_the_actions(touched, timelines) -> None:
@@ -73,7 +73,7 @@ def test_shares_tell_lost_from_kept_and_name_the_actions(touched, timelines) -> 
         executed(timelines, "b", "2024-01-06", "mail"),
         executed(timelines, "d", "2024-03-01", "mail"),
     )
-    shares = touched_shares(training, rows, {180: np.array([1.0, 1.0, np.nan, np.nan])})
+    shares = treated_shares(training, rows, {180: np.array([1.0, 1.0, np.nan, np.nan])})
     thirty, ninety, far = shares[30], shares[90], shares[180]
     assert (thirty.rows, thirty.touched, thirty.with_outcome, thirty.touched_with_outcome) == (
         4,
@@ -136,7 +136,7 @@ def test_what_was_corrected_after_the_cutoff_was_known_at_it(touched, timelines)
 
 def test_the_card_counts_touched_labels_or_says_that_none_is_logged(touched, timelines) -> None:
     training, rows = touched(executed(timelines, "b", "2024-01-05"))
-    some = touched_shares(training, rows, {})
+    some = treated_shares(training, rows, {})
     untouched = Untouched(
         shares=some,
         shift=None,
@@ -144,12 +144,12 @@ def test_the_card_counts_touched_labels_or_says_that_none_is_logged(touched, tim
         drawn_share=0.0,
         effective_accounts=0.0,
     )
-    card = touched_section(untouched)
+    card = treated_section(untouched)
     assert "| 90 days | 4 | 1 (25.0%) | 2 | 1 | 2 | 0 |" in card
     assert "Risk if untouched: not known. Too few." in card
     training, rows = touched()
-    none = touched_shares(training, rows, {})
-    card = touched_section(
+    none = treated_shares(training, rows, {})
+    card = treated_section(
         Untouched(
             shares=none,
             shift=None,

@@ -12,7 +12,7 @@ import pytest
 from registry.bundle.calibration import sigmoid
 from training.dataset.labels import Label, LabelError, label_named
 from training.models.contest import usable_columns
-from training.models.long_horizons import fit_later, later_probability
+from training.models.long_horizons import fit_long_horizons, long_horizon_probability
 from training.models.specs import BASE_RATE, LOGISTIC
 from training.pipeline.prepare import prepare
 
@@ -90,7 +90,7 @@ def test_enough_accounts_give_the_far_a_fit_of_its_own(prepared, monkeypatch) ->
     training, later = prepared.training, prepared.later
     columns = usable_columns(training, training.rows_at(training.cutoffs[:-3]), LOGISTIC)
     monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
-    (far,) = fit_later(
+    (far,) = fit_long_horizons(
         LOGISTIC,
         training,
         later.outcomes,
@@ -107,13 +107,17 @@ def test_enough_accounts_give_the_far_a_fit_of_its_own(prepared, monkeypatch) ->
 def test_a_baseline_has_no_fit_of_its_own_however_many_accounts(prepared, monkeypatch) -> None:
     monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
     training, later = prepared.training, prepared.later
-    (far,) = fit_later(BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0)
+    (far,) = fit_long_horizons(
+        BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0
+    )
     assert far.form is None
 
 
 def test_the_far_chance_is_that_of_those_who_are_still_there(prepared) -> None:
     training, later = prepared.training, prepared.later
-    (far,) = fit_later(BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0)
+    (far,) = fit_long_horizons(
+        BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0
+    )
     f = np.zeros(1)
     q = float(sigmoid(far.log_odds(f, np.empty((1, 0))))[0])
     closed = [
@@ -161,7 +165,7 @@ def test_what_is_decided_after_the_test_opens_is_not_learned_from(prepared) -> N
     turned = np.where(reached, 1 - far, far)
     rows = training.rows_at(later.test[180])
     one, two = (
-        later_probability(
+        long_horizon_probability(
             LOGISTIC, given, {180: said}, rows, LOGISTIC.parameters, at=opens, seed=0
         )[180]
         for given, said in ((training, far), (spoiled, turned))
@@ -202,7 +206,7 @@ def renewing(prepared):
 
 def far_of(training, prepared, columns=None):
     columns = list(range(len(training.names))) if columns is None else columns
-    (far,) = fit_later(
+    (far,) = fit_long_horizons(
         LOGISTIC,
         training,
         prepared.later.outcomes,

@@ -14,9 +14,9 @@ from registry.bundle.calibration import sigmoid
 from registry.bundle.untreated_risk import BY_JUDGEMENT, BY_LOT, NO_LOG, ONLY_CHURN
 from training.dataset.labels import label_named
 from training.dataset.training_set import TrainingSet
-from training.dataset.treatments import NEVER, TouchedRows
+from training.dataset.treatments import NEVER, TreatedRows
 from training.models.specs import LOGISTIC
-from training.models.untreated_risk import fit_untouched, touch_intervals
+from training.models.untreated_risk import fit_untreated_risk, touch_intervals
 
 HORIZONS = (30, 60, 90)
 CUTOFFS = tuple(datetime(2023 + m // 12, m % 12 + 1, 1, tzinfo=UTC) for m in range(8))
@@ -27,11 +27,11 @@ COLUMNS = [0, 1, 2]
 @dataclass(frozen=True)
 class World:
     training: TrainingSet
-    touched: TouchedRows
+    touched: TreatedRows
     truth: dict[int, np.ndarray]  # horizon: the risk of each row if nobody acts
 
     def fitted(self, *, later: dict | None = None, at: datetime = UNTIL):
-        return fit_untouched(
+        return fit_untreated_risk(
             LOGISTIC,
             self.training,
             self.touched,
@@ -107,7 +107,7 @@ def world(
     nothing = np.full(rows, np.nan)
     return World(
         training=training,
-        touched=TouchedRows(
+        touched=TreatedRows(
             outcome_days=outcome_days,
             touch_days=touch_days,
             by_chance=np.isfinite(touch_days) & (by == "lot"),

@@ -36,8 +36,8 @@ from registry.store.mlflow import MlflowModelStore
 from registry.store.store import TrainingRun
 from serving.recommendations.snapshot import scores_as_of
 from training.monitor.run import MonitorError
-from training.monitor.workspace import folder_of, monitor_on
-from training.pipeline.workspace import train_on
+from training.monitor.workspace import folder_of, monitor_workspace
+from training.pipeline.workspace import train_workspace
 
 ROOT = Path(__file__).parents[3]
 TRAINED = datetime(2023, 1, 1, tzinfo=UTC)
@@ -91,7 +91,7 @@ def made(small_company, tmp_path_factory) -> Path:
     workspace.change_settings(complete_until=END)
     backfill(workspace, month_starts(datetime(2022, 2, 1, tzinfo=UTC), END))
     store = MlflowModelStore(workspace.tracking_uri)
-    (result,) = train_on(
+    (result,) = train_workspace(
         workspace,
         ("churn",),
         store=store,
@@ -130,7 +130,7 @@ def champion(place: Workspace, version: int) -> MlflowModelStore:
 
 
 def look(place: Workspace, store: MlflowModelStore, as_of: datetime):
-    (watched,) = monitor_on(place, ("churn",), store=store, as_of=as_of)
+    (watched,) = monitor_workspace(place, ("churn",), store=store, as_of=as_of)
     return watched
 
 

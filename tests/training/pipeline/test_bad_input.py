@@ -10,7 +10,7 @@ import pytest
 
 from registry.bundle.bundle import ModelBundle
 from registry.bundle.contract import ContractFeature, FeatureContract
-from registry.store.pending_uploads import WaitingRuns
+from registry.store.pending_uploads import PendingUploads
 from registry.store.store import MemoryModelStore, TrackingError, TrainingRun
 from training.dataset.errors import (
     FeatureMatrixError,
@@ -192,7 +192,7 @@ class AwayStore(MemoryModelStore):
 def test_while_the_tracking_server_is_away_the_run_is_kept_and_uploaded_later(
     company, tmp_path, knows_champion
 ) -> None:
-    waiting = WaitingRuns(folder=tmp_path / "waiting-runs")
+    waiting = PendingUploads(folder=tmp_path / "waiting-runs")
     result = company.train(
         store=AwayStore(knows_champion=knows_champion), trials=0, waiting=waiting
     )

@@ -12,9 +12,9 @@ from features.ingest.run import ingest
 from features.workspace import Workspace
 from registry.store.store import MemoryModelStore
 from training.backtest.report import remarks
-from training.backtest.workspace import backtest_on
+from training.backtest.workspace import backtest_workspace
 from training.dataset.errors import HorizonTooLongError
-from training.pipeline.workspace import train_on
+from training.pipeline.workspace import train_workspace
 
 CRM = Path(__file__).resolve().parents[3] / "examples" / "crm"
 AS_OF = datetime(2023, 4, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ def workspace(tmp_path_factory) -> Workspace:
 @pytest.fixture(scope="module")
 def results(workspace):
     store = MemoryModelStore()
-    made = train_on(
+    made = train_workspace(
         workspace,
         ("churn", "expansion"),
         store=store,
@@ -95,7 +95,7 @@ def test_the_longer_horizons_are_not_estimable_and_the_shorter_are_served(result
 
 
 def test_a_back_test_can_not_judge_half_a_year_or_a_year_and_counts_why(workspace) -> None:
-    result = backtest_on(workspace, "churn", as_of=AS_OF, n_origins=2, capacity=20)
+    result = backtest_workspace(workspace, "churn", as_of=AS_OF, n_origins=2, capacity=20)
     assert [(far.horizon, far.pooled) for far in result.later] == [(180, None), (365, None)]
     half, year = (far.sentence(result.best) for far in result.later)
     assert half.startswith("180 days: not estimable. 2 of 2 origins know too little to learn it")
@@ -107,7 +107,7 @@ def test_a_back_test_can_not_judge_half_a_year_or_a_year_and_counts_why(workspac
 @pytest.mark.parametrize("days", [180, 365])
 def test_half_a_year_and_a_year_can_not_be_estimated_here(workspace, days) -> None:
     with pytest.raises(HorizonTooLongError, match=f"within {days} days is not estimable"):
-        train_on(
+        train_workspace(
             workspace,
             ("churn",),
             store=MemoryModelStore(),

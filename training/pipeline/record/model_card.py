@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from registry.bundle.bundle import ModelBundle
 from registry.promotion.promotion import Promotion, PromotionEvidence
-from training.dataset.treatments import touched_section
+from training.dataset.treatments import treated_section
 from training.metrics import Interval, account_draws, auc, row_log_loss
 from training.models.contest import Contender
 from training.models.tuning.study import Study
 from training.pipeline.comparisons import LEAST_ACCOUNTS, JudgedRows, enough_accounts
-from training.pipeline.prepare import Prepared
+from training.pipeline.prepare import PreparedData
 from training.pipeline.record.tables import contender_table
 
 Vector = NDArray[np.float64]
@@ -54,7 +54,7 @@ def model_card(
     bundle: ModelBundle,
     shown: Contender,
     contenders: Mapping[str, Contender],
-    prepared: Prepared,
+    prepared: PreparedData,
     *,
     study: Study | None,
     evidence: PromotionEvidence | None,
@@ -73,7 +73,7 @@ def model_card(
         _metrics(contenders, prepared),
         _by_segment(rows, p, prepared, seed=seed),
         _calibration(rows.outcome, p, prepared),
-        "" if bundle.untouched is None else touched_section(bundle.untouched),
+        "" if bundle.untouched is None else treated_section(bundle.untouched),
         _explained(bundle, prepared, evidence),
         _tuning(shown, study),
         _decision(promotion),
@@ -88,7 +88,7 @@ def span(cutoffs: tuple[datetime, ...]) -> str:
     return f"{cutoffs[0]:%Y-%m-%d} to {cutoffs[-1]:%Y-%m-%d} ({len(cutoffs)})"
 
 
-def _data(bundle: ModelBundle, prepared: Prepared, *, seed: int) -> str:
+def _data(bundle: ModelBundle, prepared: PreparedData, *, seed: int) -> str:
     split, counts, training = prepared.split, prepared.counts, prepared.training
     excluded = "; ".join(
         f"{h} days: " + (", ".join(f"{n:,} {why}" for why, n in reasons.items()) or "none")
@@ -145,7 +145,7 @@ def _policy(bundle: ModelBundle) -> str:
     )
 
 
-def _metrics(contenders: Mapping[str, Contender], prepared: Prepared) -> str:
+def _metrics(contenders: Mapping[str, Contender], prepared: PreparedData) -> str:
     parts = [
         "## How good it is",
         "",
@@ -161,7 +161,7 @@ def _metrics(contenders: Mapping[str, Contender], prepared: Prepared) -> str:
     return "\n".join(parts)
 
 
-def _by_segment(rows: JudgedRows, p: Vector, prepared: Prepared, *, seed: int) -> str:
+def _by_segment(rows: JudgedRows, p: Vector, prepared: PreparedData, *, seed: int) -> str:
     training = prepared.training
     draws = account_draws(training.account, CARD_DRAWS, np.random.default_rng(seed))
     lines = [
@@ -198,7 +198,7 @@ def _said(value: float, drawn: Vector, form: str) -> str:
     return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
 
-def _calibration(y: Vector, p: Vector, prepared: Prepared) -> str:
+def _calibration(y: Vector, p: Vector, prepared: PreparedData) -> str:
     lines = [
         f"## Calibration, {prepared.training.horizons[-1]} days",
         "",
@@ -216,7 +216,9 @@ def _calibration(y: Vector, p: Vector, prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def _explained(bundle: ModelBundle, prepared: Prepared, evidence: PromotionEvidence | None) -> str:
+def _explained(
+    bundle: ModelBundle, prepared: PreparedData, evidence: PromotionEvidence | None
+) -> str:
     training = prepared.training
     matrix = training.part(prepared.test, training.columns(bundle.contract.names))
     values, _ = bundle.contributions(matrix)
@@ -270,7 +272,7 @@ def _decision(promotion: Promotion | None) -> str:
     )
 
 
-def _limits(bundle: ModelBundle, prepared: Prepared, rows: JudgedRows) -> str:
+def _limits(bundle: ModelBundle, prepared: PreparedData, rows: JudgedRows) -> str:
     few = prepared.counts["test_accounts_with_outcome"]
     unjudged = [
         name
@@ -296,7 +298,7 @@ def _limits(bundle: ModelBundle, prepared: Prepared, rows: JudgedRows) -> str:
     return "\n".join(["## Limits", "", *(f"- {each}" for each in limits)])
 
 
-def glance(shown: Contender, horizon: int) -> Mapping[str, Interval]:
+def summarise_card(shown: Contender, horizon: int) -> Mapping[str, Interval]:
     """The metrics that a list of runs is compared by."""
     return {
         name: shown.metrics[horizon][name]

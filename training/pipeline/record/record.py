@@ -15,13 +15,13 @@ import polars as pl
 
 from registry.bundle.bundle import ModelBundle
 from registry.promotion.promotion import Promotion, PromotionEvidence
-from registry.store.pending_uploads import WaitingRuns
+from registry.store.pending_uploads import PendingUploads
 from registry.store.store import ModelStore, TrackingError, TrainingRun
 from training.metrics import flat
 from training.models.contest import Contender
 from training.models.tuning.study import Study
-from training.pipeline.prepare import Prepared
-from training.pipeline.record.model_card import glance, model_card, span
+from training.pipeline.prepare import PreparedData
+from training.pipeline.record.model_card import model_card, span, summarise_card
 from training.pipeline.record.plots import contender_plots, explanation_plots, importance_plot
 
 DESCRIPTION = "mlflow.note.content"
@@ -29,7 +29,7 @@ DESCRIPTION = "mlflow.note.content"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
+class RecordedRun:
     """A run that was recorded: its id and version, or why it waits to be uploaded."""
 
     run_id: str
@@ -55,7 +55,7 @@ def record(
     bundle: ModelBundle,
     shown: Contender,
     contenders: Mapping[str, Contender],
-    prepared: Prepared,
+    prepared: PreparedData,
     studies: Mapping[str, Study],
     promotion: Promotion | None,
     plots: Mapping[str, bytes],
@@ -63,10 +63,10 @@ def record(
     seed: int,
     started_at: datetime,
     ended_at: datetime,
-    waiting: WaitingRuns | None = None,
+    waiting: PendingUploads | None = None,
     evidence: PromotionEvidence | None = None,
     attributes: pl.DataFrame | None = None,
-) -> Recorded:
+) -> RecordedRun:
     """Record a run and register its bundle; where the store is away, keep it until it is back.
 
     Raises:
@@ -120,15 +120,15 @@ def record(
     )
     try:
         run_id = store.record_run(run)
-        return Recorded(run_id=run_id, version=store.register(model, run_id))
+        return RecordedRun(run_id=run_id, version=store.register(model, run_id))
     except TrackingError as exc:
         if waiting is None:
             raise
-        return Recorded(run_id=waiting.keep(run).name, version=None, waits_because=str(exc))
+        return RecordedRun(run_id=waiting.keep(run).name, version=None, waits_because=str(exc))
 
 
-def pictures(
-    contenders: Mapping[str, Contender], bundle: ModelBundle, prepared: Prepared
+def make_plots(
+    contenders: Mapping[str, Contender], bundle: ModelBundle, prepared: PreparedData
 ) -> dict[str, bytes]:
     """The plots of a training: contenders on the test rows, and what the scores are made of."""
     training = prepared.training
@@ -168,7 +168,7 @@ def _description(shown: Contender, horizon: int, promotion: Promotion | None) ->
         "",
         *(
             f"- {name.replace('_', ' ')} {interval}"
-            for name, interval in glance(shown, horizon).items()
+            for name, interval in summarise_card(shown, horizon).items()
         ),
     ]
     if promotion is not None:
@@ -182,7 +182,7 @@ def _description(shown: Contender, horizon: int, promotion: Promotion | None) ->
 
 
 def _parameters(
-    shown: Contender, prepared: Prepared, studies: Mapping[str, Study], *, seed: int
+    shown: Contender, prepared: PreparedData, studies: Mapping[str, Study], *, seed: int
 ) -> dict[str, str | int | float | bool]:
     split = prepared.split
     parameters: dict[str, str | int | float | bool] = {
