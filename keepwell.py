@@ -45,6 +45,7 @@ from features.cli.options import (
 )
 from features.version import code_version
 from features.workspace import Workspace, write_atomically
+from registry.outcomes import CHURN, EXPANSION
 from serving.cli import keys, ledger, models, webhooks
 from serving.cli.feedback import sayings, show_judged
 from serving.cli.keys import DecidedBy, who
@@ -165,7 +166,7 @@ def feedback(
     from training.dataset.outcome_lookup import look_up_outcomes
 
     place = Workspace(workspace)
-    moment, label = moment_of(place, as_of), label_named("churn")
+    moment, label = moment_of(place, as_of), label_named(CHURN.name)
     said = sayings(place, moment)
     events = (
         Lake(place.events_dir, place.quarantine_dir)
@@ -370,7 +371,7 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
             *(last - back for back in LOOKED_BACK_AT),
         }
         take_snapshots(place, tuple(sorted(moments)))
-        results = train_models(place, ("churn", "expansion"), None, 12, 1, by="keepwell demo")
+        results = train_models(place, (CHURN.name, EXPANSION.name), None, 12, 1, by="keepwell demo")
         with step("Estimating what interventions caused"):
             from experiments.report.workspace import report_on
 

@@ -46,7 +46,7 @@ TINY = 1e-12
 
 
 class UntouchedError(Exception):
-    """What a bundle says of untouched accounts is not usable."""
+    """What a bundle says of untreated accounts is not usable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class TouchedShare:
             and max(self.touched, self.with_outcome) <= self.rows
         ):
             raise UntouchedError(
-                f"Of {self.rows} labels {self.touched} are said to be touched and "
+                f"Of {self.rows} labels {self.touched} are said to be treated and "
                 f"{self.with_outcome} to have the outcome, {self.touched_with_outcome} both: that "
                 f"does not add up. Train the model again."
             )
@@ -80,7 +80,7 @@ class TouchedShare:
         """The counts in words."""
         kept, kept_touched = self.rows - self.with_outcome, self.touched - self.touched_with_outcome
         said = (
-            f"{self.touched:,} of {self.rows:,} labels ({self.share:.1%}) were touched by a "
+            f"{self.touched:,} of {self.rows:,} labels ({self.share:.1%}) were treated by a "
             f"logged intervention: {self.touched_with_outcome:,} of {self.with_outcome:,} with "
             f"the outcome, {kept_touched:,} of {kept:,} without"
         )
@@ -90,7 +90,7 @@ class TouchedShare:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UntouchedShift:
-    """By how much the log-odds of untouched accounts lie above those of all."""
+    """By how much the log-odds of untreated accounts lie above those of all."""
 
     horizons: tuple[int, ...]  # that it speaks of, rising
     shift: float
@@ -110,17 +110,17 @@ class UntouchedShift:
         ]
         if not np.isfinite(numbers).all() or self.bounds[0] > self.bounds[1]:
             raise UntouchedError(
-                "A number of the risk if untouched is not finite, or a lower "
+                "A number of the risk if nobody acts is not finite, or a lower "
                 "bound lies above its upper bound. Train the model again."
             )
         if not self.horizons or list(self.horizons) != sorted({*self.horizons}):
             raise UntouchedError(
-                f"The horizons {self.horizons} of the risk if untouched are not "
+                f"The horizons {self.horizons} of the risk if nobody acts are not "
                 f"in rising order. Train the model again."
             )
         if min(np.linalg.eigvalsh(np.array(self.covariance))) < -TINY:
             raise UntouchedError(
-                "The shift of the risk if untouched has a variance below zero. "
+                "The shift of the risk if nobody acts has a variance below zero. "
                 "Train the model again."
             )
 
@@ -133,11 +133,11 @@ class UntouchedShift:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Untouched:
-    """What a bundle knows of accounts that nobody acts on, and of the labels that were touched."""
+    """What a bundle knows of accounts that nobody acts on, and of the labels that were treated."""
 
     shares: Mapping[int, TouchedShare]  # by horizon
     shift: UntouchedShift | None
-    not_known: Mapping[int, str]  # by horizon: why there is no risk if untouched
+    not_known: Mapping[int, str]  # by horizon: why there is no risk if nobody acts
     drawn_share: float  # of the touches: those that a lottery decided on
     effective_accounts: float  # so many accounts the weighted rows are worth
 
@@ -145,7 +145,7 @@ class Untouched:
         told = {*self.not_known, *(self.shift.horizons if self.shift else ())}
         if told != {*self.shares}:
             raise UntouchedError(
-                f"The risk if untouched is told or denied for {sorted(told)} days and labels are "
+                f"The risk if nobody acts is told or denied for {sorted(told)} days and labels are "
                 f"counted for {sorted(self.shares)}. Train the model again."
             )
 
@@ -164,12 +164,12 @@ class Untouched:
             return ()
         said = f"Within {horizon} days {share.sentence}"
         if self.shift is None:
-            return said, f"Risk if untouched: not known. {self.not_known[horizon]}"
+            return said, f"Risk if nobody acts: not known. {self.not_known[horizon]}"
         error = self.shift.covariance[0][0] ** 0.5
         return said, (
-            f"Risk if untouched: {self.shift.shift:+.2f} ± {USUAL * error:.2f} in log-odds for an "
+            f"Risk if nobody acts: {self.shift.shift:+.2f} ± {USUAL * error:.2f} in log-odds for an "
             f"account that is acted on as often as the mean, {self.shift.weight:+.2f} ± "
-            f"{USUAL * self.shift.covariance[1][1] ** 0.5:.2f} for each unit more; the untouched "
+            f"{USUAL * self.shift.covariance[1][1] ** 0.5:.2f} for each unit more; the untreated "
             f"rows are worth {self.effective_accounts:,.0f} accounts. {self.assumption}"
         )
 
@@ -249,7 +249,7 @@ def untouched_of(document: Mapping[str, Any], touch: LinearForm | None) -> Untou
     if told is not None:
         if touch is None:
             raise UntouchedError(
-                "The bundle lacks the form of the risk if untouched. Train the model again."
+                "The bundle lacks the form of the risk if nobody acts. Train the model again."
             )
         (a, b), (c, d) = told["covariance"]
         low, high = told["bounds"]

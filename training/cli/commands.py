@@ -26,7 +26,7 @@ from features.cli.options import (
     step,
 )
 from features.workspace import Workspace, write_atomically
-from registry.outcomes import OutcomeName
+from registry.outcomes import CHURN, OutcomeName
 from registry.store.open_store import pending_uploads_in, store_at
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def train(
         float | None,
         typer.Option(
             min=0,
-            help="No trial begins later than this; without it only trials are counted, and the "
+            help="Start no trial after so many seconds. Without it only trials are counted, and the "
             "same data and seed give the same model.",
         ),
     ] = None,
@@ -58,7 +58,7 @@ def train(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="The same on so many worker processes of this machine."),
+        typer.Option(min=1, help="Grow the trees on so many worker processes of this machine."),
     ] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -94,9 +94,9 @@ def train(
 
 
 def backtest(
-    label: Annotated[str, typer.Argument(help="Which declared label.")] = "churn",
+    label: Annotated[str, typer.Argument(help="Which outcome.")] = CHURN.name,
     origins: Annotated[
-        int, typer.Option(help="At how many cutoffs everything is fitted anew, at most.")
+        int, typer.Option(help="At most so many cutoffs at which everything is fitted anew.")
     ] = 6,
     capacity: Annotated[
         int, typer.Option(help="How many accounts the team can act on at every cutoff.")
@@ -180,7 +180,7 @@ def audit(
 
     with step("Auditing"):
         audited = (
-            set_of_workspace(place, label or "churn", as_of=moment)
+            set_of_workspace(place, label or CHURN.name, as_of=moment)
             if file is None
             else set_of_file(file, label=label or "label", horizon_days=horizon)
         )

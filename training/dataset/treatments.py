@@ -214,7 +214,7 @@ def treated_section(untouched: Untouched) -> str:
         )
     told = [f"- {sentence}" for sentence in untouched.sentences]
     told += [
-        f"- Risk if untouched within {horizon} days: not known. {why}"
+        f"- Risk if nobody acts within {horizon} days: not known. {why}"
         for horizon, why in untouched.not_known.items()
         if untouched.shift is not None
     ]

@@ -44,7 +44,7 @@ LEAST_TOUCHED = 10
 """So many accounts have to have been touched, or nothing says who is."""
 
 LEAST_OUTCOMES = 20
-"""So many untouched accounts with the outcome: two numbers are fitted to them."""
+"""So many untreated accounts with the outcome: two numbers are fitted to them."""
 
 LEAST_EFFECTIVE = 50
 """So many accounts the weighted rows have to be worth; below it a few of them decide alone."""
@@ -91,7 +91,7 @@ def fit_untreated_risk(
     at: datetime,
     seed: int,
 ) -> Untouched:
-    """Estimate the risk if untouched, or say why it can not be.
+    """Estimate the risk if nobody acts, or say why it can not be.
 
     Args:
         spec: whose score it starts from.
@@ -309,7 +309,7 @@ def _judged(
 
 
 def _why_not(training: TrainingSet, intervals: list[Interval]) -> str | None:
-    """Why these rows can not tell what untouched accounts do; None where they can."""
+    """Why these rows can not tell what untreated accounts do; None where they can."""
     last = intervals[-1]
 
     def accounts(name: str) -> int:
@@ -322,7 +322,7 @@ def _why_not(training: TrainingSet, intervals: list[Interval]) -> str | None:
     touched, lost = accounts("touched"), accounts("untouched with the outcome")
     if touched < LEAST_TOUCHED:
         return (
-            f"Only {touched} accounts were touched, and {LEAST_TOUCHED} are needed to tell "
+            f"Only {touched} accounts were treated, and {LEAST_TOUCHED} are needed to tell "
             f"whom that happens to."
         )
     at_limit = float((last.stay < 1 / MOST_WEIGHT).mean())

@@ -97,7 +97,7 @@ def train(
         seconds: no trial of the study begins later than this; None: only trials are counted.
         journals: a folder in which a study that is killed leaves its trials, to go on.
         growing: where trees are grown; the study's always here.
-        interventions: the events of ``TOUCH_KINDS``, to tell which labels were touched; None: none.
+        interventions: the events of ``TREATMENT_KINDS``, to tell which labels were treated; None: none.
 
     Raises:
         TrainingError: the data can not answer; the message says why and what to do.

@@ -91,11 +91,11 @@ def test_the_assumption_is_none_only_where_a_lottery_decided_all() -> None:
 def test_it_is_told_in_sentences() -> None:
     counted, told = TOLD.sentences
     assert counted == (
-        "Within 90 days 20 of 100 labels (20.0%) were touched by a logged "
+        "Within 90 days 20 of 100 labels (20.0%) were treated by a logged "
         "intervention: 4 of 10 with the outcome, 16 of 90 without. First: call 15, "
         "mail 5."
     )
-    assert told.startswith("Risk if untouched: +0.40 ± 0.20 in log-odds")
+    assert told.startswith("Risk if nobody acts: +0.40 ± 0.20 in log-odds")
     assert "worth 321 accounts" in told
 
 

@@ -146,7 +146,7 @@ def test_the_card_counts_touched_labels_or_says_that_none_is_logged(touched, tim
     )
     card = treated_section(untouched)
     assert "| 90 days | 4 | 1 (25.0%) | 2 | 1 | 2 | 0 |" in card
-    assert "Risk if untouched: not known. Too few." in card
+    assert "Risk if nobody acts: not known. Too few." in card
     training, rows = touched()
     none = treated_shares(training, rows, {})
     card = treated_section(

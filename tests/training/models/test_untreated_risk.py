@@ -1,4 +1,4 @@
-"""Risk if untouched, in worlds where the risk without interventions is known."""
+"""Risk if nobody acts, in worlds where the risk without interventions is known."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class World:
         )
 
     def risk(self, found):
-        """The risk if untouched that is made of a plain risk, and the plain one."""
+        """The risk if nobody acts that is made of a plain risk, and the plain one."""
         from training.models.fit import fit_linear
 
         matrix = self.training.matrix
@@ -242,7 +242,7 @@ def test_without_a_log_it_is_unknown_and_not_the_plain_risk() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"n": 300, "share": 0.02}, r"Only \d+ accounts were touched, and 10 are needed"),
+        ({"n": 300, "share": 0.02}, r"Only \d+ accounts were treated, and 10 are needed"),
         ({"n": 300, "leaves": -6.0}, r"Only \d+ accounts had the outcome without being touched"),
         ({"eager": 7.0}, r"\d+% of the rows were all but sure to be touched"),
     ],
@@ -253,7 +253,7 @@ def test_where_the_log_can_not_tell_there_is_a_reason_with_counts(changes, said)
     assert found.shift is None
     for horizon in HORIZONS:
         assert re.search(said, found.not_known[horizon])
-    assert any("Risk if untouched: not known." in sentence for sentence in found.sentences)
+    assert any("Risk if nobody acts: not known." in sentence for sentence in found.sentences)
 
 
 def test_a_few_rows_that_stand_for_all_are_not_enough(monkeypatch) -> None:
