@@ -115,11 +115,11 @@ def test_no_folder_is_no_bundle(tmp_path):
 
 def test_a_killed_writer_leaves_a_whole_folder_or_none(tmp_path):
     code = (
-        "import sys, pathlib; from registry.integrity.hashed_folder import write_sealed\n"
+        "import sys, pathlib; from registry.integrity.hashed_folder import write_hashed_folder\n"
         "n = 0\n"
         "while True:\n"
         "    files = {f'{i}.bin': bytes([n % 256]) * 50_000 for i in range(8)}\n"
-        "    write_sealed(pathlib.Path(sys.argv[1]) / f'x{n}', files, kind='thing', version=2)\n"
+        "    write_hashed_folder(pathlib.Path(sys.argv[1]) / f'x{n}', files, kind='thing', version=2)\n"
         "    n += 1; print('one more', flush=True)\n"
     )
     for attempt in range(4):
