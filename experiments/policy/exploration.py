@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from experiments.policy.recommendation import Candidate
 from experiments.policy.state import AccountState
 from experiments.policy.withholding import Refusal
-from experiments.randomisation.holdout import Standing
+from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Draw, Exploration, LotteryKey, draw, draw_with_seed
 from registry.playbook.playbook import Playbook
 
@@ -77,7 +77,7 @@ def by_lot(
     return [first, *(c for c in ranked if c is not first)], lot
 
 
-def held_out(standing: Standing) -> Refusal:
+def held_out(standing: HoldoutStatus) -> Refusal:
     """Why an action of an account in the holdout is held back."""
     until = (
         f"until the contract term ends, {standing.until:%d %B %Y}"

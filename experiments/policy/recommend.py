@@ -59,7 +59,7 @@ from experiments.policy.contact.contact_policy import (
     refuse_in_cool_down,
     refuse_in_quiet_hours,
 )
-from experiments.policy.contact.snooze import PutOff, refuse_snoozed
+from experiments.policy.contact.snooze import Snooze, refuse_snoozed
 from experiments.policy.exploration import AccountChance, by_lot, held_out
 from experiments.policy.prior_shrinkage import Promise, promise_for
 from experiments.policy.recommendation import Candidate, Recommendation, Withheld
@@ -72,7 +72,7 @@ from experiments.policy.state import (
 )
 from experiments.policy.value import Stakes, chance_of, compute_stakes, value_of
 from experiments.policy.withholding import Refusal, may_harm, not_allowed, not_worth_it
-from experiments.randomisation.holdout import Standing
+from experiments.randomisation.holdout import HoldoutStatus
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
 
@@ -99,7 +99,7 @@ class _Question:
     playbook: Playbook
     limits: Limits
     past: tuple[PastAction, ...]
-    put_off: tuple[PutOff, ...]
+    put_off: tuple[Snooze, ...]
     evidence: Evidence
     promise: Promise
     facts: Facts
@@ -117,8 +117,8 @@ def recommend(
     as_of: datetime,
     evidence: Evidence = NO_EVIDENCE,
     chance: AccountChance | None = None,
-    standing: Standing | None = None,
-    put_off: Iterable[PutOff] = (),
+    standing: HoldoutStatus | None = None,
+    put_off: Iterable[Snooze] = (),
     asked_at: datetime | None = None,
     phrases: Mapping[str, str] | None = None,
     alert_words: Mapping[str, str] | None = None,
@@ -192,7 +192,7 @@ def rule_against(
     as_of: datetime,
     asked_at: datetime | None = None,
     evidence: Evidence = NO_EVIDENCE,
-    standing: Standing | None = None,
+    standing: HoldoutStatus | None = None,
     phrases: Mapping[str, str] | None = None,
     alert_words: Mapping[str, str] | None = None,
 ) -> Refusal | None:
@@ -227,7 +227,7 @@ def _asked(
     as_of: datetime,
     asked_at: datetime | None,
     evidence: Evidence,
-    put_off: Iterable[PutOff],
+    put_off: Iterable[Snooze],
     phrases: Mapping[str, str] | None,
     alert_words: Mapping[str, str] | None,
 ) -> _Question:

@@ -11,7 +11,7 @@ from typing import get_args
 
 from experiments.policy.value import ActionValue
 from experiments.policy.withholding import Reason, Stage
-from experiments.randomisation.holdout import Standing
+from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Draw
 
 
@@ -116,7 +116,7 @@ class Recommendation:
     not_relevant: int
     notes: tuple[str, ...]
     lot: Draw | None = None
-    standing: Standing | None = None
+    standing: HoldoutStatus | None = None
     otherwise: str | None = None
 
     @property

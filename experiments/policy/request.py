@@ -17,7 +17,7 @@ from typing import Any, cast, get_args
 from experiments.effects.file import effect_from, effects_document
 from experiments.effects.measured import NO_EVIDENCE, Evidence
 from experiments.policy.contact.contact_policy import rest_of
-from experiments.policy.contact.snooze import PutOff
+from experiments.policy.contact.snooze import Snooze
 from experiments.policy.derived_values import DerivedValues
 from experiments.policy.exploration import AccountChance
 from experiments.policy.quiet_hours import Rest, rest_at
@@ -32,7 +32,7 @@ from experiments.policy.state import (
     ScoreSource,
 )
 from experiments.policy.withholding import Refusal
-from experiments.randomisation.holdout import Standing
+from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration
 from registry.playbook.playbook import Playbook
 
@@ -60,8 +60,8 @@ class PolicyInputs:
     as_of: datetime
     evidence: Evidence = NO_EVIDENCE
     chance: AccountChance | None = None
-    standing: Standing | None = None
-    put_off: tuple[PutOff, ...] = ()
+    standing: HoldoutStatus | None = None
+    put_off: tuple[Snooze, ...] = ()
     asked_at: datetime | None = None
 
     @property
@@ -241,9 +241,9 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
         ),
         standing=None
         if standing is None
-        else Standing(
+        else HoldoutStatus(
             **{
-                **_known(Standing, standing),
+                **_known(HoldoutStatus, standing),
                 "until": datetime.fromisoformat(standing["until"]) if standing["until"] else None,
             }
         ),
@@ -268,9 +268,9 @@ def _past(row: Mapping[str, Any]) -> PastAction:
     return PastAction(**{**values, "at": datetime.fromisoformat(values["at"])})
 
 
-def _put_off(row: Mapping[str, Any]) -> PutOff:
-    values = _known(PutOff, row)
-    return PutOff(
+def _put_off(row: Mapping[str, Any]) -> Snooze:
+    values = _known(Snooze, row)
+    return Snooze(
         **{
             **values,
             "until": datetime.fromisoformat(values["until"]),

@@ -34,7 +34,7 @@ class HoldoutRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class HoldoutStatus:
     """Whether an account is held out in its term, until when, and how probable that was.
 
     ``until`` is None where the end of the term is not known.
@@ -67,7 +67,7 @@ def standing(
     term_started_at: datetime | None,
     term_ends_at: datetime | None,
     as_of: datetime,
-) -> Standing | None:
+) -> HoldoutStatus | None:
     """Where an account stands in its contract term; None: chance has no say about it.
 
     An account takes part from the first to the last day of a known term, while its revenue is known
@@ -91,7 +91,7 @@ def standing(
         return None
     lottery_id = f"holdout-{rule.name}-{term_started_at:%Y-%m-%d}"
     is_held_out = key.position(lottery_id, account_id) < rule.share
-    return Standing(
+    return HoldoutStatus(
         is_held_out=is_held_out,
         until=term_ends_at,
         key_id=key.key_id,

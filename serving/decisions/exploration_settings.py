@@ -25,7 +25,7 @@ from pathlib import Path
 from experiments.planning.ties_by_lot import CapacityLottery
 from experiments.policy.exploration import AccountChance, chance_for
 from experiments.randomisation.assignment import LotteryError
-from experiments.randomisation.holdout import HoldoutRule, Standing, standing
+from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, standing
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.toml_table import Table, TableError
 from serving.scoring.score import AccountScore
@@ -56,7 +56,7 @@ class ExplorationSettings:
 
     def standing_of(
         self, score: AccountScore, term_started_at: datetime | None, now: datetime
-    ) -> Standing | None:
+    ) -> HoldoutStatus | None:
         """The account's place in the holdout."""
         if self.holdout is None:
             return None

@@ -19,7 +19,7 @@ from typing import cast, get_args
 import polars as pl
 
 from experiments.effects.measured import NO_EVIDENCE, Evidence
-from experiments.policy.contact.snooze import PutOff
+from experiments.policy.contact.snooze import Snooze
 from experiments.policy.quiet_hours import zone_named
 from experiments.policy.recommend import AccountState, Limits, PastAction, Recommendation
 from experiments.policy.request import PolicyInputs
@@ -75,7 +75,7 @@ class PolicyFacts:
     time_zone: str | None = None
     legal_hold: bool | None = None
     term_started_at: datetime | None = None  # of the contract that runs
-    put_off: tuple[PutOff, ...] = ()
+    put_off: tuple[Snooze, ...] = ()
 
 
 NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
@@ -95,7 +95,7 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
     moments: dict[str, datetime] = {}
     consents: dict[str, bool] = {}
     history: dict[str, PastAction] = {}
-    put_off: dict[str, PutOff] = {}
+    put_off: dict[str, Snooze] = {}
     contacts: dict[str, str] = {}
     zone: str | None = None
     is_held: bool | None = None

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from experiments.policy.contact.snooze import PutOff
+from experiments.policy.contact.snooze import Snooze
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK
 from serving.ledger.database.timestamps import as_moment
@@ -27,7 +27,7 @@ PART = 1_000
 
 
 def note(
-    put_off: dict[str, PutOff],
+    put_off: dict[str, Snooze],
     *,
     action: str,
     verdict: str,
@@ -40,10 +40,10 @@ def note(
     if verdict == "agree":
         put_off.pop(action, None)
     elif verdict == "snooze" and until is not None:
-        put_off[action] = PutOff(action_id=action, until=until, at=at, by=who(by), reason=reason)
+        put_off[action] = Snooze(action_id=action, until=until, at=at, by=who(by), reason=reason)
 
 
-def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datetime) -> None:
+def note_event(put_off: dict[str, Snooze], said: Mapping[str, object], at: datetime) -> None:
     """The same for the properties of an ``action.judged`` event; unreadable ones are skipped."""
     try:
         until = _moment(said.get("until"))
@@ -63,7 +63,7 @@ def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datet
 
 def load_snoozes(
     database: LedgerDatabase, account_ids: Sequence[str]
-) -> dict[str, tuple[PutOff, ...]]:
+) -> dict[str, tuple[Snooze, ...]]:
     """The snoozes of accounts, by account, as the ledger knows them.
 
     An account for which anybody put something off or agreed to something is there, with nothing
@@ -78,9 +78,9 @@ def load_snoozes(
 
 def read_snoozes(
     connection: Connection, account_ids: Sequence[str]
-) -> dict[str, tuple[PutOff, ...]]:
+) -> dict[str, tuple[Snooze, ...]]:
     """The snoozes of accounts, read in a transaction that is open."""
-    found: dict[str, dict[str, PutOff]] = {}
+    found: dict[str, dict[str, Snooze]] = {}
     for start in range(0, len(account_ids), PART):
         for row in connection.execute(_SAID, {"ids": account_ids[start : start + PART]}):
             note(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from experiments.policy.contact.snooze import PutOff
+from experiments.policy.contact.snooze import Snooze
 from registry.playbook.actions import Action
 from serving.auth.roles import Caller
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
@@ -73,7 +73,7 @@ def approvals_page(
     *,
     caller: Caller,
     actions: Mapping[str, Action],
-    put_off: Mapping[str, Sequence[PutOff]],
+    put_off: Mapping[str, Sequence[Snooze]],
     asked: Scope,
     tenant: str,
 ) -> ApprovalsPage:
@@ -164,7 +164,7 @@ def _line(
     portfolio: Portfolio,
     caller: Caller,
     actions: Mapping[str, Action],
-    put_off: Sequence[PutOff],
+    put_off: Sequence[Snooze],
 ) -> WaitingLine:
     action = actions.get(one.action)
     name = action.name if action is not None else plain(one.action)

@@ -17,12 +17,12 @@ import numpy as np
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.measured import Evidence
-from experiments.policy.contact.snooze import PutOff
+from experiments.policy.contact.snooze import Snooze
 from experiments.policy.exploration import chance_for
 from experiments.policy.recommendation import Recommendation
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits, PastAction
-from experiments.randomisation.holdout import Standing
+from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.actions import Action, Family, Guard, Prior
 from registry.playbook.condition_grammar import parse_condition
@@ -265,7 +265,7 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
             None,
             None,
             *(
-                Standing(
+                HoldoutStatus(
                     is_held_out=held,
                     until=None,
                     propensity=0.1 if held else 0.9,
@@ -281,7 +281,7 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
         inputs=replace(
             asked,
             put_off=tuple(
-                PutOff(
+                Snooze(
                     action_id=maybe(*book.actions).id,
                     by="ann",
                     at=wall - timedelta(days=maybe(-2, -1, 0, 3)),

@@ -18,7 +18,7 @@ MOST_AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PutOff:
+class Snooze:
     """An action that somebody put off for an account: until when, who, why, and when they said so.
 
     It holds from ``at`` on, and no longer at ``until``: dates of a calendar, on the clock on the
@@ -44,7 +44,7 @@ class PutOff:
         return self.at <= moment + MOST_AHEAD and moment < self.until
 
 
-def refuse_snoozed(action_id: str, put_off: Iterable[PutOff], moment: datetime) -> Refusal | None:
+def refuse_snoozed(action_id: str, put_off: Iterable[Snooze], moment: datetime) -> Refusal | None:
     """Why an action waits because a person said so; None where nobody did, or the date has come."""
     found = [one for one in put_off if one.action_id == action_id and one.holds_at(moment)]
     if not found:

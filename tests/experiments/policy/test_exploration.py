@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from experiments.policy.exploration import chance_for
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recommend
 from experiments.randomisation.assignment import LotteryError
-from experiments.randomisation.holdout import HoldoutRule, Standing, standing
+from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, standing
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.playbook import playbook
 
@@ -215,7 +215,7 @@ def test_a_holdout_of_nobody_or_of_most_is_refused(share):
 
 
 def held(is_held_out=True):
-    return Standing(
+    return HoldoutStatus(
         is_held_out=is_held_out,
         until=END,
         key_id="2026",

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.measured import Evidence
-from experiments.policy.contact.snooze import PutOff
+from experiments.policy.contact.snooze import Snooze
 from experiments.policy.exploration import chance_for
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits, PastAction, PolicyError
-from experiments.randomisation.holdout import Standing
+from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.playbook import playbook
 
@@ -84,7 +84,7 @@ FULL = PolicyInputs(
         )
     ),
     chance=chance_for(Exploration(closeness=0.5, off=("public",)), KEY, "a1", period="2026-W10"),
-    standing=Standing(
+    standing=HoldoutStatus(
         is_held_out=False,
         until=AS_OF + timedelta(days=99),
         propensity=0.9,
@@ -92,7 +92,7 @@ FULL = PolicyInputs(
         key_id="2026",
     ),
     put_off=(
-        PutOff(
+        Snooze(
             action_id="success_call",
             until=AS_OF + timedelta(days=14),
             at=AS_OF,

@@ -14,7 +14,7 @@ from experiments.effects.action_effect import ActionEffect
 from experiments.effects.measured import Evidence
 from experiments.policy.recommend import AccountState, Limits, recommend, rule_against
 from experiments.policy.state import PastAction, PolicyError
-from experiments.randomisation.holdout import Standing
+from experiments.randomisation.holdout import HoldoutStatus
 from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -32,7 +32,7 @@ STATE = AccountState(
 )
 LIMITS = Limits(quiet_hours=None)
 CALL = BOOK.by_id["success_call"]
-HELD_OUT = Standing(is_held_out=True, propensity=0.1, lottery_id="l", until=None, key_id="k")
+HELD_OUT = HoldoutStatus(is_held_out=True, propensity=0.1, lottery_id="l", until=None, key_id="k")
 
 
 def rule(action: str = CALL.id, state: AccountState = STATE, **more: Any):

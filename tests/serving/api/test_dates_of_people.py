@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from small_company import AS_OF, event, make_workspace
 
 from experiments.planning.team import Pool, Team
-from experiments.policy.contact.snooze import MOST_AHEAD, PutOff
+from experiments.policy.contact.snooze import MOST_AHEAD, Snooze
 from experiments.policy.recommendation import Withheld
 from experiments.policy.request import PolicyInputs
 from features.workspace import Workspace
@@ -356,7 +356,7 @@ def test_how_far_a_clock_may_be_ahead_is_one_bound():
 
 def test_an_event_of_before_the_clock_was_kept_is_dated_as_it_was():
     said = {"action": "call", "verdict": "snooze", "until": NOON.isoformat()}
-    found: dict[str, PutOff] = {}
+    found: dict[str, Snooze] = {}
     note_event(found, said, AS_OF)
     assert found["call"].at == AS_OF
     note_event(found, {**said, "heard_at": (NOON - DAY).isoformat()}, AS_OF)

@@ -14,7 +14,7 @@ from experiments.causal.interventions import ALL_ACTIONS, assignments, propose_d
 from experiments.policy.exploration import chance_for
 from experiments.policy.recommend import AccountState, Limits
 from experiments.policy.request import PolicyInputs
-from experiments.randomisation.holdout import HoldoutRule, Standing, standing
+from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, standing
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from features.workspace import Workspace
 from registry.playbook.playbook import playbook
@@ -27,7 +27,7 @@ KEY = LotteryKey(key_id="2026", secret=bytes(range(32)))
 RULE = HoldoutRule(share=0.3)
 
 
-def stands(account_id: str) -> Standing:
+def stands(account_id: str) -> HoldoutStatus:
     found = standing(
         RULE,
         KEY,
@@ -43,7 +43,7 @@ def stands(account_id: str) -> Standing:
 
 
 def decided(
-    account_id: str, *, held: Standing | None = None, explores: bool = False, **state: object
+    account_id: str, *, held: HoldoutStatus | None = None, explores: bool = False, **state: object
 ) -> Decision:
     """What the policy says of an account, as the ledger keeps it."""
     known = {

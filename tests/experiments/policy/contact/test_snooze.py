@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from experiments.policy.contact.snooze import MOST_AHEAD, PutOff
+from experiments.policy.contact.snooze import MOST_AHEAD, Snooze
 from experiments.policy.recommend import DO_NOTHING, recommend
 from experiments.policy.state import AccountState, Limits, PolicyError
 from registry.playbook.playbook import playbook
@@ -28,7 +28,7 @@ CRITICAL = AccountState(
 
 
 def later(action="success_call", *, until=UNTIL, at=AS_OF, reason="They are on leave"):
-    return PutOff(action_id=action, until=until, at=at, by="ann", reason=reason)
+    return Snooze(action_id=action, until=until, at=at, by="ann", reason=reason)
 
 
 def ask(*put_off, as_of=AS_OF, asked_at=None):
