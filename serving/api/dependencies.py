@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from features.catalogue.catalogue import catalogue
 from serving.auth.roles import Caller
+from serving.ledger.database.change import OpenRequest
 from serving.ledger.errors import UnknownDecisionError
-from serving.ledger.idempotency import OpenRequest
 from serving.scoring.families import Family, family_of
 from serving.scoring.portfolio import Portfolio
 from serving.state.state import ServiceState

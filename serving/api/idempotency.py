@@ -26,16 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.auth.roles import Caller, Need
 from serving.http.ledger_problems import problem_of
 from serving.http.problem_details import problem_response
-from serving.ledger.database.change import StoredAnswer
+from serving.ledger.database.change import OpenRequest, StoredAnswer, TakenKey
 from serving.ledger.errors import LedgerError, LedgerUnreachableError
-from serving.ledger.idempotency import (
-    LEASE,
-    Ending,
-    OpenRequest,
-    RequestKeys,
-    TakenKey,
-    new_holder,
-)
+from serving.ledger.idempotency import LEASE, Ending, RequestKeys, new_holder
 from serving.problems import (
     KEY_HEADER,
     LONGEST_KEY,
@@ -121,7 +114,7 @@ class IdempotencyMiddleware:
             )
         except LedgerUnreachableError:  # away, or busy for long; what needs no ledger may answer
             unsure = TakenKey(caller=caller.key_id, key=key, holder=holder)
-            work = OpenRequest(self.keys, unsure, is_sure=False)
+            work = self.keys.open_request(unsure, is_sure=False)
             answered = await self._passed_on(scope, once(body, receive), work)
             if work.is_noted:  # it was taken after all
                 await self._settle(work, answered)
@@ -132,7 +125,7 @@ class IdempotencyMiddleware:
             )
         renewing = asyncio.create_task(self._go_on(begun))
         try:
-            work = OpenRequest(self.keys, begun)
+            work = self.keys.open_request(begun)
             answered = await self._passed_on(scope, once(body, receive), work)
             await self._settle(work, answered)
         except Exception:

@@ -18,20 +18,27 @@ import contextlib
 import secrets
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.ledger.database.change import Change, StoredAnswer
+from serving.ledger.database.change import (
+    METADATA,
+    REQUESTS,
+    OpenRequest,
+    StoredAnswer,
+    TakenKey,
+    answer_columns,
+    is_held,
+    is_key,
+)
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.errors import (
     AnswerLostError,
     InFlightError,
     KeyReusedError,
-    LedgerUnreachableError,
 )
 
 KEPT = timedelta(hours=24)
@@ -40,69 +47,6 @@ RETRY_SECONDS = 1
 
 Ending = Literal["done", "refused", "failed"]
 """How a request ended; where it failed, nobody knows what it did."""
-
-METADATA = sa.MetaData()
-REQUESTS = sa.Table(
-    "idempotent_requests",
-    METADATA,
-    sa.Column("caller", sa.String, primary_key=True),
-    sa.Column("key", sa.String, primary_key=True),
-    sa.Column("fingerprint", sa.String, nullable=False),
-    sa.Column("holder", sa.String, nullable=False),
-    sa.Column("lease_until", sa.String, nullable=False),
-    sa.Column("effects", sa.Integer, nullable=False),
-    sa.Column("began_at", sa.String, nullable=False, index=True),
-    sa.Column("status", sa.Integer),  # null while it is worked on
-    sa.Column("media_type", sa.String),
-    sa.Column("body", sa.LargeBinary),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TakenKey:
-    """A key that is being worked on, and by whom."""
-
-    caller: str
-    key: str
-    holder: str
-
-
-class OpenRequest:
-    """A request that is being worked on under a key, which notes its changes.
-
-    Args:
-        keys: where the key is.
-        taken: the key.
-        is_sure: whether the key was taken. Where the ledger could not be reached just then, nobody
-            knows, and what can not be noted is not written.
-    """
-
-    def __init__(self, keys: RequestKeys, taken: TakenKey, *, is_sure: bool = True) -> None:
-        self._keys = keys
-        self.taken = taken
-        self.is_sure = is_sure
-        self.is_noted = False
-        self.answer: StoredAnswer | None = None  # that a change remembered
-
-    def note(self, change: Change) -> None:
-        """Note a change, and the answer it remembers, in the row of the key.
-
-        Raises:
-            InFlightError: another process took the request over.
-            LedgerUnreachableError: the key was not taken in time.
-        """
-        if self._keys.note(change, self.taken):
-            self.is_noted, self.answer = True, change.answer
-            return
-        if not self.is_sure:
-            raise LedgerUnreachableError(
-                "The key of this request could not be noted in time, so nothing was written.",
-                retry_after=RETRY_SECONDS,
-            )
-        raise InFlightError(
-            "Another process took the request over. Nothing was written by this one.",
-            retry_after=RETRY_SECONDS,
-        )
 
 
 class RequestKeys:
@@ -113,6 +57,14 @@ class RequestKeys:
         self._lease = lease
         self._is_ready = False
         self._forgotten_at: datetime | None = None
+
+    def open_request(self, taken: TakenKey, *, is_sure: bool = True) -> OpenRequest:
+        """The request that is worked on under a key, to be handed to the ledger's changes.
+
+        ``is_sure`` is whether the key was taken. Where the ledger could not be reached just then,
+        nobody knows, and what can not be noted is not written.
+        """
+        return OpenRequest(taken, is_sure=is_sure, can_be_noted=self._is_ready)
 
     def begin(
         self,
@@ -135,7 +87,7 @@ class RequestKeys:
         taken = TakenKey(caller=caller, key=key, holder=holder or new_holder())
         with self._writing() as connection:
             self._forget_old(connection, now)
-            row = connection.execute(sa.select(REQUESTS).where(_is(taken))).one_or_none()
+            row = connection.execute(sa.select(REQUESTS).where(is_key(taken))).one_or_none()
             if row is None:
                 connection.execute(
                     sa.insert(REQUESTS).values(
@@ -169,7 +121,7 @@ class RequestKeys:
                 )
             connection.execute(
                 sa.update(REQUESTS)
-                .where(_is(taken))
+                .where(is_key(taken))
                 .values(holder=taken.holder, lease_until=_text(now + self._lease))
             )
             return taken
@@ -187,8 +139,10 @@ class RequestKeys:
                 return
             connection.execute(
                 sa.update(REQUESTS)
-                .where(_holds(taken))
-                .values({"lease_until": _text(now)} if ending == "failed" else _columns(answer))
+                .where(is_held(taken))
+                .values(
+                    {"lease_until": _text(now)} if ending == "failed" else answer_columns(answer)
+                )
             )
 
     def renew(self, taken: TakenKey, now: datetime) -> None:
@@ -196,7 +150,7 @@ class RequestKeys:
         with self._writing() as connection:
             connection.execute(
                 sa.update(REQUESTS)
-                .where(_holds(taken))
+                .where(is_held(taken))
                 .values(lease_until=_text(now + self._lease))
             )
 
@@ -205,20 +159,8 @@ class RequestKeys:
         with self._writing() as connection:
             if not _freed(connection, taken):
                 connection.execute(
-                    sa.update(REQUESTS).where(_holds(taken)).values(lease_until=_text(now))
+                    sa.update(REQUESTS).where(is_held(taken)).values(lease_until=_text(now))
                 )
-
-    def note(self, change: Change, taken: TakenKey) -> bool:
-        """Note a change in the row of a key that is held; False where it is not held any more."""
-        if not self._is_ready:
-            return False
-        stored = {} if change.answer is None else _columns(change.answer)
-        noted = change.connection.execute(
-            sa.update(REQUESTS)
-            .where(_holds(taken), REQUESTS.c.status.is_(None))
-            .values(effects=REQUESTS.c.effects + 1, **stored)
-        )
-        return noted.rowcount == 1
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -245,30 +187,14 @@ def new_holder() -> str:
     return secrets.token_hex(8)
 
 
-def _columns(answer: StoredAnswer) -> dict[str, object]:
-    return {
-        "status": answer.status,
-        "media_type": answer.media_type,
-        "body": zlib.compress(answer.body, level=1),
-    }
-
-
-def _is(taken: TakenKey) -> sa.ColumnElement[bool]:
-    return sa.and_(REQUESTS.c.caller == taken.caller, REQUESTS.c.key == taken.key)
-
-
 def _freed(connection: Connection, taken: TakenKey) -> bool:
     """Forget a key whose request had no effect; whether there was none."""
     return (
         connection.execute(
-            sa.delete(REQUESTS).where(_holds(taken), REQUESTS.c.effects == 0)
+            sa.delete(REQUESTS).where(is_held(taken), REQUESTS.c.effects == 0)
         ).rowcount
         > 0
     )
-
-
-def _holds(taken: TakenKey) -> sa.ColumnElement[bool]:
-    return sa.and_(_is(taken), REQUESTS.c.holder == taken.holder)
 
 
 def _text(moment: datetime) -> str:

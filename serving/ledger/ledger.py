@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 
 from serving.ledger.autonomy import level_now
 from serving.ledger.database.chain import ChainCheck, insert_linked, verify_chain
-from serving.ledger.database.change import Change, NotedRequest, StoredAnswer
+from serving.ledger.database.change import Change, OpenRequest, StoredAnswer
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import (
     CHAIN,
@@ -251,7 +251,7 @@ class Ledger:
         """The database that holds claims, approvals and controls, beside the decisions."""
         return self._database
 
-    def for_request(self, request: NotedRequest) -> Ledger:
+    def for_request(self, request: OpenRequest) -> Ledger:
         """The same ledger to one request: each of its changes is noted with the request."""
         view = copy(self)
         view._database = self._database.for_request(request)

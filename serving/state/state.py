@@ -39,9 +39,9 @@ from serving.decisions.live_limits import CurrentLimits
 from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_of_events
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.http.metrics import ServiceMetrics
+from serving.ledger.database.change import OpenRequest
 from serving.ledger.database.timestamps import MonotonicClock
 from serving.ledger.errors import LedgerUnreachableError
-from serving.ledger.idempotency import OpenRequest
 from serving.ledger.ledger import Ledger
 from serving.problems import BusyError, NotReadyError
 from serving.scoring.alerts import WarningSigns, warning_signs

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
 
-from serving.ledger.database.change import Change, NotedRequest
+from serving.ledger.database.change import Change, OpenRequest
 from serving.ledger.database.dialects.dialect import BUSY_SECONDS, DURABLE, WRITES, Dialect
 from serving.ledger.database.dialects.dialects import dialect_named
 from serving.ledger.database.migrations import upgrade
@@ -57,14 +57,14 @@ class LedgerDatabase:
             for is_durable in (True, False)
         }
         self._state = _Readiness()
-        self._request: NotedRequest | None = None
+        self._request: OpenRequest | None = None
 
     @property
     def engine(self) -> Engine:
         """The engine, to listen to."""
         return self._engine
 
-    def for_request(self, request: NotedRequest) -> LedgerDatabase:
+    def for_request(self, request: OpenRequest) -> LedgerDatabase:
         """The same database to one request: each of its changes is noted with the request."""
         view = copy(self)
         view._request = request

@@ -31,7 +31,13 @@ from starlette.exceptions import HTTPException
 from serving.api.app import create_app
 from serving.api.idempotency import fingerprint_of, json_response, read_body, stored_answer
 from serving.cli.conformance.api_client import EngineCalls, Reply, calls_to
-from serving.ledger.database.change import Change, StoredAnswer
+from serving.ledger.database.change import (
+    REQUESTS,
+    Change,
+    OpenRequest,
+    StoredAnswer,
+    TakenKey,
+)
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import VERSIONS
 from serving.ledger.errors import (
@@ -40,14 +46,7 @@ from serving.ledger.errors import (
     KeyReusedError,
     LedgerUnreachableError,
 )
-from serving.ledger.idempotency import (
-    KEPT,
-    LEASE,
-    REQUESTS,
-    OpenRequest,
-    RequestKeys,
-    TakenKey,
-)
+from serving.ledger.idempotency import KEPT, LEASE, RequestKeys
 from serving.problems import TooLargeError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -79,7 +78,7 @@ class Kept:
         return self.keys.begin(caller, key, body, may_repeat=may_repeat, now=now)
 
     def work_on(self, taken: TakenKey, *, is_sure: bool = True) -> OpenRequest:
-        return OpenRequest(self.keys, taken, is_sure=is_sure)
+        return self.keys.open_request(taken, is_sure=is_sure)
 
     def have_effect(
         self, name: str, work: OpenRequest | None = None, answer: StoredAnswer | None = None
@@ -456,14 +455,14 @@ class TestOverTheApi:
             assert self.ask(client).json()["items"][0]["decision_id"] == decided
 
     def test_a_write_that_did_not_commit_leaves_its_key_free(self, own_client, monkeypatch):
-        note = RequestKeys.note
+        note = OpenRequest.note
 
-        def fail(keys: RequestKeys, change: Change, taken: TakenKey) -> bool:
-            assert note(keys, change, taken)
+        def fail(work: OpenRequest, change: Change) -> None:
+            note(work, change)
             raise sa.exc.OperationalError("COMMIT", {}, sqlite3.OperationalError("disk full"))
 
         with monkeypatch.context() as patched:
-            patched.setattr(RequestKeys, "note", fail)
+            patched.setattr(OpenRequest, "note", fail)
             answer = self.ask(own_client)
         assert (answer.status_code, answer.json()["items"][0]["decision_id"]) == (200, None)
         again = self.ask(own_client)
@@ -706,7 +705,7 @@ from small_company import AS_OF, make_store
 from sqlalchemy import event
 from features.workspace import Workspace
 from serving.api.app import create_app
-from serving.ledger.idempotency import OpenRequest
+from serving.ledger.database.change import OpenRequest
 from serving.settings import ServiceSettings
 
 folder, url, path, body = sys.argv[1:]
