@@ -1,4 +1,4 @@
-"""This module is about the key index: for every part of the lake, the sorted keys of its events.
+"""The key index: for every part of the lake, the sorted keys of its events.
 
 Beside ``000001-0.parquet`` lies ``000001-0.keys``: the keys of the ids in rising order and, in the
 same order, those of the contents; 16 bytes an event. To know which of some ids were there before,
@@ -18,15 +18,11 @@ import numpy.typing as npt
 import polars as pl
 
 from features.events.schema import EVENT_SCHEMA
-from features.kernel.numba_cache import compiled
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, Words, with_keys
 
 KEYS_SUFFIX = ".keys"
 UNKNOWN, SAME, OTHER = 0, 1, 2
 """What the index says of a key: not there, there with this content, there with another."""
-
-FEW = 4_000
-"""So few keys are looked up one by one; more are walked through together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +83,7 @@ def look_up(parts: Iterable[Path], ids: Words, contents: Words) -> Known:
         first, last = np.searchsorted(stored[0], (ids[0], ids[-1]), side="left").tolist()
         while last < rows and stored[0, last] == ids[-1]:
             last += 1
-        mark = _mark_one_by_one if len(ids) < FEW else _mark_walking
-        if mark(
+        if _mark(
             ids,
             contents,
             stored[0, first:last].view(np.ndarray),
@@ -99,38 +94,22 @@ def look_up(parts: Iterable[Path], ids: Words, contents: Words) -> Known:
     return Known(states=states, parts=tuple(holders))
 
 
-def _mark_one_by_one(
+def _mark(
     ids: Words,
     contents: Words,
     stored_ids: Words,
     stored_contents: Words,
     states: npt.NDArray[np.uint8],
 ) -> bool:
-    places = np.searchsorted(stored_ids, ids, side="left")
-    there = places < len(stored_ids)
-    there[there] = stored_ids[places[there]] == ids[there]
-    for row in np.flatnonzero(there).tolist():
-        place = places[row]
-        while place < len(stored_ids) and stored_ids[place] == ids[row]:
-            is_same = stored_contents[place] == contents[row]
-            states[row] = max(states[row], SAME if is_same else OTHER)
-            place += 1
-    return bool(there.any())
-
-
-@compiled
-def _mark_walking(ids, contents, stored_ids, stored_contents, states):  # type: ignore[no-untyped-def]
-    found = False
-    start = 0
-    for row in range(len(ids)):
-        while start < len(stored_ids) and stored_ids[start] < ids[row]:
-            start += 1
-        place = start
-        while place < len(stored_ids) and stored_ids[place] == ids[row]:
-            found = True
-            if stored_contents[place] != contents[row]:
-                states[row] = OTHER
-            elif states[row] == UNKNOWN:
-                states[row] = SAME
-            place += 1
-    return found
+    """Note in ``states`` what stored keys say of the ids; whether they hold any of them."""
+    starts = np.searchsorted(stored_ids, ids, side="left")
+    counts = np.searchsorted(stored_ids, ids, side="right") - starts
+    if not counts.any():
+        return False
+    rows = np.repeat(np.arange(len(ids)), counts)
+    versions = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    differs = stored_contents[starts[rows] + versions] != contents[rows]
+    found = counts > 0
+    states[found] = np.maximum(states[found], SAME)
+    states[rows[differs]] = OTHER
+    return True

@@ -6,13 +6,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.events.schema import Event, events_frame
 from features.lake.deduplication.key_index import (
-    FEW,
     OTHER,
     SAME,
     UNKNOWN,
@@ -45,12 +43,11 @@ def plainly(parts, id_, content):
     return UNKNOWN if not contents else SAME if contents == {content} else OTHER
 
 
-@pytest.mark.parametrize("times", [1, FEW], ids=["one by one", "walking"])
 @settings(max_examples=40, deadline=None)
 @given(parts=st.lists(some_keys, max_size=3), asked=some_keys)
-def test_states_are_those_of_a_plain_look(tmp_path_factory, times, parts, asked):
+def test_states_are_those_of_a_plain_look(tmp_path_factory, parts, asked):
     folder = tmp_path_factory.mktemp("index")
-    asked = sorted(asked) * 1 if times == 1 else sorted(asked * times)
+    asked = sorted(asked)
     ids, contents = (np.array([key[n] for key in asked], dtype=np.uint64) for n in (0, 1))
     known = look_up(stored(folder, parts), ids, contents)
     assert known.states.tolist() == [plainly(parts, *key) for key in asked]
