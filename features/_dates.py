@@ -1,4 +1,4 @@
-"""This module is about moments in words: a day where it is midnight UTC, else its time and zone.
+"""Write a moment as a person reads it: a day where it is midnight UTC, else day, time and zone.
 
 Whoever reads "complete until 2024-04-01" takes it for the start of that day; where that is not
 so, the time has to be said.

@@ -1,4 +1,4 @@
-"""This module is about the workspace: the one folder that holds all that a run leaves behind.
+"""The workspace: the one folder that holds all files of a tenant.
 
 One workspace is one tenant. It can be moved as a whole. Knows where things are and who is
 writing; reads no events and trains nothing.

@@ -1,4 +1,4 @@
-"""This module is about the catalogue: every feature there is, in one literal list.
+"""Every declared feature, in one literal list.
 
 Nothing registers itself by being imported; ``grep`` finds everything. A tenant's own product
 features (``use_names``) get two counts each.

@@ -1,4 +1,4 @@
-"""This module is about the words that formulas of expression features are made of.
+"""Terms from which the formulas of expression features are built.
 
 Each is a Polars expression over the events of one window, oldest first (``feature.Expression``).
 A tenant's own formula may use them or any other expression of Polars.

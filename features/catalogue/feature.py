@@ -1,4 +1,4 @@
-"""This module is about what a feature is: a number known as of a moment, declared once.
+"""How a feature is declared: a number known as of a moment, declared once.
 
 The kernel's plan, the Feast schema, the API field, the sentence a customer success manager reads
 and the catalogue row all come from one declaration. Most are a ``Feature`` (an aggregate over a

@@ -1,4 +1,4 @@
-"""This module is about the commands of this package: events in, features as of a moment out."""
+"""The commands of this package: ingest events, compute features as of a moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about what all commands of ``keepwell`` share: words, printing, exit codes.
+"""What all commands of ``keepwell`` share: options, printing, exit codes.
 
 Exit codes: 0 done; 1 a fault of Keepwell, or a command looked for something and found it; 2 the
 words of the command are off; 3 the input or the state does not allow it; 4 another process is

@@ -1,4 +1,4 @@
-"""This module is about reading parts in step: of each, the next accounts, and no more in memory.
+"""Read the parts of a lake side by side, a few accounts of each in memory at a time.
 
 ::
 

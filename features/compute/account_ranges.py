@@ -1,4 +1,4 @@
-"""This module is about reading a lake by account range, however its events lie in parts.
+"""Read a lake by ranges of accounts, however their events are spread over its parts.
 
 Parts are read in step (``parts_in_step``), and every range is worked on as soon as it is read. So
 time is linear in events and memory follows the range and the number of parts, be they daily loads

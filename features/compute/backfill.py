@@ -1,4 +1,4 @@
-"""This module is about the backfill: snapshots of a workspace's accounts at chosen moments.
+"""Compute the snapshots of a workspace's accounts at chosen moments.
 
 Reads the lake by account range, runs the sweep, writes the snapshots and hands the newest to the
 online store. The events in memory follow the range and not the history; the snapshots of all

@@ -1,4 +1,4 @@
-"""This module is about timelines: events of whole accounts, ordered and coded for the sweep.
+"""Encode the events of whole accounts as the arrays that the sweep reads.
 
 Turns an event frame and a catalogue into the arrays that ``sweep`` reads. Strings are looked at
 once per distinct (kind, properties), never once per event. Pure.

@@ -1,4 +1,4 @@
-"""This module is about expression features: Polars formulas over what a window of events holds.
+"""Evaluate expression features: Polars formulas over the events of a window.
 
 An ``Expression`` sees what a ``Feature`` with the same window sees, and nothing else: the rows are
 chosen here, before its formula runs, so no formula can look beyond its moment. A catalogue without

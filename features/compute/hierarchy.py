@@ -1,4 +1,4 @@
-"""This module is about parents: what the features of a parent and all accounts below it come to.
+"""Features of a parent account together with all accounts below it.
 
 The links are the attribute ``parent`` of a snapshot, so as of its moment. A rolled-up number is
 what the accounts would come to as one, where that follows from their numbers; where it does not

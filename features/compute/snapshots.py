@@ -1,4 +1,4 @@
-"""This module is about snapshots: the features of accounts as of a moment, and where they lie.
+"""Compute snapshots: the features of accounts as of a moment.
 
 ``snapshots_of`` is the only way from events to features: for a backfill, for accounts that new
 events touched and on a cluster. ``build_snapshots`` prepares the events first. ``SnapshotStore``

@@ -1,4 +1,4 @@
-"""This module is about Spark: the same sweep over the same lake, on as many machines as there are.
+"""Run the same sweep over the same lake on a Spark cluster.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about events: the kinds there are, and the one schema they all share.
+"""The kinds of events, and the one schema that they share.
 
 Everything Keepwell knows about an account is an event on its timeline. An event says when it
 happened (``occurred_at``) and when it became known (``recorded_at``); a feature as of a moment

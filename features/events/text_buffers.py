@@ -1,4 +1,4 @@
-"""text_buffers."""
+"""Read a column of texts as bytes and offsets, without copying it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about visibility: which versions of an event are visible as of a moment.
+"""Which versions of an event are visible as of a moment.
 
 A version is visible as of a moment if it was recorded before the moment and was not superseded
 before it: ``recorded_at < as_of and (superseded_at is null or as_of <= superseded_at)``. The two

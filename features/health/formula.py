@@ -1,4 +1,4 @@
-"""This module is about what a health formula is: components, weights, measures and bands, as data.
+"""How a health formula is declared: components, weights, measures and bands, as data.
 
 The four formulas lie in ``formulas.toml`` and are checked when read: weights that do not
 add to 100, a measure that rises and falls, or a word that nobody reads are errors. Declares how a

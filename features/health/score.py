@@ -1,4 +1,4 @@
-"""This module is about health: a score from 0 to 100 by rules that a person can check by hand.
+"""Score health from 0 to 100 by rules that a person can check by hand.
 
 ``score = sum(weight * points) / sum(weight)`` over the parts that are known. An unknown part
 leaves the sum and is listed; with less than 50 points of known weight there is no score but "not

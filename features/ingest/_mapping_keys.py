@@ -1,4 +1,4 @@
-"""This module is about the keys of a mapping file: each taken with its type, none overlooked.
+"""Take the keys of a mapping file, each with its type, and refuse a key that nothing reads.
 
 A key that is misspelt, missing or of another type is an error that names the file, the table and
 what could stand there. Knows TOML values; knows nothing of tables and events.

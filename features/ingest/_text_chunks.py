@@ -1,4 +1,4 @@
-"""This module is about blocks of a text file: read one at a time, unpacked, cut where a row ends.
+"""Read a text file block by block, unpacked, and cut where a row ends.
 
 A file is judged by how it begins, so that a workbook named .csv is refused as what it is. Knows
 no columns.

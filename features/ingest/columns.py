@@ -1,4 +1,4 @@
-"""This module is about reading a column: from text, or any type, to instants, numbers and words.
+"""Read a column of text, or of any type, as instants, numbers or words.
 
 Every reader gives the values and, beside them, what is wrong with each (null where nothing is).
 Nothing raises for a bad value: a row is refused by itself, with its reason.

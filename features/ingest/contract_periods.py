@@ -1,4 +1,4 @@
-"""This module is about contract periods: rows with a start and an end become contract events.
+"""Turn contract periods, rows with a start and an end, into contract events.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about judging rows: which become events, which are refused, which are left out.
+"""Draft events from the rows of a table: which become events, which are refused or left out.
 
 A *draft* is a frame of rows on their way to the timeline: the event columns, the line of each,
 what is already known to be wrong (``problem``) or out of scope (``left``). Judging splits it into

@@ -1,4 +1,4 @@
-"""This module is about events on the wire: what ``POST /v1/events`` and JSON lines files hold.
+"""Read events as ``POST /v1/events`` and JSON lines files hold them.
 
 One pydantic model says what an event may look like; a row that does not fit is a draft with its
 problem, so that the others of the same request land.

@@ -1,4 +1,4 @@
-"""This module is about the mapping file: how somebody else's tables become events.
+"""Read a mapping file, which says how a table of any shape becomes events.
 
 One TOML file describes several tables: which files hold them, which column is the account, the
 time, the quantity, and which columns become properties. Reads the mapping file and checks it,

@@ -1,4 +1,4 @@
-"""This module is about property maps: some columns of a row, or a JSON text, as one canonical text.
+"""Make one canonical text of a row's properties, from its columns or from JSON.
 
 A map is flat, holds texts and finite numbers, and has a bearable length. Nothing raises for a bad
 value: a row is refused by itself, with its reason.

@@ -1,4 +1,4 @@
-"""This module is about source files: a CSV, Parquet or JSONL file, or a query, as raw rows.
+"""Read a CSV, Parquet or JSONL file, or the answer of a query, as raw rows.
 
 Reads only the columns it is asked for, and changes no value: text stays text, so that a row can
 be judged by itself and, if it is refused, shown as it came. A file comes in pieces of rows, so

@@ -1,4 +1,4 @@
-"""This module is about ingestion: from source files, or rows of a program, to the timeline.
+"""Ingest source files, or rows that a program sends, into the lake.
 
 ::
 

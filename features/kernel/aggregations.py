@@ -1,4 +1,4 @@
-"""This module is about operations: how the events of a window become one number.
+"""Aggregations: how the events of a window become one number.
 
 Each operation is one class here and one line in ``OPERATIONS``. Its functions are compiled into
 the sweep: ``take`` adds an event to the cells of the cutoffs it is seen from, ``value`` says what a

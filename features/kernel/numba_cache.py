@@ -1,4 +1,4 @@
-"""This module is about compiled code: what numba is told, and when what it kept is out of date.
+"""Compile with numba, and keep what is compiled until code that it contains changes.
 
 Compiled functions are kept on disk beside their source, so that a second process starts within a
 second. Numba sees that a function's own file has changed, but not the file of a function that was

@@ -1,4 +1,4 @@
-"""This module is about the order of events: whose they are, and which comes before which.
+"""Order events by account and time, and number users within accounts.
 
 Events are swept by account, occurrence, knowledge and id. Files of the lake come nearly in that
 order, so accounts are counted out and each account's rows are merged only where they are not in

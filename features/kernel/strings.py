@@ -1,4 +1,4 @@
-"""This module is about strings as compiled code sees them: Arrow's 16-byte views.
+"""Let compiled code read the strings of a column in place, as Arrow's 16-byte views.
 
 A view holds the length and up to 12 bytes, or the length and where the bytes lie. Compiled code can
 so hash, compare and number the strings of a column without copying one. Pure.

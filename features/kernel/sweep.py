@@ -1,4 +1,4 @@
-"""This module is about the sweep: one pass over the events of each account, for all cutoffs.
+"""Sweep: one pass over the events of each account, for all cutoffs.
 
 The kernel reads the events of one account in order and adds each to the cutoffs it is seen from
 (``windows``). The same function serves the backfill, one account after a new event, and a

@@ -1,4 +1,4 @@
-"""This module is about windows: which cutoffs an event is seen from.
+"""Windows: from which cutoffs an event is seen.
 
 An event counts for a cutoff ``c`` when it was visible as of it (``events.visibility``: recorded
 before it and not yet superseded by a correction), and happened inside the half-open window

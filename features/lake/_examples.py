@@ -1,4 +1,4 @@
-"""This module is about examples of refused rows: the first of each reason, and its bad value.
+"""Keep examples of refused rows: the first of each reason, with its bad value.
 
 A reason starts with the name of what is wrong (``mrr is no number``), and the mapping knows which
 column that was read from. Shapes what the summary shows; refuses nothing itself.

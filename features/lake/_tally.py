@@ -1,4 +1,4 @@
-"""This module is about the tally: what becomes of the rows of one file, counted piece by piece.
+"""Count what becomes of the rows of one file, piece by piece.
 
 Counts, and shapes the rows that are refused for the quarantine with the first example of each
 reason; it does any work only for those. Reads and writes nothing.

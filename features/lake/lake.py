@@ -1,4 +1,4 @@
-"""This module is about the lake: the events of a tenant as Parquet parts behind one manifest.
+"""The lake: the events of a tenant as Parquet parts behind one manifest.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about the manifest: the one file that says what a lake holds.
+"""The manifest: the one file that says what a lake holds.
 
 Whatever no manifest names does not count, so that swapping this file is the one step in which a
 batch of events takes effect. Shapes and reads it; the lake writes it.

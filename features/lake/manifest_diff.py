@@ -1,4 +1,4 @@
-"""This module is about news: what of a lake somebody who knows some of its files has not seen.
+"""Compare two manifests: which parts are new, and which events they correct.
 
 Parts are written once, so a name that is not known is new. Only a merge moves events that may be
 known to a file that is not: then the files that it was made of tell which are new.

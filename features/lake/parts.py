@@ -1,4 +1,4 @@
-"""This module is about parts: the files that a lake is made of, each written once and for good.
+"""Write the parts of a lake: files that are written once and never changed.
 
 A part holds events by account and, to the second, by time, in row groups small enough that one
 account is read without most others, and has its key index beside it.

@@ -1,4 +1,4 @@
-"""This module is about quarantine: rows that were refused, with the reason, the file and the line.
+"""Quarantine: rows that were refused, with the reason, the file and the line.
 
 A refused row is kept as it came, bounded in length, so that somebody can mend it and ingest the
 file again. Shapes and names the rows; the lake writes them together with the events, so that both

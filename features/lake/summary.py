@@ -1,4 +1,4 @@
-"""This module is about what became of rows: how many landed, and where each of the others went.
+"""Summarise an ingestion: how many rows landed, and what became of the others.
 
 For every file and in total, ``landed + duplicates + corrected + quarantined + left out`` equals
 the rows read plus the events made of several rows. Counts and words; reads and writes nothing.

@@ -1,4 +1,4 @@
-"""This module is about the file of the packed online store: rows by view and key, in SQLite.
+"""The SQLite file of the packed online store: rows by view and key.
 
 Readers never wait for a writer. What is written together is there together or not at all, whenever
 the process is killed. Knows bytes and moments, nothing of Feast's objects.

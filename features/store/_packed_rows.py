@@ -1,4 +1,4 @@
-"""This module is about the bytes of a packed row: what one entity's view holds, as one message.
+"""Pack the values of one entity and view into bytes, and unpack them.
 
 A row is Feast's own protobuf ``RepeatedValue``, one value a field, so every type of Feast comes
 back as it went in. Two messages of repeated values laid end to end are one message: many rows are

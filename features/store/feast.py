@@ -1,4 +1,4 @@
-"""This module is about Feast: the catalogue as entity and views, and the way to both stores.
+"""Feast: the catalogue as entity and views, and the way to both stores.
 
 The home of Feast in this project. Views are generated from the catalogue, one a theme; the
 offline store is DuckDB on the snapshot files, the online store is ``packed_store`` unless the

@@ -1,4 +1,4 @@
-"""This module is about Feast's repository of a workspace: the two files that ``feast`` reads.
+"""Write the Feast repository of a workspace: the two files that ``feast`` reads.
 
 ``feature_store.yaml`` says where the registry and the stores are; Keepwell itself reads it too, so
 plain ``feast`` commands and the service never disagree. ``account_views.py`` names the objects.

@@ -1,4 +1,4 @@
-"""This module is about the packed online store: Feast's online store with one row per entity.
+"""An online store for Feast that keeps one packed row per entity.
 
 Feast's own SQLite store writes a row per feature. This one writes a row per entity and view
 (``packed_rows``), and a row names its fields, so a view whose fields change never reads old bytes

@@ -1,4 +1,4 @@
-"""This module is about ``feast materialize`` into the packed store without protobuf.
+"""Let ``feast materialize`` write to the packed store without protobuf.
 
 Feast's local engine reads the offline table, makes a protobuf object of every value and hands
 these to the online store. This engine hands over the table, where the view's fields are numbers

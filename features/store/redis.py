@@ -1,4 +1,4 @@
-"""This module is about writing to Redis: Feast's own Redis store, with our rule for rows of a time.
+"""Write to Feast's own Redis store, with our rule for rows of the same moment.
 
 Feast's store leaves out a row of the same moment as the stored one, so a snapshot that was made
 again after a correction would not arrive. Here the moments are compared first, older rows are

@@ -1,4 +1,4 @@
-"""This module is about a kept block: neighbouring accounts, coded, with room for more events.
+"""A cached block: neighbouring accounts, encoded, with room for more events.
 
 A new event is put in the order of its account and coded like those before. An event unlike any
 before (a new plan, a new feature name) has one event of each class prepared again.

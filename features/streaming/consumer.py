@@ -1,4 +1,4 @@
-"""This module is about consuming: a stream read batch by batch, until it is told to stop.
+"""Consume a stream batch by batch, until told to stop.
 
 Reads, lands, tells the broker, and calls back when it has caught up, which is where touched
 accounts are recomputed. Knows no Kafka: whatever can ``read`` and ``tell_broker`` is a stream.

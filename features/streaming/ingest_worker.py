@@ -1,4 +1,4 @@
-"""This module is about an intake: large batches of events, taken in beside the process that serves.
+"""Ingest large batches of events in a process beside the one that serves.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about a Kafka topic: the messages of a consumer group, from where the lake is.
+"""Read a Kafka topic from the offsets that the lake holds.
 
 The home of the Kafka client in this project. The place to go on from is the lake's, not the
 broker's: whenever partitions are given to this process, each starts at the offset that was stored

@@ -1,4 +1,4 @@
-"""This module is about streams: messages of a broker to events, with how far they were read.
+"""Turn messages of a broker into events, and note how far they were read.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about touched accounts: those whose features new events have changed.
+"""Find the accounts with new events, and compute their features again.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about kept timelines: many accounts kept coded, so that an event is an append.
+"""Cache encoded timelines of many accounts, so that a new event is an append.
 
 ::
 

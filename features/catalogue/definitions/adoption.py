@@ -1,4 +1,4 @@
-"""This module is about how widely and how deeply the product is used: declarations only."""
+"""Features of how widely and how deeply the product is used."""
 
 from __future__ import annotations
 

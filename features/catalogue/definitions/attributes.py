@@ -1,4 +1,4 @@
-"""This module is about the words of an account (segment, plan, owner), known as of a moment."""
+"""Attributes of an account as words (segment, plan, owner), as known at a moment."""
 
 from __future__ import annotations
 

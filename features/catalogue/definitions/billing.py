@@ -1,4 +1,4 @@
-"""This module is about whether the account pays and how much it uses: declarations only."""
+"""Features of how the account pays and how much of its limits it uses."""
 
 from __future__ import annotations
 

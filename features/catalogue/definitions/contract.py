@@ -1,4 +1,4 @@
-"""This module is about what is agreed: money, seats, dates: declarations only."""
+"""Features of the contract: money, seats, dates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about what was already done for the account: declarations only."""
+"""Features of what was already done for the account."""
 
 from __future__ import annotations
 

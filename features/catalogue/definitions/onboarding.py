@@ -1,4 +1,4 @@
-"""This module is about how far the account has come towards its first value: declarations only."""
+"""Features of how far the account has come towards its first value."""
 
 from __future__ import annotations
 

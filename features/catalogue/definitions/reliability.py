@@ -1,4 +1,4 @@
-"""This module is about how well the product works for the account: declarations only."""
+"""Features of how well the product works for the account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about what the account says about us: declarations only."""
+"""Features of what the account says about us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the people on whom the contract depends: declarations only."""
+"""Features of the people on whom the contract depends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about how often people come, and how many: declarations only."""
+"""Features of how often people come, and how many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the help an account needs, and how it gets it: declarations only."""
+"""Features of the help that an account needs and gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about landing: what becomes of the events of one file, all of them together.
+"""Judge all events of a file together: landed, duplicate, correction or refused.
 
 ::
 

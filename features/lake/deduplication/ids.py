@@ -1,4 +1,4 @@
-"""This module is about ids from content: what a row is called that came without an id.
+"""Name an event that came without an id by its content.
 
 The whole-frame form of ``telemetry.content_id``: the hash of a row's content and of its ordinal
 among equal rows, so that two equal rows of one file are two events, and the same file twice is

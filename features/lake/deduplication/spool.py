@@ -1,4 +1,4 @@
-"""This module is about the spool: the events of one file between being read and being landed.
+"""Hold the events of a file, on disk if there are many, until all of them are read.
 
 What becomes of an event depends on all others of its file with the same id, wherever they stand.
 So a file is read to its end first, piece by piece; each piece waits on the disk, and its keys

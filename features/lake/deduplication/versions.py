@@ -1,4 +1,4 @@
-"""This module is about versions of an event: what to do with an id that came before.
+"""Decide about an event whose id came before: duplicate, correction or refused.
 
 An identical repeat is a duplicate. The same id with other content is a correction if it was
 recorded later than the newest version there is, and is refused otherwise: nobody could say which
