@@ -54,7 +54,6 @@ class Outcome:
         cohort: the accounts that it is asked about.
         lead_days: from the moment of the question to the opening of the window.
         silence_days: for ``use_stops``: no use for so long.
-        more_is_bad: whether a high probability is bad news.
         money: what its probability is multiplied into.
         section: where a page shows it; each of ``risk`` and ``growth`` belongs to one outcome.
         has_formula: whether the health formula answers, calibrated, where no model can.
@@ -71,7 +70,6 @@ class Outcome:
     cohort: Cohort = "active"
     lead_days: int = 0
     silence_days: int = 30
-    more_is_bad: bool = True
     money: Money | None = None
     section: Section = "outlook"
     has_formula: bool = False
@@ -123,7 +121,6 @@ EXPANSION = Outcome(
     ),
     horizons=(30, 60, 90),
     long_horizons=(180, 365),
-    more_is_bad=False,
     money="expected_expansion",
     section="growth",
     can_be_withheld=True,
@@ -176,7 +173,6 @@ OUTCOMES: tuple[Outcome, ...] = (
         ),
         horizons=(30,),
         cohort="trial",
-        more_is_bad=False,
     ),
 )
 

@@ -87,10 +87,6 @@ class Prior:
         share = min(abs(self.mean), 1.0)
         return sqrt(share * (1 - share) / (self.strength + 1))
 
-    def cautious_mean(self, deviations: float) -> float:
-        """The mean less so many standard deviations: what we dare to count on."""
-        return self.mean - deviations * self.deviation
-
 
 @dataclass(frozen=True, kw_only=True)
 class Action:

@@ -19,7 +19,7 @@ import polars as pl
 
 from features.events.schema import CONTRACT_TERMS, UTC_INSTANT
 from features.events.visibility import is_recorded, recorded_before, visible, visible_events
-from registry.outcomes import OUTCOMES, Cohort, Outcome, Rule
+from registry.outcomes import OUTCOMES, Cohort, Money, Outcome, Rule
 from training.dataset.errors import TrainingError
 
 CONTRACT_KINDS = (*CONTRACT_TERMS, "contract.paused", "contract.resumed", "contract.cancelled")
@@ -52,6 +52,7 @@ class Label:
     silence_days: int = 30  # no use for this long is silence
     rise: float = 1.10  # of the cutoff's MRR
     fall: float = 0.90
+    money: Money | None = None  # what its probability is multiplied into
     formula_model: str | None = None  # the health formula, calibrated for this label
 
     def __post_init__(self) -> None:
@@ -109,6 +110,7 @@ def label_of(outcome: Outcome) -> Label:
         cohort=outcome.cohort,
         lead_days=outcome.lead_days,
         silence_days=outcome.silence_days,
+        money=outcome.money,
         formula_model=outcome.formula_model,
     )
 

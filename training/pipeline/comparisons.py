@@ -59,7 +59,8 @@ class JudgedRows:
         """
         training, test = prepared.training, prepared.test
         mrr = _mrr(prepared)[test]
-        stake = mrr * training.amounts[test] if training.label.rule == "mrr_rises" else mrr
+        grows = training.label.money == "expected_expansion"
+        stake = mrr * training.amounts[test] if grows else mrr
         outcome = training.outcome[test]
         known = {"MRR": mrr}
         for title, name in (("tenure", "tenure_days"), ("health", "health_score")):

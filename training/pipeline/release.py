@@ -147,7 +147,7 @@ def _usual_rise(training: TrainingSet, rows: NDArray[np.bool_]) -> tuple[float, 
     None for other labels. Rows of one account tell of the same rise, so accounts are the sample.
     """
     grown = rows & (training.outcome == 1) & ~np.isnan(training.amounts)
-    if training.label.rule != "mrr_rises" or not grown.any():
+    if training.label.money != "expected_expansion" or not grown.any():
         return None
     amounts = training.amounts[grown]
     _, which = np.unique(training.account[grown], return_inverse=True)
