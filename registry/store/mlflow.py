@@ -1,9 +1,9 @@
 """Store runs and models in MLflow: on SQLite in the workspace, or on a server.
 
 The home of MLflow: nothing else imports it. It is imported when first needed, with its telemetry
-switched off before, and its errors leave here as ``TrackingError`` in words. Who reads a workspace
-does not need it (``mlflow_tables``). What counts as the champion, and what a kill leaves behind, is
-in ``champion_records``.
+switched off before, and its errors leave here as ``TrackingError`` in words. A reader of a workspace
+does not need it (``_mlflow_sql``). What counts as the champion, and what a kill leaves behind, is
+in ``champion_log``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Score many rows from coded values; equal to ``arrays`` to the last bit.
 
-Few rows walk the trees (``trees_in_step``). For many, a block of rows asks every split of a tree at
+Few rows walk the trees (``_interleaved``). For many, a block of rows asks every split of a tree at
 once; a row's answers leave one leaf, found as by Lucchese et al. (2015, "QuickScorer"): leaves are
 bits from left to right, a split that is not followed to the left takes away the leaves on its left,
 and the lowest bit that is left is the row's leaf. Rows are asked 64 at once, their leaves in words

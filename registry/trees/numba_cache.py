@@ -4,7 +4,7 @@ numba keeps compiled code beside the source file, or in the user's cache folder.
 be written (a read-only image without a home) the kernel is compiled in memory at each start. Numba
 sees that a kernel's own file has changed, but not the file of a function that was compiled into it:
 here a change of any module that a kernel's file imports makes it stale, as does one that tells
-numba how to make code (``lanes``).
+numba how to make code (``_simd``).
 """
 
 from __future__ import annotations

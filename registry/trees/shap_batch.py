@@ -1,6 +1,6 @@
 """SHAP values of many rows at once: those of ``shap``, within 1e-6.
 
-The formula is that of ``tree_shap``; here the numbers that are worked on side by side are rows, one
+The formula is that of ``shap``; here the numbers that are worked on side by side are rows, one
 point after the other. They have 24 bits and measure leaves from their tree's mean, which changes no
 contribution. Sums over trees have 53 bits, and what rounding leaves of a row's score is given to
 its values in proportion to their sizes.

@@ -5,8 +5,8 @@
     past ─────────────────┤ cutoff ────── future: cut off               the same
     past ─────────────────┤ cutoff ────── future: other, earlier, more   values
 
-If any value differs, the way reads what it could not have known. Finds in what was made; the set
-itself is held against the history by ``foreknowledge``.
+If any value differs, the way reads what it could not have known. The set
+itself is compared with the history in ``leakage``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ where it may have come from::
             ├── +1 … +90 days                       a later snapshot
             └── end of the data                     a field as it stands today
 
-Columns of which the timeline says nothing are named, not judged; ``too_good`` looks at all.
+Columns that the timeline knows nothing about are named, not judged; ``suspicious_features`` looks
+at all columns.
 """
 
 from __future__ import annotations

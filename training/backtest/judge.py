@@ -144,7 +144,7 @@ def judge(
 
     Args:
         played: from ``play``.
-        later: from ``play_later``, by the best that may serve and whom it is compared with.
+        later: from ``backtest_long_horizons``, by the best that may serve and whom it is compared with.
         capacity: accounts that the team can act on at every cutoff.
         seed: of the draws.
         n_draws: bootstrap draws behind every interval.

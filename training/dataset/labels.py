@@ -44,7 +44,7 @@ class Label:
     description: str
     rule: Rule
     horizons: tuple[int, ...]  # days
-    later: tuple[int, ...] = ()  # longer ones, served where the data reach: `later_horizons`
+    later: tuple[int, ...] = ()  # longer ones, served where the data reach: `label_long_horizons`
     cohort: Cohort = "active"
     lead_days: int = 0
     grace_days: int = 30  # a new contract within fewer days of a cancellation: a late renewal

@@ -1,8 +1,8 @@
 """Fit one model: a matrix and outcomes in, a raw score out.
 
-The home of LightGBM and of scikit-learn's logistic regression, with ``tune``. A raw score is in
-log-odds, before calibration. Same inputs and seed, same model to the bit: one thread on small data
-(it is also faster there), LightGBM's deterministic mode, no clock.
+The table ``FITTINGS`` has a class for each form of model. Trees come from ``boosting``, the logistic
+regression from scikit-learn. A raw score is in log-odds, before calibration. Same inputs and seed,
+same model to the bit; no clock.
 """
 
 from __future__ import annotations
