@@ -87,7 +87,7 @@ class LevelTooHighError(LedgerError):
 
 
 class InvalidFeedbackError(LedgerError):
-    """A field of what somebody said to a decision can not be stored."""
+    """A field of a person's feedback on a decision is not valid."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")

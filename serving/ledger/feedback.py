@@ -227,7 +227,7 @@ def in_utc(moment: datetime) -> str:
 
 
 def as_feedback(row: sa.Row[Any]) -> Feedback:
-    """A row of its table as what was said."""
+    """A row of the table as feedback."""
     return Feedback(
         feedback_id=row.feedback_id,
         decision_id=row.decision_id,

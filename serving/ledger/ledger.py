@@ -108,7 +108,7 @@ class Decision:
     versions: Mapping[str, str]
     input_digest: str
     propensity: float = 1.0
-    valid_until: datetime | None = None  # None, as the rest: decided before this was kept
+    valid_until: datetime | None = None  # None here and below: decided before it was stored
     segment: str | None = None
     csm: str | None = None
     autonomy: int | None = None

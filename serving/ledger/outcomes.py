@@ -48,7 +48,7 @@ RESULTS: Mapping[str, Clock] = {
     "left": "slow",
 }
 """Results that learning knows, and on which clock they come: within days of an action, or at the
-end of a contract. Other results are kept as they are said."""
+end of a contract. Other results are stored as they were reported."""
 
 OPPOSITES: Mapping[str, OutcomeKind] = {"executed": "declined", "declined": "executed"}
 """Kinds of outcome that can not both be true of one decision."""
@@ -193,7 +193,7 @@ class ExecutedDecision:
 
 
 def executed_without_slow_outcome(connection: Connection) -> tuple[ExecutedDecision, ...]:
-    """Decisions that were carried out and of which the slow clock has told nothing yet."""
+    """Decisions that were carried out and have no outcome on the slow clock yet."""
     slow = sa.alias(OUTCOMES)
     rows = connection.execute(
         outcomes_with_decisions()
@@ -331,7 +331,7 @@ def request_digest(decision_id: str, new: NewOutcome) -> str:
     """The hash by which a repeated request is known."""
     said = {
         name: value for name, value in asdict(new).items() if name != "measure" or value is not None
-    }  # older keys were kept without it
+    }  # older keys were stored without it
     content = json.dumps([decision_id, said], sort_keys=True, default=as_text)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 

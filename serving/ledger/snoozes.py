@@ -36,7 +36,7 @@ def note(
     by: str | None,
     reason: str | None,
 ) -> None:
-    """Bring what is put off, by action, up to what was said next."""
+    """Update the snoozes, by action, with the next feedback."""
     if verdict == "agree":
         put_off.pop(action, None)
     elif verdict == "snooze" and until is not None:

@@ -31,7 +31,7 @@ from serving.ledger.errors import (
 )
 
 RETRY_SECONDS = 2
-"""What a caller is told to wait before trying again."""
+"""Seconds after which a caller is asked to try again."""
 
 WRITERS_LOCK = 7_304_551_123
 """The number of the lock that the ledger's writers take in turn."""

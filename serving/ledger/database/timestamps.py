@@ -17,8 +17,8 @@ from sqlalchemy.engine import Connection
 from serving.ledger.database.tables import BY_THE_CLOCK
 
 MOST_SET_BACK = timedelta(days=1)
-"""A clock that is further behind than this was wrong before, and was put right: what it said then
-is no floor, or nothing would end until that day comes."""
+"""A clock that is further behind than this was wrong before, and was put right: its former moments
+are no lower bound, or nothing would end until that day comes."""
 
 
 def as_text(moment: object) -> str:
@@ -38,7 +38,7 @@ def as_moment(text: str) -> datetime:
 
 
 class MonotonicClock:
-    """A clock that is never earlier than it said before, but where it is put right."""
+    """A clock that never goes back, except where it is put right."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
