@@ -31,15 +31,15 @@ from serving.api.routes import feedback_form as judging
 from serving.api.routes import pages as people
 from serving.api.routes.plans import MOST_PLANS_AT_ONCE
 from serving.api.schemas.wire_model import ProblemAnswer
-from serving.auth.gate import Gate
-from serving.auth.roles import Need, needed
+from serving.auth.gate import Gate, declared_needs
+from serving.auth.roles import PRODUCT, Need, needs
 from serving.http.concurrency_limit import Turns
 from serving.http.metrics import Measured
 from serving.http.problem_details import install_problems
 from serving.ledger.idempotency import RequestKeys
 from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
 from serving.ledger.stores.outbox import Outbox
-from serving.pages.frame import AnswerProblemToPeople, Templates
+from serving.pages.frame import AnswerProblemToPeople, Templates, sections_of
 from serving.problems import KEY_HEADER, LONGEST_KEY
 from serving.settings import ServiceSettings
 from serving.state.refresh import FreshScores
@@ -103,7 +103,6 @@ def create_app(
     )
     fresh = FreshScores(service)
     service.refresh()
-    templates = Templates(workspace.settings.tenant)
 
     @contextlib.asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -133,7 +132,6 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.state.templates = templates
     app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
     for module in (
         accounts,
@@ -150,8 +148,12 @@ def create_app(
         approving,
     ):
         app.include_router(module.router)
-    tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
-    install_problems(app, AnswerProblemToPeople(templates))
+    for route in iter_route_contexts(app.routes):  # made now, and not while threads ask for them
+        if route.path == app.openapi_url and route.endpoint is not None:
+            needs(PRODUCT)(route.endpoint)
+    declared_needs(app.routes)  # a route without one is refused before the service starts
+    app.state.templates = Templates(workspace.settings.tenant, sections_of(app.routes))
+    install_problems(app, AnswerProblemToPeople(app.state.templates))
     app.add_middleware(
         IdempotencyMiddleware, keys=RequestKeys(service.ledger.database), clock=service.wall_clock
     )
@@ -171,9 +173,10 @@ class KeepwellApp(FastAPI):
             schemas = document["components"]["schemas"]
             schemas.update(shape.pop("$defs"))
             schemas["ProblemAnswer"] = shape
+            declared = declared_needs(self.routes)
             for path, methods in document["paths"].items():
                 for method, one in methods.items():
-                    _say_the_key(one, needed(method.upper(), path))
+                    _say_the_key(one, declared.get(f"{method.upper()} {path}"))
             self.openapi_schema = document
         return self.openapi_schema
 

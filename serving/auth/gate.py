@@ -14,6 +14,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from fastapi.routing import iter_route_contexts
@@ -23,7 +24,7 @@ from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.api_keys import ApiKeyError, ApiKeys
-from serving.auth.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need, needed
+from serving.auth.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need, need_of
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.problem_details import problem_response
 from serving.problems import (
@@ -71,8 +72,8 @@ class Gate:
         try:
             check_origin(headers, scope["method"], self.settings)
             pattern = matching(self._routes, scope["method"], scope["path"])
-            need = None if pattern is None else needed(scope["method"], pattern)
-            caller = self._admitted(headers, scope["method"], pattern, need)
+            need = None if pattern is None else pattern.need
+            caller = self._admitted(headers, scope["method"], pattern)
             check_length(headers, self.settings)
         except ProblemError as refusal:
             await problem_response(refusal, scope["path"])(scope, receive, send_guarded)
@@ -81,11 +82,9 @@ class Gate:
         bounded = BoundedBody(receive, self.settings.max_body_bytes)
         await self.app(scope, bounded, send_guarded)
 
-    def _admitted(
-        self, headers: Headers, method: str, pattern: str | None, need: Need | None
-    ) -> Caller:
+    def _admitted(self, headers: Headers, method: str, pattern: Pattern | None) -> Caller:
         """The caller, if they may use the route; where no route matches they may be told so."""
-        if need is not None and need.permission is None:
+        if pattern is not None and pattern.need is not None and pattern.need.permission is None:
             return PROBE
         try:
             caller = caller_with(presented_key(headers), self.settings, self.keys, self.clock())
@@ -99,33 +98,59 @@ class Gate:
                 headers={"WWW-Authenticate": 'Basic realm="Keepwell"'},
             )
         if pattern is not None:
-            check_permission(need, caller, f"{method} {pattern}")
+            check_permission(pattern.need, caller, f"{method} {pattern.path}")
         return caller
 
 
-Pattern = tuple[str, frozenset[str], re.Pattern[str]]
-"""A route: its path with the names of its parts, its methods, and what addresses it answers."""
+class RouteError(Exception):
+    """A route does not declare who may use it."""
+
+
+class Pattern(NamedTuple):
+    """A route: its path with the names of its parts, its methods, what it answers, who may ask."""
+
+    path: str
+    methods: frozenset[str]
+    address: re.Pattern[str]
+    need: Need | None
 
 
 def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
     """Every route of an application, in the order in which they are tried."""
     return tuple(
-        (one.path, frozenset(one.methods or ()), compile_path(one.path)[0])
+        Pattern(
+            one.path,
+            frozenset(one.methods or ()),
+            compile_path(one.path)[0],
+            need_of(one.endpoint),
+        )
         for one in iter_route_contexts(list(routes))
         if one.path is not None
     )
 
 
-def matching(routes: Iterable[Pattern], method: str, path: str) -> str | None:
-    """The path of the route that answers this method and address; None where nothing does."""
-    return next(
-        (
-            pattern
-            for pattern, methods, address in routes
-            if method in methods and address.match(path)
-        ),
-        None,
-    )
+def declared_needs(routes: Iterable[BaseRoute]) -> dict[str, Need]:
+    """What each route needs, by its method and path.
+
+    Raises:
+        RouteError: a route declares nothing.
+    """
+    found: dict[str, Need] = {}
+    for pattern in patterns_of(routes):
+        for method in sorted(pattern.methods - {"HEAD"}):
+            route = f"{method} {pattern.path}"
+            if pattern.need is None:
+                raise RouteError(
+                    f"The route {route} does not declare who may use it. Put @needs(...) of "
+                    "serving/auth/roles.py under its @router decorator."
+                )
+            found[route] = pattern.need
+    return found
+
+
+def matching(routes: Iterable[Pattern], method: str, path: str) -> Pattern | None:
+    """The route that answers this method and address; None where nothing does."""
+    return next((one for one in routes if method in one.methods and one.address.match(path)), None)
 
 
 def check_permission(need: Need | None, caller: Caller, route: str) -> None:
@@ -137,7 +162,7 @@ def check_permission(need: Need | None, caller: Caller, route: str) -> None:
     if need is None:
         raise NotPermittedError(
             f"Nobody said who may use {route}, so nobody may.",
-            next_step="Declare it among ROUTES of serving/auth/roles.py.",
+            next_step="Put @needs(...) of serving/auth/roles.py at its function.",
         )
     refusal = need.refusal(caller)
     if refusal is not None:

@@ -1,20 +1,15 @@
-"""Roles: what each permits, which route needs which permission, and whose accounts are reached.
+"""Roles: what each permits, whose accounts are reached, and what a route needs of its callers.
 
-Everything is denied that is not written here: a role has the permissions of its line, a key may
-have fewer, and a route needs the one permission of its line in ``ROUTES``. A route without a line
-is refused to everybody. Pure.
-
->>> needed("GET", "/v1/accounts/{account_id}").permission
-'read'
->>> needed("GET", "/v1/nothing") is None
-True
+Everything is denied that is not declared: a role has the permissions of its line, a key may have
+fewer, and a route needs the one permission that ``needs`` declares at its function. A service with
+a route that declares nothing does not start. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from serving.scoring.reach import Reach
 
@@ -203,72 +198,32 @@ class Need:
         return None
 
 
-_READ = Need(permission="read", of="accounts")
-_PRODUCT = Need(permission="read", of="product")
-_CLAIM = Need(permission="claim", of="accounts", writes=True, may_repeat=True)
-_PROBE = Need(permission=None, of="product")
+READ = Need(permission="read", of="accounts")
+PRODUCT = Need(permission="read", of="product")
+CLAIM = Need(permission="claim", of="accounts", writes=True, may_repeat=True)
+PROBE_NEED = Need(permission=None, of="product")
 
-ROUTES: Mapping[str, Need] = {
-    "GET /v1/accounts": _READ,
-    "GET /v1/accounts/{account_id}": _READ,
-    "GET /v1/accounts/{account_id}/score": _READ,
-    "GET /v1/accounts/{account_id}/timeline": _READ,
-    "POST /v1/scores": _READ,
-    "POST /v1/next-actions": Need(permission="recommend", of="accounts", writes=True),
-    "POST /v1/decisions/{decision_id}/outcomes": Need(
-        permission="report", of="accounts", writes=True, may_repeat=True
-    ),
-    "POST /v1/decisions/{decision_id}/feedback": Need(
-        permission="judge", of="accounts", writes=True, may_repeat=True
-    ),
-    "GET /v1/decisions/{decision_id}/feedback": _READ,
-    "POST /v1/events": Need(permission="send", of="company", writes=True, may_repeat=True),
-    "GET /v1/decisions/{decision_id}": _READ,
-    "POST /v1/decisions/{decision_id}/approvals": Need(
-        permission="approve", of="accounts", writes=True, may_repeat=True
-    ),
-    "POST /v1/decisions/{decision_id}/claims": _CLAIM,
-    "GET /v1/claims/{claim_id}": _READ,
-    "POST /v1/claims/{claim_id}/heartbeat": _CLAIM,
-    "POST /v1/claims/{claim_id}/complete": _CLAIM,
-    "POST /v1/claims/{claim_id}/fail": _CLAIM,
-    "GET /v1/controls": Need(permission="watch", of="company"),
-    "POST /v1/controls/stop": Need(permission="approve", of="company", writes=True),
-    "POST /v1/controls/resume": Need(permission="administer", of="company", writes=True),
-    "POST /v1/controls/levels": Need(permission="administer", of="company", writes=True),
-    "POST /v1/controls/capacities": Need(permission="administer", of="company", writes=True),
-    "POST /v1/plans": Need(permission="watch", of="accounts"),
-    "GET /v1/actions": _PRODUCT,
-    "GET /v1/models": _PRODUCT,
-    "GET /v1/reports": _PRODUCT,
-    "GET /v1/reports/{name}": _PRODUCT,
-    "GET /": _READ,
-    "GET /accounts/{account_id}": _READ,
-    "POST /accounts/{account_id}/feedback": Need(permission="judge", of="accounts", writes=True),
-    "GET /approvals": _READ,
-    "POST /decisions/{decision_id}/approvals": Need(
-        permission="approve", of="accounts", writes=True, may_repeat=True
-    ),
-    "GET /models": _PRODUCT,
-    "GET /models/{label}/{version}": _PRODUCT,
-    "GET /models/{label}/{version}/plots/{name}": _PRODUCT,
-    "GET /reports": _PRODUCT,
-    "GET /reports/{name}": _PRODUCT,
-    "GET /problems": _PRODUCT,
-    "GET /docs": _PRODUCT,
-    "GET /help": _PRODUCT,
-    "GET /help/{page}": _PRODUCT,
-    "GET /help/{folder}/{page}": _PRODUCT,
-    "GET /openapi.json": _PRODUCT,
-    "GET /assets/keepwell.svg": _PRODUCT,
-    "GET /assets/{name}": _PRODUCT,
-    "GET /metrics": Need(permission="watch", of="company"),
-    "GET /healthz": _PROBE,
-    "GET /readyz": _PROBE,
-}
-"""Every route, and what it needs. A route that is not here is refused to everybody."""
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 
-def needed(method: str, path: str) -> Need | None:
-    """The need of a route by its method and pattern; None if the route has no line in ``ROUTES``."""
-    return ROUTES.get(f"{'GET' if method == 'HEAD' else method} {path}")
+def needs(need: Need) -> Callable[[Endpoint], Endpoint]:
+    """Declare at a route what it asks of its callers.
+
+    >>> @needs(READ)
+    ... def show() -> str:
+    ...     return "shown"
+    >>> need_of(show).permission
+    'read'
+    """
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        vars(endpoint)["need"] = need
+        return endpoint
+
+    return declare
+
+
+def need_of(endpoint: object) -> Need | None:
+    """What a route declares that it needs; None where it declares nothing."""
+    need = getattr(endpoint, "need", None)
+    return need if isinstance(need, Need) else None

@@ -1,4 +1,4 @@
-"""This module is about pages: templates, the frame around each page, and errors for people.
+"""Pages: templates, the frame around each page with its navigation, and errors for people.
 
 A template receives one dataclass in which every number is already text; it compares nothing.
 Pages are made on the server, need no script, and load nothing from anywhere else.
@@ -7,13 +7,17 @@ Pages are made on the server, need no script, and load nothing from anywhere els
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import jinja2
 from fastapi import Request
+from fastapi.routing import iter_route_contexts
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute
 
 from serving.http.problem_details import AnswerProblem, problem_response
 from serving.problems import ProblemError
@@ -21,6 +25,39 @@ from serving.problems import ProblemError
 FOLDER = Path(__file__).parent
 STYLE_SHEET = FOLDER / "assets" / "keepwell.css"
 ICON = FOLDER / "assets" / "keepwell.svg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """An entry of the navigation; the page is declared to be it by ``in_navigation``."""
+
+    name: str
+    label: str
+    place: int  # entries stand in rising order
+    path: str = ""
+
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
+
+
+def in_navigation(name: str, label: str, *, place: int) -> Callable[[Endpoint], Endpoint]:
+    """Declare at the route of a page that the navigation leads to it."""
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        vars(endpoint)["section"] = Section(name=name, label=label, place=place)
+        return endpoint
+
+    return declare
+
+
+def sections_of(routes: Iterable[BaseRoute]) -> tuple[Section, ...]:
+    """The navigation that the routes of an application declare."""
+    found = [
+        replace(section, path=str(one.path))
+        for one in iter_route_contexts(list(routes))
+        if isinstance(section := getattr(one.endpoint, "section", None), Section)
+    ]
+    return tuple(sorted(found, key=lambda section: section.place))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +103,7 @@ class Templates:
     """The templates, with the address of the style sheet that fits them."""
 
     tenant: str
+    sections: tuple[Section, ...] = ()
     folder: Path = field(default=FOLDER / "templates")
 
     @cached_property
@@ -77,6 +115,7 @@ class Templates:
             lstrip_blocks=True,
             undefined=jinja2.StrictUndefined,
         )
+        environment.globals["sections"] = self.sections
         environment.globals["style_sheet"] = f"/assets/keepwell-{self.style_version}.css"
         return environment
 

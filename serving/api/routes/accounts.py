@@ -19,6 +19,7 @@ from serving.api.schemas.accounts import (
 from serving.api.schemas.scores import ScoreAnswer, ScoresAnswer, ScoresRequest
 from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT
 from serving.api.serializers import account_answer, account_row, family_answer, score_answer
+from serving.auth.roles import READ, needs
 from serving.problems import FieldProblem, WrongShapeError, check_count
 from serving.scoring.portfolio import AccountFilter, page_of, sum_of
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS
@@ -93,6 +94,7 @@ class TimelineQuery(BaseModel):
 
 
 @router.get("/accounts", summary="Accounts by revenue at risk", responses=problems(401, 422, 503))
+@needs(READ)
 def list_accounts(service: AtService, query: Annotated[AccountsQuery, Query()]) -> AccountsAnswer:
     """Accounts with most revenue at risk first; pass `next_cursor` on for the next page."""
     portfolio = service.portfolio
@@ -118,6 +120,7 @@ def list_accounts(service: AtService, query: Annotated[AccountsQuery, Query()]) 
     response_model=ACCOUNT_ANSWER,
     responses=problems(401, 404, 422, 503),
 )
+@needs(READ)
 def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
     """Everything known of one account: probabilities, health, reasons, features, and what the
     accounts below it come to."""
@@ -131,6 +134,7 @@ def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
     summary="The score at one horizon",
     responses=problems(401, 404, 422, 503),
 )
+@needs(READ)
 def read_score(
     service: AtService, account_id: AccountPath, query: Annotated[ScoreQuery, Query()]
 ) -> ScoreAnswer:
@@ -144,6 +148,7 @@ def read_score(
     summary="The timeline",
     responses=problems(401, 404, 422, 503),
 )
+@needs(READ)
 def read_timeline(
     service: AtService, account_id: AccountPath, query: Annotated[TimelineQuery, Query()]
 ) -> TimelineAnswer:
@@ -176,6 +181,7 @@ def read_timeline(
 @router.post(
     "/scores", summary="Scores of several accounts", responses=problems(400, 401, 413, 422, 503)
 )
+@needs(READ)
 def score_several(service: AtService, body: ScoresRequest) -> ScoresAnswer:
     """The scores of the accounts asked for; ids without one are listed under `unknown`."""
     portfolio = service.portfolio

@@ -21,12 +21,13 @@ from serving.api.dependencies import AtCaller, AtService
 from serving.api.routes.claims import DecisionId, acting
 from serving.api.routes.pages import Word, templates_of
 from serving.api.schemas.claims import ApprovalRequest
-from serving.auth.roles import Caller
+from serving.auth.roles import READ, Caller, Need, needs
 from serving.ledger.approvals import Approvals
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.pending_approvals import pending_decisions
 from serving.ledger.snoozes import load_snoozes
 from serving.pages.approvals_page import approvals_page
+from serving.pages.frame import in_navigation
 from serving.problems import FieldProblem, WrongShapeError
 from serving.state.state import ServiceState
 
@@ -36,6 +37,8 @@ PAGE = "/approvals"
 
 
 @router.get(PAGE)
+@needs(READ)
+@in_navigation("approvals", "Approvals", place=2)
 def show_approvals(
     request: Request,
     service: AtService,
@@ -65,6 +68,7 @@ def show_approvals(
 
 
 @router.post("/decisions/{decision_id}/approvals")
+@needs(Need(permission="approve", of="accounts", writes=True, may_repeat=True))
 async def decide_on_waiting(
     request: Request, service: AtService, caller: AtCaller, decision_id: DecisionId
 ) -> Response:

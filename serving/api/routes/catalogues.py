@@ -18,6 +18,7 @@ from serving.api.schemas.catalogues import (
     ReportsAnswer,
     WithheldSegmentAnswer,
 )
+from serving.auth.roles import PRODUCT, needs
 from serving.pages.model_card_page import card_address
 from serving.pages.reports import report_named, reports_in
 from serving.scoring.models_served import model_rows, withheld_segments
@@ -26,6 +27,7 @@ router = APIRouter(prefix="/v1", tags=["what there is"])
 
 
 @router.get("/actions", summary="The playbook", responses=problems(401))
+@needs(PRODUCT)
 def list_actions() -> ActionsAnswer:
     """Every action and sequence, with what each costs and is believed to change, and the source.
 
@@ -36,6 +38,7 @@ def list_actions() -> ActionsAnswer:
 
 
 @router.get("/models", summary="The models", responses=problems(401))
+@needs(PRODUCT)
 def list_models(service: AtService) -> ModelsAnswer:
     """Every version of every model with its metrics, and which one serves."""
     rows, refusals = model_rows(service.store)
@@ -64,6 +67,7 @@ def list_models(service: AtService) -> ModelsAnswer:
 
 
 @router.get("/reports", summary="The reports", responses=problems(401))
+@needs(PRODUCT)
 def list_reports(service: AtService) -> ReportsAnswer:
     """The causal reports of this workspace, newest first."""
     return ReportsAnswer(
@@ -82,6 +86,7 @@ def list_reports(service: AtService) -> ReportsAnswer:
 
 
 @router.get("/reports/{name}", summary="One report", responses=problems(401, 404))
+@needs(PRODUCT)
 def read_report(
     service: AtService, name: Annotated[str, Path(max_length=200, examples=[EXAMPLE_REPORT])]
 ) -> dict[str, Any]:

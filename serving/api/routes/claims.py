@@ -26,7 +26,7 @@ from serving.api.schemas.claims import (
     decision_answer,
 )
 from serving.api.schemas.wire_model import EXAMPLE_DECISION
-from serving.auth.roles import Caller
+from serving.auth.roles import CLAIM, READ, Caller, Need, needs
 from serving.http.ledger_problems import problem_of
 from serving.ledger.approvals import Approvals
 from serving.ledger.claims import Claim, Claims
@@ -62,6 +62,7 @@ IdempotencyKey = Annotated[
     summary="A decision, and what became of it",
     responses=problems(401, 403, 404, 503),
 )
+@needs(READ)
 def see_decision(service: AtService, decision_id: DecisionId) -> DecisionAnswer:
     """What was decided, until when it is valid, who approved it and who claimed it."""
     decision = service.ledger.decision(decision_id)
@@ -78,6 +79,7 @@ def see_decision(service: AtService, decision_id: DecisionId) -> DecisionAnswer:
     summary="Approve or reject a decision",
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
+@needs(Need(permission="approve", of="accounts", writes=True, may_repeat=True))
 def approve(
     service: AtService,
     caller: AtCaller,
@@ -107,6 +109,7 @@ def approve(
     summary="Claim a decision",
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
+@needs(CLAIM)
 def claim(
     service: AtService,
     caller: AtCaller,
@@ -139,6 +142,7 @@ def claim(
 @router.get(
     "/claims/{claim_id}", summary="A claim as it stands now", responses=problems(401, 403, 404, 503)
 )
+@needs(READ)
 def see_claim(service: AtService, claim_id: ClaimId) -> ClaimAnswer:
     """Who holds it, until when, and how it ended."""
     return claim_answer(within_reach(service, claim_id))
@@ -149,6 +153,7 @@ def see_claim(service: AtService, claim_id: ClaimId) -> ClaimAnswer:
     summary="Prolong a claim",
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
+@needs(CLAIM)
 def heartbeat(
     service: AtService, caller: AtCaller, claim_id: ClaimId, body: ClaimRequest, key: IdempotencyKey
 ) -> ClaimAnswer:
@@ -169,6 +174,7 @@ def heartbeat(
     summary="Say that it was carried out",
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
+@needs(CLAIM)
 def complete(
     service: AtService,
     caller: AtCaller,
@@ -203,6 +209,7 @@ def complete(
     summary="Say that it was not carried out",
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
+@needs(CLAIM)
 def fail(
     service: AtService, caller: AtCaller, claim_id: ClaimId, body: FailRequest, key: IdempotencyKey
 ) -> ClaimAnswer:

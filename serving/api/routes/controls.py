@@ -20,7 +20,7 @@ from serving.api.schemas.claims import (
     StopRequest,
     control_answer,
 )
-from serving.auth.roles import Caller
+from serving.auth.roles import Caller, Need, needs
 from serving.ledger.autonomy import check_level
 from serving.ledger.kill_switch import Control, ControlKind, Controls, Scope, stops, unknown_parts
 from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, UnknownControlError
@@ -46,6 +46,7 @@ WRITES: Mapping[str, Any] = {
 
 
 @router.get("", summary="What is stopped and set", responses=problems(401, 403, 503))
+@needs(Need(permission="watch", of="company"))
 def see_controls(service: AtService) -> ControlsAnswer:
     """What is stopped now, and every stop, level and capacity there was, with who and why."""
     found = Controls(service.ledger.database).all()
@@ -56,6 +57,7 @@ def see_controls(service: AtService) -> ControlsAnswer:
 
 
 @router.post("/stop", summary="Stop everything, or a part", **WRITES)
+@needs(Need(permission="approve", of="company", writes=True))
 def stop(service: AtService, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
     """The kill switch: after this answer nothing of that scope is claimed or prolonged."""
     check_scope(service, body.scope)
@@ -63,6 +65,7 @@ def stop(service: AtService, caller: AtCaller, body: StopRequest, key: Idempoten
 
 
 @router.post("/resume", summary="Let go on what was stopped", **WRITES)
+@needs(Need(permission="administer", of="company", writes=True))
 def resume(
     service: AtService, caller: AtCaller, body: StopRequest, key: IdempotencyKey
 ) -> Response:
@@ -75,6 +78,7 @@ def resume(
 
 
 @router.post("/levels", summary="Set how far actions may go by themselves", **WRITES)
+@needs(Need(permission="administer", of="company", writes=True))
 def set_level(
     service: AtService, caller: AtCaller, body: LevelRequest, key: IdempotencyKey
 ) -> Response:
@@ -86,6 +90,7 @@ def set_level(
 
 
 @router.post("/capacities", summary="Set how many may be claimed in a week", **WRITES)
+@needs(Need(permission="administer", of="company", writes=True))
 def set_capacity(
     service: AtService, caller: AtCaller, body: CapacityRequest, key: IdempotencyKey
 ) -> Response:

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from serving.api.dependencies import AtCaller, AtService, problems
 from serving.api.schemas.wire_model import EXAMPLE_DECISION, Answer, Request, ShortText
+from serving.auth.roles import READ, Need, needs
 from serving.ledger.feedback import Feedback, FeedbackRecords, NewFeedback
 from serving.problems import KEY_HEADER, LONGEST_KEY
 
@@ -84,6 +85,7 @@ class FeedbackListAnswer(Answer):
     summary="Agree, disagree or put off",
     responses=problems(400, 401, 404, 409, 413, 422, 503),
 )
+@needs(Need(permission="judge", of="accounts", writes=True, may_repeat=True))
 def say(
     service: AtService,
     caller: AtCaller,
@@ -127,6 +129,7 @@ def say(
     summary="What people said to a decision",
     responses=problems(401, 404, 503),
 )
+@needs(READ)
 def heard(service: AtService, decision_id: DecisionId) -> FeedbackListAnswer:
     """Everything that was said, newest first."""
     service.ledger.decision(decision_id)

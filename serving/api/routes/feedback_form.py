@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from serving.api.dependencies import AtCaller, AtService
 from serving.api.routes.feedback import FeedbackRequest
-from serving.auth.roles import Caller
+from serving.auth.roles import Caller, Need, needs
 from serving.ledger.feedback import ONE_CLICK, FeedbackRecords, NewFeedback
 from serving.pages.views.account_links import account_href
 from serving.problems import FieldProblem, WrongShapeError
@@ -27,6 +27,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.post("/accounts/{account_id}/feedback")
+@needs(Need(permission="judge", of="accounts", writes=True))
 async def judge(
     request: Request,
     service: AtService,

@@ -18,6 +18,7 @@ from serving.api.schemas.decisions import (
 )
 from serving.api.schemas.wire_model import EXAMPLE_DECISION
 from serving.api.serializers import recommendation_answer
+from serving.auth.roles import Need, needs
 from serving.http.ledger_problems import problem_of
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, NewOutcome
@@ -33,6 +34,7 @@ router = APIRouter(prefix="/v1", tags=["decisions"])
     response_model=NextActionsAnswer,
     responses=problems(400, 401, 413, 422, 503),
 )
+@needs(Need(permission="recommend", of="accounts", writes=True))
 def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest) -> Response:
     """What to do next for each account, best first, beside doing nothing.
 
@@ -78,6 +80,7 @@ def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest)
     summary="Report what came of a decision",
     responses=problems(400, 401, 404, 409, 413, 422, 503),
 )
+@needs(Need(permission="report", of="accounts", writes=True, may_repeat=True))
 def report_outcome(
     service: AtService,
     caller: AtCaller,

@@ -13,7 +13,7 @@ from experiments.policy.recommend import Recommendation
 from registry.playbook.playbook import playbook
 from registry.store.store import ModelStoreError
 from serving.api.dependencies import AtCaller, AtService, family_at
-from serving.auth.roles import Caller
+from serving.auth.roles import PRODUCT, READ, Caller, needs
 from serving.decisions.saved_plan import SavedPlanError, newest_plan
 from serving.http.ledger_problems import PROBLEM_KINDS
 from serving.ledger.errors import LedgerUnreachableError
@@ -23,7 +23,7 @@ from serving.ledger.pending_approvals import pending_decisions
 from serving.pages.account_page import account_page
 from serving.pages.approvals_page import waiting_words
 from serving.pages.developer_pages import api_page, problems_page
-from serving.pages.frame import ICON, Templates
+from serving.pages.frame import ICON, Templates, in_navigation
 from serving.pages.help_page import START, help_page
 from serving.pages.model_card_page import CARD, is_served_label, model_card_page
 from serving.pages.models_page import models_page, reports_page
@@ -81,6 +81,8 @@ class PortfolioQuery(BaseModel):
 
 
 @router.get("/")
+@needs(READ)
+@in_navigation("accounts", "Accounts", place=1)
 def show_portfolio(
     request: Request, service: AtService, query: Annotated[PortfolioQuery, Query()]
 ) -> Response:
@@ -109,6 +111,7 @@ def show_portfolio(
 
 
 @router.get("/accounts/{account_id}")
+@needs(READ)
 def show_account(
     request: Request,
     service: AtService,
@@ -198,6 +201,8 @@ def _names() -> dict[str, str]:
 
 
 @router.get("/models")
+@needs(PRODUCT)
+@in_navigation("models", "Models", place=3)
 def show_models(request: Request, service: AtService) -> Response:
     """The models beside their baselines."""
     rows, refusals = model_rows(service.store)
@@ -213,6 +218,7 @@ def show_models(request: Request, service: AtService) -> Response:
 
 
 @router.get("/models/{label}/{version}")
+@needs(PRODUCT)
 def show_model_card(
     request: Request, service: AtService, label: Label, version: Version
 ) -> Response:
@@ -225,6 +231,7 @@ def show_model_card(
 
 
 @router.get("/models/{label}/{version}/plots/{name}")
+@needs(PRODUCT)
 def show_model_plot(
     service: AtService,
     label: Label,
@@ -251,6 +258,8 @@ def _kept(service: ServiceState, label: str, version: int, name: str) -> bytes:
 
 
 @router.get("/reports")
+@needs(PRODUCT)
+@in_navigation("reports", "Reports", place=4)
 def show_reports(request: Request, service: AtService, caller: AtCaller) -> Response:
     """The causal reports, and to whoever reaches every account what one more hour would bring."""
     hours = None
@@ -270,6 +279,7 @@ def show_reports(request: Request, service: AtService, caller: AtCaller) -> Resp
 
 
 @router.get("/reports/{name}")
+@needs(PRODUCT)
 def show_report(service: AtService, name: Annotated[str, Path(max_length=200)]) -> Response:
     """One report as it was written, shut off from everything else but the way back."""
     report = report_named(service.workspace.reports_dir, name)
@@ -286,6 +296,7 @@ def show_report(service: AtService, name: Annotated[str, Path(max_length=200)]) 
 
 
 @router.get("/problems")
+@needs(PRODUCT)
 def show_problems(request: Request, service: AtService) -> Response:
     """Every kind of problem the API answers with."""
     page = problems_page(PROBLEM_KINDS, tenant=service.workspace.settings.tenant)
@@ -293,18 +304,22 @@ def show_problems(request: Request, service: AtService) -> Response:
 
 
 @router.get("/help")
+@needs(PRODUCT)
+@in_navigation("help", "Help", place=6)
 def show_help_start(request: Request, service: AtService) -> Response:
     """Where the documentation starts."""
     return _help(request, service, START)
 
 
 @router.get("/help/{page}")
+@needs(PRODUCT)
 def show_help(request: Request, service: AtService, page: HelpName) -> Response:
     """A page of the documentation of this version, offline."""
     return _help(request, service, page)
 
 
 @router.get("/help/{folder}/{page}")
+@needs(PRODUCT)
 def show_help_of_folder(
     request: Request, service: AtService, folder: HelpName, page: HelpName
 ) -> Response:
@@ -322,6 +337,8 @@ def _help(request: Request, service: ServiceState, name: str) -> Response:
 
 
 @router.get("/docs")
+@needs(PRODUCT)
+@in_navigation("api", "API", place=5)
 def show_api(request: Request, service: AtService) -> Response:
     """Every address of the API with an example."""
     page = api_page(request.app.openapi(), tenant=service.workspace.settings.tenant)
@@ -329,6 +346,7 @@ def show_api(request: Request, service: AtService) -> Response:
 
 
 @router.get("/assets/keepwell.svg")
+@needs(PRODUCT)
 def icon() -> Response:
     """The icon of a browser's tab."""
     return FileResponse(
@@ -337,6 +355,7 @@ def icon() -> Response:
 
 
 @router.get("/assets/{name}")
+@needs(PRODUCT)
 def style_sheet(request: Request, name: str) -> Response:
     """The style sheet; its address changes with its content."""
     templates = templates_of(request)

@@ -11,7 +11,7 @@ from experiments.planning.plan import make_plan
 from experiments.planning.team import PlanningError
 from serving.api.dependencies import AtCaller, AtService, problems
 from serving.api.schemas.plans import PlanAnswer, PlanRequest, plan_answer
-from serving.auth.roles import Caller
+from serving.auth.roles import Caller, Need, needs
 from serving.decisions.exploration_settings import week_of
 from serving.decisions.saved_plan import kept, save_plan
 from serving.http.concurrency_limit import Turns
@@ -48,6 +48,7 @@ def check_may_keep(caller: Caller) -> None:
 @router.post(
     "/plans", summary="Plan a team's week", responses=problems(400, 401, 403, 413, 422, 503)
 )
+@needs(Need(permission="watch", of="accounts"))
 def make_a_plan(
     service: AtService,
     caller: AtCaller,

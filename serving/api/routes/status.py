@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 
 from serving.api.dependencies import AtService, problems
 from serving.api.schemas.wire_model import Answer
+from serving.auth.roles import PROBE_NEED, Need, needs
 from serving.http.metrics import CONTENT_TYPE_LATEST
 from serving.problems import ProblemError
 
@@ -25,12 +26,14 @@ class StatusAnswer(Answer):
 
 
 @router.get("/healthz", summary="Is the process alive")
+@needs(PROBE_NEED)
 def alive() -> StatusAnswer:
     """Answers as long as the process does; reads nothing."""
     return StatusAnswer(status="ok")
 
 
 @router.get("/readyz", summary="Can it answer", responses={503: {"model": StatusAnswer}})
+@needs(PROBE_NEED)
 def ready(service: AtService, response: Response) -> StatusAnswer:
     """Whether accounts are scored and the ledger can be read; says what is missing."""
     try:
@@ -52,6 +55,7 @@ def ready(service: AtService, response: Response) -> StatusAnswer:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}, **problems(401)},
 )
+@needs(Need(permission="watch", of="company"))
 def metrics(service: AtService) -> Response:
     """Requests, times, ages and counts in Prometheus' text format."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
