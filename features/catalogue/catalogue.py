@@ -178,6 +178,6 @@ def use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
 
 
 @cache
-def catalogue(use_names: tuple[str, ...] = ()) -> Catalogue:
+def load_catalogue(use_names: tuple[str, ...] = ()) -> Catalogue:
     """The whole catalogue of a tenant whose product has these feature names."""
     return Catalogue(features=(*FEATURES, *use_features(use_names)))

@@ -186,9 +186,9 @@ def features(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List the catalogue: every feature, its window, its unit and what it says."""
-    from features.catalogue.catalogue import catalogue
+    from features.catalogue.catalogue import load_catalogue
 
-    declared = catalogue(Workspace(workspace).settings.use_names).features
+    declared = load_catalogue(Workspace(workspace).settings.use_names).features
     if as_json:
         rows = [
             {

@@ -15,7 +15,7 @@ from datetime import datetime
 import polars as pl
 
 from features._dates import moment_words
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.account_ranges import AccountRanges
 from features.compute.encode import columns_read, prepare
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
@@ -73,7 +73,7 @@ def backfill(
     manifest, settings = lake.manifest, workspace.settings  # others may write while this reads
     check_moments(as_ofs, manifest)
     digest = made_from(manifest, settings)
-    features = catalogue(settings.use_names)
+    features = load_catalogue(settings.use_names)
     expressed = {kind for feature in features.expressions for kind in feature.reads}
     threads = len(os.sched_getaffinity(0))  # the machine may have cores that are not ours
     frames: list[pl.DataFrame] = []
@@ -115,7 +115,7 @@ def made_from(manifest: Manifest, settings: WorkspaceSettings) -> str:
     """Digest of all that decides a snapshot: the events, the declarations, the health formula."""
     parts = (
         manifest.digest,
-        sorted(catalogue(settings.use_names).digests.items()),
+        sorted(load_catalogue(settings.use_names).digests.items()),
         FORMULAS[settings.health_formula].version,
     )
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

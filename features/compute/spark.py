@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 import pyarrow as pa
 
-from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.compute.backfill import check_moments, made_from, nothing_known
 from features.compute.snapshot_store import SnapshotStore
@@ -123,7 +123,7 @@ class SnapshotTask:
     @property
     def schema(self) -> pa.Schema:
         """Of the snapshots: as ``build_snapshots`` gives them."""
-        declared = catalogue(self.use_names)
+        declared = load_catalogue(self.use_names)
         words = [attribute.name for attribute in declared.attributes]
         return pa.schema(
             [
@@ -136,7 +136,7 @@ class SnapshotTask:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Compute, an account as soon as all its events have come."""
-        declared, schema = catalogue(self.use_names), self.schema
+        declared, schema = load_catalogue(self.use_names), self.schema
         waiting: list[pl.DataFrame] = []
         for batch in batches:
             events = cast(pl.DataFrame, pl.from_arrow(batch)).cast(LAKE_SCHEMA)  # type: ignore[arg-type]
@@ -275,7 +275,7 @@ def backfill_on_spark(
     staging.mkdir(parents=True)
     staged = StagingTask(snapshots=task, folder=staging)
     events = events_on_spark(
-        session, lake, sorted(catalogue(settings.use_names).kinds_read), manifest
+        session, lake, sorted(load_catalogue(settings.use_names).kinds_read), manifest
     )
     try:
         named = map_batches(by_account(events, partitions), staged, staged.schema).collect()

@@ -23,7 +23,7 @@ from feast.data_format import ParquetFormat
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 from feast.types import Float64, String
 
-from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.store.feast_repo import configuration
 from features.store.packed import PackedOnlineStore
@@ -96,7 +96,7 @@ class WorkspaceFeatures:
     def __init__(self, workspace: Workspace | Path) -> None:
         workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
         self.workspace = workspace
-        self.catalogue = catalogue(workspace.settings.use_names)
+        self.catalogue = load_catalogue(workspace.settings.use_names)
         self.views = feature_views(workspace, self.catalogue)
         self._store: FeatureStore | None = None
         self._applied: tuple[FeatureView, ...] = ()

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import snapshots_of
 from features.events.visibility import changed_since
@@ -229,13 +229,13 @@ class TouchedAccounts:
 
     def _kinds(self) -> frozenset[str]:
         """The kinds of events that change a feature."""
-        return catalogue(self._workspace.settings.use_names).kinds_read
+        return load_catalogue(self._workspace.settings.use_names).kinds_read
 
     def _declared(self) -> str:
         """A name for the declarations that features are made by; no part is called so."""
         settings = self._workspace.settings
         declared = (
-            sorted(catalogue(settings.use_names).digests.items()),
+            sorted(load_catalogue(settings.use_names).digests.items()),
             FORMULAS[settings.health_formula].version,
         )
         return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
@@ -255,7 +255,7 @@ class TouchedAccounts:
         manifest: Manifest,
     ) -> pl.DataFrame:
         settings = self._workspace.settings
-        features = catalogue(settings.use_names)
+        features = load_catalogue(settings.use_names)
         timelines = self._kept
         if timelines is None or timelines.catalogue is not features:
             timelines = KeptTimelines(self._lake, features, most_events=self._most_events)

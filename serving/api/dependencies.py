@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from serving.auth.roles import Caller
 from serving.ledger.database.change import OpenRequest
 from serving.ledger.errors import UnknownDecisionError
@@ -58,7 +58,7 @@ def family_at(service: ServiceState, portfolio: Portfolio, account_id: str) -> F
         account_id,
         portfolio.families,
         portfolio.by_id,
-        catalogue(service.workspace.settings.use_names),
+        load_catalogue(service.workspace.settings.use_names),
     )
 
 

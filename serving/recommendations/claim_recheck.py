@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from serving.decisions.record import NO_FACTS, question
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.ledger.errors import HeldBackError, QuietHoursError
@@ -37,7 +37,7 @@ def find_rule_against(
         return None
     facts = facts_now(service, [score.account_id]).get(score.account_id, NO_FACTS)
     others = {name: past for name, past in facts.history.items() if name != decision.decision_id}
-    features, asked_at = catalogue(service.workspace.settings.use_names), service.wall_clock()
+    features, asked_at = load_catalogue(service.workspace.settings.use_names), service.wall_clock()
     asked = question(
         score,
         replace(facts, history=others),

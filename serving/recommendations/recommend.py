@@ -15,7 +15,7 @@ from functools import lru_cache
 from experiments.effects.measured import NO_EVIDENCE, Evidence
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
 from experiments.policy.recommend import Limits, Recommendation
-from features.catalogue.catalogue import Catalogue, catalogue
+from features.catalogue.catalogue import Catalogue, load_catalogue
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.decisions.record import (
     NO_FACTS,
@@ -85,7 +85,7 @@ def decide_and_store(
 
 @lru_cache(maxsize=8)
 def _in_common(use_names: tuple[str, ...]) -> SharedInputs:
-    return shared_inputs(catalogue(use_names).phrases, ALERT_WORDS)
+    return shared_inputs(load_catalogue(use_names).phrases, ALERT_WORDS)
 
 
 def decide(
@@ -108,7 +108,7 @@ def decide(
         scores,
         facts=facts,
         alerts=service.portfolio.alerts,
-        features=catalogue(service.workspace.settings.use_names),
+        features=load_catalogue(service.workspace.settings.use_names),
         now=service.now(),
         asked_at=asked_at,
         evidence=service.measured.current(),

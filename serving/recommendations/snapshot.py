@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.policy.contact.limits_file import at_any_hour, read_limits
 from features.alerts.alert import WEEK, WEEK_TOLERANCE
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.workspace import Workspace
@@ -40,7 +40,7 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
     scores = score_accounts(
         SnapshotStore(workspace.snapshots_dir).read(as_of),
         models_of(workspace, store),
-        catalogue=catalogue(settings.use_names),
+        catalogue=load_catalogue(settings.use_names),
         formula=FORMULAS[settings.health_formula],
         now=as_of,
         max_age=timedelta(days=settings.max_feature_age_days),
@@ -71,7 +71,7 @@ def decisions_as_of(
     """
     limits = at_any_hour(read_limits(workspace.root))
     scores = scores_as_of(workspace, store, as_of)
-    features = catalogue(workspace.settings.use_names)
+    features = load_catalogue(workspace.settings.use_names)
     snapshots = SnapshotStore(workspace.snapshots_dir)
     week_ago = [m for m in snapshots.moments() if abs(as_of - m - WEEK) <= WEEK_TOLERANCE]
     signs = warning_signs(

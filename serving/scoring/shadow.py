@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.health.score import FORMULAS
@@ -185,7 +185,7 @@ def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[st
     """Score with champion and challenger as of a snapshot and keep both; a sentence per model."""
     frame = SnapshotStore(workspace.snapshots_dir).read(as_of)
     digests = {
-        **catalogue(workspace.settings.use_names).digests,
+        **load_catalogue(workspace.settings.use_names).digests,
         HEALTH_SCORE: FORMULAS[workspace.settings.health_formula].version,
     }
     told = []

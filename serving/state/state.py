@@ -17,7 +17,7 @@ import polars as pl
 
 from experiments.effects.measured import Evidence
 from features.alerts.alert import WEEK, WEEK_TOLERANCE
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import AnyFeature
 from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS, TREND_LOOKBACK, HealthFormula
@@ -122,7 +122,7 @@ class ServiceState:
     @property
     def catalogue(self) -> Mapping[str, AnyFeature]:
         """The features of this tenant by name."""
-        return catalogue(self.workspace.settings.use_names).by_name
+        return load_catalogue(self.workspace.settings.use_names).by_name
 
     @property
     def formula(self) -> HealthFormula:
@@ -263,7 +263,7 @@ class ServiceState:
         return score_accounts(
             frame,
             models,
-            catalogue=catalogue(settings.use_names),
+            catalogue=load_catalogue(settings.use_names),
             formula=self.formula,
             now=now,
             max_age=timedelta(days=settings.max_feature_age_days),
@@ -288,7 +288,7 @@ def open_service(
         LimitsError: what the workspace says about limits can not be used.
         PlaybookError: an action reads what nobody declared.
     """
-    load_validated_playbook(catalogue(workspace.settings.use_names).by_name)
+    load_validated_playbook(load_catalogue(workspace.settings.use_names).by_name)
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
     keys.all()
     return ServiceState(

@@ -17,7 +17,7 @@ PROGRAM = """
 import json, time
 import numpy as np
 from datetime import UTC, datetime
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.kernel.sweep import sweep
 from features.events.schema import Event, events_frame
 from features.compute.encode import prepare
@@ -25,7 +25,7 @@ wall, cpu = time.perf_counter(), time.process_time()
 start = datetime(2024, 1, 1, tzinfo=UTC)
 frame = events_frame([Event(event_id="a", account_id="a", kind="feature.used", occurred_at=start,
                             recorded_at=start)])
-timelines = prepare(frame, catalogue())
+timelines = prepare(frame, load_catalogue())
 values = sweep(timelines.events, timelines.items, np.array([2 * 10**15]))
 print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
 """

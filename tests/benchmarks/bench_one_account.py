@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from interleaved import write_section
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.encode import prepare
 from features.events.schema import UTC_INSTANT, Event, events_frame, properties_text
 from features.kernel.sweep import sweep
@@ -53,7 +53,7 @@ def current(made: list[Event]) -> pl.DataFrame:
 
 
 def test_one_account_after_a_new_event() -> None:
-    declared = catalogue()
+    declared = load_catalogue()
     made = events(EVENTS + FRESH)
     kept = KeptBlock(current(made[:EVENTS]), declared, ClassKeys.of(declared))
     took, whole = [], []

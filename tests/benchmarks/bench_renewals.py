@@ -19,7 +19,7 @@ from interleaved import write_section
 from numpy.typing import NDArray
 from training_worlds import TrainingWorld, simulated
 
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from training.backtest.groups import mean_over_accounts
 from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.run import BacktestRun, run_backtest
@@ -37,7 +37,7 @@ Vector = NDArray[np.float64]
 
 
 def played_on(world: TrainingWorld) -> BacktestRun:
-    names = [f.name for f in catalogue().features if f.is_model_input] + [HEALTH_SCORE]
+    names = [f.name for f in load_catalogue().features if f.is_model_input] + [HEALTH_SCORE]
     told = world.snapshots.select(*ROW, "days_to_renewal").with_columns(who="account_id")
     return run_backtest(
         label_named("churn"),

@@ -24,7 +24,7 @@ from training_worlds import TrainingWorld
 from experiments.simulation.interventions import PROGRAMMES, Programme
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
@@ -104,7 +104,7 @@ def task_of(programmes: tuple[Programme, ...], seed: int) -> Task:
     snapshots = build_snapshots(
         events,
         month_starts(settings.calendar.starts_at.replace(month=2), until),
-        catalogue(),
+        load_catalogue(),
         first_recorded=first,
         threads=1,
     )

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from bench_explanations import FEATURES, model
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import made_from
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
 from features.health.score import FORMULAS
@@ -30,7 +30,7 @@ GROUP = 262_144
 """Rows of a row group, as snapshots are written."""
 
 HORIZONS, DRAWS = (30, 60, 90), 200
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 READS = [feature.name for feature in CATALOGUE.features if feature.is_model_input][:FEATURES]
 
 

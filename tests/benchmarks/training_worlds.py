@@ -14,7 +14,7 @@ from interleaved import ROOT
 
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.backfill import backfill, month_starts
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
@@ -40,7 +40,7 @@ class TrainingWorld:
     def prepared(
         self, label: str = "churn", horizons: Sequence[int] = (30, 60, 90)
     ) -> PreparedData:
-        names = [f.name for f in catalogue().features if f.is_model_input] + [HEALTH_SCORE]
+        names = [f.name for f in load_catalogue().features if f.is_model_input] + [HEALTH_SCORE]
         return prepare(
             replace(label_named(label), horizons=tuple(horizons)),
             events=self.events,
@@ -79,7 +79,7 @@ def simulated(*, accounts: int = 1200, months: int = 24, seed: int = 5) -> Train
     snapshots = build_snapshots(
         events,
         month_starts(starts.replace(month=2), until),
-        catalogue(),
+        load_catalogue(),
         first_recorded=first,
         threads=2,
     )

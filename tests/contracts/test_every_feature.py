@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.catalogue.catalogue import FEATURES, Catalogue, CatalogueError, catalogue
+from features.catalogue.catalogue import FEATURES, Catalogue, CatalogueError, load_catalogue
 from features.catalogue.feature import (
     Aggregate,
     AggregateError,
@@ -37,7 +37,7 @@ def example_of_the_recipe() -> Feature:
     return declared
 
 
-ALL = (*catalogue(("bulk export", "search")).features, example_of_the_recipe())
+ALL = (*load_catalogue(("bulk export", "search")).features, example_of_the_recipe())
 WINDOWED = tuple(f for f in ALL if not isinstance(f, Derived))
 every_feature = pytest.mark.parametrize("feature", ALL, ids=lambda f: f.name)
 AS_OF = datetime(2024, 2, 29, 6, 30, tzinfo=UTC)
@@ -96,7 +96,7 @@ def test_there_are_at_least_sixty_over_ten_themes() -> None:
 
 
 def test_wording_does_not_change_the_digest_and_the_window_does() -> None:
-    base = catalogue().feature("sessions_28d")
+    base = load_catalogue().feature("sessions_28d")
     assert isinstance(base, Feature)
     fields = {name: getattr(base, name) for name in base.__dataclass_fields__}
     assert Feature(**{**fields, "phrase": "other words"}).digest == base.digest
@@ -104,7 +104,7 @@ def test_wording_does_not_change_the_digest_and_the_window_does() -> None:
 
 
 def test_a_name_that_hides_its_window_is_refused() -> None:
-    base = catalogue().feature("sessions_28d")
+    base = load_catalogue().feature("sessions_28d")
     fields = {name: getattr(base, name) for name in base.__dataclass_fields__}
     with pytest.raises(ValueError, match="must end in its lookback: _28d"):
         Feature(**{**fields, "name": "sessions"})
@@ -124,7 +124,7 @@ def test_a_name_with_capitals_is_refused() -> None:
 
 
 def test_a_feature_that_reads_nothing_is_refused() -> None:
-    base = catalogue().feature("sessions_28d")
+    base = load_catalogue().feature("sessions_28d")
     fields = {name: getattr(base, name) for name in base.__dataclass_fields__}
     with pytest.raises(ValueError, match="reads no event kind"):
         Feature(**{**fields, "reads": ()})
@@ -164,7 +164,7 @@ def test_what_an_operation_has_no_use_for_is_refused(said: dict[str, Any], what:
 
 
 def test_a_property_that_would_be_read_as_a_path_is_refused() -> None:
-    base = catalogue().feature("sessions_28d")
+    base = load_catalogue().feature("sessions_28d")
     assert isinstance(base, Feature)
     for name in ("a.b", "a b", "$"):
         with pytest.raises(AggregateError, match="letters, digits and underscores only"):
@@ -174,7 +174,7 @@ def test_a_property_that_would_be_read_as_a_path_is_refused() -> None:
 
 
 def test_a_state_that_has_to_last_has_no_lookback() -> None:
-    base = catalogue().feature("feature_requests_unanswered")
+    base = load_catalogue().feature("feature_requests_unanswered")
     assert isinstance(base, Feature)
     with pytest.raises(ValueError, match="has a lookback, and its aggregate an `after`"):
         replace(base, name="requests_90d", lookback=timedelta(days=90))
@@ -191,11 +191,11 @@ def test_what_an_aggregate_leaves_out_leaves_its_digest_as_it_was() -> None:
 
 def test_an_unknown_name_is_an_error_that_says_where_to_look() -> None:
     with pytest.raises(CatalogueError, match="keepwell features"):
-        catalogue().feature("happiness")
+        load_catalogue().feature("happiness")
 
 
 def test_use_names_become_two_counts_each() -> None:
-    names = [feature.name for feature in catalogue(("Bulk export",)).features]
+    names = [feature.name for feature in load_catalogue(("Bulk export",)).features]
     assert names[-2:] == ["use_bulk_export_count_28d", "use_bulk_export_count_90d"]
 
 
@@ -301,7 +301,7 @@ def test_sees_what_was_known_inside_its_window_and_nothing_else(
         assert (value != feature.when_empty) == seen, (case, value)
 
 
-@pytest.mark.parametrize("feature", catalogue().expressions, ids=lambda f: f.name)
+@pytest.mark.parametrize("feature", load_catalogue().expressions, ids=lambda f: f.name)
 def test_an_expression_comes_to_one_number(feature: Expression) -> None:
     rows = events_frame([one_event(feature, "any", AS_OF, AS_OF)] * 3).with_columns(
         pl.lit(AS_OF).alias("as_of"), pl.lit(0).alias("days_before")
@@ -312,7 +312,7 @@ def test_an_expression_comes_to_one_number(feature: Expression) -> None:
 
 
 def goal_progress() -> Expression:
-    declared = catalogue().feature("goal_progress")
+    declared = load_catalogue().feature("goal_progress")
     assert isinstance(declared, Expression)
     return declared
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import polars as pl
 from hypothesis import strategies as st
 
-from features.catalogue.catalogue import Catalogue, catalogue
+from features.catalogue.catalogue import Catalogue, load_catalogue
 from features.catalogue.definitions.attributes import ATTRIBUTES
 from features.catalogue.feature import AnyFeature, Attribute, Derived, Feature
 from features.events.schema import Event, events_frame, properties_text
@@ -124,9 +124,9 @@ def frame_of(rows: list[Row]) -> pl.DataFrame:
 
 def swept(*more: Feature, words: tuple[Attribute, ...] = ()) -> Catalogue:
     """All that the sweep computes, what is derived from it alone, and these."""
-    kept: list[AnyFeature] = [f for f in catalogue().features if isinstance(f, Feature)]
+    kept: list[AnyFeature] = [f for f in load_catalogue().features if isinstance(f, Feature)]
     names = {feature.name for feature in kept}
-    waiting = [f for f in catalogue().features if isinstance(f, Derived)]
+    waiting = [f for f in load_catalogue().features if isinstance(f, Derived)]
     while ready := [f for f in waiting if names.issuperset(f.inputs)]:
         kept += ready
         names |= {feature.name for feature in ready}

@@ -11,14 +11,14 @@ import pytest
 from expression_reference import REFERENCES, Known, reference
 from polars.testing import assert_frame_equal
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Expression
 from features.compute.expressions import with_expressions
 from features.events.schema import EVENT_SCHEMA, Event, events_frame, properties_text
 
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
 AS_OF = datetime(2024, 2, 29, 6, 30, tzinfo=UTC)
-EXPRESSIONS = catalogue().expressions
+EXPRESSIONS = load_catalogue().expressions
 KINDS = sorted({kind for feature in EXPRESSIONS for kind in feature.reads})
 SINCE = dict.fromkeys([*KINDS, "error.raised"], datetime(2000, 1, 1, tzinfo=UTC))
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from random_timelines import ACCOUNTS, ALWAYS, AS_OFS, DAY, Row, frame_of, swept, timelines
 from reference import attribute_reference, known_since, reference
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.catalogue.definitions.attributes import ATTRIBUTES
 from features.catalogue.feature import Aggregate, Attribute, Feature
 from features.compute.snapshots import build_snapshots
@@ -175,4 +175,4 @@ def test_the_reference_can_tell_every_operation_apart() -> None:
 
 
 def test_every_declared_primitive_has_an_operation_that_the_reference_knows() -> None:
-    assert {f.aggregate.operation for f in catalogue().primitives} <= set(OPERATIONS)
+    assert {f.aggregate.operation for f in load_catalogue().primitives} <= set(OPERATIONS)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.catalogue.catalogue import Catalogue, CatalogueError, catalogue
+from features.catalogue.catalogue import Catalogue, CatalogueError, load_catalogue
 from features.catalogue.feature import Derived, ratio
 from features.compute.snapshots import build_snapshots
 from features.events.schema import KINDS, Event, events_frame, properties_text
@@ -17,7 +17,7 @@ from features.events.schema import KINDS, Event, events_frame, properties_text
 START = datetime(2024, 1, 1, tzinfo=UTC)
 AS_OFS = tuple(START + timedelta(days=days) for days in (40, 100, 160))
 EVERY_KIND = {kind.name: START - timedelta(days=1) for kind in KINDS}
-CATALOGUE = catalogue(("search", "export"))
+CATALOGUE = load_catalogue(("search", "export"))
 
 
 def world(seed: int, n_events: int = 600, n_accounts: int = 4) -> list[Event]:

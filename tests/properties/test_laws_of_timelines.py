@@ -21,7 +21,7 @@ from random_timelines import (
     timelines,
 )
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import backfill
 from features.compute.snapshots import build_snapshots
 from features.events.schema import EVENT_SCHEMA
@@ -173,7 +173,7 @@ def test_files_and_ranges_change_nothing_and_a_backfill_is_each_account_alone(
         for name in events["account_id"].unique():
             mine = events.filter(pl.col("account_id") == name)
             for as_of in AS_OFS[1::2]:  # as the service asks: one account, one moment
-                alone = build_snapshots(mine, [as_of], catalogue(), first_recorded=first)
+                alone = build_snapshots(mine, [as_of], load_catalogue(), first_recorded=first)
                 assert bits(alone) == bits(
                     answers[-1].filter(pl.col("account_id") == name, pl.col("as_of") == as_of)
                 )

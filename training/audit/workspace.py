@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.events.visibility import recorded_before
@@ -70,7 +70,7 @@ def history_of(workspace: Workspace, *, as_of: datetime) -> History:
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     return History(
         events=lake.scan(),
-        catalogue=catalogue(settings.use_names),
+        catalogue=load_catalogue(settings.use_names),
         first_recorded=lake.first_recorded(),
         formula=FORMULAS[settings.health_formula],
         complete_until=min(as_of, settings.complete_until or as_of),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
@@ -128,7 +128,7 @@ def monitor_model(
     declared = label_named(label)
     settings = workspace.settings
     digests = {
-        **catalogue(settings.use_names).digests,
+        **load_catalogue(settings.use_names).digests,
         HEALTH_SCORE: FORMULAS[settings.health_formula].version,
     }
     champion.contract.check(digests)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
@@ -74,7 +74,7 @@ def train_workspace(
     settings = workspace.settings
     digests = {
         feature.name: feature.digest
-        for feature in catalogue(settings.use_names).features
+        for feature in load_catalogue(settings.use_names).features
         if feature.is_model_input
     }
     digests[HEALTH_SCORE] = FORMULAS[settings.health_formula].version

@@ -24,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
 from features.health.score import FORMULAS
 from features.workspace import Workspace
@@ -92,7 +92,7 @@ def write_scores(
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
-    path, declared = snapshots.there(as_of), catalogue(settings.use_names)
+    path, declared = snapshots.there(as_of), load_catalogue(settings.use_names)
     formula = FORMULAS[settings.health_formula]
     models = able_to_read(
         path,

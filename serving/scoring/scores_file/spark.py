@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 import pyarrow as pa
 
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.spark import map_batches
 from features.health.score import FORMULAS
@@ -67,7 +67,7 @@ class ScoringTask:
         """Made where it is used: declarations do not travel."""
         scoring = Scoring(
             models=self.models,
-            catalogue=catalogue(self.use_names),
+            catalogue=load_catalogue(self.use_names),
             formula=FORMULAS[self.formula],
             now=self.as_of,
             max_age=self.max_age,
@@ -93,7 +93,7 @@ def scores_on_spark(
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
-    path, declared = snapshots.there(as_of), catalogue(settings.use_names)
+    path, declared = snapshots.there(as_of), load_catalogue(settings.use_names)
     models = able_to_read(
         path,
         models_of(workspace, store),

@@ -15,7 +15,7 @@ from experiments.report.report import Report, build_report
 from experiments.simulation.ground_truth import Truth
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshots import build_snapshots
 
 SETTINGS = WorldSettings(accounts=1100, months=18, pilot_share=0.4, judgement_share=0.4)
@@ -31,7 +31,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Truth]:
     ]
     first = world.events.group_by("kind").agg(pl.col("recorded_at").min())
     features = build_snapshots(
-        world.events, moments, catalogue(), first_recorded=dict(first.rows())
+        world.events, moments, load_catalogue(), first_recorded=dict(first.rows())
     )
     folder = tmp_path_factory.mktemp("designs")
     designs = [

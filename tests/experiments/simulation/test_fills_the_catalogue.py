@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from experiments.simulation.world import World
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshots import build_snapshots
 
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 NOT_SENT = {
     "alerts_raised_90d",  # alerts are raised on these events, so none is among them
     "incidents_open",  # none is going on at that midnight

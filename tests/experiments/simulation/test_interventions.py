@@ -19,7 +19,7 @@ from experiments.simulation.interventions import (
     is_in_group,
     judgement_propensity,
 )
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshots import build_snapshots
 from registry.playbook.playbook import playbook
 
@@ -156,7 +156,7 @@ def test_what_a_csm_saw_is_in_the_snapshot_of_that_morning(small):
     decisions, events = small.truth.decisions.filter(some), small.events.filter(some)
     mornings = decisions["decided_at"].unique().to_list()
     first = dict(small.events.group_by("kind").agg(pl.col("recorded_at").min()).rows())
-    snapshots = build_snapshots(events, mornings, catalogue(), first_recorded=first)
+    snapshots = build_snapshots(events, mornings, load_catalogue(), first_recorded=first)
     both = decisions.join(
         snapshots, left_on=["account_id", "decided_at"], right_on=["account_id", "as_of"]
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import backfill
 from features.compute.snapshots import build_snapshots
 from features.events.schema import Event, events_frame, properties_text
@@ -55,7 +55,7 @@ def test_every_word_is_the_newest_that_was_known_at_the_moment() -> None:
     moved = datetime(2024, 4, 1, tzinfo=UTC)
     attributes = {
         a.of: a.name
-        for a in catalogue().attributes
+        for a in load_catalogue().attributes
         if a.of is not None and "account.updated" in a.reads
     }
     events = [
@@ -66,7 +66,7 @@ def test_every_word_is_the_newest_that_was_known_at_the_moment() -> None:
     frame = build_snapshots(
         events_frame(events),
         [CUTOFF, AFTER],
-        catalogue(),
+        load_catalogue(),
         first_recorded={"account.updated": BEFORE},
     ).sort("as_of")
     assert len(attributes) == 11
@@ -80,6 +80,6 @@ def test_a_word_that_an_update_does_not_say_stays() -> None:
         updated("two", CUTOFF, CUTOFF, csm="bo"),
     ]
     frame = build_snapshots(
-        events_frame(events), [AFTER], catalogue(), first_recorded={"account.updated": BEFORE}
+        events_frame(events), [AFTER], load_catalogue(), first_recorded={"account.updated": BEFORE}
     )
     assert frame.select(pl.col("segment", "csm")).row(0) == ("small", "bo")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Derived
 
 
 def value(name: str, **inputs: float | None) -> float | None:
     """The value of a derived feature; inputs that are not given are unknown."""
-    feature = catalogue().feature(name)
+    feature = load_catalogue().feature(name)
     assert isinstance(feature, Derived)
     assert set(inputs) <= set(feature.inputs), name
     row = pl.DataFrame(

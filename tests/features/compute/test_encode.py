@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from features.catalogue.catalogue import Catalogue, catalogue
+from features.catalogue.catalogue import Catalogue, load_catalogue
 from features.catalogue.feature import Aggregate, Feature
 from features.compute.encode import columns_read, prepare
 from features.events.schema import EVENT_SCHEMA, Event, events_frame
@@ -49,7 +49,7 @@ def test_only_the_columns_that_features_need_are_read() -> None:
         "recorded_at",
         "event_count",
     )
-    assert set(columns_read(catalogue())) == {*EVENT_SCHEMA} - {"event_id"}
+    assert set(columns_read(load_catalogue())) == {*EVENT_SCHEMA} - {"event_id"}
 
 
 def test_without_ids_the_values_are_the_same() -> None:

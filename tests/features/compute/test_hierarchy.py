@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Derived, Feature
 from features.compute.hierarchy import (
     LEVELS,
@@ -27,7 +27,7 @@ from features.events.schema import KINDS, Event, events_frame, properties_text
 
 AS_OFS = (datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC))
 START = datetime(2024, 1, 1, tzinfo=UTC)
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 SINCE = {kind.name: START - timedelta(days=1) for kind in KINDS}
 AS_ONE = [
     f.name

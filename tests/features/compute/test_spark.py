@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, BEFORE, event, make_store, make_workspace
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import backfill, stale
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.spark import (
@@ -74,7 +74,7 @@ def one_machine(workspace: Workspace) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def events(workspace: Workspace) -> pl.DataFrame:
-    kinds = list(catalogue().kinds_read)
+    kinds = list(load_catalogue().kinds_read)
     return (
         Lake(workspace.events_dir)
         .scan()
@@ -222,7 +222,9 @@ def test_more_partitions_than_accounts_change_nothing(
     task,
     one_machine,
 ):
-    frame = events_on_spark(session, Lake(workspace.events_dir), sorted(catalogue().kinds_read))
+    frame = events_on_spark(
+        session, Lake(workspace.events_dir), sorted(load_catalogue().kinds_read)
+    )
     made = map_batches(by_account(frame, 60), task, task.schema)
     assert_frame_equal(
         pl.DataFrame(pl.from_arrow(made.toArrow())).sort("account_id", "as_of"),
@@ -237,7 +239,9 @@ def test_a_task_that_fails_is_done_again(session, workspace, task, one_machine):
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers lack this module
     failing = FailingOnce(as_ofs=task.as_ofs, first_recorded=task.first_recorded)
-    frame = events_on_spark(session, Lake(workspace.events_dir), sorted(catalogue().kinds_read))
+    frame = events_on_spark(
+        session, Lake(workspace.events_dir), sorted(load_catalogue().kinds_read)
+    )
     made = map_batches(by_account(frame, 2), failing, failing.schema)
     assert_frame_equal(
         pl.DataFrame(pl.from_arrow(made.toArrow())).sort("account_id", "as_of"),
@@ -259,7 +263,9 @@ def test_what_a_failed_task_left_behind_is_not_named(
             as_ofs=task.as_ofs, first_recorded=task.first_recorded, events_at_once=200
         ),
     )
-    frame = events_on_spark(session, Lake(workspace.events_dir), sorted(catalogue().kinds_read))
+    frame = events_on_spark(
+        session, Lake(workspace.events_dir), sorted(load_catalogue().kinds_read)
+    )
     named = [
         row["file"] for row in map_batches(by_account(frame, 2), failing, failing.schema).collect()
     ]

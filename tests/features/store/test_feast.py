@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.events.schema import Event, events_frame, properties_text
@@ -59,7 +59,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, pl.Data
     frame = build_snapshots(
         events_frame(few_events()),
         AS_OFS,
-        catalogue(("search",)),
+        load_catalogue(("search",)),
         first_recorded={"contract.started": FIRST, "feature.used": FIRST},
     )
     SnapshotStore(workspace.snapshots_dir).write(frame)

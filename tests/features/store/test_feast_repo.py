@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from feast import FeatureStore
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.events.schema import Event, events_frame, properties_text
@@ -44,7 +44,10 @@ def workspace(tmp_path: Path) -> Workspace:
     ]
     SnapshotStore(workspace.snapshots_dir).write(
         build_snapshots(
-            events_frame(events), AS_OFS, catalogue(), first_recorded={"contract.started": FIRST}
+            events_frame(events),
+            AS_OFS,
+            load_catalogue(),
+            first_recorded={"contract.started": FIRST},
         )
     )
     return workspace

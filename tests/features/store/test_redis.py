@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.events.schema import Event, events_frame, properties_text
@@ -92,7 +92,7 @@ def snapshots(workspace: Workspace, mrr: float = 100.0) -> pl.DataFrame:
         for name in ("acme", "zeta")
     ]
     frame = build_snapshots(
-        events_frame(events), AS_OFS, catalogue(), first_recorded={"contract.started": FIRST}
+        events_frame(events), AS_OFS, load_catalogue(), first_recorded={"contract.started": FIRST}
     )
     SnapshotStore(workspace.snapshots_dir).write(frame)
     return frame

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 import features.lake.lake
 import features.streaming.timeline_cache
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Aggregate, Feature
 from features.compute.snapshots import build_snapshots, snapshots_of
 from features.events.schema import KINDS, Event, events_frame, properties_text
@@ -24,7 +24,7 @@ from features.streaming.timeline_cache import KeptTimelines
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=200)
-CATALOGUE = catalogue(("search", "export"))
+CATALOGUE = load_catalogue(("search", "export"))
 WORDS = {
     "name": ("search", "export"),
     "status": ("paid", "late", "overdue"),

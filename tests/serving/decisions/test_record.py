@@ -12,7 +12,7 @@ import pytest
 from experiments.effects.measured import NO_EVIDENCE, Evidence
 from experiments.policy.recommend import Limits
 from experiments.policy.request import PolicyInputs
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.events.schema import EVENT_SCHEMA
 from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
@@ -35,7 +35,7 @@ def near_its_limit(shared_workspace, store) -> AccountScore:
     (score,) = score_accounts(
         frame,
         champions(store),
-        catalogue=catalogue(),
+        catalogue=load_catalogue(),
         formula=FORMULAS["balanced"],
         now=frame["as_of"][0],
         max_age=timedelta(days=35),

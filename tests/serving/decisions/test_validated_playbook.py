@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from registry.playbook.actions import PlaybookError
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.playbook import playbook
 from serving.decisions.validated_playbook import load_validated_playbook
 
-FEATURES = catalogue().by_name
+FEATURES = load_catalogue().by_name
 
 
 def test_the_playbook_reads_only_what_every_tenant_has():

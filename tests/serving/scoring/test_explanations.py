@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from health_of_points import health_of_points
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.health.score import FORMULAS, score_health
 from serving.scoring.explanations import (
     LEAST_PEERS,
@@ -19,7 +19,7 @@ from serving.scoring.explanations import (
 )
 from serving.scoring.reason_themes import Contributions, Themes
 
-CATALOGUE = {feature.name: feature for feature in catalogue().features}
+CATALOGUE = {feature.name: feature for feature in load_catalogue().features}
 CAUSAL_WORDS = ("because", "caused", "due to", "leads to", "drives")
 
 
@@ -219,7 +219,7 @@ def test_no_reason_claims_a_cause(name):
 SEVERAL = re.compile(r"(?<![\d.,])1 (?:[a-z]+ )?(?!(?:was|is)\b)(?:[a-z-]*[^s]s|people)\b")
 """One of a thing, said as if there were several."""
 
-every_feature = pytest.mark.parametrize("feature", catalogue().features, ids=lambda f: f.name)
+every_feature = pytest.mark.parametrize("feature", load_catalogue().features, ids=lambda f: f.name)
 
 
 @every_feature

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from small_company import AS_OF, event, family_events, make_store, make_workspace
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.hierarchy import rolls_up
 from serving.api.serializers import MOST_CHILDREN, family_answer
 from serving.pages.views.family_view import LABELS, family_view
@@ -17,7 +17,7 @@ from serving.scoring.families import SHOWN, families_of, family_of
 from serving.scoring.portfolio import AccountFilter
 from serving.state.refresh import FreshScores
 
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 PARENT, MEMBERS = "acct-04", {"acct-01", "acct-02", "acct-03", "acct-04", "acct-05"}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from serving.scoring.models_served import champions
@@ -32,7 +32,7 @@ def scored(frame, models):
         return score_accounts(
             frame,
             using,
-            catalogue=catalogue(),
+            catalogue=load_catalogue(),
             formula=FORMULAS["balanced"],
             now=frame["as_of"][0] + timedelta(days=days_later),
             max_age=timedelta(days=35),

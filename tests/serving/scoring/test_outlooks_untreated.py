@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_company import add_model
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from registry.bundle.linear import LinearForm
@@ -89,7 +89,7 @@ def scored(frame):
         return score_accounts(
             frame,
             models,
-            catalogue=catalogue(),
+            catalogue=load_catalogue(),
             formula=FORMULAS["balanced"],
             now=frame["as_of"][0] + timedelta(days=days_later),
             max_age=timedelta(days=35),

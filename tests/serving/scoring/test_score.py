@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scores_one_by_one import score_frame_for_file
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.health.score import FORMULAS, score_health
 from features.store.feast import WorkspaceFeatures
 from registry.bundle.contract import ContractFeature, FeatureContract
@@ -37,7 +37,7 @@ def score(frame):
         return score_accounts(
             rows,
             models,
-            catalogue=catalogue(),
+            catalogue=load_catalogue(),
             formula=FORMULAS["balanced"],
             now=as_of + timedelta(days=days_later),
             max_age=timedelta(days=35),

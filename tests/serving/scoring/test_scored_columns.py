@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from scores_one_by_one import rows_one_by_one, score_frame_for_file
 from small_company import AS_OF, BEFORE, contract_of
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
@@ -31,7 +31,7 @@ from serving.scoring.score import Models, ServedModel
 from serving.scoring.scored_columns import Scoring
 from serving.scoring.scores_file.file_columns import UNTOUCHED_COLUMNS, FileColumns
 
-CATALOGUE = {feature.name: feature for feature in catalogue().features}
+CATALOGUE = {feature.name: feature for feature in load_catalogue().features}
 MANY_READS = tuple(
     name for name, feature in CATALOGUE.items() if feature.is_model_input and name != "mrr"
 )[::3]
@@ -194,7 +194,7 @@ CASES = {
 def told(frame, models, now=AS_OF):
     return {
         "models": models,
-        "catalogue": catalogue(),
+        "catalogue": load_catalogue(),
         "formula": FORMULAS["balanced"],
         "now": now,
         "max_age": AGE,

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
@@ -30,7 +30,7 @@ def history() -> History:
     first = dict(events.group_by("kind").agg(pl.col("recorded_at").min()).iter_rows())
     return History(
         events=events.lazy(),
-        catalogue=catalogue(),
+        catalogue=load_catalogue(),
         first_recorded=first,
         complete_until=settings.calendar.starts_at.replace(year=2025, month=3),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.events.visibility import versions_before
 from features.lake.lake import LAKE_SCHEMA
 from training.audit.leakage import check_against_history
@@ -88,7 +88,7 @@ def test_a_file_that_is_no_training_set_is_refused(tmp_path) -> None:
 def empty_history() -> History:
     return History(
         events=pl.LazyFrame(schema=LAKE_SCHEMA),
-        catalogue=catalogue(),
+        catalogue=load_catalogue(),
         first_recorded={},
         complete_until=END,
     )
@@ -242,7 +242,7 @@ def test_a_small_company_is_audited_with_its_split(small_company) -> None:
     first = dict(events.group_by("kind").agg(pl.col("recorded_at").min()).iter_rows())
     history = History(
         events=events.lazy(),
-        catalogue=catalogue(),
+        catalogue=load_catalogue(),
         first_recorded=first,
         complete_until=company.known_until,
     )

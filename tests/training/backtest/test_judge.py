@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import EVENT_SCHEMA
@@ -212,7 +212,7 @@ def ravenstack_events() -> pl.DataFrame:
 def test_labels_of_noise_teach_nothing_and_it_is_said() -> None:
     events = ravenstack_events()
     known_until = datetime(2024, 12, 1, tzinfo=UTC)
-    declared = catalogue()
+    declared = load_catalogue()
     first = dict(events.group_by("kind").agg(pl.col("recorded_at").min()).iter_rows())
     moments = month_starts(datetime(2023, 6, 1, tzinfo=UTC), known_until)
     snapshots = build_snapshots(events, moments, declared, first_recorded=first)

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
@@ -39,11 +39,11 @@ def simulated():
     snapshots = build_snapshots(
         events,
         month_starts(starts.replace(month=2), until),
-        catalogue(),
+        load_catalogue(),
         first_recorded=first,
         threads=2,
     )
-    names = [f.name for f in catalogue().features if f.is_model_input] + [HEALTH_SCORE]
+    names = [f.name for f in load_catalogue().features if f.is_model_input] + [HEALTH_SCORE]
     return {
         "events": events.filter(pl.col("kind").is_in((*CONTRACT_KINDS, *USE_KINDS))),
         "reader": lambda rows: rows.join(snapshots, on=ROW, how="left"),

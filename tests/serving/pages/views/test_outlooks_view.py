@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from serving.pages.views.outlooks_view import FAR_HORIZONS, OutlookLine, outlook_lines
@@ -27,7 +27,7 @@ def scored(shared_workspace, models):
         return score_accounts(
             frame,
             using,
-            catalogue=catalogue(),
+            catalogue=load_catalogue(),
             formula=FORMULAS["balanced"],
             now=frame["as_of"][0] + timedelta(days=days_later),
             max_age=timedelta(days=35),

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from serving.scoring.explanations import PEER_GROUPS, peers_of
 from serving.scoring.scores_file.peer_medians import peers_in_file
 
-CATALOGUE = {feature.name: feature for feature in catalogue().features}
+CATALOGUE = {feature.name: feature for feature in load_catalogue().features}
 NAMES = ("active_days_28d", "errors_28d", "tenure_days", "nps_last")
 
 

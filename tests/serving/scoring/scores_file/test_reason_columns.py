@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from scores_one_by_one import reasons_one_by_one
 
-from features.catalogue.catalogue import catalogue
+from features.catalogue.catalogue import load_catalogue
 from serving.scoring.explanations import MOST_REASONS, PeerGroup, Peers
 from serving.scoring.reason_themes import Themes
 from serving.scoring.score import NONE
 from serving.scoring.scores_file.reason_columns import Wording
 
-CATALOGUE = catalogue().by_name
+CATALOGUE = load_catalogue().by_name
 NAMES = (*tuple(CATALOGUE)[::2], "not_declared", "another_one")
 GROUP = PeerGroup(who="all accounts", medians=dict.fromkeys(NAMES[::3], 2.0))
 PEERS = Peers(groups={(): {(): GROUP.medians}})
