@@ -84,7 +84,7 @@ class ClassKeys:
         return kind, said, repr(quantity) if kind in self.with_quantity else None
 
 
-class KeptBlock:
+class CachedBlock:
     """Neighbouring accounts, prepared, and room for more events of theirs."""
 
     def __init__(self, events: pl.DataFrame, catalogue: Catalogue, keying: ClassKeys) -> None:

@@ -66,7 +66,7 @@ class _Worker:
         return self.process.exitcode
 
 
-class Intake:
+class IngestWorker:
     """Takes in what programs send: small batches here, large ones in a process of its own.
 
     Args:

@@ -28,7 +28,7 @@ from features.kernel.sweep import sealed
 from features.lake.lake import LAKE_SCHEMA, Lake
 from features.lake.manifest import Manifest
 from features.lake.manifest_diff import MOST_ROWS, news_of
-from features.streaming._cached_block import GROWING, ClassKeys, KeptBlock
+from features.streaming._cached_block import GROWING, CachedBlock, ClassKeys
 
 MOST_EVENTS = 5_000_000
 """So many events are kept, at about 130 bytes each."""
@@ -76,7 +76,7 @@ class KeptTimelines:
         self._events_a_block = events_a_block
         self._manifest: Manifest | None = None
         self._firsts: list[str] = []  # the first account of each block but the first
-        self._blocks: OrderedDict[int, KeptBlock] = OrderedDict()
+        self._blocks: OrderedDict[int, CachedBlock] = OrderedDict()
         self._keying = ClassKeys.of(catalogue)
         self._reaches = _reaches(catalogue)
 
@@ -221,7 +221,7 @@ class KeptTimelines:
         self._let_go(coming=frame.height)
         found = dict(self._by_block(frame))
         for number in run:
-            self._blocks[number] = KeptBlock(
+            self._blocks[number] = CachedBlock(
                 found.pop(number, frame.clear()), self.catalogue, self._keying
             )
 

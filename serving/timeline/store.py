@@ -21,7 +21,7 @@ from features.events.schema import KINDS, Event, events_frame, properties_text
 from features.events.visibility import visible_events
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
-from features.streaming.ingest_worker import Intake
+from features.streaming.ingest_worker import IngestWorker
 from features.workspace import Workspace, WorkspaceBusyError
 from serving.ledger.feedback import Feedback
 from serving.ledger.ledger import Decision, DecisionSummary, Ledger, Outcome
@@ -194,7 +194,7 @@ class TimelineStore:
 
     def __init__(self, workspace: Workspace) -> None:
         self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-        self._intake = Intake(self._lake)
+        self._intake = IngestWorker(self._lake)
         self._event_caches: dict[tuple[str, ...], EventCache] = {}
 
     def events(

@@ -16,7 +16,7 @@ from features.compute.encode import prepare
 from features.events.schema import UTC_INSTANT, Event, events_frame, properties_text
 from features.kernel.sweep import sweep
 from features.kernel.windows import microseconds
-from features.streaming._cached_block import ClassKeys, KeptBlock
+from features.streaming._cached_block import CachedBlock, ClassKeys
 
 pytestmark = pytest.mark.bench
 
@@ -55,7 +55,7 @@ def current(made: list[Event]) -> pl.DataFrame:
 def test_one_account_after_a_new_event() -> None:
     declared = load_catalogue()
     made = events(EVENTS + FRESH)
-    kept = KeptBlock(current(made[:EVENTS]), declared, ClassKeys.of(declared))
+    kept = CachedBlock(current(made[:EVENTS]), declared, ClassKeys.of(declared))
     took, whole = [], []
     for number, event in enumerate(made[EVENTS:]):
         cutoff = np.array([microseconds(event.recorded_at) + JUST_AFTER])

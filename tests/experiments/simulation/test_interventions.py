@@ -14,7 +14,7 @@ from experiments.effects.measured import HORIZON_DAYS
 from experiments.simulation.interventions import (
     PROGRAMMES,
     REST_DAYS,
-    Observed,
+    ObservedAccounts,
     draw_half,
     is_in_group,
     judgement_propensity,
@@ -28,7 +28,7 @@ IDS = [f"a_{index:05d}" for index in range(40)]
 every_programme = pytest.mark.parametrize("programme", PROGRAMMES, ids=lambda p: p.name)
 
 
-def observed(**changes: float) -> Observed:
+def observed(**changes: float) -> ObservedAccounts:
     usual = {
         "use": 0.11,
         "trend": 1.0,
@@ -37,7 +37,9 @@ def observed(**changes: float) -> Observed:
         "days_to_renewal": 30,
         "age_days": 200,
     }
-    return Observed(**{name: np.array([value]) for name, value in (usual | changes).items()})
+    return ObservedAccounts(
+        **{name: np.array([value]) for name, value in (usual | changes).items()}
+    )
 
 
 @every_programme

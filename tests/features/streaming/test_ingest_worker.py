@@ -19,7 +19,7 @@ import pytest
 
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
-from features.streaming.ingest_worker import Intake
+from features.streaming.ingest_worker import IngestWorker
 from features.workspace import WorkspaceBusyError
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -39,7 +39,9 @@ def rows(first: int, count: int) -> list[dict[str, object]]:
     ]
 
 
-def take(intake: Intake, sent: list[dict[str, object]], wait_seconds: float = 5.0) -> IngestSummary:
+def take(
+    intake: IngestWorker, sent: list[dict[str, object]], wait_seconds: float = 5.0
+) -> IngestSummary:
     return intake.take(sent, now=NOW, source="api", wait_seconds=wait_seconds)
 
 
@@ -50,7 +52,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def with_process(intake: Intake, sent: list[dict[str, object]]) -> int:
+def with_process(intake: IngestWorker, sent: list[dict[str, object]]) -> int:
     """Send batches until the process takes them in; its id."""
     until(lambda: bool(take(intake, sent)) and intake.process_id is not None)
     found = intake.process_id
@@ -64,8 +66,8 @@ def lake(tmp_path: Path) -> Lake:
 
 
 @pytest.fixture
-def intake(lake: Lake) -> Iterator[Intake]:
-    made = Intake(lake, large=5, rest_seconds=0.0)
+def intake(lake: Lake) -> Iterator[IngestWorker]:
+    made = IngestWorker(lake, large=5, rest_seconds=0.0)
     yield made
     made.close()
 
@@ -81,7 +83,7 @@ def test_a_large_batch_is_judged_alike_in_the_process_and_here(intake, tmp_path)
     bad: list[dict[str, object]] = [{"event_id": "bad", "kind": "no.kind"}]
     sent = [*rows(3, 6), *bad, *rows(100, 2)]
     there = take(intake, sent)
-    other = Intake(Lake(tmp_path / "other"), large=10_000)
+    other = IngestWorker(Lake(tmp_path / "other"), large=10_000)
     take(other, rows(0, 5))
     here = take(other, sent)
     assert there == here
@@ -113,7 +115,7 @@ def test_whenever_a_process_dies_all_that_was_answered_is_on_the_disk_once(intak
 
 
 def test_a_process_that_does_not_answer_is_ended_and_its_batch_is_done_here(lake):
-    intake = Intake(lake, large=5, most_seconds=0.2)
+    intake = IngestWorker(lake, large=5, most_seconds=0.2)
     stuck = with_process(intake, rows(0, 5))
     os.kill(stuck, signal.SIGSTOP)
     assert take(intake, rows(10, 5), wait_seconds=0.5).landed == 5
@@ -128,7 +130,7 @@ def test_where_no_process_can_be_started_batches_are_taken_in_here(lake, monkeyp
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", no_room)
-    intake = Intake(lake, large=5)
+    intake = IngestWorker(lake, large=5)
     assert [take(intake, rows(n, 5)).landed for n in (0, 5, 10)] == [5, 5, 5]
     assert caplog.text.count("can not be started") == 1
     intake.close()
@@ -167,10 +169,10 @@ def test_the_process_ends_with_whoever_started_it_however_that_ends(tmp_path):
     script = f"""
 import time
 from datetime import datetime, UTC
-from features.streaming.ingest_worker import Intake
+from features.streaming.ingest_worker import IngestWorker
 from features.lake.lake import Lake
 if __name__ == "__main__":
-    intake = Intake(Lake({str(tmp_path / "events")!r}), large=1)
+    intake = IngestWorker(Lake({str(tmp_path / "events")!r}), large=1)
     while intake.process_id is None:
         intake.take([{{"event_id": "e", "account_id": "a", "kind": "feature.used",
                        "occurred_at": "2024-05-01T00:00:00Z"}}],
