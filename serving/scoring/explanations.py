@@ -1,4 +1,4 @@
-"""This module is about why an account has its score, in words a customer manager reads.
+"""Why an account has its score, in words that a customer manager reads.
 
 A model's contribution becomes a reason: the feature's own phrase with the number and the window,
 how similar accounts compare, and its share of the shown probability in percentage points.
@@ -33,12 +33,12 @@ WINDOW = re.compile(r"_\d+d$")
 VALUE_FORMAT = re.compile(r"\{value(?::([^}]*))?\}")
 
 PEER_GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("segment", "price_plan"), "accounts of the same segment and plan"),
-    (("price_plan",), "accounts on the same plan"),
-    (("segment",), "accounts of the same segment"),
-    ((), "all accounts"),
+    (("segment", "price_plan"), "in this segment and plan"),
+    (("price_plan",), "on this plan"),
+    (("segment",), "in this segment"),
+    ((), "among all accounts"),
 )
-"""Who an account is compared with: the first group that is large enough."""
+"""Where an account is compared with others: the first group that is large enough."""
 
 
 def _first_use(days: float) -> str:
@@ -47,11 +47,18 @@ def _first_use(days: float) -> str:
     return singular(f"first used {days:.0f} days after it joined")
 
 
+def _renewal(days: float) -> str:
+    if days < 0:
+        return singular(f"the renewal date passed {-days:.0f} days ago")
+    return singular(f"{days:.0f} days to the renewal") if round(days) else "renews today"
+
+
 PLAINLY: Mapping[str, Callable[[float], str]] = {
     "billing_months": lambda months: (
         "billed every month" if months == 1 else f"billed every {months:.0f} months"
     ),
     "days_to_first_use": _first_use,
+    "days_to_renewal": _renewal,
     "health_score": lambda score: f"health is {score:.0f} of 100 by the formula",
     "feature_value_28d": lambda value: (
         f"work recorded with a value adds up to {value:,.0f} in the last 28 days"
@@ -83,9 +90,9 @@ class Reason:
 
         >>> reason = Reason(feature="errors_7d", theme="reliability", value=14, unit="errors",
         ...     text="14 errors in the last 7 days", points=3.2, points_unit="percentage points",
-        ...     comparison="half of similar accounts are at 2 or less")
+        ...     comparison="2 is usual on this plan")
         >>> reason.sentence
-        '14 errors in the last 7 days; half of similar accounts are at 2 or less'
+        '14 errors in the last 7 days; 2 is usual on this plan'
         """
         return self.text if self.comparison is None else f"{self.text}; {self.comparison}"
 
@@ -136,7 +143,7 @@ class Reasons:
 class PeerGroup:
     """What is usual among some accounts: the median of each feature."""
 
-    who: str
+    where: str  # "on this plan"
     medians: Mapping[str, float]
 
 
@@ -149,13 +156,13 @@ class Peers:
     def of(self, attributes: Mapping[str, str | None]) -> tuple[PeerGroup, ...]:
         """The groups that an account is compared with, the most similar first."""
         found = []
-        for columns, who in PEER_GROUPS:
+        for columns, where in PEER_GROUPS:
             key = tuple(attributes.get(c) for c in columns)
             if None in key or columns not in self.groups:
                 continue
             medians = self.groups[columns].get(key)
             if medians:
-                found.append(PeerGroup(who=who, medians=medians))
+                found.append(PeerGroup(where=where, medians=medians))
         return tuple(found)
 
 
@@ -239,6 +246,5 @@ def compared(
     form = (found.group(1) or "") if found else ""
     median = format(group.medians[name], form)
     if median == format(value, form):
-        return f"usual among {group.who}"
-    side = "less" if value > group.medians[name] else "more"
-    return f"half of {group.who} are at {median} or {side}"
+        return f"usual {group.where}"
+    return f"{median} is usual {group.where}"

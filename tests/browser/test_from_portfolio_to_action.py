@@ -85,7 +85,7 @@ def test_from_the_list_to_the_reasons_and_the_next_actions(portfolio):
     text = text_of(portfolio)
     assert "Why this score" in text
     assert "40 errors in the last 28 days" in text
-    assert "half of accounts of the same segment and plan are at 2 or less" in text
+    assert "2 is usual in this segment and plan" in text
     assert "Next actions" in text
     assert "Do nothing" in text
     bars = portfolio.find_elements(By.CSS_SELECTOR, ".reason-bar .bar-more")

@@ -141,7 +141,7 @@ def test_an_account_page_answers_how_likely_why_and_what_next(read):
     assert "95% interval 90% to 99%" in text
     assert "98% chance to leave × 100 USD a month × 12 months" in text
     assert "40 errors in the last 28 days" in text
-    assert "half of accounts of the same segment and plan are at 2 or less" in text
+    assert "2 is usual in this segment and plan" in text
     assert "they are not shown to cause it" in text
     assert "What an action can move" in text
     assert "Next actions" in text

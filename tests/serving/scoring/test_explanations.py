@@ -96,25 +96,35 @@ def test_a_column_without_a_declaration_is_still_said():
 
 
 @pytest.mark.parametrize(
+    ("days", "sentence"),
+    [
+        (0.0, "Renews today"),
+        (1.0, "1 day to the renewal"),
+        (12.0, "12 days to the renewal"),
+        (-3.0, "The renewal date passed 3 days ago"),
+    ],
+)
+def test_a_renewal_is_said_as_people_say_it(days, sentence):
+    assert said("days_to_renewal", days, CATALOGUE) == sentence
+
+
+@pytest.mark.parametrize(
     ("value", "median", "sentence"),
     [
-        (14.0, 2.0, "half of your peers are at 2 or less"),
-        (2.0, 9.0, "half of your peers are at 9 or more"),
-        (2.2, 2.0, "usual among your peers"),
+        (14.0, 2.0, "2 is usual on this plan"),
+        (2.0, 9.0, "9 is usual on this plan"),
+        (2.2, 2.0, "usual on this plan"),
         (None, 2.0, None),
     ],
 )
 def test_the_comparison_is_with_the_middle_of_similar_accounts(value, median, sentence):
-    group = PeerGroup(who="your peers", medians={"errors_7d": median})
+    group = PeerGroup(where="on this plan", medians={"errors_7d": median})
     assert compared("errors_7d", value, CATALOGUE, [group]) == sentence
 
 
 def test_the_comparison_has_the_format_of_the_phrase():
-    group = PeerGroup(who="your peers", medians={"error_rate_7d": 0.0213})
-    assert (
-        compared("error_rate_7d", 0.1, CATALOGUE, [group])
-        == "half of your peers are at 2.1% or less"
-    )
+    group = PeerGroup(where="on this plan", medians={"error_rate_7d": 0.0213})
+    assert compared("error_rate_7d", 0.1, CATALOGUE, [group]) == "2.1% is usual on this plan"
 
 
 def test_without_a_group_nothing_is_compared():
@@ -140,12 +150,12 @@ def test_the_most_similar_group_that_is_large_enough_comes_first():
     )
     peers = peers_of(frame, CATALOGUE)
     enough = peers.of({"segment": "small", "price_plan": "starter"})
-    assert enough[0].who == "accounts of the same segment and plan"
+    assert enough[0].where == "in this segment and plan"
     assert enough[0].medians["errors_7d"] == 9.5
     few = peers.of({"segment": "tiny", "price_plan": "starter"})
-    assert few[0].who == "accounts on the same plan"
+    assert few[0].where == "on this plan"
     nothing = peers.of({"segment": None, "price_plan": None})
-    assert [g.who for g in nothing] == ["all accounts"]
+    assert [g.where for g in nothing] == ["among all accounts"]
 
 
 def test_accounts_that_left_are_nobodys_peers():

@@ -273,7 +273,7 @@ def test_the_cases_are_different_from_each_other(frame, full, linear):
     assert (risks[alone] < risks[f"{alone}_high"]).all()
     with_trees = said["trees"]
     assert with_trees["reason_5"].null_count() < with_trees.height / 2
-    assert with_trees["reason_1"].str.contains("half of accounts").any()
+    assert with_trees["reason_1"].str.contains("is usual").any()
     assert with_trees["reason_1"].str.contains("Not known").any()
     assert with_trees["risk_tier"].n_unique() == 5
     assert with_trees["health_band"].n_unique() > 2

@@ -40,7 +40,7 @@ def said(peers, frame: pl.DataFrame) -> list:
     words = frame.select(columns).unique().iter_rows() if columns else [()]
     return sorted(
         (
-            (word, group.who, sorted(group.medians.items()))
+            (word, group.where, sorted(group.medians.items()))
             for word in words
             for group in peers.of(dict(zip(columns, word, strict=True)))
         ),

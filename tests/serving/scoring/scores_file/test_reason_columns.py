@@ -15,7 +15,7 @@ from serving.scoring.scores_file.reason_columns import Wording
 
 CATALOGUE = load_catalogue().by_name
 NAMES = (*tuple(CATALOGUE)[::2], "not_declared", "another_one")
-GROUP = PeerGroup(who="all accounts", medians=dict.fromkeys(NAMES[::3], 2.0))
+GROUP = PeerGroup(where="among all accounts", medians=dict.fromkeys(NAMES[::3], 2.0))
 PEERS = Peers(groups={(): {(): GROUP.medians}})
 
 
