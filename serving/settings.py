@@ -1,4 +1,4 @@
-"""This module is about what an operator can set for the service, and where each value comes from.
+"""The settings of the service, and where each value comes from.
 
 The environment is read once, here, when the command starts; nothing below reads it again.
 """

@@ -1,4 +1,4 @@
-"""This module is about what lives as long as the service: Python's collector leaves it alone.
+"""Exclude what lives as long as the service from garbage collection.
 
 Libraries and the first portfolio are hundreds of thousands of objects that are there for good. A
 full collection looks at every one of them, and no request is answered meanwhile.

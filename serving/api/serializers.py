@@ -1,4 +1,4 @@
-"""This module is about turning scores into answers of the API: one function per shape."""
+"""Turn scores into answers of the API, one function a shape."""
 
 from __future__ import annotations
 

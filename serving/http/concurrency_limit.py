@@ -1,4 +1,4 @@
-"""This module is about how many large requests are worked on at once: a few, the others are told.
+"""Limit how many large requests run at once; a request over the limit is refused with 503.
 
 A request for which there is no turn is refused at once: waiting, it would hold a thread that small
 requests need.

@@ -1,4 +1,4 @@
-"""This module is about what a browser may do with our answers: the same few headers on each."""
+"""What a browser may do with our answers: the same few headers on each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about what the service counts about itself, for Prometheus to read.
+"""What the service counts about itself, for Prometheus to read.
 
 One registry per application, so that two of them in one process never add up.
 """

@@ -1,4 +1,4 @@
-"""This module is about how a refused request is answered: in one shape, RFC 9457.
+"""How a refused request is answered: in one shape, RFC 9457.
 
 Every error of the service is ``application/problem+json`` with ``type title status detail
 instance`` and ``next``, the step that helps. What was sent is never echoed beyond its name, and

@@ -1,4 +1,4 @@
-"""This module is about the account page: how likely the account leaves, why, and what to do."""
+"""The account page: how likely the account leaves, why, and what to do."""
 
 from __future__ import annotations
 

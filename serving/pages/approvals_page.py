@@ -1,4 +1,4 @@
-"""This module is about the page of what waits for a person, what is stopped, and how far actions
+"""The page of what waits for a person, what is stopped, and how far actions
 may go by themselves. Pure.
 """
 

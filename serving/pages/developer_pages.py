@@ -1,4 +1,4 @@
-"""This module is about the pages for those who write programs: the addresses, and the problems."""
+"""The pages for those who write programs: the addresses, and the problems."""
 
 from __future__ import annotations
 

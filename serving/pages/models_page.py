@@ -1,4 +1,4 @@
-"""This module is about the pages of models and reports: what has been shown, with its doubt."""
+"""The pages of models and reports: what has been shown, with its doubt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the portfolio page: which accounts need a look, and what is at stake."""
+"""The portfolio page: which accounts need a look, and what is at stake."""
 
 from __future__ import annotations
 

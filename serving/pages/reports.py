@@ -1,4 +1,4 @@
-"""This module is about the reports of a workspace: which there are, and their files.
+"""The reports of a workspace: which there are, and their files.
 
 A report is a JSON file in the workspace's folder of reports, with an HTML file of the same name
 beside it where one was written. Only listed names are ever opened.

@@ -1,4 +1,4 @@
-"""This module is about warning signs: the alerts that the scores of a portfolio raise now.
+"""Warning signs: the alerts that the scores of a portfolio raise now.
 
 Accounts are scored far more often than read, so an account's alerts are found when somebody first
 asks for them.

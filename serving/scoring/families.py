@@ -1,4 +1,4 @@
-"""This module is about families: which accounts are below which, and what they come to together.
+"""Families: which accounts are below which, and what they come to together.
 
 The links and the sums are those of ``hierarchy``, made of the portfolio's own scores when they are
 asked for, so that a parent is always as fresh as its accounts. Pure.

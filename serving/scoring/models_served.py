@@ -1,4 +1,4 @@
-"""This module is about which models serve: the champions of the store, or why there is none.
+"""Which models serve: the champions of the store, or why there is none.
 
 A model that can not be used is never an error here: it is a sentence. The champion before it goes
 on where that one can be used; else the health formula answers.

@@ -1,4 +1,4 @@
-"""This module is about the portfolio: every account's score at one moment, ready to be read.
+"""The portfolio: every account's score at one moment, ready to be read.
 
 A portfolio never changes. When a snapshot or a champion does, a new one is made and takes the
 place of the old one in a single step, so that no answer mixes two moments.

@@ -1,4 +1,4 @@
-"""This module is about shadow mode: what a challenger would say, beside what the champion says.
+"""Shadow mode: what a challenger would say, beside what the champion says.
 
 Both score the same features as of the same moment; the two probabilities of every account are kept
 as a Parquet file in the workspace. Nothing that is shown to anybody changes, and a challenger that

@@ -1,4 +1,4 @@
-"""This module is about fresh scores: accounts that new events touched, scored anew at once.
+"""Score accounts with new events at once, between full refreshes.
 
 A full refresh scores every account when a snapshot, a champion or a setting changes. In between,
 the accounts that were touched are recomputed, published and scored, and take their places in the

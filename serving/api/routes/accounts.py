@@ -1,4 +1,4 @@
-"""This module is about the routes of accounts: the list, one account, its score, its timeline."""
+"""The routes of accounts: the list, one account, its score, its timeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the routes of what there is: actions, models, reports."""
+"""The routes of what there is: actions, models, reports."""
 
 from __future__ import annotations
 

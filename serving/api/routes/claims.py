@@ -1,4 +1,4 @@
-"""This module is about the routes of carrying decisions out: approve, claim, complete, fail.
+"""The routes of carrying decisions out: approve, claim, complete, fail.
 
 Who acts is the owner of the API key where it has one, and whoever the request names otherwise.
 """

@@ -1,4 +1,4 @@
-"""This module is about the routes of the kill switch, of levels and of capacities."""
+"""The routes of the kill switch, of levels and of capacities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the route that takes events from programs."""
+"""The route that takes events from programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the routes by which people judge recommendations."""
+"""The routes by which people judge recommendations."""
 
 from __future__ import annotations
 

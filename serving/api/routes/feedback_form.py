@@ -1,4 +1,4 @@
-"""This module is about the form of an account's page by which a person judges what is advised.
+"""The form of an account's page by which a person judges what is advised.
 
 One click asks for the decision, stores it, and keeps what the person says to it. The gate has
 refused the form where a page of another site sent it.

@@ -1,4 +1,4 @@
-"""This module is about the routes of decisions: what to do next, and what came of it."""
+"""The routes of decisions: what to do next, and what came of it."""
 
 from __future__ import annotations
 

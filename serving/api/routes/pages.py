@@ -1,4 +1,4 @@
-"""This module is about the addresses of pages for people."""
+"""The addresses of pages for people."""
 
 from __future__ import annotations
 

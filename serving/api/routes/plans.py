@@ -1,4 +1,4 @@
-"""This module is about the route of plans: a team is sent, and its week comes back."""
+"""The route of plans: a team is sent, and its week comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the routes that say whether the service works, to programs."""
+"""The routes that say whether the service works, to programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the shapes of accounts on the wire: a page of them, one, its timeline."""
+"""The shapes of accounts on the wire: a page of them, one, its timeline."""
 
 from __future__ import annotations
 

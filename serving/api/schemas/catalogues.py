@@ -1,4 +1,4 @@
-"""This module is about the shapes of what there is on the wire: the playbook, models, reports."""
+"""The shapes of what there is on the wire: the playbook, models, reports."""
 
 from __future__ import annotations
 

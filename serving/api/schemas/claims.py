@@ -1,4 +1,4 @@
-"""This module is about the shapes of claims, approvals and controls on the wire."""
+"""The shapes of claims, approvals and controls on the wire."""
 
 from __future__ import annotations
 

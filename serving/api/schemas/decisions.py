@@ -1,4 +1,4 @@
-"""This module is about the shapes of recommendations on the wire, and of what came of them."""
+"""The shapes of recommendations on the wire, and of what came of them."""
 
 from __future__ import annotations
 

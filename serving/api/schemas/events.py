@@ -1,4 +1,4 @@
-"""This module is about the shapes of telemetry on the wire: events in, a verdict for each out."""
+"""The shapes of telemetry on the wire: events in, a verdict for each out."""
 
 from __future__ import annotations
 

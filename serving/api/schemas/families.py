@@ -1,4 +1,4 @@
-"""This module is about the shapes of parents on the wire: what all accounts below one come to."""
+"""The shapes of parents on the wire: what all accounts below one come to."""
 
 from __future__ import annotations
 

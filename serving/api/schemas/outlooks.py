@@ -1,4 +1,4 @@
-"""This module is about the shapes of outlooks on the wire: renewal, growth, what if nobody acts."""
+"""The shapes of outlooks on the wire: renewal, growth, what if nobody acts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the shape of a plan on the wire: the team that is sent, the week that comes.
+"""The shape of a plan on the wire: the team that is sent, the week that comes.
 
 The same words as the team's file of ``keepwell plan``; everything in it is bounded.
 """

@@ -1,4 +1,4 @@
-"""This module is about the shapes of scores on the wire: probabilities, reasons, health."""
+"""The shapes of scores on the wire: probabilities, reasons, health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about what all shapes on the wire share, and the one shape of every error.
+"""What all shapes on the wire share, and the one shape of every error.
 
 Requests refuse fields they do not know and numbers that are not finite. Every answer states its
 moment, its source and its currency. The examples in the modules of shapes are the examples of the

@@ -1,4 +1,4 @@
-"""This module is about what an account is called on a page, and where its page is."""
+"""What an account is called on a page, and where its page is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about how recommendations are shown: what, why, worth how much, on what belief."""
+"""How recommendations are shown: what, why, worth how much, on what belief."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about what is stopped and how far actions may go by themselves, in words.
+"""What is stopped and how far actions may go by themselves, in words.
 
 The level that holds for an action in a segment, and why: a person set it, a guardrail lowered it,
 the action may never go further, or nobody set one. Pure; ``serving.ledger.autonomy`` says what

@@ -1,4 +1,4 @@
-"""This module is about what one more hour would bring, as a block of the page of reports. Pure."""
+"""What one more hour would bring, as a block of the page of reports. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about pictures: small drawings as SVG text, coloured by the page's style sheet.
+"""Pictures: small drawings as SVG text, coloured by the page's style sheet.
 
 Each picture has a title that says the same in words, for those who do not see it. Draws numbers
 it is given; decides nothing.

@@ -1,4 +1,4 @@
-"""This module is about how a family is shown: what its accounts come to, and those in trouble."""
+"""How a family is shown: what its accounts come to, and those in trouble."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about what people said to recommendations, as lines of the account page. Pure."""
+"""What people said to recommendations, as lines of the account page. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about how the other outlooks are shown: the renewal, the far, less, silence.
+"""How outlooks are shown: renewal, long horizons, contraction, silence.
 
 Each line says what, by when, how likely with its interval and what is usual, and which model says
 so; where nothing is known it says why instead, and never a number.

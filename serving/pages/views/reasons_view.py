@@ -1,4 +1,4 @@
-"""This module is about how reasons are shown: bars to both sides of a line, in three lists."""
+"""How reasons are shown: bars to both sides of a line, in three lists."""
 
 from __future__ import annotations
 

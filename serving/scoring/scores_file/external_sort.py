@@ -1,4 +1,4 @@
-"""This module is about rows that come in parts and leave in order, whatever their number.
+"""Sort rows on disk: they come in parts and leave in order, whatever their number.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about what is usual among similar accounts of a snapshot, a column at a time.
+"""Medians of similar accounts in the file of a snapshot, one feature at a time.
 
 The same medians as ``explanations.peers_of`` finds in a frame, from the snapshot's file: in memory
 is one feature of all accounts, and not all of them.
