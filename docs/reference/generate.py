@@ -27,6 +27,8 @@ import keepwell  # noqa: E402
 from features.health.score import FORMULAS  # noqa: E402
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
 from registry.playbook.playbook import playbook  # noqa: E402
+from serving.api.app import ROUTERS  # noqa: E402
+from serving.auth.roles import need_of  # noqa: E402
 
 MADE_BY = "`python docs/reference/generate.py` writes this page."
 
@@ -151,7 +153,33 @@ def health_formulas() -> str:
     return "\n".join(lines)
 
 
+def routes() -> str:
+    """Every route with what it asks of its callers."""
+    lines = [
+        "# Routes",
+        "",
+        "Every address of the service, and the permission that a key needs for it. What roles"
+        " permit: [keys](../how-to/manage-keys.md). Requests and answers with examples: `/docs` of"
+        " the running service; what callers need to know: [the API](api.md).",
+        "",
+        MADE_BY,
+        "",
+        "| route | does | permission | tells about |",
+        "|---|---|---|---|",
+    ]
+    for router in ROUTERS:
+        for route in router.routes:
+            need = need_of(route.endpoint)
+            permission = "none" if need is None or need.permission is None else need.permission
+            about = "" if need is None else need.of
+            does = route.summary or first_line(route.endpoint)
+            for method in sorted(route.methods - {"HEAD"}):
+                lines.append(f"| `{method} {route.path}` | {cell(does)} | {permission} | {about} |")
+    return "\n".join([*lines, ""])
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "routes.md": routes,
     "commands.md": commands,
     "workspace.md": workspace,
     "actions.md": actions,

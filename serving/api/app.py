@@ -67,6 +67,22 @@ Probabilities come with a 95 % interval. """
     + "\n"
 )
 
+ROUTERS = (
+    accounts.router,
+    claims.router,
+    controls.router,
+    next_actions.router,
+    feedback.router,
+    plans.router,
+    telemetry.router,
+    holdings.router,
+    status.router,
+    people.router,
+    judging.router,
+    approving.router,
+)
+"""The routes of the service, by subject."""
+
 REFRESH_SECONDS = 5.0
 
 LOOK_SECONDS = 0.1
@@ -133,21 +149,8 @@ def create_app(
     )
     app.state.service = service
     app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
-    for module in (
-        accounts,
-        claims,
-        controls,
-        next_actions,
-        feedback,
-        plans,
-        telemetry,
-        holdings,
-        status,
-        people,
-        judging,
-        approving,
-    ):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     for route in iter_route_contexts(app.routes):  # made now, and not while threads ask for them
         if route.path == app.openapi_url and route.endpoint is not None:
             needs(PRODUCT)(route.endpoint)

@@ -99,11 +99,15 @@ def test_a_recipe_is_a_screen_and_touches_few_files(name: str) -> None:
 
 
 def test_the_recipes_are_the_common_changes() -> None:
-    assert set(RECIPES) >= {
+    assert set(RECIPES) == {
         "A feature",
         "An outcome",
+        "A form of model",
         "An action",
         "An alert rule",
         "A health formula",
         "A check of a causal report",
+        "A route",
+        "A page",
+        "A database of the ledger",
     }
