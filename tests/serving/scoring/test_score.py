@@ -295,7 +295,7 @@ def test_the_file_has_one_row_per_account_with_unknown_as_null(score, all_models
     ]
     row = table.row(by_predicate=pl.col("account_id") == "acct-00", named=True)
     assert row["score_source"] == "model"
-    assert row["reason_1"].startswith("40 errors in the last 28 days; half of")
+    assert row["reason_1"].startswith("40 errors in the last 28 days; 2 is usual")
     left = table.row(by_predicate=pl.col("account_id") == "acct-47", named=True)
     assert left["churn_probability_90d"] is None
     assert left["health_score"] is None or left["health_score"] >= 0
