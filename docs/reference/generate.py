@@ -6,6 +6,7 @@ action, a health formula, a feature, a warning sign or a signal of the sources w
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
@@ -195,6 +196,28 @@ def page(name: str) -> str:
     return f"<!-- kind: reference -->\n{PAGES[name]()}".rstrip() + "\n"
 
 
+def inventory() -> str:
+    """The folders of the packages with what they hold, from their own first lines."""
+    lines = ["| folder | holds |", "|---|---|"]
+    root = FOLDER.parents[1]
+    for package in ("features", "registry", "training", "experiments", "serving"):
+        for file in sorted((root / package).rglob("__init__.py")):
+            folder = file.parent.relative_to(root).as_posix()
+            if folder != package:
+                text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+                lines.append(f"| `{folder}` | {cell(text.splitlines()[0])} |")
+    return "\n".join(lines)
+
+
+def architecture() -> str:
+    """``ARCHITECTURE.md`` with the inventory of today."""
+    text = (FOLDER.parents[1] / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    return INVENTORY.sub(lambda _: f"<!-- inventory -->\n{inventory()}\n<!-- /inventory -->", text)
+
+
+INVENTORY = re.compile(r"<!-- inventory -->.*?<!-- /inventory -->", flags=re.DOTALL)
+
+
 def plain(text: str) -> str:
     """A docstring as Markdown: one paragraph a line, literals in single backticks."""
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text).replace("``", "`"))
@@ -219,3 +242,4 @@ def cell(text: str) -> str:
 if __name__ == "__main__":
     for written in PAGES:
         (FOLDER / written).write_text(page(written), encoding="utf-8")
+    (FOLDER.parents[1] / "ARCHITECTURE.md").write_text(architecture(), encoding="utf-8")
