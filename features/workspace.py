@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class WorkspaceError(Exception):
-    """The workspace can not be used as it is."""
+    """The workspace cannot be used as it is."""
 
 
 class WorkspaceBusyError(WorkspaceError):

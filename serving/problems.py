@@ -38,7 +38,7 @@ class ProblemKind:
 
 
 class ProblemError(Exception):
-    """A request can not be answered. Subclasses say which kind of problem it is.
+    """A request cannot be answered. Subclasses say which kind of problem it is.
 
     Args:
         detail: what is wrong with this request.
@@ -50,7 +50,7 @@ class ProblemError(Exception):
 
     slug: str = "problem"
     status: int = 400
-    title: str = "The request can not be answered"
+    title: str = "The request cannot be answered"
     next_step: str = "Read the detail and send a changed request."
 
     def __init__(
@@ -145,7 +145,7 @@ class UnknownHorizonError(ProblemError):
 class BadCursorError(ProblemError):
     """The cursor was not made by this service."""
 
-    slug, status, title = "bad-cursor", 422, "The cursor can not be read"
+    slug, status, title = "bad-cursor", 422, "The cursor cannot be read"
     next_step = "Pass next_cursor of the previous page unchanged, or none to start again."
 
 
@@ -206,9 +206,9 @@ class NotPermittedError(ProblemError):
 
 
 class KeysUnreadableError(ProblemError):
-    """Who may do what can not be looked up now."""
+    """Who may do what cannot be looked up now."""
 
-    slug, status, title = "keys-unreadable", 503, "The keys can not be read"
+    slug, status, title = "keys-unreadable", 503, "The keys cannot be read"
     next_step = (
         "Nothing was done. Whoever runs Keepwell is told what is wrong by keepwell keys "
         "list; send the same request again afterwards."
@@ -254,7 +254,7 @@ class TooManyAtOnceError(ProblemError):
 
 
 class ImpossiblePlanError(ProblemError):
-    """A plan can not be made of the team that was sent."""
+    """A plan cannot be made of the team that was sent."""
 
     slug, status, title = "impossible-plan", 422, "No plan can keep all limits"
     next_step = (

@@ -25,7 +25,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 class ServiceSettingError(ValueError):
-    """A setting of the service can not be used as it is."""
+    """A setting of the service cannot be used as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
     2048
 
     Raises:
-        ServiceSettingError: a value that can not be used, by its name.
+        ServiceSettingError: a value that cannot be used, by its name.
     """
     size = environment.get("KEEPWELL_MAX_BODY_BYTES", "16777216")
     if not size.isascii() or not size.isdigit():

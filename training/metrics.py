@@ -32,7 +32,7 @@ TOP_SHARE = 0.10
 
 
 class EvaluationError(TrainingError):
-    """The rows can not be judged."""
+    """The rows cannot be judged."""
 
 
 @dataclass(frozen=True, kw_only=True)

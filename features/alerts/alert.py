@@ -42,7 +42,7 @@ FEATURES_READ = tuple(
 
 
 class AlertError(Exception):
-    """Two readings can not be compared."""
+    """Two readings cannot be compared."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ DEFAULT_WORKSPACE = Path(".keepwell/crm")
 
 
 class CommandError(Exception):
-    """The command can not do what it was told."""
+    """The command cannot do what it was told."""
 
 
 def run(command: Callable[[], object]) -> None:
@@ -144,12 +144,12 @@ def text_of(file: Path, wanted: str) -> str:
     """The text of a file that a person wrote.
 
     Raises:
-        CommandError: it can not be read, or is not UTF-8.
+        CommandError: it cannot be read, or is not UTF-8.
     """
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{file} can not be read: {error.strerror}. Name {wanted}.") from error
+        raise CommandError(f"{file} cannot be read: {error.strerror}. Name {wanted}.") from error
     except UnicodeDecodeError as error:
         raise CommandError(
             f"{file} is not text in UTF-8 (byte {error.start}). Save it as UTF-8 and try again."

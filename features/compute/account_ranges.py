@@ -40,7 +40,7 @@ class AccountRanges:
     Args:
         lake: where the events are.
         columns: which columns to read, ``account_id`` and ``kind`` among them. Where the events
-            can not be put in order without it, or some were corrected, ``event_id`` and
+            cannot be put in order without it, or some were corrected, ``event_id`` and
             ``superseded_at`` are read as well.
         events_at_once: events of one range, about; one account is never divided.
         threads: ranges worked on at once.

@@ -20,7 +20,7 @@ MADE_FROM = "keepwell.made_from"
 
 
 class SnapshotError(Exception):
-    """A snapshot is asked for that is not there, or can not be made."""
+    """A snapshot is asked for that is not there, or cannot be made."""
 
 
 class SnapshotStore:

@@ -59,7 +59,7 @@ ON_THIS_MACHINE = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress":
 
 
 class SparkEngineError(Exception):
-    """Spark can not be used here."""
+    """Spark cannot be used here."""
 
 
 @contextmanager

@@ -125,7 +125,7 @@ class Measure:
 class Component:
     """A part of the score with its weight in points of the whole; weight 0 is shown, not summed.
 
-    ``unknown`` says why a part can not be measured; it then has no measures.
+    ``unknown`` says why a part cannot be measured; it then has no measures.
     """
 
     name: str

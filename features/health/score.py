@@ -169,7 +169,7 @@ def moves(previous: Health, current: Health) -> tuple[tuple[str, float], ...]:
     """
     if previous.formula_version != current.formula_version:
         raise HealthFormulaError(
-            f"A score of formula {previous.formula_version} can not be compared part by part with "
+            f"A score of formula {previous.formula_version} cannot be compared part by part with "
             f"one of {current.formula_version}; score both with the same formula."
         )
     before, after = _shares(previous), _shares(current)

@@ -25,14 +25,14 @@ OTHER_MAGIC = {
 
 
 class SourceFileError(ValueError):
-    """A file can not be read as what its ending says it is."""
+    """A file cannot be read as what its ending says it is."""
 
 
 def text_blocks(path: Path, form: str, *, packed: bool) -> Iterator[bytes]:
     """The content of a file, block by block; ``form`` is what it should be, such as CSV.
 
     Raises:
-        SourceFileError: it can not be read, is damaged, empty, or something else.
+        SourceFileError: it cannot be read, is damaged, empty, or something else.
     """
     try:
         with path.open("rb") as file:
@@ -54,7 +54,7 @@ def text_blocks(path: Path, form: str, *, packed: bool) -> Iterator[bytes]:
             f"written."
         ) from exc
     except OSError as exc:
-        raise SourceFileError(f"{path.name} can not be read: {exc.strerror or exc}.") from exc
+        raise SourceFileError(f"{path.name} cannot be read: {exc.strerror or exc}.") from exc
 
 
 def whole_rows(blocks: Iterator[bytes], name: str, *, quoted: bool) -> Iterator[bytes]:
@@ -75,13 +75,13 @@ def whole_rows(blocks: Iterator[bytes], name: str, *, quoted: bool) -> Iterator[
         elif len(rest) > LARGEST_ROW:
             raise SourceFileError(
                 f"{name} has a row of more than {LARGEST_ROW >> 20} MB, or a quotation mark "
-                f"without a closing one, so its rows can not be told apart. Export it again. "
+                f"without a closing one, so its rows cannot be told apart. Export it again. "
                 f"Nothing was written."
             )
     rest = rest.rstrip(b"\r\n")
     if quoted and rest.count(b'"') % 2:
         raise SourceFileError(
-            f"{name} has an opening quotation mark without a closing one, so its rows can not be "
+            f"{name} has an opening quotation mark without a closing one, so its rows cannot be "
             f"told apart. Export it again. Nothing was written."
         )
     if rest:

@@ -54,7 +54,7 @@ def read_instants(
     A local time that a clock shows twice is taken as the later one: nothing is known too early.
 
     Raises:
-        MappingError: the column as a whole can not be read without saying more.
+        MappingError: the column as a whole cannot be read without saying more.
     """
     if column.dtype == pl.Null:
         column = column.cast(pl.String)

@@ -161,7 +161,7 @@ def load_mapping(path: Path) -> SourceMapping:
     """Read and check a mapping file.
 
     Raises:
-        MappingError: it is not there, not TOML, or says something that can not be.
+        MappingError: it is not there, not TOML, or says something that cannot be.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -220,7 +220,7 @@ def delay_of(text: str) -> timedelta:
     match = DELAY.fullmatch(text)
     if match is None:
         raise MappingError(
-            f"The recorded_delay {text!r} can not be read. Write a number and one of "
+            f"The recorded_delay {text!r} cannot be read. Write a number and one of "
             f"{', '.join(UNIT_SECONDS)} (such as 6h), or {END_OF_DAY!r} for daily rows."
         )
     return timedelta(seconds=int(match[1]) * UNIT_SECONDS[match[2]])

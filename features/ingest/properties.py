@@ -57,7 +57,7 @@ def read_properties(
 
 
 class PropertyError(ValueError):
-    """A property map can not be taken as it is."""
+    """A property map cannot be taken as it is."""
 
 
 def flat_properties(given: Mapping[str, object]) -> str:

@@ -3,7 +3,7 @@
 Reads only the columns it is asked for, and changes no value: text stays text, so that a row can
 be judged by itself and, if it is refused, shown as it came. A file comes in pieces of rows, so
 that its size does not matter. A file that is not what its ending says is refused as a whole; a
-line that can not be read becomes a problem of that line.
+line that cannot be read becomes a problem of that line.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def _csv_rows(
             else None
         )
     except pa.ArrowInvalid as exc:
-        raise SourceFileError(f"{name} can not be read as CSV: {exc}.") from exc
+        raise SourceFileError(f"{name} cannot be read as CSV: {exc}.") from exc
     frame = (
         pl.DataFrame(pl.from_arrow(rows))
         if rows is not None
@@ -336,7 +336,7 @@ def _parquet_pieces(path: Path, table: Table) -> Iterator[RawTable]:
         if not height:
             yield empty
     except OSError as exc:
-        raise SourceFileError(f"{path.name} can not be read: {exc.strerror or exc}.") from exc
+        raise SourceFileError(f"{path.name} cannot be read: {exc.strerror or exc}.") from exc
     except pl.exceptions.ComputeError as exc:
         raise SourceFileError(
             f"{path.name} is a damaged Parquet file ({str(exc).splitlines()[0]}). Copy it again. "

@@ -6,7 +6,7 @@
                                                      ├─► quarantine  ┘ one swap
                                                      └─► left out, counted
 
-Every file of a run is read and checked before the swap: a file that can not be read, or lacks a
+Every file of a run is read and checked before the swap: a file that cannot be read, or lacks a
 column, stops the whole run and nothing of it lands. Runs the steps; each has its own module.
 """
 

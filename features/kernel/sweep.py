@@ -2,7 +2,7 @@
 
 The kernel reads the events of one account in order and adds each to the cutoffs it is seen from
 (``windows``). The same function serves the backfill, one account after a new event, and a
-partition on a cluster, so training and serving can not differ. Takes and returns arrays; knows
+partition on a cluster, so training and serving cannot differ. Takes and returns arrays; knows
 nothing of files.
 """
 
@@ -408,4 +408,4 @@ def _user_days(account_starts, order, occurred, user):  # type: ignore[no-untype
 
 
 class UndecidedOrderError(Exception):
-    """Events can not be put in order without their ids."""
+    """Events cannot be put in order without their ids."""

@@ -22,7 +22,7 @@ KINDS_OF_FILES = ("parts", "superseded", "quarantine")
 
 
 class LakeError(Exception):
-    """The lake can not be read, or can not take a frame."""
+    """The lake cannot be read, or cannot take a frame."""
 
 
 @dataclass(frozen=True, kw_only=True)

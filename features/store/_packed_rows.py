@@ -19,7 +19,7 @@ from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value, ValueType
 
 
 class PackedRowError(Exception):
-    """A table can not be packed as it is."""
+    """A table cannot be packed as it is."""
 
 
 def pack_values(values: Iterable[Value]) -> bytes:

@@ -38,7 +38,7 @@ globals().update({view.name: view for view in _features.views})
 
 
 class FeastRepoError(Exception):
-    """Feast can not be set up as the workspace's settings say."""
+    """Feast cannot be set up as the workspace's settings say."""
 
 
 def configuration(workspace: Workspace) -> RepoConfig:

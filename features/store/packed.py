@@ -36,7 +36,7 @@ Answer = tuple[datetime | None, dict[str, Value] | None]
 
 
 class PackedStoreError(Exception):
-    """The packed store can not hold what it was asked to."""
+    """The packed store cannot hold what it was asked to."""
 
 
 class PackedOnlineStoreConfig(FeastConfigBaseModel):

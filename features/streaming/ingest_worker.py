@@ -181,7 +181,7 @@ class IngestWorker:
             here.close()
             self._rests_until = time.monotonic() + self._rest_seconds
             log.warning(
-                "the process that takes in events can not be started (%s); they are taken in here",
+                "the process that takes in events cannot be started (%s); they are taken in here",
                 error,
             )
             return None

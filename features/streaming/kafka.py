@@ -44,7 +44,7 @@ Offsets = Callable[[], Mapping[tuple[str, int], int]]
 
 
 class KafkaTopicError(Exception):
-    """The topic can not be read."""
+    """The topic cannot be read."""
 
 
 class KafkaTopic:
@@ -125,7 +125,7 @@ class KafkaTopic:
                 self._fatal = self._fatal or _said(error)
         if self._fatal is not None:
             raise KafkaTopicError(
-                f"The topic {self.topic!r} can not be read: {self._fatal}. Check that it exists "
+                f"The topic {self.topic!r} cannot be read: {self._fatal}. Check that it exists "
                 f"and that this group may read it; what was read before is on disk."
             )
         return messages

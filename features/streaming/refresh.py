@@ -241,7 +241,7 @@ class TouchedAccounts:
         return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
 
     def _since_newest_snapshot(self) -> set[str]:
-        """At the first time: whatever the newest snapshot can not have seen."""
+        """At the first time: whatever the newest snapshot cannot have seen."""
         moments = SnapshotStore(self._workspace.snapshots_dir).moments()
         events = self._lake.scan().filter(pl.col("kind").is_in([*self._kinds()]))
         if moments:

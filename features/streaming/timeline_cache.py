@@ -6,7 +6,7 @@
     new parts ──────────── event by event ──────────────► in their accounts' order
 
 What is kept follows the lake from one manifest to a later one, and gives what ``prepare`` of the
-same manifest would give, to the last bit. What it can not follow by appending (a correction, an
+same manifest would give, to the last bit. What it cannot follow by appending (a correction, an
 import, a merge that it missed) it lets go of and reads again when somebody asks.
 """
 

@@ -240,5 +240,5 @@ def _arrays(packed: bytes) -> dict[str, npt.NDArray[Any]]:
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, MemoryError,
             zipfile.BadZipFile, zlib.error, TypeError, AttributeError) as exc:  # fmt: skip
         raise BundleError(
-            f"The bundle's {ARRAYS} can not be read ({exc!r}). Train the model again."
+            f"The bundle's {ARRAYS} cannot be read ({exc!r}). Train the model again."
         ) from exc

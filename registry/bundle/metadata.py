@@ -16,7 +16,7 @@ AMOUNT_ERROR = "amount_ratio_error"
 
 
 class BundleError(Exception):
-    """The model can not be used; the message names the reason."""
+    """The model cannot be used; the message names the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

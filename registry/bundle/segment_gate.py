@@ -34,7 +34,7 @@ KIND, VERSION = "keepwell-segment-switch", 1
 
 
 class SegmentSwitchError(Exception):
-    """Which segments a model may answer for can not be read."""
+    """Which segments a model may answer for cannot be read."""
 
 
 def segment_key(segment: str | None) -> str:

@@ -6,7 +6,7 @@ between two horizons, of who is still there, is moved in log-odds::
     logit q'_k = logit q_k + shift + weight · (t - centre),    t = log-odds of being acted on
 
 so a probability stays between 0 and 1 and never falls as the horizon grows. Where the log of
-interventions can not tell, there is a reason instead of a number; the plain risk is never put in
+interventions cannot tell, there is a reason instead of a number; the plain risk is never put in
 its place. Holds the numbers and applies them; fitting them is training's.
 """
 
@@ -39,7 +39,7 @@ BY_LOT = (
 
 BY_JUDGEMENT = (
     "Assumes that what is known of an account explains who was acted on and who was "
-    "not; that can not be checked (grade C)."
+    "not; that cannot be checked (grade C)."
 )
 
 TINY = 1e-12

@@ -88,7 +88,7 @@ def read_hashed_folder(
         raise HashedFolderError(f"{folder.name} has no {MANIFEST}, so it is no {kind}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise HashedFolderError(
-            f"{MANIFEST} of {folder.name} can not be read ({type(exc).__name__})."
+            f"{MANIFEST} of {folder.name} cannot be read ({type(exc).__name__})."
         ) from exc
     if found_kind != kind:
         raise HashedFolderError(f"{folder.name} holds a {found_kind!r}, not a {kind!r}.")
@@ -127,7 +127,7 @@ def _check_signature(folder: Path, manifest: bytes, key: SigningKey) -> None:
         ) from None
     except OSError as exc:
         raise HashedFolderError(
-            f"{SIGNATURE} of {folder.name} can not be read ({type(exc).__name__})."
+            f"{SIGNATURE} of {folder.name} cannot be read ({type(exc).__name__})."
         ) from exc
     if not key.has_signed(manifest, signature):
         raise HashedFolderError(

@@ -16,7 +16,7 @@ SHORTEST_KEY = 16
 
 
 class SigningKeyError(ValueError):
-    """The signing key can not be used as it is."""
+    """The signing key cannot be used as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ class Figure:
 def newest_figures(folder: Path) -> tuple[Figure, ...]:
     """The figures of the newest look at each label; none where nobody has looked.
 
-    A document that can not be read is told in the log and left out.
+    A document that cannot be read is told in the log and left out.
     """
     newest = {path.name: path for path in sorted(folder.glob("as_of_*/*.json"))}
     found: list[Figure] = []

@@ -57,7 +57,7 @@ _FORMER_CITATION = re.compile(r"\d{3}:\d+(-\d+)?(, (\d{3}:)?\d+(-\d+)?)*")
 
 
 class PlaybookError(ValueError):
-    """The playbook's data contradict themselves or can not be read."""
+    """The playbook's data contradict themselves or cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +281,7 @@ def name_of(table: Table, key: str) -> str:
 
 
 def condition(text: str, where: str) -> Condition:
-    """A condition, with the place it stands at in the message if it can not be read."""
+    """A condition, with the place it stands at in the message if it cannot be read."""
     try:
         return parse_condition(text)
     except ConditionError as exc:

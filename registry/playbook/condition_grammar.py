@@ -124,7 +124,7 @@ def _clause(part: str, text: str) -> Clause:
     if found := _COMPARISON.fullmatch(part):
         return _comparison(found, text)
     raise ConditionError(
-        f"The condition {text!r} can not be read at {part!r}. Write `name < number`, "
+        f"The condition {text!r} cannot be read at {part!r}. Write `name < number`, "
         f"`name in word, word`, `alert id` or `done action within 30d`, joined by `and`."
     )
 

@@ -20,7 +20,7 @@ EvidenceDocument = Mapping[str, Json]
 
 
 class EvidenceError(Exception):
-    """The numbers given as evidence can not be compared."""
+    """The numbers given as evidence cannot be compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ def gain(
     """Compare the log loss per row of the challenger with another's, drawing whole accounts."""
     if not len(challenger) == len(other) == len(accounts) or not len(accounts):
         raise EvidenceError(
-            f"{len(challenger)}, {len(other)} and {len(accounts)} rows can not be paired; give "
+            f"{len(challenger)}, {len(other)} and {len(accounts)} rows cannot be paired; give "
             "the same, at least one, to both."
         )
     return ratio_gain(other - challenger, np.ones(len(other)), accounts, rng, draws=draws)

@@ -29,7 +29,7 @@ ADDRESSES = (
 
 
 class UnusablePlaceError(Exception):
-    """MLflow can not keep its database there."""
+    """MLflow cannot keep its database there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class LocalPlace:
         """The database's address as MLflow wants it: absolute."""
         if {"%", "?"} & {*str(self.database)}:
             raise UnusablePlaceError(
-                f"MLflow can not open {self.database}: it takes a % or ? in a path for something "
+                f"MLflow cannot open {self.database}: it takes a % or ? in a path for something "
                 "else. Move the workspace to a folder without them."
             )
         return f"sqlite:///{self.database}"

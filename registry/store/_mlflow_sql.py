@@ -65,7 +65,7 @@ class MlflowTables:
         """What is registered under this name at one moment; nothing is no error.
 
         Raises:
-            sqlite3.DatabaseError: the file can not be read.
+            sqlite3.DatabaseError: the file cannot be read.
         """
         with self._link() as link:
             link.execute("BEGIN")  # one moment for the three questions
@@ -100,7 +100,7 @@ class MlflowTables:
         """A run that a version names.
 
         Raises:
-            sqlite3.DatabaseError: the file can not be read, or there is no such run.
+            sqlite3.DatabaseError: the file cannot be read, or there is no such run.
         """
         with self._link() as link:
             link.execute("BEGIN")

@@ -9,7 +9,7 @@ from registry.store.store import ModelStoreError, PromotionRequest
 
 
 class ApprovalError(ModelStoreError):
-    """The promotion can not be approved like this."""
+    """The promotion cannot be approved like this."""
 
 
 def approved(

@@ -216,7 +216,7 @@ class MlflowModelStore:
         approved_by: str | None = None, known_changes: int | None = None,
     ) -> ChampionChange:  # fmt: skip
         """Make a version the champion; the record is kept before the change is seen."""
-        self.load(label, version)  # what can not be used never serves
+        self.load(label, version)  # what cannot be used never serves
         with self._asked("change the champion"), self._alone:
             happened = self.history(label)
             if happened and version == self._champion_number(label):

@@ -32,7 +32,7 @@ RUN_FILE, RUN_ID = "run.json", "run_id"
 
 
 class PendingUploadError(ModelStoreError):
-    """A run that waits can not be kept, or is no longer what was kept."""
+    """A run that waits cannot be kept, or is no longer what was kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class PendingUploads:
         """Keep a run until it can be uploaded; the folder that holds it.
 
         Raises:
-            WaitingRunError: there is no room, or the folder can not be written.
+            WaitingRunError: there is no room, or the folder cannot be written.
         """
         place = self.folder / (
             f"{run.started_at:%Y%m%dT%H%M%S%f}-{run.label}-{run.bundle.fingerprint[:12]}"
@@ -64,7 +64,7 @@ class PendingUploads:
             write_hashed_folder(place, _encoded(run), kind=KIND, version=VERSION, key=self.key)
         except (OSError, HashedFolderError) as exc:
             raise PendingUploadError(
-                f"The tracking store does not answer, and the run can not be kept in "
+                f"The tracking store does not answer, and the run cannot be kept in "
                 f"{self.folder.name} either: {exc}. Make room there, or bring the tracking store "
                 f"back, and train again; the same data and seed give the same model."
             ) from exc
@@ -92,7 +92,7 @@ class PendingUploads:
             return _decoded(read_hashed_folder(place, kind=KIND, version=VERSION, key=self.key))
         except (HashedFolderError, BundleError, KeyError, ValueError) as exc:
             raise PendingUploadError(
-                f"The waiting run {place.name} can not be used: {exc} Delete the folder and train "
+                f"The waiting run {place.name} cannot be used: {exc} Delete the folder and train "
                 f"again; the other runs wait unharmed."
             ) from exc
 

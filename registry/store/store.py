@@ -19,7 +19,7 @@ from registry.promotion.promotion import EvidenceDocument
 
 
 class ModelStoreError(Exception):
-    """The store can not do what was asked."""
+    """The store cannot do what was asked."""
 
 
 class UnknownModelError(ModelStoreError):
@@ -68,7 +68,7 @@ class TrainingRun:
             )
         if self.bundle.label != OUTCOME_OF_MODEL[self.label].name:
             raise ModelStoreError(
-                f"A bundle that predicts {self.bundle.label!r} can not be a {self.label!r} model."
+                f"A bundle that predicts {self.bundle.label!r} cannot be a {self.label!r} model."
             )
         not_png = [name for name in self.plots if not name.endswith(".png")]
         if not_png:
@@ -163,7 +163,7 @@ class ModelStore(Protocol):
     ) -> ChampionChange:  # fmt: skip
         """Make a version the champion; the record is kept before the change is seen.
 
-        A bundle that can not be used is never made champion. Promoting the champion again changes
+        A bundle that cannot be used is never made champion. Promoting the champion again changes
         nothing and gives the record it has. With ``known_changes``, so many as the evidence was
         gathered after, another change since is a ChampionChangedError.
         """

@@ -89,7 +89,7 @@ def write_codes(
             values[row] = 0.0 if np.isnan(value) or -ZERO <= value <= ZERO else value
             found[row] = 0
         # halving, all rows one step at a time: a step of one row does not wait for another's, and
-        # without branches, since which way it goes can not be predicted
+        # without branches, since which way it goes cannot be predicted
         while n > 1:
             half = n // 2
             for row in range(rows):

@@ -66,7 +66,7 @@ class TreeArrays:
     def __post_init__(self) -> None:
         problem = structure_problem(self)
         if problem is not None:
-            raise TreeStructureError(f"These trees can not be scored: {problem}.")
+            raise TreeStructureError(f"These trees cannot be scored: {problem}.")
 
     @property
     def n_trees(self) -> int:
@@ -99,11 +99,11 @@ class TreeArrays:
             array = arrays.get(field.name)
             if array is None:
                 raise TreeStructureError(
-                    f"These trees can not be scored: the array {field.name!r} is missing."
+                    f"These trees cannot be scored: the array {field.name!r} is missing."
                 )
             if array.dtype != _DTYPES[field.name] or array.ndim != 1:
                 raise TreeStructureError(
-                    f"These trees can not be scored: {field.name!r} is a {array.ndim}-dimensional "
+                    f"These trees cannot be scored: {field.name!r} is a {array.ndim}-dimensional "
                     f"array of {array.dtype}, not a list of {_DTYPES[field.name]}."
                 )
             checked[field.name] = array
@@ -156,7 +156,7 @@ class _Building:
                 number = -1 - (len(to["leaf_value"]) - leaf_base)
                 if "leaf_coeff" in node:
                     raise TreeStructureError(
-                        "The dump has linear leaves, which can not be served; train with "
+                        "The dump has linear leaves, which cannot be served; train with "
                         "linear_tree=False."
                     )
                 to["leaf_value"].append(float(node["leaf_value"]))

@@ -65,7 +65,7 @@ def family_at(service: ServiceState, portfolio: Portfolio, account_id: str) -> F
 AtService = Annotated[ServiceState, Depends(service_of)]
 
 PROBLEM_STATUSES = {
-    400: "The request can not be read.",
+    400: "The request cannot be read.",
     401: "A key is needed.",
     404: "Not found.",
     403: "The key may not do this.",

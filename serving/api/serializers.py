@@ -356,7 +356,7 @@ def _reason(reason: Reason) -> ReasonAnswer:
 
 
 ONLY_SUGGESTED = (
-    "The ledger of decisions can not be reached, so this is a suggestion for a "
+    "The ledger of decisions cannot be reached, so this is a suggestion for a "
     "person and no decision: nothing was stored, and no program may carry it out."
 )
 

@@ -1,7 +1,7 @@
 """API keys: who holds one, what it permits, and until when.
 
 A key is 256 random bits that are shown once. Stored is its HMAC-SHA256 under a pepper, in a small
-SQLite file of the workspace; whoever reads that file can not make a key of it. A key has up to two
+SQLite file of the workspace; whoever reads that file cannot make a key of it. A key has up to two
 live secrets, so that its holder can change over; revoking ends all of them at the next request,
 because the process looks whether the file changed before it trusts what it has in memory.
 """
@@ -37,7 +37,7 @@ MOST_LIVE_SECRETS = 2
 
 
 class ApiKeyError(Exception):
-    """The keys can not be read, or not be changed in this way."""
+    """The keys cannot be read, or not be changed in this way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class ApiKeys:
         """Whether a key was ever made here, live or not: from then on, requests need one.
 
         Raises:
-            ApiKeyError: the file can not be read.
+            ApiKeyError: the file cannot be read.
         """
         return bool(self._looked_up())
 
@@ -116,7 +116,7 @@ class ApiKeys:
         """The caller with this secret at a moment; None if the secret is not valid.
 
         Raises:
-            ApiKeyError: the file can not be read.
+            ApiKeyError: the file cannot be read.
         """
         known = self._looked_up()
         if not known:
@@ -132,7 +132,7 @@ class ApiKeys:
         """Every key that was ever made, oldest first.
 
         Raises:
-            ApiKeyError: the file can not be read.
+            ApiKeyError: the file cannot be read.
         """
         return tuple(
             sorted(
@@ -156,7 +156,7 @@ class ApiKeys:
 
         Raises:
             ApiKeyError: a name that says nothing, or an end that has passed.
-            RoleError: the role can not have this.
+            RoleError: the role cannot have this.
         """
         for what, text in (("name", name), ("owner", owner)):
             if not 1 <= len(text.strip()) <= LONGEST_NAME or not text.isprintable():
@@ -379,6 +379,6 @@ def _translated() -> Iterator[None]:
             yield
     except UnreadableDatabaseError as error:
         raise ApiKeyError(
-            f"{KEYS_FILE} can not be read: {error}. Put it back from a "
+            f"{KEYS_FILE} cannot be read: {error}. Put it back from a "
             f"backup; until then no key is taken."
         ) from error

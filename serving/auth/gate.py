@@ -90,7 +90,7 @@ class Gate:
             caller = caller_with(presented_key(headers), self.settings, self.keys, self.clock())
         except ApiKeyError as error:
             raise KeysUnreadableError(
-                "The keys of this workspace can not be read now, so none is taken."
+                "The keys of this workspace cannot be read now, so none is taken."
             ) from error
         if caller is None:
             raise NotAllowedError(
@@ -175,7 +175,7 @@ def caller_with(
     """The caller with the presented key; None if the key is not valid.
 
     Raises:
-        ApiKeyError: the keys can not be read.
+        ApiKeyError: the keys cannot be read.
     """
     if presented is not None:
         own = settings.api_key

@@ -43,7 +43,7 @@ PERMITTED: Mapping[Role, frozenset[Permission]] = {
 
 
 class RoleError(ValueError):
-    """A role, permission or territory can not be given as it is."""
+    """A role, permission or territory cannot be given as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def caller_of(
     A CSM always has a reach; any other role has one where territories are listed.
 
     Raises:
-        RoleError: the role does not have a permission, or can not have territories.
+        RoleError: the role does not have a permission, or cannot have territories.
     """
     check_role(role, territories=territories, permissions=permissions)
     reach = None
@@ -118,7 +118,7 @@ def check_role(
     """See that a key can be what it is said to be.
 
     Raises:
-        RoleError: what can not be, and what could.
+        RoleError: what cannot be, and what could.
     """
     if role not in PERMITTED:
         raise RoleError(f"There is no role {role!r}; there are {', '.join(ROLES)}.")
@@ -132,7 +132,7 @@ def check_role(
     beyond = sorted((permissions or frozenset()) - PERMITTED[role])
     if beyond:
         raise RoleError(
-            f"A key of role {role} can not have {', '.join(beyond)}; it can have "
+            f"A key of role {role} cannot have {', '.join(beyond)}; it can have "
             f"{', '.join(sorted(PERMITTED[role]))}."
         )
     if permissions is not None and not permissions:

@@ -90,11 +90,11 @@ def opened_ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
             yield ledger
     except LedgerUnreachableError as error:  # another process writes for long, or the disk fails
         raise CommandError(
-            f"{name} can not be opened now: {error.cause}. Try again, or look at "
+            f"{name} cannot be opened now: {error.cause}. Try again, or look at "
             f"the database and its disk."
         ) from error
     except UnreadableDatabaseError as error:
         raise CommandError(
-            f"{name} can not be read as a ledger: {error}. Put it back from a "
+            f"{name} cannot be read as a ledger: {error}. Put it back from a "
             f"backup, and keep this one to look at."
         ) from error

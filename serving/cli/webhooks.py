@@ -62,7 +62,7 @@ def add(
     unknown = sorted(set(about or ()) - set(ALL_KINDS))
     if unknown:
         raise CommandError(
-            f"A webhook can not be about {', '.join(unknown)}; it can be about "
+            f"A webhook cannot be about {', '.join(unknown)}; it can be about "
             f"{', '.join(ALL_KINDS)}."
         )
     checked_url(url, service_settings(os.environ).webhooks)
@@ -222,6 +222,6 @@ def opened_outbox(place: Workspace) -> Iterator[Outbox]:
             yield found
     except UnreadableDatabaseError as error:
         raise CommandError(
-            f"The webhooks can not be read now: {error}. Try again, or look at "
+            f"The webhooks cannot be read now: {error}. Try again, or look at "
             f"the database and its disk."
         ) from error

@@ -35,7 +35,7 @@ CHANCE_FILE = "chance.toml"
 
 
 class ExplorationSettingsError(ValueError):
-    """The exploration settings of a workspace can not be used."""
+    """The exploration settings of a workspace cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def read_exploration_settings(folder: Path, secret: str | None) -> ExplorationSe
         secret: hexadecimal, at least 64 characters; from ``KEEPWELL_LOTTERY_KEY``.
 
     Raises:
-        ExplorationSettingsError: the file or the key can not be used.
+        ExplorationSettingsError: the file or the key cannot be used.
     """
     path = folder / CHANCE_FILE
     if not path.exists():
@@ -169,7 +169,7 @@ def read_exploration_settings(folder: Path, secret: str | None) -> ExplorationSe
         )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
         raise ExplorationSettingsError(
-            f"{CHANCE_FILE} can not be read ({exc}). Mend the file, or remove it to draw nothing."
+            f"{CHANCE_FILE} cannot be read ({exc}). Mend the file, or remove it to draw nothing."
         ) from exc
     except TableError as exc:
         raise ExplorationSettingsError(str(exc)) from exc

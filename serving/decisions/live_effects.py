@@ -1,6 +1,6 @@
 """The measured effects of actions as they are now, read again when their file changes.
 
-A file that can not be read stops nothing: the playbook stands alone then, and every answer says
+A file that cannot be read stops nothing: the playbook stands alone then, and every answer says
 why.
 """
 

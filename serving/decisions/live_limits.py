@@ -1,6 +1,6 @@
 """The limits of a workspace as they are now, read again when the file changes.
 
-A file that can not be used changes nothing: what held before holds on, and the service says what is
+A file that cannot be used changes nothing: what held before holds on, and the service says what is
 wrong with it. A file that is just being written, or put in another's place, is looked at again a
 moment later, because half of a file may be limits, too, and none means the usual ones.
 """
@@ -24,7 +24,7 @@ class CurrentLimits:
     """The limits of one workspace as they are now; ``problem`` says why its file is not used.
 
     Raises:
-        LimitsError: at the start, where there is nothing to hold on to: the file can not be used.
+        LimitsError: at the start, where there is nothing to hold on to: the file cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:

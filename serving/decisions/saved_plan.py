@@ -21,7 +21,7 @@ MOST_BYTES = 4_000_000
 
 
 class SavedPlanError(ValueError):
-    """The file of the newest plan can not be read."""
+    """The file of the newest plan cannot be read."""
 
 
 class SavedLimit(BaseModel):
@@ -112,7 +112,7 @@ def newest_plan(workspace: Workspace) -> SavedPlan | None:
     except SavedPlanError:
         raise
     except (OSError, ValidationError, ValueError, RecursionError) as error:
-        raise SavedPlanError(f"The newest plan can not be read. {WHAT_NEXT}") from error
+        raise SavedPlanError(f"The newest plan cannot be read. {WHAT_NEXT}") from error
 
 
 WHAT_NEXT = "Make one again with keepwell plan."

@@ -206,7 +206,7 @@ _KINDS: Mapping[type[LedgerError], ProblemKind] = {
         LedgerUnreachableError,
         "ledger-unreachable",
         503,
-        "The ledger can not be reached",
+        "The ledger cannot be reached",
         (
             "Send the same request again, with the same Idempotency-Key, after the time that "
             "Retry-After says. What was acknowledged before is kept."

@@ -129,7 +129,7 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
     async def ledger(request: Request, error: Exception) -> Response:
         assert isinstance(error, LedgerError)
         if isinstance(error, LedgerUnreachableError):
-            log.warning("the ledger can not be reached: %s", error.cause)
+            log.warning("the ledger cannot be reached: %s", error.cause)
         problem = problem_of(error)
         return answer(request, problem, problem.status)
 

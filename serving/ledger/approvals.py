@@ -1,6 +1,6 @@
 """Approvals: a second person approves or rejects a decision before it is carried out.
 
-Whoever asked for a decision can not approve it. A rejection or a veto is final: a new decision can
+Whoever asked for a decision cannot approve it. A rejection or a veto is final: a new decision can
 be approved instead. Each is one record, added once per Idempotency-Key, at a moment by the clock of
 the service.
 """
@@ -144,7 +144,7 @@ class Approvals:
                 )
             return
         if decided.proposed_by is not None and by == decided.proposed_by:
-            raise SelfApprovalError(f"{by} asked for this decision, and so can not approve it.")
+            raise SelfApprovalError(f"{by} asked for this decision, and so cannot approve it.")
         if decided.valid_until is None or as_moment(decided.valid_until) <= at:
             raise DecisionExpiredError("This decision is no longer valid.")
         check_not_stopped(

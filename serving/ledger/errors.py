@@ -1,4 +1,4 @@
-"""Why the ledger refuses a request, or can not be reached. One class for each reason.
+"""Why the ledger refuses a request, or cannot be reached. One class for each reason.
 
 These are errors of the domain: nothing here knows how a caller is answered. The table of
 ``serving/http/ledger_problems.py`` says which problem of the API each of them is.
@@ -47,7 +47,7 @@ class NotClaimableError(LedgerError):
 
 
 class UnreadableQuestionError(NotClaimableError):
-    """What the decision was made on can not be read, so a rule can not be checked."""
+    """What the decision was made on cannot be read, so a rule cannot be checked."""
 
 
 class CapacityUsedError(LedgerError):
@@ -96,7 +96,7 @@ class InvalidFeedbackError(LedgerError):
 
 
 class UnstorableTextError(LedgerError):
-    """A text holds a character that the database can not store."""
+    """A text holds a character that the database cannot store."""
 
 
 class KeyReusedError(LedgerError):
@@ -112,11 +112,11 @@ class AnswerLostError(LedgerError):
 
 
 class UnreadableDatabaseError(Exception):
-    """What is in the database can not be read: it is damaged, or something else than was expected."""
+    """What is in the database cannot be read: it is damaged, or something else than was expected."""
 
 
 class LedgerUnreachableError(LedgerError):
-    """The database of the ledger can not be reached, or does not take the write now."""
+    """The database of the ledger cannot be reached, or does not take the write now."""
 
     def __init__(self, detail: str, *, retry_after: int | None = None, cause: str = "") -> None:
         super().__init__(detail, retry_after=retry_after)

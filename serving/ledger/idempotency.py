@@ -62,7 +62,7 @@ class RequestKeys:
         """The request that is worked on under a key, to be handed to the ledger's changes.
 
         ``is_sure`` is whether the key was taken. Where the ledger could not be reached just then,
-        nobody knows, and what can not be noted is not written.
+        nobody knows, and what cannot be noted is not written.
         """
         return OpenRequest(taken, is_sure=is_sure, can_be_noted=self._is_ready)
 
@@ -82,7 +82,7 @@ class RequestKeys:
             KeyReusedError: the key came before with another request.
             InFlightError: the request is being worked on.
             AnswerLostError: it was done, and the process ended before it answered.
-            LedgerUnreachableError: the database can not be reached.
+            LedgerUnreachableError: the database cannot be reached.
         """
         taken = TakenKey(caller=caller, key=key, holder=holder or new_holder())
         with self._writing() as connection:

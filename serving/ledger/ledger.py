@@ -262,7 +262,7 @@ class Ledger:
         """One change of the ledger, all or nothing; it is on disk when the block has ended.
 
         Raises:
-            LedgerUnreachableError: the database can not be reached.
+            LedgerUnreachableError: the database cannot be reached.
         """
         with self._database.transaction() as change:
             ours = LedgerChange(change, self._inputs)
@@ -419,7 +419,7 @@ class Ledger:
             return verify_chain(connection, head=head)
 
     def counts(self) -> tuple[int, int]:
-        """The numbers of decisions and outcomes; fails when the database can not be read."""
+        """The numbers of decisions and outcomes; fails when the database cannot be read."""
         with self._database.reading() as connection:
             decisions, outcomes = (
                 connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()

@@ -51,7 +51,7 @@ RESULTS: Mapping[str, Clock] = {
 end of a contract. Other results are stored as they were reported."""
 
 OPPOSITES: Mapping[str, OutcomeKind] = {"executed": "declined", "declined": "executed"}
-"""Kinds of outcome that can not both be true of one decision."""
+"""Kinds of outcome that cannot both be true of one decision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ def store_outcome(
     if before is not None:
         raise ContradictingOutcomeError(
             f"This decision was reported as {opposite} on {before.received_at[:10]}, so "
-            f"it can not be {new.kind} as well."
+            f"it cannot be {new.kind} as well."
         )
     decided_at = as_moment(decided.decided_at)
     if new.occurred_at is not None and new.occurred_at < decided_at:

@@ -54,7 +54,7 @@ def pending_decisions(
         accounts: those that are reached.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
+        LedgerUnreachableError: the ledger cannot be reached.
     """
     columns = [c for c in DECISIONS.c if c.name not in ("eligible", "withheld", "inputs")]
     linked = sa.and_(CHAIN.c.table == DECISIONS.name, CHAIN.c.record_id == DECISIONS.c.decision_id)

@@ -28,7 +28,7 @@ def check_not_quiet(decided: sa.Row[Any], clock: datetime) -> None:
 
     Raises:
         QuietHoursError: nobody is contacted there now; the message and ``retry_after`` say until when.
-        UnreadableQuestionError: the stored question can not be read, so that nobody knows.
+        UnreadableQuestionError: the stored question cannot be read, so that nobody knows.
     """
     action = playbook().by_id.get(decided.action)
     if decided.inputs is None or (action is not None and not is_contact(action, playbook())):

@@ -70,7 +70,7 @@ def load_snoozes(
     where nothing is put off any more; one that nobody said anything about is not.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
+        LedgerUnreachableError: the ledger cannot be reached.
     """
     with database.reading() as connection:
         return read_snoozes(connection, account_ids)

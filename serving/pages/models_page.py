@@ -27,7 +27,7 @@ METRICS: Mapping[str, str] = {
 
 ABOUT_STATES: Mapping[str, str] = {
     "serving": "",
-    "in reserve": "Answers where the churn model can not: when it is missing, "
+    "in reserve": "Answers where the churn model cannot: when it is missing, "
     "refused, or the features are too old.",
     "challenger": "Newest of its kind and not serving; it may be promoted.",
     "not serving": "Kept for comparison and for going back.",

@@ -34,7 +34,7 @@ def candidate_policy(*, actions: str | None, limits: str | None) -> CandidatePol
 
     Raises:
         ChoicesError: the limits are no TOML, or name what is no limit.
-        PlaybookError: the actions can not be a playbook.
+        PlaybookError: the actions cannot be a playbook.
     """
     book = (
         None
@@ -63,7 +63,7 @@ def choose_by_candidate(
 
     Raises:
         ChoicesError: a decision was stored before questions were kept.
-        PolicyError: a question can not be read by this Keepwell.
+        PolicyError: a question cannot be read by this Keepwell.
     """
     asked = table.filter(pl.col("propensity") < 1, pl.col("reward").is_not_null())
     chosen = replay_with_candidate(database, asked["decision_id"].to_list(), candidate)
@@ -80,7 +80,7 @@ def replay_with_candidate(
 
     Raises:
         ChoicesError: a decision was stored before questions were kept.
-        PolicyError: a question can not be read by this Keepwell.
+        PolicyError: a question cannot be read by this Keepwell.
     """
     books: dict[str, Playbook] = {}
     chosen: dict[str, str] = {}

@@ -154,8 +154,8 @@ def load_judged_advice(database: LedgerDatabase, *, as_of: datetime) -> tuple[Ju
     far as was known at a moment on the time of the data; whether accounts left is not known here.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
-        PolicyError: a stored question can not be read.
+        LedgerUnreachableError: the ledger cannot be reached.
+        PolicyError: a stored question cannot be read.
     """
     found = []
     for one in judged_actions(database, as_of=as_of):

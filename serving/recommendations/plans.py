@@ -64,7 +64,7 @@ def plan_as_of(
     """The plan of the week that begins at a moment; ``asked_at`` as for ``decisions_as_of``.
 
     Raises:
-        PlanningError: the team's limits can not all be kept.
+        PlanningError: the team's limits cannot all be kept.
     """
     decided = decisions_as_of(workspace, store, as_of, rules=rules, asked_at=asked_at)
     return make_plan(

@@ -76,7 +76,7 @@ def decide_and_store(
     returns.
 
     Raises:
-        LedgerUnreachableError: it can not be stored, and so is no decision.
+        LedgerUnreachableError: it cannot be stored, and so is no decision.
     """
     proposals = propose(service, scores, proposed_by=proposed_by)
     with service.ledger.transaction() as change:
@@ -99,7 +99,7 @@ def decide(
     """What the policy says about each account now, as it could be stored, within the limits of the
     workspace; what is done ``over_days`` may be asked at any hour.
 
-    Where the ledger can not be reached, outcomes and what was put off are missing as far as the
+    Where the ledger cannot be reached, outcomes and what was put off are missing as far as the
     timeline has not heard of them.
     """
     asked_at, limits = service.wall_clock(), service.limits.current()

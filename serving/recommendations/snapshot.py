@@ -67,7 +67,7 @@ def decisions_as_of(
 
     Raises:
         SnapshotError: there is no snapshot as of this moment.
-        LimitsError: what the workspace says about limits can not be used.
+        LimitsError: what the workspace says about limits cannot be used.
     """
     limits = at_any_hour(read_limits(workspace.root))
     scores = scores_as_of(workspace, store, as_of)

@@ -1,6 +1,6 @@
 """Which models serve: the champions of the store, or why there is none.
 
-A model that can not be used is never an error here: it is a sentence. The champion before it goes
+A model that cannot be used is never an error here: it is a sentence. The champion before it goes
 on where that one can be used; else the health formula answers.
 """
 
@@ -37,13 +37,13 @@ SWITCHED = tuple(outcome.name for outcome in SERVED if outcome.can_be_withheld)
 """The models that monitoring can withhold from a segment."""
 
 UNREADABLE = (
-    f"the file that says whom the model may answer for ({SWITCH_FILE}) can not be read; "
+    f"the file that says whom the model may answer for ({SWITCH_FILE}) cannot be read; "
     f"whoever runs Keepwell puts back a copy of it, or deletes it"
 )
 
 
 def champions(store: ModelStore) -> Models:
-    """The champion of every label, and a sentence for each whose champion can not be used."""
+    """The champion of every label, and a sentence for each whose champion cannot be used."""
     served: dict[str, ServedModel] = {}
     refusals: dict[str, str] = {}
     for label in SERVED_LABELS:
@@ -70,7 +70,7 @@ def champions(store: ModelStore) -> Models:
 def models_of(workspace: Workspace, store: ModelStore) -> Models:
     """The champions, and the segments of this workspace for which each is withheld.
 
-    Where that can not be read, no model answers: it may be withheld from anybody.
+    Where that cannot be read, no model answers: it may be withheld from anybody.
     """
     models = champions(store)
     named = {CHURN.name: models.churn, EXPANSION.name: models.expansion, **models.others}
@@ -96,7 +96,7 @@ class WithheldSegment:
 
     fingerprint: str  # of the model
     segment: str
-    since: datetime | None  # None: the switch can not be read
+    since: datetime | None  # None: the switch cannot be read
     why: str
 
 

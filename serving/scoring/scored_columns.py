@@ -493,7 +493,7 @@ class ScoredColumns:
         try:
             matrix = self._matrix(served, every)
         except FeatureContractError as error:
-            refusals.add(every, f"{served.version} can not read these features: {error}")
+            refusals.add(every, f"{served.version} cannot read these features: {error}")
             return None
         if models.withheld.get(label):
             segments = self._words("segment")

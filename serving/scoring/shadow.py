@@ -2,7 +2,7 @@
 
 Both score the same features as of the same moment; the two probabilities of every account are kept
 as a Parquet file in the workspace. Nothing that is shown to anybody changes, and a challenger that
-can not be used is a sentence.
+cannot be used is a sentence.
 """
 
 from __future__ import annotations

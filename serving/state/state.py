@@ -283,9 +283,9 @@ def open_service(
     """Open the parts of a workspace.
 
     Raises:
-        ApiKeyError: there are keys, and they can not be read.
-        ExplorationSettingsError: draws are asked for, and can not be made.
-        LimitsError: what the workspace says about limits can not be used.
+        ApiKeyError: there are keys, and they cannot be read.
+        ExplorationSettingsError: draws are asked for, and cannot be made.
+        LimitsError: what the workspace says about limits cannot be used.
         PlaybookError: an action reads what nobody declared.
     """
     load_validated_playbook(load_catalogue(workspace.settings.use_names).by_name)

@@ -42,7 +42,7 @@ def join_slow_outcomes(
     Answers how many there were. Repeating it changes nothing.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
+        LedgerUnreachableError: the ledger cannot be reached.
     """
     with ledger.database.reading() as connection:
         waiting = executed_without_slow_outcome(connection)

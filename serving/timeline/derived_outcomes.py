@@ -30,7 +30,7 @@ def append_joined(
     service.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
+        LedgerUnreachableError: the ledger cannot be reached.
     """
     return sum(
         ledger.append_outcome(

@@ -54,7 +54,7 @@ def store_plan_draws(
     onto the timelines with the next plan.
 
     Raises:
-        LedgerUnreachableError: they can not be stored.
+        LedgerUnreachableError: they cannot be stored.
     """
     if not plan.lots:
         return 0

@@ -47,7 +47,7 @@ def measure_usage(
     Answers how many there were. Repeating it changes nothing.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
+        LedgerUnreachableError: the ledger cannot be reached.
     """
     with ledger.database.reading() as connection:
         waiting = executed_without_measure(connection)

@@ -27,7 +27,7 @@ NONCE_BYTES, KEY_BYTES = 12, 32
 
 
 class WebhookSealError(Exception):
-    """The secrets of webhooks can not be sealed or opened."""
+    """The secrets of webhooks cannot be sealed or opened."""
 
 
 class Seal:

@@ -164,7 +164,7 @@ async def keep_sending(sender: Sender, *, seconds: float = LOOK_SECONDS) -> None
                     await loop.run_in_executor(pool, sender.forget)
                     forget_at = sender.clock() + FORGET_SECONDS
             except Exception:
-                log.exception("the webhooks can not be read; they are read again soon")
+                log.exception("the webhooks cannot be read; they are read again soon")
             await asyncio.sleep(min(ENDPOINTS_SECONDS, 4 * seconds))
     finally:
         for task in tasks.values():

@@ -1,7 +1,7 @@
 """Check where a webhook may go: hosts on a list, and no private network unless allowed.
 
 A name is resolved for every attempt, every address it has must be allowed, and the connection goes
-to the address that was checked, so that a name can not change in between.
+to the address that was checked, so that a name cannot change in between.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def checked_url(url: str, allowed: AllowedAddresses) -> SplitResult:
         port = parts.port
     except ValueError as error:
         raise WebhookAddressError(
-            "The webhook's address can not be read. Write it as https://hooks.example/keepwell."
+            "The webhook's address cannot be read. Write it as https://hooks.example/keepwell."
         ) from error
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise WebhookAddressError(

@@ -83,7 +83,7 @@ def test_a_service_that_grants_everything_breaks_its_promises(yes_man, tmp_path:
 def test_it_does_not_begin_unasked_or_where_nobody_answers(tmp_path: Path) -> None:
     for words, said in (
         (("http://127.0.0.1:1",), "say so with --writes"),
-        (("http://127.0.0.1:1", "--writes"), "can not be asked for /v1/next-actions"),
+        (("http://127.0.0.1:1", "--writes"), "cannot be asked for /v1/next-actions"),
         (("keepwell", "--writes"), "is no address of a Keepwell"),
     ):
         done = conformance(*words, cwd=tmp_path)

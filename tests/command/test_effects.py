@@ -1,4 +1,4 @@
-"""The command measures what logged actions cause, and says why where it can not."""
+"""The command measures what logged actions cause, and says why where it cannot."""
 
 from __future__ import annotations
 

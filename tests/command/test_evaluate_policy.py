@@ -103,7 +103,7 @@ def test_what_can_not_be_judged_is_one_paragraph(tmp_path: Path) -> None:
         (("log.csv", "--candidate", "log.csv"), "go with the decisions of a workspace"),
         (("log.csv", "--limits", "log.csv"), "go with the decisions of a workspace"),
         (("--candidate", "log.csv", "--limits", "log.csv"), "for a policy that is asked"),
-        (("--limits", "none.toml"), "none.toml can not be read: No such file"),
+        (("--limits", "none.toml"), "none.toml cannot be read: No such file"),
         (("--limits", "log.csv"), "The file of limits is not valid TOML"),
         (("--catalogue", "log.csv"), "The playbook is not valid TOML"),
         ((), "no decision was stored yet"),

@@ -231,8 +231,8 @@ def test_a_team_that_can_not_be_read_is_one_paragraph(tmp_path: Path) -> None:
 def test_a_team_file_that_is_none_is_one_paragraph(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'[[csm]]\nid = "Ren\xe9"\n')
     for name, said in (
-        ("missing.toml", "can not be read: No such file"),
-        (".", "can not be read: Is a directory"),
+        ("missing.toml", "cannot be read: No such file"),
+        (".", "cannot be read: Is a directory"),
         ("latin.toml", "is not text in UTF-8 (byte 17)"),
     ):
         done = keepwell("plan", name, "--out", "plan.json", cwd=tmp_path)

@@ -89,7 +89,7 @@ def test_what_can_not_be_made_is_one_paragraph_and_code_3(tmp_path: Path) -> Non
         "create", "x", "--owner", "ann", "--role", "reader", "--permission", "send", cwd=tmp_path
     )
     assert beyond.returncode == 3
-    assert "A key of role reader can not have send" in " ".join(beyond.stderr.split())
+    assert "A key of role reader cannot have send" in " ".join(beyond.stderr.split())
     short = keys("list", cwd=tmp_path, KEEPWELL_KEY_PEPPER="short")
     assert short.returncode == 3
     assert "KEEPWELL_KEY_PEPPER has fewer than 16 characters" in " ".join(short.stderr.split())

@@ -78,13 +78,13 @@ def test_what_is_no_ledger_or_no_head_is_one_paragraph(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, whatever its name says")
     broken = verify(cwd=tmp_path)
     assert broken.returncode == 3
-    assert "can not be read as a ledger: file is not a database" in " ".join(broken.stderr.split())
+    assert "cannot be read as a ledger: file is not a database" in " ".join(broken.stderr.split())
     assert path.read_bytes() == b"not a database, whatever its name says"
     path.unlink()
     path.mkdir()
     closed = verify(cwd=tmp_path)
     assert closed.returncode == 3
-    assert "can not be opened now" in " ".join(closed.stderr.split())
+    assert "cannot be opened now" in " ".join(closed.stderr.split())
     odd = verify("--head", "xyz", cwd=tmp_path)
     assert odd.returncode == 3
     assert "'xyz' is no head of a ledger" in " ".join(odd.stderr.split())

@@ -106,7 +106,7 @@ def test_what_can_not_be_a_webhook_is_one_paragraph(tmp_path: Path) -> None:
     for words, said in (
         (("add", URL, "--name", "crm"), "There is a webhook 'crm' already"),
         (("add", URL, "--name", "a b"), "is no name of a webhook"),
-        (("add", URL, "--name", "x", "--about", "gossip"), "can not be about gossip"),
+        (("add", URL, "--name", "x", "--about", "gossip"), "cannot be about gossip"),
         (("add", "https://other.example/", "--name", "x"), "is not among the hosts that webhooks"),
         (("add", "http://ann:pw@hooks.example/", "--name", "x"), "holds no user, password"),
         (("rotate", "crm"), "webhooks.secret is missing, so no webhook can be signed"),
@@ -120,4 +120,4 @@ def test_what_can_not_be_a_webhook_is_one_paragraph(tmp_path: Path) -> None:
     (tmp_path / "w" / "webhooks.db").write_bytes(b"not a database, whatever its name says")
     broken = webhooks("list", cwd=tmp_path)
     assert broken.returncode == 3
-    assert "The webhooks can not be read now" in " ".join(broken.stderr.split())
+    assert "The webhooks cannot be read now" in " ".join(broken.stderr.split())

@@ -308,7 +308,7 @@ def test_a_run_of_an_unknown_model_can_not_be_made():
 
 
 def test_a_run_whose_bundle_predicts_something_else_can_not_be_made():
-    with pytest.raises(ModelStoreError, match="'expansion' can not be a 'churn-formula' model"):
+    with pytest.raises(ModelStoreError, match="'expansion' cannot be a 'churn-formula' model"):
         replace(run(1.0, "churn-formula"), bundle=bundle(1.0, "expansion"))
 
 

@@ -44,7 +44,7 @@ NOT_FEATURES = (*ROW, LABEL, SPLIT)
 
 
 class AuditError(TrainingError):
-    """A training set can not be audited as it is."""
+    """A training set cannot be audited as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

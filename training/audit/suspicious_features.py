@@ -28,7 +28,7 @@ MOST_AUC = 0.90
 """No honest feature alone reaches this; the best of any label on the clean samples has 0.85."""
 
 MOST_ABOVE_OTHERS = 0.15
-"""So far may a column that can not be recomputed lie above the best that is not its kin."""
+"""So far may a column that cannot be recomputed lie above the best that is not its kin."""
 
 KIN = 0.8
 """Features whose ranks correlate by more than this say the same and are not compared."""
@@ -40,7 +40,7 @@ MOST_PURE = 0.90
 """So large may the outcome's share be where a feature has one value; churn, samples: 0.46."""
 
 FOLDS, BINS, LEAK_DRAWS = 5, 20, 400
-MOST_RANKED = 60  # so many of the best are compared with each other; the rest can not be too good
+MOST_RANKED = 60  # so many of the best are compared with each other; the rest cannot be too good
 LEAST_ROWS_OF_A_CLASS = 20
 PRIOR_ROWS = 5.0  # of the base rate, added to each bin
 EDGES = (0.01, *np.linspace(1 / BINS, 1 - 1 / BINS, BINS - 1), 0.99)

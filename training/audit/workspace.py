@@ -81,7 +81,7 @@ def set_of_workspace(workspace: Workspace, label: str, *, as_of: datetime) -> Au
     """The rows that a training of this label would learn from and be judged on.
 
     Raises:
-        TrainingError: there is no such label, or the data can not answer it.
+        TrainingError: there is no such label, or the data cannot answer it.
     """
     declared = label_named(label)
     history = history_of(workspace, as_of=as_of)

@@ -49,7 +49,7 @@ class Capacity:
     capacity: int  # accounts at every cutoff
     horizon: int
     n_rows: int
-    n_without_mrr: int  # accounts without a known MRR can not be ordered by it
+    n_without_mrr: int  # accounts without a known MRR cannot be ordered by it
     contenders: Mapping[str, Captured]
     most: Captured  # who knew beforehand captures this
 
@@ -116,7 +116,7 @@ class Backtest:
         """What the back-test says, in a sentence."""
         horizon = self.horizons[-1]
         pooled = self.by_horizon[-1].verdict
-        assert pooled is not None, "a back-test whose longest horizon can not be judged is refused"
+        assert pooled is not None, "a back-test whose longest horizon cannot be judged is refused"
         auc = pooled.ranking[self.best.name]
         gap = pooled.over_base_rate
         found = (

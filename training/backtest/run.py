@@ -119,7 +119,7 @@ def run_backtest(
 
     Raises:
         BacktestError: fewer than two origins are asked for, or possible.
-        TrainingError: the data can not answer; the message says why and what to do.
+        TrainingError: the data cannot answer; the message says why and what to do.
     """
     if n_origins < LEAST_ORIGINS:
         raise BacktestError(

@@ -44,7 +44,7 @@ def backtest_workspace(
     Raises:
         LabelError: a label that is not declared.
         BacktestError: too few origins, or a capacity of nobody.
-        TrainingError: the data can not answer; the message says why and what to do.
+        TrainingError: the data cannot answer; the message says why and what to do.
     """
     check_capacity(capacity)
     declared = label_named(label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class TrainingError(ValueError):
-    """A model can not be trained as asked; the message says why and what to do."""
+    """A model cannot be trained as asked; the message says why and what to do."""
 
 
 class NoAccountsError(TrainingError):
@@ -20,4 +20,4 @@ class HorizonTooLongError(TrainingError):
 
 
 class FeatureMatrixError(TrainingError):
-    """The features read for the training rows can not be used."""
+    """The features read for the training rows cannot be used."""

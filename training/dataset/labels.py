@@ -33,7 +33,7 @@ ROW = ("account_id", "as_of")
 
 
 class LabelError(TrainingError):
-    """A label can not be computed as asked."""
+    """A label cannot be computed as asked."""
 
 
 @dataclass(frozen=True, kw_only=True)

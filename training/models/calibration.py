@@ -32,7 +32,7 @@ NARROWEST = 1e-12
 
 
 class CalibrationError(TrainingError):
-    """The scores can not be calibrated."""
+    """The scores cannot be calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,7 +155,7 @@ def run_contender(
         outcome = training.outcomes[test, position]
         decided = ~np.isnan(outcome)
         if not 0 < outcome[decided].sum() < decided.sum():
-            continue  # a short horizon that nobody reached can not be judged
+            continue  # a short horizon that nobody reached cannot be judged
         metrics[horizon] = evaluate(
             outcome[decided],
             probabilities[horizon][decided],

@@ -75,7 +75,7 @@ STRENGTH = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class LongHorizonLabels:
-    """Outcomes within the longer horizons that the data can judge, and why it can not others."""
+    """Outcomes within the longer horizons that the data can judge, and why it cannot others."""
 
     outcomes: Mapping[int, Vector]  # horizon -> one per row of the training set, NaN undecided
     test: Mapping[int, tuple[datetime, ...]]  # horizon -> cutoffs that judge it
@@ -292,7 +292,7 @@ def near_folds(training: TrainingSet, at: datetime) -> tuple[Fold, ...]:
 def why_not(
     training: TrainingSet, outcome: Vector, before: Vector, horizon: int, at: datetime
 ) -> str | None:
-    """Why a horizon can not be learned from what was known at a moment; None where it can."""
+    """Why a horizon cannot be learned from what was known at a moment; None where it can."""
     closed = closed_by(
         training.cutoffs, at, reach=reach_of(horizon, lead_days=training.label.lead_days)
     )
@@ -314,7 +314,7 @@ def _why_not(
     test: tuple[datetime, ...],
     horizon: int,
 ) -> str | None:
-    """Why the data can not judge a horizon; None where they can."""
+    """Why the data cannot judge a horizon; None where they can."""
     at = test[0] if test else training.cutoffs[0]
     return why_not(training, outcome, before, horizon, at) or _too_few(
         "judge", training, outcome, training.rows_at(test) & ~np.isnan(outcome)
@@ -417,7 +417,7 @@ def _fit_far(
 def _design(matrix: Matrix, renewal: int | None, ends: int) -> tuple[LinearDesign, bool]:
     """The scale of every feature, and whether the renewal is a step where the horizon ends.
 
-    A contract that runs beyond the horizon can not end within it, however near the score puts it;
+    A contract that runs beyond the horizon cannot end within it, however near the score puts it;
     before that, sooner or later makes no difference. Where all run so long, or none, the date is a
     feature like others.
     """

@@ -91,7 +91,7 @@ def fit_untreated_risk(
     at: datetime,
     seed: int,
 ) -> Untouched:
-    """Estimate the risk if nobody acts, or say why it can not be.
+    """Estimate the risk if nobody acts, or say why it cannot be.
 
     Args:
         spec: whose score it starts from.
@@ -292,7 +292,7 @@ def _fit_shift(
 def _judged(
     training: TrainingSet, intervals: list[Interval]
 ) -> tuple[list[Interval], dict[int, str], float]:
-    """The intervals that can be learned from, why others can not, and what their rows are worth."""
+    """The intervals that can be learned from, why others cannot, and what their rows are worth."""
     near = [one for one in intervals if one.horizon <= training.horizons[-1]]
     effective = _effective_accounts(training, near[-1])
     reason = _why_not(training, near)
@@ -309,7 +309,7 @@ def _judged(
 
 
 def _why_not(training: TrainingSet, intervals: list[Interval]) -> str | None:
-    """Why these rows can not tell what untreated accounts do; None where they can."""
+    """Why these rows cannot tell what untreated accounts do; None where they can."""
     last = intervals[-1]
 
     def accounts(name: str) -> int:

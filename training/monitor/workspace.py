@@ -58,7 +58,7 @@ def monitor_workspace(
 
     Raises:
         LabelError: a label that is not declared.
-        SegmentSwitchError: the segments that are withheld can not be read.
+        SegmentSwitchError: the segments that are withheld cannot be read.
         MonitorError: a champion is younger than the moment, or nobody is there to look at.
     """
     switch_file = workspace.monitoring_dir / SWITCH_FILE
@@ -86,7 +86,7 @@ def monitor_workspace(
                     label=label,
                     needs_person=True,
                     lines=(
-                        f"{label}: the champion can not be looked at, and does not score either: "
+                        f"{label}: the champion cannot be looked at, and does not score either: "
                         f"{error}",
                     ),
                 )

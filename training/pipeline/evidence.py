@@ -180,7 +180,7 @@ def known_champion(store: ModelStore, model: str) -> tuple[ModelBundle | None, b
 
 
 def champion_or_none(store: ModelStore, model: str) -> ModelBundle | None:
-    """The bundle that serves, if any does; one that can not be used is no standard to reach."""
+    """The bundle that serves, if any does; one that cannot be used is no standard to reach."""
     try:
         return store.champion(model)
     except (NoChampionError, BundleError):
@@ -256,7 +256,7 @@ def from_metrics(numbers: Mapping[str, float]) -> PromotionEvidence:
     lacking = [name for name, value in found.items() if value is None and name not in MAY_LACK]
     if lacking:
         raise EvidenceError(
-            f"This version carries no evidence ({', '.join(lacking)}), so it can not be judged. "
+            f"This version carries no evidence ({', '.join(lacking)}), so it cannot be judged. "
             f"Train the model again (keepwell train)."
         )
     return PromotionEvidence(**found)  # type: ignore[arg-type]

@@ -89,7 +89,7 @@ def prepare(
 
     Raises:
         NoAccountsError: nobody is in the cohort.
-        HorizonTooLongError: the data can not judge any horizon.
+        HorizonTooLongError: the data cannot judge any horizon.
         OneClassError: the outcome never came before the test, or too rarely.
     """
     seen = tuple(at for at in first_of_months(cutoffs) if at < known_until)

@@ -51,7 +51,7 @@ def release(
 
     Raises:
         OneClassError: the rows hold too little to learn from.
-        CalibrationError: the out-of-time rows can not be calibrated.
+        CalibrationError: the out-of-time rows cannot be calibrated.
     """
     training, known_until = prepared.training, prepared.known_until
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)

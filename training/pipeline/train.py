@@ -100,7 +100,7 @@ def train(
         interventions: the events of ``TREATMENT_KINDS``, to tell which labels were treated; None: none.
 
     Raises:
-        TrainingError: the data can not answer; the message says why and what to do.
+        TrainingError: the data cannot answer; the message says why and what to do.
     """
     if horizons is not None:
         label = replace(label, horizons=tuple(sorted(set(horizons))), later=())

@@ -68,7 +68,7 @@ def train_workspace(
 
     Raises:
         LabelError: a label that is not declared.
-        TrainingError: the data can not answer; the message says why and what to do.
+        TrainingError: the data cannot answer; the message says why and what to do.
     """
     declared = [label_named(name) for name in labels]
     settings = workspace.settings

@@ -1,6 +1,6 @@
 """The page of approvals, and the form on it by which a person says yes or no.
 
-The rules are those of ``POST /v1/decisions/{id}/approvals``: who asked for a decision can not
+The rules are those of ``POST /v1/decisions/{id}/approvals``: who asked for a decision cannot
 approve it, and what was said stays. The gate has refused a form that a page of another site sent.
 """
 

@@ -89,7 +89,7 @@ def approve(
 ) -> ApprovalAnswer:
     """Let a decision of level 2 or 3 go ahead, or keep it from doing so, for good.
 
-    Whoever asked for the decision can not approve it. Rejecting what goes ahead by itself is the
+    Whoever asked for the decision cannot approve it. Rejecting what goes ahead by itself is the
     veto; whoever is at work on it hears of it at the next heartbeat.
     """
     approval, _ = Approvals(service.ledger.database).record(

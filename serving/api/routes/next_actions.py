@@ -40,7 +40,7 @@ def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest)
 
     Every recommendation is stored as a decision before this answers. Asking again on the same day,
     at the same moment of the data and about the same facts, gives the same decision, with the same
-    id. While the ledger can not be reached, the answer holds suggestions without a decision_id.
+    id. While the ledger cannot be reached, the answer holds suggestions without a decision_id.
     """
     portfolio = service.portfolio
     if body.account_ids is None:

@@ -181,7 +181,7 @@ def _waits(service: ServiceState, account_id: str) -> str:
 
 
 def _controls(service: ServiceState) -> tuple[Control, ...] | None:
-    """What is stopped and set; None where the ledger can not be reached."""
+    """What is stopped and set; None where the ledger cannot be reached."""
     try:
         return Controls(service.ledger.database).all()
     except LedgerUnreachableError:

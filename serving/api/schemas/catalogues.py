@@ -23,7 +23,7 @@ class WithheldSegmentAnswer(Answer):
     """Accounts for which a serving model does not answer: monitoring found against it there."""
 
     segment: str = Field(description="`everyone`, `segment NAME` or `unknown segment`.")
-    since: datetime | None = Field(description="null: the switch can not be read.")
+    since: datetime | None = Field(description="null: the switch cannot be read.")
     why: str
 
 

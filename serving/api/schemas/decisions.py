@@ -127,13 +127,13 @@ class HoldoutInfo(Answer):
 class RecommendationAnswer(Answer):
     """What is recommended for one account, stored under its decision id.
 
-    Where the ledger can not be reached there is no decision, only a suggestion: nothing was
+    Where the ledger cannot be reached there is no decision, only a suggestion: nothing was
     stored, nothing can be claimed, and a person decides.
     """
 
-    decision_id: str | None = Field(description="null: the ledger can not be reached; suggestion.")
+    decision_id: str | None = Field(description="null: the ledger cannot be reached; suggestion.")
     valid_until: datetime | None = Field(
-        description="By the clock of the service; after it the decision can not be claimed."
+        description="By the clock of the service; after it the decision cannot be claimed."
     )
     autonomy: int = Field(
         description="How far the action may go by itself now, and no further: "

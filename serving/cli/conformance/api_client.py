@@ -17,7 +17,7 @@ SECONDS = 60.0
 
 
 class EngineCallError(Exception):
-    """A Keepwell can not be asked at all."""
+    """A Keepwell cannot be asked at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class EngineCalls:
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise EngineCallError(
-                f"{self.url.netloc} can not be asked for {path}: {type(error).__name__} {error}. "
+                f"{self.url.netloc} cannot be asked for {path}: {type(error).__name__} {error}. "
                 f"See whether it runs."
             ) from error
         finally:

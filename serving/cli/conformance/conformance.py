@@ -38,7 +38,7 @@ class BrokenPromiseError(Exception):
 
 
 class NotTestableError(Exception):
-    """This service is in a state in which the promise can not be tested."""
+    """This service is in a state in which the promise cannot be tested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,7 +342,7 @@ def play(calls: EngineCalls) -> tuple[Finding, ...]:
     """Play every misbehaviour against a service, one after the other.
 
     Raises:
-        EngineCallError: the service can not be reached.
+        EngineCallError: the service cannot be reached.
     """
     stage = Stage(calls)
     found = []

@@ -1,8 +1,8 @@
-"""The database behind the ledger: its transactions, and what happens when it can not be reached.
+"""The database behind the ledger: its transactions, and what happens when it cannot be reached.
 
 The same statements run on every kind of database; what a kind does in its own way is with
 ``dialects``. Writers take turns, so that the chain of links has one order and what a transaction
-checks still holds when it commits. Every commit is on disk when it returns. A database that can not
+checks still holds when it commits. Every commit is on disk when it returns. A database that cannot
 be reached is one error, whatever the driver calls it.
 """
 
@@ -78,7 +78,7 @@ class LedgerDatabase:
         """Make the tables, or bring those of before up to date; once.
 
         Raises:
-            LedgerUnreachableError: the database can not be reached; the next call tries again.
+            LedgerUnreachableError: the database cannot be reached; the next call tries again.
         """
         with self._state.upgrading:
             if not self._state.is_ready:
@@ -91,7 +91,7 @@ class LedgerDatabase:
         """One view of the ledger that no writer changes meanwhile.
 
         Raises:
-            LedgerUnreachableError: the database can not be reached.
+            LedgerUnreachableError: the database cannot be reached.
         """
         self.prepare()
         with _reached(self._dialect), self._engine.connect() as connection:
@@ -115,7 +115,7 @@ class LedgerDatabase:
             is_durable: the commit waits for the disk; False for what may be lost with the machine.
 
         Raises:
-            LedgerUnreachableError: the database can not be reached. Where that is noticed while
+            LedgerUnreachableError: the database cannot be reached. Where that is noticed while
                 it commits, nobody knows whether it did: the same write sent again finds out.
         """
         self.prepare()
@@ -161,7 +161,7 @@ def open_engine(where: Path | str) -> Engine:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Translate what a database says when it can not be read, for commands that tell a person.
+    """Translate what a database says when it cannot be read, for commands that tell a person.
 
     Raises:
         UnreadableDatabaseError: its message is what the database said.
@@ -179,7 +179,7 @@ def _reached(dialect: Dialect) -> Iterator[None]:
         yield
     except DataError as error:
         raise UnstorableTextError(
-            "A text holds a character that the ledger can not keep, such as a null byte."
+            "A text holds a character that the ledger cannot keep, such as a null byte."
         ) from error
     except (DBAPIError, sa.exc.TimeoutError) as error:
         if not _is_away(error, dialect):
@@ -200,7 +200,7 @@ def _is_away(error: Exception, dialect: Dialect) -> bool:
 
 def _unreachable(cause: BaseException) -> LedgerUnreachableError:
     return LedgerUnreachableError(
-        "The ledger of decisions can not be reached, or is busy for long.",
+        "The ledger of decisions cannot be reached, or is busy for long.",
         retry_after=RETRY_SECONDS,
         cause=str(cause).strip(),
     )

@@ -10,7 +10,7 @@ from serving.ledger.database.dialects.dialects import DIALECTS, address_with_dri
 
 
 class LedgerUrlError(ValueError):
-    """The address of the ledger can not be used."""
+    """The address of the ledger cannot be used."""
 
 
 def ledger_url(text: str) -> sa.URL:
@@ -28,7 +28,7 @@ def ledger_url(text: str) -> sa.URL:
         url = None
     if url is None or not url.database:
         raise LedgerUrlError(
-            f"The address of the ledger can not be used. Write it as "
+            f"The address of the ledger cannot be used. Write it as "
             f"{' or '.join(one.address for one in DIALECTS)}."
         )
     return url

@@ -26,7 +26,7 @@ POLICY = (PolicyInputs.__module__, read_playbook.__module__)
 
 
 class ReplayError(Exception):
-    """A decision can not be asked again."""
+    """A decision cannot be asked again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def replay(decision: Decision, shared: str) -> ReplayResult:
 
     Raises:
         ReplayError: the question is not there, or is not what it was.
-        PolicyError: the question can not be read by this Keepwell.
+        PolicyError: the question cannot be read by this Keepwell.
     """
     stored = _stored(decision)
     if _digest(shared) != shared_digest(decision):
@@ -172,7 +172,7 @@ def _stored(decision: Decision) -> Mapping[str, Any]:
     if decision.inputs is None:
         raise ReplayError(
             f"Decision {decision.decision_id} was stored before its question was "
-            f"kept, so it can not be asked again."
+            f"kept, so it cannot be asked again."
         )
     stored: Mapping[str, Any] = json.loads(decision.inputs)
     return stored

@@ -38,7 +38,7 @@ def decisions_before(database: LedgerDatabase, moment: datetime) -> list[LoggedD
     """The decisions before a moment on the time of the data, oldest first.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
+        LedgerUnreachableError: the ledger cannot be reached.
     """
     columns = [
         DECISIONS.c[name]
@@ -114,7 +114,7 @@ def judged_actions(database: LedgerDatabase, *, as_of: datetime) -> tuple[Judged
         as_of: a moment on the time of the data; what came after it is left out.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
+        LedgerUnreachableError: the ledger cannot be reached.
     """
     with database.reading() as connection:
         newest = _newest_feedback(connection, as_of)

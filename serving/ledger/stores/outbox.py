@@ -87,7 +87,7 @@ class SecretBox(Protocol):
 
 
 class OutboxError(Exception):
-    """A webhook can not be changed as it was asked."""
+    """A webhook cannot be changed as it was asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class Outbox:
 
         Raises:
             OutboxError: there is none of this name.
-            WebhookSealError: they can not be opened.
+            WebhookSealError: they cannot be opened.
         """
         with self._reading() as connection:
             _found(connection, name)
@@ -175,7 +175,7 @@ class Outbox:
 
         Raises:
             OutboxError: its name is taken.
-            WebhookSealError: the secret can not be sealed.
+            WebhookSealError: the secret cannot be sealed.
         """
         with self._writing() as connection:
             taken = connection.execute(
@@ -201,7 +201,7 @@ class Outbox:
 
         Raises:
             OutboxError: there is no such webhook.
-            WebhookSealError: they can not be sealed.
+            WebhookSealError: they cannot be sealed.
         """
         with self._writing() as connection:
             _found(connection, name)

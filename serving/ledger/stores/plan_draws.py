@@ -42,7 +42,7 @@ def record_draws(database: LedgerDatabase, draws: Sequence[PlanDraw]) -> int:
     """Store draws, each lot whole or not at all; returns how many accounts were stored.
 
     Raises:
-        LedgerUnreachableError: they can not be stored.
+        LedgerUnreachableError: they cannot be stored.
     """
     lots: dict[str, list[PlanDraw]] = {}
     for one in draws:
@@ -70,7 +70,7 @@ def undelivered_draws(database: LedgerDatabase) -> tuple[PlanDraw, ...]:
     """The draws that are not on the timelines yet, oldest first.
 
     Raises:
-        LedgerUnreachableError: the ledger can not be reached.
+        LedgerUnreachableError: the ledger cannot be reached.
     """
     delivered = sa.select(DELIVERIES.c.record_id).where(DELIVERIES.c.record_id == DRAWS.c.record_id)
     with database.reading() as connection:

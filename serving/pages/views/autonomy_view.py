@@ -125,7 +125,7 @@ def standing_of(
 ) -> dict[str, HeldLevel]:
     """How far each recommended action may go for one account now, by action.
 
-    Without controls (None: they can not be read) nothing goes beyond a suggestion.
+    Without controls (None: they cannot be read) nothing goes beyond a suggestion.
     """
     names = {one.id: one.name for one in actions.values()}
     found = {}
@@ -137,7 +137,7 @@ def standing_of(
             found[action.id] = HeldLevel(
                 level=SUGGESTED,
                 words=LEVELS[SUGGESTED],
-                why=("what is stopped and allowed can not be read now"),
+                why=("what is stopped and allowed cannot be read now"),
             )
             continue
         highest, bound = ceiling(action), "this action may never go further by itself"

@@ -45,7 +45,7 @@ LEAST_AT_ONCE = 16
 
 
 class ScoresFileError(Exception):
-    """The file of scores can not be written."""
+    """The file of scores cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def write_scores(
 
     Raises:
         SnapshotError: there is no snapshot as of this moment.
-        ScoresFileError: the file can not be written.
+        ScoresFileError: the file cannot be written.
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
@@ -148,7 +148,7 @@ def able_to_read(path: Path, models: Models, *, digests: Mapping[str, str]) -> M
                 _suspects(path, served.model.contract.names), digests=digests
             )
         except FeatureContractError as error:
-            refusals[label] = f"{served.version} can not read these features: {error}"
+            refusals[label] = f"{served.version} cannot read these features: {error}"
             return None
         return served
 

@@ -22,7 +22,7 @@ from features.lake.lake import LakeError
 from features.workspace import TRACKING_VARIABLE, Workspace, WorkspaceBusyError
 
 MEANT = {
-    "a command that can not": (CommandError("Say which."), 3, "Say which."),
+    "a command that cannot": (CommandError("Say which."), 3, "Say which."),
     "an error of ours": (LakeError("The lake is odd."), 3, "The lake is odd."),
     "the disk": (PermissionError(13, "Permission denied", "x"), 3, "Permission denied: 'x'"),
     "another writer": (WorkspaceBusyError("Another process writes."), 4, "Another process writes."),

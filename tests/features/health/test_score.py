@@ -467,7 +467,7 @@ def test_moves_name_the_part_that_moved_most():
 
 def test_moves_between_formula_versions_are_refused():
     other = score_health(FORMULAS["adoption_led"], {})
-    with pytest.raises(HealthFormulaError, match="can not be compared part by part"):
+    with pytest.raises(HealthFormulaError, match="cannot be compared part by part"):
         moves(other, scored(50))
 
 

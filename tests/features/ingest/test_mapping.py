@@ -68,7 +68,7 @@ def test_a_table_takes_files_by_name_and_by_path():
         (('"feature.used"', '"feature_used"'), r"kind 'feature_used', which does not exist"),
         (("account =", "user ="), "says no account"),
         (('recorded_delay = "end_of_day"', ""), "exactly one of recorded_at and recorded_delay"),
-        (('"end_of_day"', '"soon"'), "recorded_delay 'soon' can not be read"),
+        (('"end_of_day"', '"soon"'), "recorded_delay 'soon' cannot be read"),
         (("Europe/Berlin", "Atlantis/Capital"), "zone 'Atlantis/Capital' is not known"),
         (('files = ["use_*.csv", "more/*.jsonl"]', ""), "must say where its rows are"),
         (('files = ["use_*.csv", "more/*.jsonl"]', 'query = "SELECT 1"'), "needs url_from"),

@@ -1,4 +1,4 @@
-"""A file gives its rows with their lines, or says as a whole why it can not be read."""
+"""A file gives its rows with their lines, or says as a whole why it cannot be read."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_csv_that_can_not_be_told_apart_is_refused(tmp_path, content, message)
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_a_file_that_went_away_is_named(tmp_path, name):
-    with pytest.raises(SourceFileError, match=rf"{name} can not be read: No such file"):
+    with pytest.raises(SourceFileError, match=rf"{name} cannot be read: No such file"):
         read_table(tmp_path / name, TABLE)
 
 

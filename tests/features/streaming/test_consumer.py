@@ -303,7 +303,7 @@ def test_a_setting_that_the_client_does_not_have_is_refused(tmp_path):
 
 def test_a_topic_that_can_not_be_read_is_said(cluster, lake):
     stream = KafkaTopic(cluster.address, "not/a topic", "g", offsets=dict, options=QUICK)
-    with pytest.raises(KafkaTopicError, match="'not/a topic' can not be read"):
+    with pytest.raises(KafkaTopicError, match="'not/a topic' cannot be read"):
         consume(stream, lake, group="g", now=lambda: NOW, idle_seconds=20)
     stream.close()
 

@@ -132,7 +132,7 @@ def test_where_no_process_can_be_started_batches_are_taken_in_here(lake, monkeyp
     monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", no_room)
     intake = IngestWorker(lake, large=5)
     assert [take(intake, rows(n, 5)).landed for n in (0, 5, 10)] == [5, 5, 5]
-    assert caplog.text.count("can not be started") == 1
+    assert caplog.text.count("cannot be started") == 1
     intake.close()
 
 

@@ -253,11 +253,11 @@ DAMAGE = {
     "arrays that are not listed": (lambda f: unlist(f, "arrays.npz"), r"lists no arrays\.npz"),
     "a document that is not listed": (lambda f: unlist(f, "bundle.json"), r"lists no bundle\.json"),
     "arrays that are no archive": (
-        lambda f: reseal(f, "arrays.npz", b"PK nothing"), r"arrays\.npz can not be read",
+        lambda f: reseal(f, "arrays.npz", b"PK nothing"), r"arrays\.npz cannot be read",
     ),
     "pickled arrays": (
         lambda f: edit_arrays(f, put("golden.raw", np.array([{}, {}], object))),
-        "can not be read .*pickle",
+        "cannot be read .*pickle",
     ),
     "a document that is no JSON": (
         lambda f: reseal(f, "bundle.json", b"{"), r"bundle\.json or arrays\.npz lacks something",
@@ -291,7 +291,7 @@ DAMAGE = {
     ),
     "a broken tree": (
         lambda f: edit_arrays(f, lambda a: a["trees.left"].__setitem__(0, 0)),
-        "bundle is damaged: These trees can not be scored: .*circle",
+        "bundle is damaged: These trees cannot be scored: .*circle",
     ),
     "a tree that reads beyond the contract": (
         lambda f: edit_arrays(f, lambda a: a["trees.feature"].__setitem__(0, 99)),
@@ -355,7 +355,7 @@ def test_single_flipped_bytes_are_refused_whoever_mends_the_hash(tree_model, tmp
     assert refused > 100
 
 
-# ── what can not be a bundle ───────────────────────────────────────────────────────────────────
+# ── what cannot be a bundle ───────────────────────────────────────────────────────────────────
 
 
 def test_a_contract_narrower_than_the_trees_is_refused(tree_model):

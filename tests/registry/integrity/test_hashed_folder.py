@@ -80,11 +80,11 @@ def damage_manifest(folder, **changes):
 DAMAGE = {
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "has no manifest.json, so it is no thing"),
     "half a manifest": (
-        lambda f: (f / MANIFEST).write_bytes((f / MANIFEST).read_bytes()[:50]), "can not be read",
+        lambda f: (f / MANIFEST).write_bytes((f / MANIFEST).read_bytes()[:50]), "cannot be read",
     ),
-    "a list as manifest": (lambda f: (f / MANIFEST).write_text("[1]"), "can not be read"),
-    "files without digests": (lambda f: damage_manifest(f, files={"a": {}}), "can not be read"),
-    "files that are a list": (lambda f: damage_manifest(f, files=[]), "can not be read"),
+    "a list as manifest": (lambda f: (f / MANIFEST).write_text("[1]"), "cannot be read"),
+    "files without digests": (lambda f: damage_manifest(f, files={"a": {}}), "cannot be read"),
+    "files that are a list": (lambda f: damage_manifest(f, files=[]), "cannot be read"),
     "another format": (lambda f: damage_manifest(f, format="bag"), "holds a 'bag', not a 'thing'"),
     "an older format": (lambda f: damage_manifest(f, version=1), "version 1; this Keepwell"),
     "a file outside": (
@@ -199,7 +199,7 @@ NOT_SIGNED = {
         lambda f: (f / SIGNATURE).write_bytes(b"\xff\xfe\x00"), "was not signed",
     ),
     "a folder for a signature": (
-        lambda f: ((f / SIGNATURE).unlink(), (f / SIGNATURE).mkdir()), "can not be read",
+        lambda f: ((f / SIGNATURE).unlink(), (f / SIGNATURE).mkdir()), "cannot be read",
     ),
     "other content under an old signature": (forge, "was not signed"),
 }  # fmt: skip

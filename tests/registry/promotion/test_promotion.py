@@ -302,7 +302,7 @@ def test_draws_are_the_generators():
 @pytest.mark.parametrize("rows", [(3, 2, 3), (3, 3, 2), (0, 0, 0)])
 def test_rows_that_do_not_pair_are_refused(rows):
     challenger, other, accounts = (np.zeros(n) for n in rows)
-    with pytest.raises(EvidenceError, match="can not be paired"):
+    with pytest.raises(EvidenceError, match="cannot be paired"):
         gain(challenger, other, accounts, rng())
 
 

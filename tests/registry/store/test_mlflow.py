@@ -464,7 +464,7 @@ for limit in map(int, limits):
 def test_a_full_disk_in_a_promotion_leaves_the_old_champion(two_versions, training_run, home):
     """The kernel refuses to let any file grow beyond a limit; the limit rises until it is enough.
 
-    Below the database's size its journal or its pages can not be written; at its size the record
+    Below the database's size its journal or its pages cannot be written; at its size the record
     finds no room.
     """
     size = (home / "mlflow.db").stat().st_size

@@ -113,9 +113,7 @@ def test_a_run_that_was_altered_is_refused_and_the_others_wait(waiting, run, nam
     waiting.keep(replace(run, started_at=AT + timedelta(hours=1)))
     (place / name).write_bytes((place / name).read_bytes()[:-9])
     store = MemoryModelStore()
-    with pytest.raises(
-        PendingUploadError, match=r"can not be used: .*the other runs wait unharmed"
-    ):
+    with pytest.raises(PendingUploadError, match=r"cannot be used: .*the other runs wait unharmed"):
         upload(waiting, store)
     assert store.versions("churn") == ()
     assert len(waiting.places()) == 2
@@ -133,6 +131,6 @@ def test_with_a_key_only_signed_runs_are_uploaded(waiting, run):
 def test_where_there_is_no_room_to_wait_both_is_said(tmp_path, run):
     (tmp_path / "waiting-runs").write_text("a file where the folder should be")
     with pytest.raises(
-        PendingUploadError, match=r"can not be kept in waiting-runs either: .*Make ro"
+        PendingUploadError, match=r"cannot be kept in waiting-runs either: .*Make ro"
     ):
         PendingUploads(folder=tmp_path / "waiting-runs").keep(run)

@@ -201,7 +201,7 @@ def test_a_file_that_is_no_database_takes_no_key(tmp_path):
     (tmp_path / KEYS_FILE).write_bytes(b"not a database, whatever its name says")
     with (
         closing(ApiKeys(tmp_path)) as keys,
-        pytest.raises(ApiKeyError, match="can not be read: file is not a database"),
+        pytest.raises(ApiKeyError, match="cannot be read: file is not a database"),
     ):
         assert keys.are_used
 

@@ -212,7 +212,7 @@ class TestKeys:
         self, own_workspace, store, make_client
     ):
         (own_workspace.root / KEYS_FILE).write_bytes(b"not a database, whatever its name says")
-        with pytest.raises(ApiKeyError, match="can not be read: file is not a database"):
+        with pytest.raises(ApiKeyError, match="cannot be read: file is not a database"):
             make_client(own_workspace, store)
 
     def test_a_route_that_nobody_declared_is_refused_to_everybody(self, own_client):

@@ -71,7 +71,7 @@ def test_a_csm_always_has_a_reach_and_others_where_territories_are_listed(role, 
         ("king", {}, "There is no role 'king'; there are reader, csm, approver, engine, admin"),
         ("admin", {"territories": ("emea",)}, "An admin reaches every account"),
         ("csm", {"territories": (" ",)}, "A territory is empty"),
-        ("reader", {"permissions": frozenset({"send"})}, "of role reader can not have send"),
+        ("reader", {"permissions": frozenset({"send"})}, "of role reader cannot have send"),
         ("reader", {"permissions": frozenset()}, "A key without any permission opens nothing"),
     ],
 )

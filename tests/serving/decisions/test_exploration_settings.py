@@ -1,4 +1,4 @@
-"""What a workspace says about chance: nothing unless asked, and refused if it can not be."""
+"""What a workspace says about chance: nothing unless asked, and refused if it cannot be."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_nothing_is_drawn_in_a_segment_that_is_off(
         (ALL, None, "KEEPWELL_LOTTERY_KEY is not set"),
         (ALL, "xy" * 32, "KEEPWELL_LOTTERY_KEY is not hexadecimal"),
         (ALL, "ab" * 31, "has 31 bytes"),
-        ("key_id = ", SECRET, "can not be read"),
+        ("key_id = ", SECRET, "cannot be read"),
         ("explore = true", SECRET, "lacks `key_id`"),
         ('key_id = "a"\nluck = 1', SECRET, r"unknown key\(s\) luck"),
         ('key_id = "a"\nholdout_share = 0.9', SECRET, r"chance\.toml: The holdout .* at most 0\.5"),

@@ -69,9 +69,7 @@ def test_a_file_that_is_no_plan_is_an_error_with_what_to_do(text: str, tmp_path:
     place = Workspace(tmp_path)
     place.plans_dir.mkdir()
     (place.plans_dir / NEWEST).write_text(text, encoding="utf-8")
-    with pytest.raises(
-        SavedPlanError, match=r"can not be read\. Make one again with keepwell plan"
-    ):
+    with pytest.raises(SavedPlanError, match=r"cannot be read\. Make one again with keepwell plan"):
         newest_plan(place)
 
 
@@ -81,7 +79,7 @@ def test_a_price_that_is_no_number_is_no_plan(tmp_path: Path) -> None:
     content = json.loads((place.plans_dir / NEWEST).read_text(encoding="utf-8"))
     content["limits"][0]["price"] = float("nan")
     (place.plans_dir / NEWEST).write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(SavedPlanError, match="can not be read"):
+    with pytest.raises(SavedPlanError, match="cannot be read"):
         newest_plan(place)
 
 

@@ -97,7 +97,7 @@ def test_a_decision_is_not_both_carried_out_and_declined(ledger, first, then):
     kept, _ = ledger.append_outcome("d-1", NewOutcome(kind=first), key="k", received_at=NOW)
     with pytest.raises(
         ContradictingOutcomeError,
-        match=f"reported as {first} on 2026-03-01, so it can not be {then}",
+        match=f"reported as {first} on 2026-03-01, so it cannot be {then}",
     ):
         ledger.append_outcome("d-1", NewOutcome(kind=then), key="other", received_at=NOW)
     assert ledger.outcomes_of(["acct-1"]) == {"acct-1": (kept,)}

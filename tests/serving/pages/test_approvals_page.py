@@ -341,4 +341,4 @@ def test_while_the_ledger_is_away_the_page_says_when_to_come_back(company):
     assert answer.headers["Retry-After"]
     page = company.client.get("/accounts/acct-03", headers=HTML)
     assert page.status_code == 200
-    assert "what is stopped and allowed can not be read now" in page.text
+    assert "what is stopped and allowed cannot be read now" in page.text

@@ -202,6 +202,6 @@ def test_where_the_switch_can_not_be_read_every_model_it_switches_says_so(
     found = {item["label"]: item["withheld"] for item in service.get("/v1/models").json()["items"]}
     assert [one["segment"] for one in found["churn"]] == ["everyone"]
     assert found["churn"][0]["since"] is None
-    assert "can not be read" in found["expansion"][0]["why"]
+    assert "cannot be read" in found["expansion"][0]["why"]
     assert found["churn-formula"] == []
-    assert page(service, "/models").count("can not be read") == 2
+    assert page(service, "/models").count("cannot be read") == 2

@@ -286,7 +286,7 @@ def states(*rows):
 def test_the_calibrated_formula_is_in_reserve_while_a_churn_model_serves(read, model_row):
     text, _ = read("/models")
     assert "Health formula, calibrated for churn, version 1 in reserve" in text
-    assert "Answers where the churn model can not" in text
+    assert "Answers where the churn model cannot" in text
     formula = model_row(label="churn-formula")
     assert states(model_row(), formula) == ["serving", "in reserve"]
     assert states(model_row(serving=False), formula) == ["not serving", "serving"]

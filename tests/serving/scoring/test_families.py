@@ -144,7 +144,7 @@ def test_a_parent_is_as_fresh_as_its_accounts(tmp_path, make_client):
     client = make_client(workspace, make_store(workspace), now=lambda: AS_OF + timedelta(hours=1))
     service = client.app.state.service
     fresh = FreshScores(service)
-    fresh.catch_up()  # what the newest snapshot can not have seen
+    fresh.catch_up()  # what the newest snapshot cannot have seen
     before = client.get(f"/v1/accounts/{PARENT}").json()["family"]
     ticket = replace(
         event("acct-05", "ticket.created", 0, quantity=2.0),

@@ -1,4 +1,4 @@
-"""A champion that can not be used leaves the one before it serving, over a really damaged store."""
+"""A champion that cannot be used leaves the one before it serving, over a really damaged store."""
 
 from __future__ import annotations
 

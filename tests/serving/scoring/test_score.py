@@ -220,7 +220,7 @@ def test_a_feature_that_the_snapshot_lacks_degrades_to_the_formula(score, all_mo
     lacking = frame.drop("errors_28d")
     one = score(all_models, lacking)[0]
     assert one.source == "health_formula"
-    assert "Churn version 1 can not read these features" in one.degraded
+    assert "Churn version 1 cannot read these features" in one.degraded
     assert "errors_28d" in one.degraded
     assert one.churn_probability_90d is not None
 

@@ -135,7 +135,7 @@ def test_where_the_switch_can_not_be_read_the_formula_answers_and_says_so(
     assert "The formula answers for every account" in caplog.text
     told = accounts(service)
     assert {a["source"] for a in told} == {"health_formula"}
-    assert any("(segments.json) can not be read; whoever runs" in a["degraded"] for a in told)
+    assert any("(segments.json) cannot be read; whoever runs" in a["degraded"] for a in told)
 
 
 def test_the_figures_of_monitoring_are_read_with_those_of_the_service(own_workspace, service):

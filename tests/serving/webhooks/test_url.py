@@ -47,8 +47,8 @@ def test_an_allowed_host_is_pinned_to_the_address_it_has_now() -> None:
         ("https://hooks.example/\r\nX: 1", "ASCII without spaces"),
         ("https://hooks.example/ä", "ASCII without spaces"),
         ("https://hooks.example/" + "a" * 2000, "at most 2000 characters"),
-        ("https://hooks.example:99999/", "can not be read"),
-        ("https://[::1/", "can not be read"),
+        ("https://hooks.example:99999/", "cannot be read"),
+        ("https://[::1/", "cannot be read"),
         ("https://127.0.0.1/", "127.0.0.1 is not among the hosts"),
     ],
 )

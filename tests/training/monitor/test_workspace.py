@@ -257,7 +257,7 @@ def test_what_was_interrupted_is_completed_and_counts_no_look_twice(place):
     store = champion(place, 2)
     april = datetime(2023, 4, 1, tzinfo=UTC)
     place.monitoring_dir.mkdir()
-    folder_of(place, april).write_bytes(b"")  # pictures can not be written here
+    folder_of(place, april).write_bytes(b"")  # pictures cannot be written here
     with pytest.raises(OSError, match=r"File exists|Not a directory"):
         look(place, store, april)
     switch = (place.monitoring_dir / SWITCH_FILE).read_bytes()  # what protects is there
@@ -313,4 +313,4 @@ def test_of_a_champion_that_can_not_be_read_only_that_is_said(place):
     watched = look(place, MlflowModelStore(place.tracking_uri), END)
     assert watched.seen is None
     assert watched.needs_person
-    assert "the champion can not be looked at, and does not score either" in watched.lines[0]
+    assert "the champion cannot be looked at, and does not score either" in watched.lines[0]

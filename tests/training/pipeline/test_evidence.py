@@ -64,7 +64,7 @@ def test_evidence_that_is_not_whole_is_refused(lost) -> None:
 
 
 class Damaged(MemoryModelStore):
-    """A store whose champion can not be used."""
+    """A store whose champion cannot be used."""
 
     def champion(self, label: str):
         raise BundleError("truncated or altered")

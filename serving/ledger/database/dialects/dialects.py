@@ -17,5 +17,5 @@ def dialect_named(name: str) -> Dialect:
 
 
 def address_with_driver(address: sa.URL) -> sa.URL | None:
-    """An address as its dialect opens it; None where a ledger can not be there."""
+    """An address as its dialect opens it; None where a ledger cannot be there."""
     return next((url for one in DIALECTS if (url := one.url(address)) is not None), None)

@@ -79,7 +79,7 @@ def test_a_plan_is_on_the_page_of_reports_when_it_shall_be_kept(address, app) ->
     (app.state.service.workspace.plans_dir / NEWEST).write_text("{", encoding="utf-8")
     broken = httpx.get(f"{address}/reports")
     assert broken.status_code == 200
-    assert "The newest plan can not be read. Make one again with keepwell plan." in broken.text
+    assert "The newest plan cannot be read. Make one again with keepwell plan." in broken.text
 
 
 def test_only_who_reaches_everybody_says_what_the_plan_of_the_week_is() -> None:

@@ -201,5 +201,5 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 
 
 def test_a_service_that_does_not_run_is_said() -> None:
-    with pytest.raises(EngineCallError, match="can not be asked for /v1/next-actions: Connection"):
+    with pytest.raises(EngineCallError, match="cannot be asked for /v1/next-actions: Connection"):
         play(calls_to("http://127.0.0.1:1", "k" * 20))

@@ -1,4 +1,4 @@
-"""A ledger that can not be reached is one named error; what was acknowledged is kept."""
+"""A ledger that cannot be reached is one named error; what was acknowledged is kept."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_file_that_can_not_be_opened_is_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.mkdir()
     with closing(Ledger(path)) as ledger:
-        with pytest.raises(LedgerUnreachableError, match="can not be reached") as caught:
+        with pytest.raises(LedgerUnreachableError, match="cannot be reached") as caught:
             ledger.append_decisions([decision("d-1")])
         assert caught.value.retry_after == 2
         assert "unable to open" in caught.value.cause
@@ -182,7 +182,7 @@ def test_a_ledger_whose_server_is_away_at_the_start_is_ready_when_it_is_there() 
         place = server.database()
         server.stop()
         with closing(Ledger(place)) as ledger:
-            with pytest.raises(LedgerUnreachableError, match="can not be reached"):
+            with pytest.raises(LedgerUnreachableError, match="cannot be reached"):
                 ledger.counts()
             server.start()
             assert ledger.counts() == (0, 0)

@@ -163,5 +163,5 @@ def test_each_recommended_action_says_how_far_it_may_go_here():
     unread = standing_of(ranked, None, actions, segment=None, csm=None)
     assert (unread[most.id].level, unread[most.id].why) == (
         1,
-        "what is stopped and allowed can not be read now",
+        "what is stopped and allowed cannot be read now",
     )

@@ -113,7 +113,7 @@ def test_a_feature_that_the_snapshot_lacks_refuses_the_model(place, store, tmp_p
     snapshots = SnapshotStore(place.snapshots_dir)
     snapshots.write(snapshots.read(AS_OF).drop("errors_28d"))
     rows = assert_same(place, store, tmp_path / "scores.parquet", at_once=16)
-    assert rows["degraded"].str.contains("can not read these features").sum() == 47
+    assert rows["degraded"].str.contains("cannot read these features").sum() == 47
 
 
 def test_unknown_money_keeps_the_accounts_by_name(place, store, tmp_path):
