@@ -1,4 +1,4 @@
-"""This module is about the command ``keepwell``: from telemetry to scores, actions and reports.
+"""The command ``keepwell``: from telemetry to scores, actions and reports.
 
 A thin rim: every package declares its own commands, and here they are listed, with those that need
 two packages of which neither may import the other. Heavy libraries are imported by the command that

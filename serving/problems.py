@@ -1,4 +1,4 @@
-"""This module is about the kinds of problem that a request can have: what, and what helps.
+"""The kinds of problem that a request can have: what it is, and what helps.
 
 Each kind is one class and one line of ``PROBLEMS``: its name in the address, its status, its title,
 the step that helps, and what it means, in the docstring; ``/problems`` shows all of them to people.

@@ -1,4 +1,4 @@
-"""This module is about how numbers, money and moments are said on a page and in a reason.
+"""Format numbers, money and moments for pages and reasons.
 
 One form each, so that a page, a reason and a report never differ.
 """

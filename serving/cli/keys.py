@@ -1,4 +1,4 @@
-"""This module is about the commands about API keys, and whose key a command is typed with."""
+"""Commands about API keys; find whose key a command is typed with."""
 
 from __future__ import annotations
 

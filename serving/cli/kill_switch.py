@@ -1,4 +1,4 @@
-"""This module is about the commands that stop what could be claimed, and let go on."""
+"""Commands that stop what could be claimed, and resume it."""
 
 from __future__ import annotations
 

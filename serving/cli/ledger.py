@@ -1,4 +1,4 @@
-"""This module is about the commands that look into the ledger of decisions."""
+"""Commands that verify the ledger and replay its decisions."""
 
 from __future__ import annotations
 

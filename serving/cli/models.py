@@ -1,4 +1,4 @@
-"""This module is about the commands about stored models: which there are, and which serves."""
+"""Commands about stored models: list, show, promote, roll back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the commands that say what to do next, and what to do in a team's week."""
+"""Commands that say what to do next, and plan a team's week."""
 
 from __future__ import annotations
 

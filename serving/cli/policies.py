@@ -1,4 +1,4 @@
-"""This module is about the command that judges another policy on logged decisions."""
+"""The command that judges another policy on logged decisions."""
 
 from __future__ import annotations
 

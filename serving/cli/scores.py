@@ -1,4 +1,4 @@
-"""This module is about the command that scores every account into a file."""
+"""The command that scores every account into a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the commands that start the service, and put a running one to the test."""
+"""Commands that start the service, and test a running one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about the commands about webhooks."""
+"""Commands about webhooks."""
 
 from __future__ import annotations
 

@@ -126,9 +126,7 @@ def approvals_page(
         asks_name=caller.owner is None,
         stopped=stop_lines(controls, names, within),
         levels=level_lines(controls, actions, within),
-        elsewhere=(
-            f"Everywhere else an action {LEVELS[UNSET_LEVEL]}: nobody has let it go further."
-        ),
+        elsewhere=f"Everywhere else an action {LEVELS[UNSET_LEVEL]}.",
         actions=tuple(
             Option(value=one.id, text=one.name, is_chosen=one.id == asked.action)
             for one in sorted(actions.values(), key=lambda one: one.name)

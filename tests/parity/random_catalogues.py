@@ -1,4 +1,4 @@
-"""This module is about random playbooks, accounts, histories, limits and teams, and plain checks of
+"""Random playbooks, accounts, histories, limits and teams, and plain checks of
 what the policy makes of them.
 
 The checks are written from the rules and not from the code: each asks of a finished answer whether

@@ -1,4 +1,4 @@
-"""This module is about talking to a Keepwell as a playbook engine does: over HTTP, by its API.
+"""Talk to a Keepwell as a playbook engine does: over HTTP, by its API.
 
 Follows no redirect, so that a key goes nowhere else.
 """

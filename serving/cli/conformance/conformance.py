@@ -1,4 +1,4 @@
-"""This module is about whether a Keepwell keeps its promises to playbook engines that misbehave.
+"""Check whether a Keepwell keeps its promises to playbook engines that misbehave.
 
 The kit plays engines that repeat themselves, crash, come late, talk out of order and all at once,
 over HTTP against any Keepwell, and says of every promise whether it was kept. It claims decisions

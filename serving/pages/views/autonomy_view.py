@@ -34,10 +34,11 @@ class HeldLevel:
     def sentence(self) -> str:
         """Both as one line.
 
-        >>> HeldLevel(level=2, words="waits until a person approves it", why="nobody said").sentence
-        'Waits until a person approves it: nobody said.'
+        >>> HeldLevel(level=2, words="needs approval", why="set by Ann").sentence
+        'Needs approval: set by Ann.'
         """
-        return f"{self.words[:1].upper()}{self.words[1:]}: {self.why.rstrip('.')}."
+        why = f": {self.why.rstrip('.')}" if self.why else ""
+        return f"{self.words[:1].upper()}{self.words[1:]}{why}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +110,7 @@ def held_level(
         return HeldLevel(level=highest, words=LEVELS[highest], why=bound)
     by = level_set_by(controls, scope)
     if by is None:
-        return HeldLevel(
-            level=UNSET_LEVEL, words=LEVELS[UNSET_LEVEL], why=("nobody has let it go further here")
-        )
+        return HeldLevel(level=UNSET_LEVEL, words=LEVELS[UNSET_LEVEL], why="")
     return HeldLevel(level=level, words=LEVELS[level], why=_set_by(by))
 
 

@@ -113,7 +113,7 @@ def test_where_nothing_waits_it_says_so(company):
     page = company.page()
     assert "Nothing waits for a person now." in page
     assert buttons(page) == []
-    assert "Everywhere else an action waits until a person approves it" in page
+    assert "Everywhere else an action needs approval." in page
 
 
 def test_an_approver_says_yes_with_one_click_and_it_is_gone_from_the_page(team):
@@ -297,9 +297,7 @@ class TestWhatIsStopped:
     def test_a_level_can_be_looked_up(self, company):
         page = company.page(path="/approvals?action=tips_email&segment=mid")
         name = playbook().by_id["tips_email"].name
-        assert (
-            f"“{name}” in mid. Waits until a person approves it: nobody has let it go further here."
-        ) in re.sub(r"\s+", " ", page)
+        assert (f"“{name}” in mid. Needs approval.") in re.sub(r"\s+", " ", page)
         call = company.page(path="/approvals?action=success_call")
         assert "Is suggested to a person, who does it or not: this action may never go" in call
         assert company.page(path="/approvals?action=sing&segment=") == company.page(

@@ -47,7 +47,7 @@ LOWERED = control(
 @pytest.mark.parametrize(
     ("controls", "level", "why"),
     [
-        ((), 2, "nobody has let it go further here"),
+        ((), 2, ""),
         ((control("level", value=4),), 4, "set by boss on 1 March 2026: because"),
         (
             (control("level", value=4), LOWERED),
@@ -76,9 +76,7 @@ def test_the_level_that_holds_says_why(controls, level, why):
 
 def test_an_action_that_may_go_no_further_says_that():
     held = held_level([control("level", value=4)], CALL_MID, NAMES, highest=2)
-    assert held.sentence == (
-        "Waits until a person approves it: this action may never go further by itself."
-    )
+    assert held.sentence == ("Needs approval: this action may never go further by itself.")
 
 
 scopes = st.builds(
