@@ -91,6 +91,8 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     ["keepwell", "demo", "--workspace", draft, "--world", world, "--no-serve"],
                     cwd=place, env=environment(), check=True, capture_output=True, timeout=600,
                 )  # fmt: skip
+                with serving(str(draft), place, free_port()):
+                    pass  # `make run` ends with the service, which makes the ledger
                 made.parent.mkdir(exist_ok=True)
                 draft.rename(made)
     return place
