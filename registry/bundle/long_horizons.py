@@ -70,7 +70,7 @@ class LongHorizonChance:
 def combine_log_odds(before: Floats, after: Floats) -> Floats:
     """The log-odds that it comes before or after, from those of each; never below ``before``.
 
-    >>> odds = either(np.log([1.0]), np.log([1.0]))  # a half, and a half of what is left
+    >>> odds = combine_log_odds(np.log([1.0]), np.log([1.0]))  # a half, and a half of what is left
     >>> round(float(odds[0]), 6) == round(float(np.log(3)), 6)
     True
     """

@@ -45,7 +45,7 @@ NONE = -1
 class QuadraturePoints:
     """Gauss-Legendre points between 0 and 1: n of them are ``at[first[g] : first[g] + n]``.
 
-    >>> two = Points.of(np.array([1, 2]))
+    >>> two = QuadraturePoints.of(np.array([1, 2]))
     >>> two.at.round(3).tolist(), two.first.tolist()
     ([0.5, 0.211, 0.789], [0, 1])
     """

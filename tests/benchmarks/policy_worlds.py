@@ -18,7 +18,6 @@ from experiments.causal.sample import NO_ACTION, Sample
 from experiments.effects.measured import Evidence
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recommend
 from experiments.uplift.effect_records import Measurement, action_effects
-from experiments.uplift.grading import standardised
 from registry.playbook.actions import Action
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.playbook import Playbook, playbook
@@ -29,6 +28,13 @@ LIMITS = Limits(quiet_hours=None)
 COVARIATES = ("health", "log_mrr", "tenure_years", "use_trend", "noise")
 
 Shares = Mapping[str, tuple[float, float, float]]
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    """Values in standard deviations from their mean."""
+    numbers = np.asarray(values, dtype=float)
+    spread = float(numbers.std())
+    return np.asarray((numbers - numbers.mean()) / (spread if spread > 0 else 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,8 @@ def declare(folder: Path) -> None:
     spec.loader.exec_module(module)
 
 
-declare(Path(sys.argv[1]))
+if __name__ == "__main__":
+    declare(Path(sys.argv[1]))
 
 import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402

@@ -7,7 +7,6 @@ from fastapi import APIRouter, FastAPI
 from small_company import AS_OF
 
 from serving.api.app import create_app
-from serving.api.routes import status
 from serving.auth.gate import RouteError, declared_needs, matching, patterns_of
 from serving.auth.roles import PRODUCT, READ, needs
 from serving.pages.frame import in_navigation, sections_of
@@ -63,7 +62,7 @@ def test_a_route_that_declares_nothing_is_refused(app):
 def test_a_service_with_such_a_route_does_not_start(own_workspace, store, monkeypatch):
     router = APIRouter()
     router.add_api_route("/open", lambda: "to everybody")
-    monkeypatch.setattr(status, "router", router)
+    monkeypatch.setattr("serving.api.app.ROUTERS", (router,))
     with pytest.raises(RouteError, match="GET /open"):
         create_app(own_workspace, store=store, now=lambda: AS_OF)
 
