@@ -135,6 +135,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_blocks_of_a_page_run_in_their_order(page: str, worlds: Path, tmp_path: Path) -> None:
     text = PAGES[page].read_text(encoding="utf-8")

@@ -82,6 +82,7 @@ def do(step: re.Match[str], tree: Path) -> None:
         path.write_text(f"{before}{step['text']}{step['mark']}{after}", encoding="utf-8")
 
 
+@pytest.mark.slow
 @every_recipe
 def test_a_recipe_does_what_it_says(name: str, tree: Path) -> None:
     steps = list(STEP.finditer(RECIPES[name]))

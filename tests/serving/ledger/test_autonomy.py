@@ -39,7 +39,8 @@ def test_discounts_contracts_and_executives_always_wait_for_a_person(action):
 def test_a_level_beyond_the_action_is_refused():
     costly = next(a for a in ACTIONS.values() if a.channel == "offer")
     with pytest.raises(
-        LevelTooHighError, match=f"Level 3 for {costly.id}: its highest is 2, at which it waits"
+        LevelTooHighError,
+        match=f"Level 3 for {costly.id}: its highest is 2, at which it needs approval",
     ):
         check_level(3, Scope(action=costly.id), ACTIONS)
     check_level(2, Scope(action=costly.id), ACTIONS)
