@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 COPIED = ("features", "registry", "training", "experiments", "serving", "docs", "tests", "examples",
-          "keepwell.py", "pyproject.toml", "README.md", "Makefile", "CHANGELOG.md")  # fmt: skip
+          "keepwell.py", "pyproject.toml", "README.md", "Makefile", "CHANGELOG.md",
+          "ARCHITECTURE.md", "CONTRIBUTING.md")  # fmt: skip
 STEP = re.compile(
     r"<!-- (?P<what>insert into|append to|new file|run)(?:: (?P<file>\S+)"
     r"(?: (?P<where>before|after): (?P<mark>.+?))?)? -->\n```\w+\n(?P<text>.*?)```",
