@@ -40,7 +40,9 @@ def commands() -> str:
         "# Commands",
         "",
         "All that `keepwell` can be told, as `keepwell COMMAND --help` says it. Exit codes: 0 done,"
-        " 1 something was found or refused, 2 the words of the command are off.",
+        " 1 a fault of Keepwell, or the command looked for something and found it, 2 the words of the"
+        " command are off, 3 the input or the state does not allow it, 4 another process is writing"
+        " to the workspace.",
         "",
         MADE_BY,
         "",
