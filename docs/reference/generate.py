@@ -27,7 +27,7 @@ import warning_signs  # noqa: E402
 import keepwell  # noqa: E402
 from features.health.score import FORMULAS  # noqa: E402
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
-from registry.playbook.playbook import playbook  # noqa: E402
+from registry.playbook.playbook import load_playbook  # noqa: E402
 from serving.api.app import ROUTERS  # noqa: E402
 from serving.auth.roles import need_of  # noqa: E402
 
@@ -108,7 +108,7 @@ def workspace() -> str:
 
 def actions() -> str:
     """Every action and sequence of the playbook."""
-    book = playbook()
+    book = load_playbook()
     lines = [
         "# Actions and sequences",
         "",

@@ -78,8 +78,8 @@ BELIEVED = Promise()
 def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
     """What the measured actions say of the playbook as a whole.
 
-    >>> from registry.playbook.playbook import playbook
-    >>> promise_of(Evidence(), playbook()).kept
+    >>> from registry.playbook.playbook import load_playbook
+    >>> promise_of(Evidence(), load_playbook()).kept
     1.0
     """
     seen: dict[str, MeasuredPromise] = {}

@@ -21,11 +21,11 @@ What nothing brought up is counted, not listed. All else that is not recommended
 reason and, where it can be told, from when it would be allowed. "Do nothing" competes at zero.
 
 >>> from datetime import UTC
->>> from registry.playbook.playbook import playbook
+>>> from registry.playbook.playbook import load_playbook
 >>> moment = datetime(2026, 3, 2, tzinfo=UTC)
 >>> state = AccountState(account_id="a1", as_of=moment, mrr=2000.0, health_score=31.0,
 ...                      attributes={"contract_status": "active"}, features={})
->>> answer = recommend(state, playbook=playbook(), limits=Limits(), history=(), as_of=moment)
+>>> answer = recommend(state, playbook=load_playbook(), limits=Limits(), history=(), as_of=moment)
 >>> answer.ranked[0].action_id, answer.ranked[-1].action_id
 ('success_call', 'do_nothing')
 """

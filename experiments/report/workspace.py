@@ -24,7 +24,7 @@ from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from registry.playbook.actions import Action
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 LOTTERY_ACTIONS = ("success_call", "value_plan", "usage_analysis", "optimization_guide")
 """Actions that a first lottery could be about, where none was logged yet."""
@@ -58,7 +58,7 @@ def report_on(
         )
     )
     limits = read_limits(workspace.root)
-    costs = {action.id: full_cost(action, limits) for action in playbook().actions}
+    costs = {action.id: full_cost(action, limits) for action in load_playbook().actions}
     currency = workspace.settings.currency
     if designs:
         features = pl.concat([snapshots.read(moment) for moment in moments], how="diagonal")
@@ -99,7 +99,7 @@ def report_without_interventions(
             horizon_days=HORIZON_DAYS,
             base_rate_sentence=str(error),
         )
-    actions = playbook().by_id
+    actions = load_playbook().by_id
     candidates = [
         ExperimentCandidate(
             action=action_id,

@@ -40,7 +40,7 @@ from features.events.visibility import visible_events
 from features.lake.lake import Lake
 from features.workspace import Workspace, write_atomically
 from registry.playbook.actions import Action, Grade
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ def write_effects(
         features,
         as_of=as_of,
         rng=np.random.default_rng(seed),
-        actions=playbook().by_id,
+        actions=load_playbook().by_id,
         segment_by=segment_by,
     )
     path = workspace.reports_dir / EFFECTS_FILE

@@ -1,6 +1,6 @@
 """Read the playbook as a whole: actions, sequences, guards and assumptions.
 
-``playbook()`` reads ``actions.toml`` and ``sequences.toml`` once and checks that they fit each
+``load_playbook()`` reads ``actions.toml`` and ``sequences.toml`` once and checks that they fit each
 other. The registry knows no features and no alerts; who does asks ``check_reads``.
 """
 
@@ -159,7 +159,7 @@ class Playbook:
 
 
 @cache
-def playbook() -> Playbook:
+def load_playbook() -> Playbook:
     """The playbook of the two files beside this module, read at the first call."""
     return read_playbook(
         ACTIONS_FILE.read_text(encoding="utf-8"), SEQUENCES_FILE.read_text(encoding="utf-8")

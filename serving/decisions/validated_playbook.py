@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from experiments.policy.recommend import STATE_FACTS
 from features.alerts.alert import ALERTS
 from features.catalogue.definitions.attributes import ATTRIBUTES, CONTRACT_STATUS
-from registry.playbook.playbook import Playbook, check_reads, playbook
+from registry.playbook.playbook import Playbook, check_reads, load_playbook
 
 WORDS = (*(attribute.name for attribute in ATTRIBUTES), CONTRACT_STATUS)
 
@@ -22,7 +22,7 @@ def load_validated_playbook(features: Iterable[str], book: Playbook | None = Non
     Raises:
         PlaybookError: an entry reads what nobody declared.
     """
-    book = book or playbook()
+    book = book or load_playbook()
     check_reads(
         book, names={*features, *STATE_FACTS, *WORDS}, alerts={alert.id for alert in ALERTS}
     )

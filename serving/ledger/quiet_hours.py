@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from experiments.policy.contact.contact_policy import is_contact
 from experiments.policy.quiet_hours import Rest
 from experiments.policy.request import stored_rest
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.ledger.errors import QuietHoursError, UnreadableQuestionError
 
 
@@ -30,8 +30,8 @@ def check_not_quiet(decided: sa.Row[Any], clock: datetime) -> None:
         QuietHoursError: nobody is contacted there now; the message and ``retry_after`` say until when.
         UnreadableQuestionError: the stored question cannot be read, so that nobody knows.
     """
-    action = playbook().by_id.get(decided.action)
-    if decided.inputs is None or (action is not None and not is_contact(action, playbook())):
+    action = load_playbook().by_id.get(decided.action)
+    if decided.inputs is None or (action is not None and not is_contact(action, load_playbook())):
         return
     rest = _rest(decided, clock)
     if rest is not None:

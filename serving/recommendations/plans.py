@@ -16,7 +16,7 @@ from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Team
 from experiments.policy.recommend import DO_NOTHING
 from features.workspace import Workspace
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from registry.store.store import ModelStore
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.recommendations.recommend import ProposedDecision
@@ -28,7 +28,7 @@ def offers_of(decided: Iterable[ProposedDecision]) -> pl.DataFrame:
 
     The value is the cautious one, what the hours cost taken off. A territory is the region.
     """
-    actions = playbook().by_id
+    actions = load_playbook().by_id
     return pl.DataFrame(
         [
             {

@@ -20,7 +20,7 @@ from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recom
 from experiments.uplift.effect_records import Measurement, action_effects
 from registry.playbook.actions import Action
 from registry.playbook.condition_grammar import parse_condition
-from registry.playbook.playbook import Playbook, playbook
+from registry.playbook.playbook import Playbook, load_playbook
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SEGMENTS = ("small", "mid", "enterprise")
@@ -227,7 +227,7 @@ def worth(now: Quarters, world: str) -> np.ndarray:
 
 
 def _playbook() -> Playbook:
-    book = playbook()
+    book = load_playbook()
     like = book.by_id["success_call"]
     return replace(
         book,

@@ -16,7 +16,7 @@ from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.replay.replay import shared_inputs
@@ -135,7 +135,7 @@ def test_a_decision_is_asked_again(folder: Path) -> None:
         PolicyInputs(state=state, limits=Limits(), history=(), as_of=NOW),
         (shared_inputs({}, {})),
     )
-    answer = asked.answer(playbook()).to_dict()
+    answer = asked.answer(load_playbook()).to_dict()
     first = Decision(
         decision_id="d-1",
         account_id="acme",

@@ -18,10 +18,10 @@ from features.catalogue.catalogue import ATTRIBUTES, FEATURES
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from registry.playbook.actions import ALWAYS_OURS
 from registry.playbook.condition_grammar import ActionDone, AlertOpen, ComparisonClause
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
-BOOK = playbook()
+BOOK = load_playbook()
 ATTRIBUTE_NAMES = {attribute.name for attribute in ATTRIBUTES} | {CONTRACT_STATUS}
 FEATURE_NAMES = {feature.name for feature in FEATURES}
 ROOMY = Limits(actions_per_week=1000, contacts_per_week=1000, onboarding_contacts_per_week=1000)

@@ -10,14 +10,14 @@ from source_signals import SIGNALS
 
 from features.alerts.rules import ALERTS
 from features.health.score import FORMULAS
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 TEXT = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
 HEADINGS = {
     f"{document}#{re.sub(r'[^a-z0-9 -]', '', heading.lower()).replace(' ', '-')}"
     for document, heading in re.findall(r"^### ([a-z-]+): (.+)$", TEXT, flags=re.MULTILINE)
 }
-BOOK = playbook()
+BOOK = load_playbook()
 CITED = {
     f"{kind} {name}": source
     for kind, cited in {

@@ -27,7 +27,7 @@ from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.actions import Action, Family, Guard, Prior
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.conflicts import Conflict
-from registry.playbook.playbook import Playbook, playbook
+from registry.playbook.playbook import Playbook, load_playbook
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 CHANNELS = ("email", "phone", "sms", "survey", "internal", "in_app", "offer")
@@ -129,7 +129,7 @@ def random_playbook(rng: np.random.Generator) -> Playbook:
         )
     )
     return replace(
-        playbook(),
+        load_playbook(),
         actions=actions,
         sequences=(),
         guards=guards,
@@ -143,7 +143,7 @@ def _action(rng: np.random.Generator, number: int, families: Mapping[str, Family
     outcome = str(rng.choice(["churn", "expansion", "none"]))
     texts = [*CONDITIONS]
     return replace(
-        playbook().actions[0],
+        load_playbook().actions[0],
         id=f"act_{number}",
         name=f"Act {number}",
         objective=str(rng.choice(OBJECTIVES)),

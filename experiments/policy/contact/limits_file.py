@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from experiments.policy.state import Limits, PolicyError
-from registry.playbook.playbook import Playbook, playbook
+from registry.playbook.playbook import Playbook, load_playbook
 
 LIMITS_FILE = "limits.toml"
 
@@ -59,7 +59,7 @@ def read_limits(folder: Path) -> Limits:
             f"go by the usual limits."
         ) from exc
     changes = parse_limits(text, LIMITS_FILE)
-    _check_felt(changes, playbook())
+    _check_felt(changes, load_playbook())
     return with_changes(USUAL, changes)
 
 

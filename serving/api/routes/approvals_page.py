@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.api.dependencies import AtCaller, AtService
 from serving.api.routes.claims import DecisionId, acting
 from serving.api.routes.pages import Word, templates_of
@@ -56,7 +56,7 @@ def show_approvals(
         Controls(database).all(),
         portfolio,
         caller=caller,
-        actions=playbook().by_id,
+        actions=load_playbook().by_id,
         put_off={
             account: [one for one in said if one.holds_at(clock)]
             for account, said in put_off.items()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.api.dependencies import AtService, problems
 from serving.api.schemas.catalogues import (
     EXAMPLE_REPORT,
@@ -33,7 +33,7 @@ def list_actions() -> ActionsAnswer:
 
     Fields named under `ours` are judgements of this project, not facts of the source.
     """
-    book = playbook()
+    book = load_playbook()
     return ActionsAnswer(items=book.rows(), sequences=[s.as_row() for s in book.sequences])
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.api.dependencies import AtCaller, AtService, problems
 from serving.api.idempotency import json_response, stored_answer
 from serving.api.routes.claims import acting
@@ -85,7 +85,7 @@ def set_level(
     """Per action and segment; discounts, contract changes and executives never above 2."""
     scope = Scope(action=body.action, segment=body.segment)
     check_scope(service, scope)
-    check_level(body.level, scope, playbook().by_id)
+    check_level(body.level, scope, load_playbook().by_id)
     return recorded(service, caller, body, "level", scope, value=body.level)
 
 
@@ -135,7 +135,7 @@ def check_scope(service: ServiceState, scope: Scope) -> None:
         FieldProblem(where=part, message="there is none of this name")
         for part in unknown_parts(
             scope,
-            actions=playbook().by_id,
+            actions=load_playbook().by_id,
             segments={score.attributes.get("segment") for score in scores},
             csms={score.attributes.get("csm") for score in scores},
         )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from experiments.policy.recommend import Recommendation
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from registry.store.store import ModelStoreError
 from serving.api.dependencies import AtCaller, AtService, family_at
 from serving.auth.roles import PRODUCT, READ, Caller, needs
@@ -139,7 +139,7 @@ def show_account(
         family=family_at(service, portfolio, account_id),
         answer=answer,
         say=_say(service, caller, account_id, answer),
-        held=standing_of(answer.ranked, controls, playbook().by_id, segment=segment, csm=csm),
+        held=standing_of(answer.ranked, controls, load_playbook().by_id, segment=segment, csm=csm),
         stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
         waits=_waits(service, account_id),
         days=group_by_day(
@@ -197,7 +197,7 @@ def _within(portfolio: Portfolio) -> Within:
 
 
 def _names() -> dict[str, str]:
-    return {one.id: one.name for one in playbook().by_id.values()}
+    return {one.id: one.name for one in load_playbook().by_id.values()}
 
 
 @router.get("/models")

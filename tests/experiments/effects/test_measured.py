@@ -23,10 +23,10 @@ from experiments.effects.file import (
 from experiments.effects.measured import Evidence, EvidenceError, mix_belief, most_harm
 from experiments.policy.recommend import AccountState, Limits, recommend
 from registry.playbook.actions import Prior
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
-BOOK = playbook()
+BOOK = load_playbook()
 PRIOR = Prior(outcome="churn", mean=0.1, strength=35, grade="E", basis="A guess.")
 STATE = AccountState(
     account_id="a1",

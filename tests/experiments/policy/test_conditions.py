@@ -16,7 +16,7 @@ from registry.playbook.condition_grammar import (
     ConditionError,
     parse_condition,
 )
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 FACTS = Facts(
@@ -165,7 +165,7 @@ def plainly(clause, facts):
 @pytest.mark.parametrize("seed", range(20))
 def test_every_condition_holds_where_all_its_clauses_plainly_do(seed):
     chance = random.Random(seed)
-    conditions = [condition for _, condition in playbook().conditions]
+    conditions = [condition for _, condition in load_playbook().conditions]
     values: dict[str, float | str | None] = {}
     for clause in (clause for condition in conditions for clause in condition.clauses):
         if not isinstance(clause, AlertOpen | ActionDone):

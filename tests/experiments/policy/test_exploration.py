@@ -17,12 +17,12 @@ from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recom
 from experiments.randomisation.assignment import LotteryError
 from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, standing
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 TERM = datetime(2026, 1, 1, tzinfo=UTC)
 END = datetime(2027, 1, 1, tzinfo=UTC)
-BOOK = playbook()
+BOOK = load_playbook()
 WIDE = Exploration(closeness=0.9, whole_up_to_mrr=5_000.0)
 STATE = AccountState(
     account_id="a1",

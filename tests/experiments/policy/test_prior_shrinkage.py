@@ -22,10 +22,10 @@ from experiments.policy.prior_shrinkage import (
     promise_of,
 )
 from experiments.policy.recommend import AccountState, Limits, recommend
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
-BOOK = playbook()
+BOOK = load_playbook()
 ON_CHURN = [a for a in BOOK.actions if a.prior.outcome == "churn" and a.prior.mean > 0]
 STATE = AccountState(
     account_id="a1",

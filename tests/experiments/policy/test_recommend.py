@@ -23,10 +23,10 @@ from experiments.policy.recommend import (
 from experiments.policy.state import PolicyError
 from experiments.policy.withholding import Stage
 from registry.playbook.condition_grammar import ComparisonClause, parse_condition
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)  # a Monday
-BOOK = playbook()
+BOOK = load_playbook()
 TICK = timedelta(microseconds=1)
 
 

@@ -19,10 +19,10 @@ from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits, PastAction, PolicyError
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
-BOOK = playbook()
+BOOK = load_playbook()
 KEY = LotteryKey(key_id="2026", secret=b"0" * 32)
 ALERTS = sorted(BOOK.alert_shows)
 

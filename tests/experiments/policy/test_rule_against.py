@@ -15,11 +15,11 @@ from experiments.effects.measured import Evidence
 from experiments.policy.recommend import AccountState, Limits, recommend, rule_against
 from experiments.policy.state import PastAction, PolicyError
 from experiments.randomisation.holdout import HoldoutStatus
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
-BOOK = playbook()
+BOOK = load_playbook()
 STATE = AccountState(
     account_id="a1",
     as_of=AS_OF,

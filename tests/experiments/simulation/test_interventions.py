@@ -21,7 +21,7 @@ from experiments.simulation.interventions import (
 )
 from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshots import build_snapshots
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 IDS = [f"a_{index:05d}" for index in range(40)]
 
@@ -44,7 +44,7 @@ def observed(**changes: float) -> ObservedAccounts:
 
 @every_programme
 def test_the_action_of_a_programme_is_one_of_the_playbook(programme):
-    assert programme.action in playbook().by_id
+    assert programme.action in load_playbook().by_id
 
 
 @every_programme

@@ -17,7 +17,7 @@ from experiments.causal.interventions import (
 )
 from experiments.causal.trials import build_trials
 from experiments.uplift.workspace import measure_effects
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 WORLDS = 6
 
@@ -27,7 +27,7 @@ def measured(world, seed=1):
         world.events,
         world.features,
         as_of=AS_OF,
-        actions=playbook().by_id,
+        actions=load_playbook().by_id,
         rng=np.random.default_rng(seed),
     )
 
@@ -170,13 +170,17 @@ def test_draws_between_actions_are_told_of_and_compared_elsewhere():
         ]
     )
     found = measure_effects(
-        events, world.features, as_of=AS_OF, actions=playbook().by_id, rng=np.random.default_rng(1)
+        events,
+        world.features,
+        as_of=AS_OF,
+        actions=load_playbook().by_id,
+        rng=np.random.default_rng(1),
     )
     assert any("1 decisions were drawn between actions" in note for note in found.notes)
 
 
 def test_a_lottery_about_growing_is_measured_on_growing():
-    [action] = [one.id for one in playbook().actions if one.prior.outcome == "expansion"][:1]
+    [action] = [one.id for one in load_playbook().actions if one.prior.outcome == "expansion"][:1]
     names = [f"a{number:03d}" for number in range(200)]
     rows = [event(name, "contract.started", START - 200 * DAY, 100.0) for name in names]
     rng = np.random.default_rng(1)
@@ -206,7 +210,7 @@ def test_a_lottery_about_growing_is_measured_on_growing():
         }
     ).cast({"as_of": pl.Datetime("us", "UTC")})
     record = of(
-        measure_effects(frame(rows), features, as_of=AS_OF, actions=playbook().by_id, rng=rng),
+        measure_effects(frame(rows), features, as_of=AS_OF, actions=load_playbook().by_id, rng=rng),
         action,
     )
     assert (record.grade, record.outcome) == ("A", "expansion")

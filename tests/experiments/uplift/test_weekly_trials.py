@@ -14,7 +14,7 @@ from experiments.uplift.weekly_trials import LEAST_TREATED, build_weekly_trials
 from experiments.uplift.workspace import measure_effects, write_effects
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -193,7 +193,7 @@ def measured(world, **settings):
         world.features,
         as_of=world.as_of,
         rng=np.random.default_rng(1),
-        actions=playbook().by_id,
+        actions=load_playbook().by_id,
         **settings,
     )
 
@@ -233,7 +233,7 @@ def test_where_nothing_was_logged_it_is_said(both):
         world.features,
         as_of=world.as_of,
         rng=np.random.default_rng(1),
-        actions=playbook().by_id,
+        actions=load_playbook().by_id,
     )
     assert found.effects == ()
     assert "Log actions as they are done" in found.notes[0]

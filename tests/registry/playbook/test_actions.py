@@ -7,7 +7,7 @@ import re
 import pytest
 
 from registry.playbook.actions import PlaybookError, Prior
-from registry.playbook.playbook import ACTIONS_FILE, SEQUENCES_FILE, playbook, read_playbook
+from registry.playbook.playbook import ACTIONS_FILE, SEQUENCES_FILE, load_playbook, read_playbook
 
 ACTIONS = """
 contact_channels = ["email"]
@@ -167,7 +167,7 @@ def test_a_mistake_in_the_sequences_is_refused(old, new, message):
 
 
 def test_the_playbook_has_all_that_was_collected():
-    book = playbook()
+    book = load_playbook()
     assert len(book.actions) >= 100
     assert len(book.sequences) == 11
     assert {action.objective for action in book.actions} == {
@@ -181,17 +181,17 @@ def test_the_playbook_has_all_that_was_collected():
 
 
 def test_the_playbook_is_read_once():
-    assert playbook() is playbook()
+    assert load_playbook() is load_playbook()
 
 
 def test_assumptions_start_at_zero_and_fall_with_health():
-    bands = playbook().assumptions.churn_by_health
+    bands = load_playbook().assumptions.churn_by_health
     assert bands[-1][0] == 0
     assert [p for _, p in bands] == sorted(p for _, p in bands)
 
 
 def test_incentives_at_the_limit_are_one_family_with_the_cheapest_first():
-    book = playbook()
+    book = load_playbook()
     members = {a.id for a in book.actions if a.family == "limit_incentive"}
     assert {"next_plan_preview", "first_month_half", "integration_upgrade"} <= members
     assert book.families["limit_incentive"].order == "cheapest"
@@ -199,7 +199,7 @@ def test_incentives_at_the_limit_are_one_family_with_the_cheapest_first():
 
 
 def test_texts_are_not_repeated():
-    texts = [action.text for action in playbook().actions]
+    texts = [action.text for action in load_playbook().actions]
     assert len(texts) == len(set(texts))
 
 

@@ -15,12 +15,12 @@ from registry.playbook.playbook import (
     ACTIONS_FILE,
     SEQUENCES_FILE,
     check_reads,
-    playbook,
+    load_playbook,
     read_playbook,
 )
 from registry.playbook.sequences import Start
 
-BOOK = playbook()
+BOOK = load_playbook()
 TEXT = ACTIONS_FILE.read_text(encoding="utf-8")
 SEQUENCES = SEQUENCES_FILE.read_text(encoding="utf-8")
 

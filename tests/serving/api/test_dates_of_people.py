@@ -20,7 +20,7 @@ from experiments.policy.contact.snooze import MOST_AHEAD, Snooze
 from experiments.policy.recommendation import Withheld
 from experiments.policy.request import PolicyInputs
 from features.workspace import Workspace
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from registry.store.store import MemoryModelStore
 from serving.cli.next_actions import actions
 from serving.ledger.database.timestamps import MOST_SET_BACK
@@ -35,7 +35,7 @@ from serving.recommendations.snapshot import decisions_as_of, recommendations_as
 NOON = datetime(2028, 6, 6, 12, tzinfo=UTC)  # a Tuesday, 27 months after the newest data
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
-ROLES = tuple({action.owner_role for action in playbook().actions})
+ROLES = tuple({action.owner_role for action in load_playbook().actions})
 
 
 @dataclass
@@ -301,7 +301,7 @@ def test_a_decision_of_before_replays_to_the_bit_on_what_it_was_judged_on(compan
     common = json.loads(ledger.shared_input(shared_digest(decision)))
     then = (
         PolicyInputs.from_dict(stored["question"])
-        .answer(playbook(), phrases=common["phrases"], alert_words=common["alert_words"])
+        .answer(load_playbook(), phrases=common["phrases"], alert_words=common["alert_words"])
         .to_dict()
     )
     assert {w["reason"] for w in then["withheld"]} >= {"put_off", "quiet_hours"}  # at midnight
@@ -404,7 +404,7 @@ def test_the_commands_go_by_the_clock_of_the_machine_unless_a_moment_is_given(tm
                 until=(now + hours * HOUR).isoformat(),
             )
             for account, hours in (("acct-00", 9), ("acct-01", -9))
-            for action in playbook().actions
+            for action in load_playbook().actions
         ],
     )
 

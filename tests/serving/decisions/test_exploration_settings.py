@@ -15,7 +15,7 @@ from experiments.planning.team import Pool, Team
 from experiments.randomisation.holdout import HoldoutRule
 from experiments.randomisation.keyed_draw import Exploration
 from registry.playbook.actions import Role
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.api.serializers import recommendation_answer
 from serving.decisions.exploration_settings import (
     CHANCE_FILE,
@@ -269,7 +269,7 @@ def test_some_are_held_out_and_left_alone(drawn):
     standings = [one for one in drawn if one.recommendation.standing]
     held = [one for one in standings if one.recommendation.standing.is_held_out]
     assert 0 < len(held) < len(standings)
-    owed = {action.id for action in playbook().actions if action.service_message}
+    owed = {action.id for action in load_playbook().actions if action.service_message}
     assert {one.decision.action for one in held} <= {"do_nothing", *owed}
     assert any(w["reason"] == "held_out" for one in held for w in one.decision.withheld)
 

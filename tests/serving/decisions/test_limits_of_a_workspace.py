@@ -17,16 +17,16 @@ from experiments.planning.team import Pool, Team
 from experiments.policy.contact.limits_file import LIMITS_FILE, LimitsError
 from experiments.policy.state import Limits
 from experiments.report.workspace import full_cost, report_on
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.decisions import live_limits as current_limits
 from serving.decisions.live_limits import CurrentLimits
 from serving.ledger.replay.replay import replay, shared_digest
 from serving.recommendations.plans import plan_as_of
 from serving.recommendations.snapshot import decisions_as_of
 
-FELT = playbook().contact_channels
+FELT = load_playbook().contact_channels
 NO_CONTACTS = "contacts_per_week = 0\nonboarding_contacts_per_week = 0\n"
-ROLES = tuple({action.owner_role for action in playbook().actions})
+ROLES = tuple({action.owner_role for action in load_playbook().actions})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def felt(items: list[dict[str, object]]) -> set[str]:
             one["channel"]
             for item in items
             for one in item["ranked"]
-            if one["channel"] in FELT and not playbook().by_id[one["action"]].service_message
+            if one["channel"] in FELT and not load_playbook().by_id[one["action"]].service_message
         }
         if items
         else set()
@@ -164,7 +164,9 @@ def test_another_file_of_the_same_size_and_time_is_another(tmp_path):
 def test_plans_and_the_commands_keep_them_too(quiet, own_workspace, store, make_client):
     team = Team(pools=(Pool(id="service", hours=900.0, skills=ROLES),))
     channels = {
-        action.id: action.channel for action in playbook().actions if not action.service_message
+        action.id: action.channel
+        for action in load_playbook().actions
+        if not action.service_message
     }
     offered = plan_as_of(own_workspace, store, AS_OF, team).actions["action_id"].to_list()
     assert offered
@@ -199,7 +201,7 @@ def test_a_service_with_limits_that_are_none_does_not_start(
 
 
 def test_a_report_counts_hours_at_what_they_cost_here(own_workspace):
-    action = playbook().by_id["success_call"]
+    action = load_playbook().by_id["success_call"]
     dear = replace(Limits(), hourly_cost=600.0, money_per_usd=2.0)
     assert full_cost(action, dear) == pytest.approx(
         2 * action.cost_usd + 10 * (full_cost(action, Limits()) - action.cost_usd)

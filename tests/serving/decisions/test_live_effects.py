@@ -10,7 +10,7 @@ from experiments.effects.file import EFFECTS_FILE, write_effects
 from experiments.effects.measured import Evidence
 from experiments.policy.recommend import recommend
 from experiments.policy.state import AccountState, Limits, PastAction
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.decisions.live_effects import evidence_in, measured_effects
 from serving.pages.reports import reports_in
 from serving.pages.views.actions_view import action_view
@@ -112,7 +112,7 @@ def test_the_page_says_between_what_bounds_we_believe():
     history = [PastAction(action_id="tips_email", at=datetime(2026, 2, 10, tzinfo=UTC))]
     answer = recommend(
         state,
-        playbook=playbook(),
+        playbook=load_playbook(),
         limits=Limits(),
         history=history,
         as_of=moment,

@@ -16,7 +16,7 @@ from features.catalogue.catalogue import load_catalogue
 from features.events.schema import EVENT_SCHEMA
 from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.decisions.record import (
     NO_FACTS,
     account_state,
@@ -46,8 +46,8 @@ def near_its_limit(shared_workspace, store) -> AccountScore:
 
 
 def recommended(score: AccountScore) -> set[str]:
-    answer = question(score, NO_FACTS, (), limits=Limits(), now=score.as_of).answer(playbook())
-    objectives = {action.id: action.objective for action in playbook().actions}
+    answer = question(score, NO_FACTS, (), limits=Limits(), now=score.as_of).answer(load_playbook())
+    objectives = {action.id: action.objective for action in load_playbook().actions}
     return {objectives.get(candidate.action_id, "none") for candidate in answer.ranked}
 
 
@@ -167,7 +167,9 @@ def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
     def digest(facts=NO_FACTS, evidence=NO_EVIDENCE):
         now = near_its_limit.as_of
         asked = question(near_its_limit, facts, (), limits=Limits(), now=now, evidence=evidence)
-        return build_decision(asked.answer(playbook()), asked, near_its_limit, now=now).input_digest
+        return build_decision(
+            asked.answer(load_playbook()), asked, near_its_limit, now=now
+        ).input_digest
 
     assert digest() == digest()
     assert digest(replace(NO_FACTS, time_zone="UTC")) != digest()
@@ -177,7 +179,7 @@ def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
 def test_a_stored_question_gives_the_same_ranking(near_its_limit):
     asked = question(near_its_limit, NO_FACTS, (), limits=Limits(), now=near_its_limit.as_of)
     again = PolicyInputs.from_dict(json.loads(json.dumps(asked.to_dict(), allow_nan=False)))
-    assert again.answer(playbook()).to_dict() == asked.answer(playbook()).to_dict()
+    assert again.answer(load_playbook()).to_dict() == asked.answer(load_playbook()).to_dict()
 
 
 def test_a_contract_term_begins_with_its_start_or_renewal_and_ends_with_the_contract():

@@ -9,14 +9,14 @@ import pytest
 from features.catalogue.catalogue import load_catalogue
 from registry.playbook.actions import PlaybookError
 from registry.playbook.condition_grammar import parse_condition
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.decisions.validated_playbook import load_validated_playbook
 
 FEATURES = load_catalogue().by_name
 
 
 def test_the_playbook_reads_only_what_every_tenant_has():
-    assert load_validated_playbook(FEATURES) is playbook()
+    assert load_validated_playbook(FEATURES) is load_playbook()
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_the_playbook_reads_only_what_every_tenant_has():
     ],
 )
 def test_an_action_that_reads_what_nobody_declared_is_refused(condition, message):
-    call = replace(playbook().by_id["success_call"], triggers=(parse_condition(condition),))
-    book = replace(playbook(), actions=(call,), sequences=(), conflicts=())
+    call = replace(load_playbook().by_id["success_call"], triggers=(parse_condition(condition),))
+    book = replace(load_playbook(), actions=(call,), sequences=(), conflicts=())
     with pytest.raises(PlaybookError, match=message):
         load_validated_playbook(FEATURES, book)
 

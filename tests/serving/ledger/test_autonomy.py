@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.ledger.autonomy import (
     APPROVED_ONLY,
     LEVELS,
@@ -21,14 +21,14 @@ from serving.ledger.errors import LevelTooHighError
 from serving.ledger.kill_switch import Control, ControlKind, Scope
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ACTIONS = playbook().by_id
+ACTIONS = load_playbook().by_id
 
 
 def control(kind: ControlKind = "level", value: int | None = 4, **scope: str) -> Control:
     return Control(kind=kind, scope=Scope(**scope), value=value, by="boss", at=NOW, reason="why")
 
 
-@pytest.mark.parametrize("action", playbook().actions, ids=lambda action: action.id)
+@pytest.mark.parametrize("action", load_playbook().actions, ids=lambda action: action.id)
 def test_discounts_contracts_and_executives_always_wait_for_a_person(action):
     if action.channel in ("offer", "contract") or action.owner_role == "ceo":
         assert ceiling(replace(action, max_autonomy=4)) == APPROVED_ONLY

@@ -16,7 +16,7 @@ from small_company import AS_OF, event, make_workspace
 from experiments.policy.contact.contact_policy import is_contact
 from experiments.policy.request import VERSIONS, PolicyInputs
 from experiments.policy.state import AccountState, Limits
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.api.app import create_app
 from serving.cli.conformance.api_client import EngineCalls, Reply, calls_to
 from serving.cli.conformance.conformance import NotTestableError, granted
@@ -32,7 +32,7 @@ from serving.ledger.errors import (
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger
 
-BOOK = playbook()
+BOOK = load_playbook()
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 TICK = timedelta(microseconds=1)
 LEASE = 10 * MINUTE

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from experiments.policy.recommend import DO_NOTHING
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.ledger.pending_approvals import pending_decisions
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
@@ -296,7 +296,7 @@ class TestWhatIsStopped:
 
     def test_a_level_can_be_looked_up(self, company):
         page = company.page(path="/approvals?action=tips_email&segment=mid")
-        name = playbook().by_id["tips_email"].name
+        name = load_playbook().by_id["tips_email"].name
         assert (f"“{name}” in mid. Needs approval.") in re.sub(r"\s+", " ", page)
         call = company.page(path="/approvals?action=success_call")
         assert "Is suggested to a person, who does it or not: this action may never go" in call

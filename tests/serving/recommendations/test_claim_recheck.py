@@ -11,12 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from experiments.policy.contact.limits_file import LIMITS_FILE
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.decisions import live_limits as current_limits
 from serving.ledger.errors import UnknownDecisionError
 from serving.recommendations.claim_recheck import find_rule_against
 
-BOOK = playbook()
+BOOK = load_playbook()
 
 
 @pytest.fixture

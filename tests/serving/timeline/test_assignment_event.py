@@ -17,7 +17,7 @@ from experiments.policy.request import PolicyInputs
 from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, standing
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from features.workspace import Workspace
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.ledger.ledger import Decision, Ledger
 from serving.timeline.assignment_event import drawn_arm
 from serving.timeline.store import TimelineStore, decided_event
@@ -65,7 +65,7 @@ def decided(
         if explores
         else None,
     )
-    answer = asked.answer(playbook())
+    answer = asked.answer(load_playbook())
     return Decision(
         decision_id=f"d-{account_id}",
         account_id=account_id,

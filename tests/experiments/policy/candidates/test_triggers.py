@@ -10,10 +10,10 @@ import pytest
 from experiments.policy.candidates.triggers import triggers_of
 from experiments.policy.conditions import Facts, holds
 from registry.playbook.condition_grammar import ComparisonClause
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
-BOOK = playbook()
+BOOK = load_playbook()
 CLAUSES = [
     clause
     for action in BOOK.actions

@@ -16,10 +16,10 @@ from experiments.policy.recommend import (
     recommend,
 )
 from registry.playbook.condition_grammar import parse_condition
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
-BOOK = playbook()
+BOOK = load_playbook()
 TICK = timedelta(microseconds=1)
 CRITICAL = AccountState(
     account_id="a1",

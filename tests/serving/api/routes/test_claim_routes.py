@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 
 HOUR = timedelta(hours=1)
 keys = itertools.count()
@@ -299,7 +299,7 @@ def test_a_stop_of_a_misspelt_name_would_stop_nothing(engine, field, name):
 
 
 def test_discounts_never_go_ahead_by_themselves(engine):
-    offer = next(a.id for a in playbook().actions if a.channel == "offer")
+    offer = next(a.id for a in load_playbook().actions if a.channel == "offer")
     refused = engine.post(
         "/v1/controls/levels", {"action": offer, "level": 3, "reason": "x"}, status=422
     )

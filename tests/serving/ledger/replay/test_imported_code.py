@@ -25,8 +25,8 @@ NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
 ASK = f"""
 import json, sys
 from {PolicyInputs.__module__} import PolicyInputs
-from {playbook.__name__} import playbook
-assert PolicyInputs.from_dict(json.loads(sys.argv[1])).answer(playbook()).ranked
+from {playbook.__name__} import load_playbook
+assert PolicyInputs.from_dict(json.loads(sys.argv[1])).answer(load_playbook()).ranked
 print(*(name for name in sys.modules if name.partition(".")[0] in {PACKAGES}))
 """
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from experiments.policy.recommend import PolicyError
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits, PastAction
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.ledger.errors import UnknownDecisionError
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.replay.replay import (
@@ -58,7 +58,7 @@ def question(**state: object) -> PolicyInputs:
 def decided(asked: PolicyInputs, shared: SharedInputs = SHARED) -> Decision:
     common = json.loads(shared.content)
     answer = asked.answer(
-        playbook(), phrases=common["phrases"], alert_words=common["alert_words"]
+        load_playbook(), phrases=common["phrases"], alert_words=common["alert_words"]
     ).to_dict()
     return Decision(
         decision_id="d-1",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.playbook.playbook import playbook
+from registry.playbook.playbook import load_playbook
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling, level_now
 from serving.ledger.kill_switch import Control, Scope
 from serving.pages.views.autonomy_view import (
@@ -123,7 +123,7 @@ def test_what_was_let_go_on_is_not_stopped():
 
 
 def test_levels_are_listed_as_they_hold_now_with_the_bound_of_the_action():
-    actions = playbook().by_id
+    actions = load_playbook().by_id
     offer = next(one for one in actions.values() if ceiling(one) == 2)
     found = level_lines(
         [
@@ -148,7 +148,7 @@ class Ranked:
 
 
 def test_each_recommended_action_says_how_far_it_may_go_here():
-    actions = playbook().by_id
+    actions = load_playbook().by_id
     most = max(actions.values(), key=lambda one: one.max_autonomy)
     ranked = [Ranked(most.id), Ranked("do_nothing")]
     held = standing_of(ranked, [control("level", value=4)], actions, segment="mid", csm=None)
