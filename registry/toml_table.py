@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 
 class TableError(ValueError):
@@ -21,10 +22,12 @@ class Table:
         if not isinstance(values, Mapping):
             raise TableError(f"{where} has to be a table of keys and values, not {values!r}.")
         self._left: dict[str, object] = dict(values)
+        self._asked: set[str] = set()
         self.where = where
 
     def has(self, key: str) -> bool:
         """Whether the key is there and not yet taken."""
+        self._asked.add(key)
         return key in self._left
 
     def names(self) -> tuple[str, ...]:
@@ -70,8 +73,40 @@ class Table:
                 f"reached, such as 1e12."
             )
         if (least is not None and number < least) or (most is not None and number > most):
-            raise TableError(f"{self.where}: `{key}` is {value!r}, outside {least} to {most}.")
+            bounds = [
+                f"at {side} {bound:g}"
+                for side, bound in (("least", least), ("most", most))
+                if bound is not None
+            ]
+            raise TableError(
+                f"{self.where}: `{key}` is {value!r}; it has to be {' and '.join(bounds)}."
+            )
         return number
+
+    def whole(
+        self,
+        key: str,
+        default: float | None = None,
+        *,
+        least: float | None = None,
+        most: float | None = None,
+    ) -> int:
+        """A whole number within its bounds."""
+        number = self.number(key, default, least=least, most=most)
+        if not number.is_integer():
+            raise TableError(f"{self.where}: `{key}` is {number:g}; give a whole number.")
+        return int(number)
+
+    def whole_numbers(self, key: str, *, count: int) -> tuple[int, ...]:
+        """A list of so many whole numbers."""
+        value = self._take(key, None)
+        if not isinstance(value, list) or len(value) != count:
+            raise TableError(
+                f"{self.where}: `{key}` has to be a list of {count} whole numbers, not {value!r}."
+            )
+        numbered = {f"number {n}": each for n, each in enumerate(value, 1)}
+        inside = Table(numbered, f"{self.where}, `{key}`")
+        return tuple(inside.whole(name) for name in numbered)
 
     def optional_number(self, key: str, *, least: float | None = None) -> float | None:
         """A number, or None where the key is left out."""
@@ -105,12 +140,18 @@ class Table:
     def end(self) -> None:
         """Nothing may be left over."""
         if self._left:
+            left = sorted(self._left)
+            meant = sorted(
+                {near for key in left for near in get_close_matches(key, self._asked, 1)}
+            )
+            hint = f"Did you mean {', '.join(meant)}? " if meant else ""
             raise TableError(
-                f"{self.where} has unknown key(s) {', '.join(sorted(self._left))}. "
-                f"Remove them or correct their spelling."
+                f"{self.where} has unknown key(s) {', '.join(left)}. {hint}"
+                f"Remove them or correct their spelling; known are {', '.join(sorted(self._asked))}."
             )
 
     def _take(self, key: str, default: object) -> object:
+        self._asked.add(key)
         value = self._left.pop(key, default)
         if value is None:
             raise TableError(f"{self.where} lacks `{key}`. Add it.")

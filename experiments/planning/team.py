@@ -145,7 +145,7 @@ def read_team(text: str, where: str = "The team") -> Team:
             pools=tuple(_pool(each) for each in table.tables("pool", ())),
             budgets=tuple(_budget(each) for each in table.tables("budget", ())),
             care=tuple(_care(each) for each in table.tables("care", ())),
-            actions_per_account=_whole(table, "actions_per_account", 1.0),
+            actions_per_account=table.whole("actions_per_account", 1, most=MOST_ACCOUNTS),
         )
         table.end()
     except tomllib.TOMLDecodeError as exc:
@@ -189,16 +189,9 @@ def _budget(table: Table) -> Budget:
 
 
 def _care(table: Table) -> Care:
-    care = Care(tier=table.text("tier"), accounts=_whole(table, "accounts"))
+    care = Care(tier=table.text("tier"), accounts=table.whole("accounts", most=MOST_ACCOUNTS))
     table.end()
     return care
-
-
-def _whole(table: Table, key: str, default: float | None = None) -> int:
-    number = table.number(key, default, most=MOST_ACCOUNTS)
-    if not number.is_integer():
-        raise PlanningError(f"{table.where}: `{key}` is {number:g}; give a whole number.")
-    return int(number)
 
 
 def _once(what: str, names: Iterable[str]) -> None:

@@ -219,7 +219,7 @@ def read_action(table: Table) -> Action:
         cool_down_days=table.number("cool_down_days", least=0),
         deadline_hours=table.optional_number("deadline_hours", least=0),
         business_hours=table.flag("business_hours", False),
-        max_autonomy=int(table.number("max_autonomy", least=1, most=4)),
+        max_autonomy=table.whole("max_autonomy", least=1, most=4),
         reversible=table.flag("reversible"),
         service_message=table.flag("service_message", False),
         addresses=name_of(table, "addresses") if table.has("addresses") else "main",

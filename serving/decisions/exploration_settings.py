@@ -98,12 +98,9 @@ class ExplorationSettings:
 
 def _exploration(table: Table) -> Exploration:
     usual = Exploration()
-    most = table.number("most_actions", usual.most_actions, least=2)
-    if most != int(most):
-        raise TableError(f"{CHANCE_FILE}: `most_actions` has to be a whole number, not {most!r}.")
     return Exploration(
         off=table.texts("off", ()),
-        most_actions=int(most),
+        most_actions=table.whole("most_actions", usual.most_actions, least=2),
         closeness=table.number("closeness", usual.closeness),
         whole_up_to_mrr=table.number("whole_up_to_mrr", usual.whole_up_to_mrr),
         none_above_mrr=table.number("none_above_mrr", usual.none_above_mrr),

@@ -63,7 +63,7 @@ def test_what_others_give_way_to_comes_first():
             r"names the action\(s\) sing",
         ),
         ('objectives = ["sell"]\nto_actions = ["ceo_email"]\nwhy = "x"', "`objectives` names sell"),
-        ('actions = ["ceo_email"]\nto_actions = ["dunning"]\nwhy = "x"\ndays = -1', "outside 0"),
+        ('actions = ["ceo_email"]\nto_actions = ["dunning"]\nwhy = "x"\ndays = -1', "at least 0"),
         (
             'actions = ["ceo_email"]\nto_actions = ["ceo_email"]\nwhy = "x"',
             "lead in a circle: 'ceo_email' gives way to 'ceo_email'",

@@ -178,7 +178,11 @@ def test_nothing_is_drawn_in_a_segment_that_is_off(
         ("explore = true", SECRET, "lacks `key_id`"),
         ('key_id = "a"\nluck = 1', SECRET, r"unknown key\(s\) luck"),
         ('key_id = "a"\nholdout_share = 0.9', SECRET, r"chance\.toml: The holdout .* at most 0\.5"),
-        ('key_id = "a"\nholdout_share = -0.1', SECRET, r"`holdout_share` is -0\.1, outside 0"),
+        (
+            'key_id = "a"\nholdout_share = -0.1',
+            SECRET,
+            r"`holdout_share` is -0\.1; it has to be at least 0",
+        ),
         ('key_id = "a"\noff = "public"', SECRET, "`off` has to be a list of texts"),
         ('key_id = "a"\ncloseness = 1', SECRET, r"chance\.toml: The closeness .* below 1"),
         (
@@ -207,8 +211,12 @@ def test_nothing_is_drawn_in_a_segment_that_is_off(
             SECRET,
             r"`holdout_none_above_mrr` is inf.*such as 1e12\.",
         ),
-        ('key_id = "a"\nmost_actions = 1', SECRET, "`most_actions` is 1, outside 2"),
-        ('key_id = "a"\nmost_actions = 2.5', SECRET, r"`most_actions` has to be a whole number"),
+        ('key_id = "a"\nmost_actions = 1', SECRET, "`most_actions` is 1; it has to be at least 2"),
+        (
+            'key_id = "a"\nmost_actions = 2.5',
+            SECRET,
+            r"`most_actions` is 2\.5; give a whole number",
+        ),
         ('key_id = "a"\nexplore = "yes"', SECRET, "`explore` has to be true or false"),
     ],
     ids=[
