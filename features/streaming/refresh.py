@@ -40,7 +40,7 @@ from features.streaming.timeline_cache import MOST_EVENTS, KeptTimelines
 from features.workspace import Workspace
 
 JUST_AFTER = timedelta(microseconds=1)
-"""What was recorded at the clock's own moment is seen just after it."""
+"""What comes in live at the clock's own moment is seen just after it."""
 
 ACCOUNTS_AT_ONCE = 250
 """Accounts that are recomputed and published in one step."""
@@ -107,14 +107,13 @@ class TouchedAccounts:
         """Recompute the accounts of events that came since the last time.
 
         Args:
-            moment: the workspace's clock; what was recorded until then is seen.
+            moment: the workspace's clock, see ``seen_as_of``.
             publish: puts the features into the online store; not called where there are none. It
                 is called while the turn of this object is held, so it must not ask the object
                 itself (``newest_number``, ``published_since``), which would wait for ever.
 
         Returns:
-            The snapshots of the accounts, as of just after the moment; None where none was
-            touched.
+            The snapshots of the accounts; None where none was touched.
         """
         fresh = self.step(moment=moment, publish=publish)
         if fresh is None:
@@ -151,7 +150,7 @@ class TouchedAccounts:
             if not accounts:
                 self._done = manifest.generation
                 return None
-            frame = self._snapshots(accounts, moment + JUST_AFTER, manifest)
+            frame = self._snapshots(accounts, seen_as_of(moment, manifest), manifest)
             if not frame.is_empty():
                 publish(frame)
             number = _note_published(connection, accounts, frame["account_id"].to_list())
@@ -322,6 +321,19 @@ def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime
         return computer()
     streamed = stream_clock(Lake(workspace.events_dir, workspace.quarantine_dir))
     return max(settings.complete_until, streamed or settings.complete_until)
+
+
+def seen_as_of(moment: datetime, manifest: Manifest) -> datetime:
+    """The ``as_of`` of fresh features while the clock shows a moment.
+
+    An event that comes in live at this moment counts at once, so the features are as of just after
+    it. Where no live source has come so far, they are as of the moment itself, as a backfill makes
+    them: what a file says of the very end of its data (a contract that ends on that day) belongs
+    to the time after.
+    """
+    live = (s.last_recorded_at for s in manifest.sources.values() if s.complete_until is None)
+    newest = max((at for at in live if at is not None), default=None)
+    return moment if newest is None or newest < moment else moment + JUST_AFTER
 
 
 def _note_published(

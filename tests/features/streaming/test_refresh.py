@@ -14,6 +14,7 @@ from small_company import AS_OF, make_workspace
 
 import features.streaming.refresh
 from features.compute.backfill import backfill
+from features.events.schema import Event, events_frame
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.streaming.offsets import Message, land
@@ -317,6 +318,31 @@ def test_what_is_recorded_at_the_clock_is_seen(workspace):
     assert fresh is not None
     assert fresh.frame["as_of"].to_list() == [AS_OF + JUST_AFTER]
     assert store.online(["acct-05"])["errors_28d"][0] == before + 1
+
+
+def test_what_a_file_records_at_the_end_of_its_data_is_not_seen(workspace):
+    at_the_end = Event(
+        event_id="end",
+        account_id="acct-05",
+        kind="error.raised",
+        occurred_at=AS_OF,
+        recorded_at=AS_OF,
+    )
+    store = WorkspaceFeatures(workspace)
+    before = store.online(["acct-05"])
+    lake_of(workspace).append(
+        events_frame([at_the_end]),
+        source="crm",
+        file="contracts.csv",
+        now=AS_OF + DAY,
+        complete_until=AS_OF,
+    )
+    touched = TouchedAccounts(workspace)
+    touched.catch_up(moment=AS_OF, publish=store.publish)
+    assert_frame_equal(store.online(["acct-05"]), before)
+    send(workspace, {"account_id": "acct-07"})
+    assert caught_up(touched) == ["acct-07"]
+    assert_frame_equal(store.online(["acct-05"]), before)
 
 
 def test_the_clock_moves_on_with_a_stream_unless_it_is_stated(workspace):
