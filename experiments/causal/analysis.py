@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.causal.checks import CHECKS
 from experiments.causal.checks.balance import Balance, balance_table
-from experiments.causal.checks.check import CheckedComparison, CheckResult, standardise
+from experiments.causal.checks.protocol import CheckedComparison, CheckResult, standardise
 from experiments.causal.contrast import Contrast, effective_size
 from experiments.causal.design import Design
 from experiments.causal.estimates import (

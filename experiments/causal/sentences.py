@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.causal.checks.check import CheckResult
+from experiments.causal.checks.protocol import CheckResult
 from experiments.causal.design import Design
 from experiments.causal.estimates import Estimate, Verdict
 

@@ -120,7 +120,7 @@ def whom_to_act_on(
 
     from experiments.table_file import read_table
     from experiments.targeting.decisions import decide_by_lottery, parse_costs
-    from experiments.targeting.file import ASKED_ROWS, ITS_ROWS, read_accounts, read_lottery
+    from experiments.targeting.lottery_file import ASKED_ROWS, ITS_ROWS, read_accounts, read_lottery
 
     if file.suffix.lower() not in (".csv", ".parquet") or file.is_dir():
         raise CommandError(

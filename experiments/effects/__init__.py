@@ -3,4 +3,4 @@
 Holds values; estimates nothing.
 """
 
-__all__ = ["action_effect", "file", "measured"]
+__all__ = ["action_effect", "effects_file", "measured"]

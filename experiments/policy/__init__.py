@@ -4,12 +4,12 @@ Pure: the state of an account and the evidence in, a ranking with reasons out.
 """
 
 __all__ = [
+    "account_state",
     "contact",
     "exploration",
     "quiet_hours",
     "recommend",
     "request",
-    "state",
     "value",
     "withholding",
 ]

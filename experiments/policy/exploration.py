@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiments.policy.account_state import AccountState
 from experiments.policy.recommendation import Candidate
-from experiments.policy.state import AccountState
 from experiments.policy.withholding import Refusal
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Draw, Exploration, LotteryKey, draw, draw_with_seed

@@ -37,6 +37,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from experiments.effects.measured import GOOD, NO_EVIDENCE, Evidence
+from experiments.policy.account_state import (
+    STATE_FACTS,
+    AccountState,
+    Limits,
+    PastAction,
+    PolicyError,
+)
 from experiments.policy.arbitration import (
     one_of_each_family,
     refuse_after_conflict,
@@ -63,13 +70,6 @@ from experiments.policy.contact.snooze import Snooze, refuse_snoozed
 from experiments.policy.exploration import AccountChance, by_lot, held_out
 from experiments.policy.prior_shrinkage import Promise, promise_for
 from experiments.policy.recommendation import Candidate, Recommendation, Withheld
-from experiments.policy.state import (
-    STATE_FACTS,
-    AccountState,
-    Limits,
-    PastAction,
-    PolicyError,
-)
 from experiments.policy.value import Stakes, chance_of, compute_stakes, value_of
 from experiments.policy.withholding import Refusal, may_harm, not_allowed, not_worth_it
 from experiments.randomisation.holdout import HoldoutStatus

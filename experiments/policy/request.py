@@ -14,16 +14,9 @@ from datetime import datetime
 from math import isnan
 from typing import Any, cast, get_args
 
-from experiments.effects.file import effect_from, effects_document
+from experiments.effects.effects_file import effect_from, effects_document
 from experiments.effects.measured import NO_EVIDENCE, Evidence
-from experiments.policy.contact.contact_policy import rest_of
-from experiments.policy.contact.snooze import Snooze
-from experiments.policy.derived_values import DerivedValues
-from experiments.policy.exploration import AccountChance
-from experiments.policy.quiet_hours import Rest, rest_at
-from experiments.policy.recommend import recommend, rule_against
-from experiments.policy.recommendation import Recommendation
-from experiments.policy.state import (
+from experiments.policy.account_state import (
     AccountState,
     Limits,
     PastAction,
@@ -31,6 +24,13 @@ from experiments.policy.state import (
     PolicyError,
     ScoreSource,
 )
+from experiments.policy.contact.contact_policy import rest_of
+from experiments.policy.contact.snooze import Snooze
+from experiments.policy.derived_values import DerivedValues
+from experiments.policy.exploration import AccountChance
+from experiments.policy.quiet_hours import Rest, rest_at
+from experiments.policy.recommend import recommend, rule_against
+from experiments.policy.recommendation import Recommendation
 from experiments.policy.withholding import Refusal
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.causal.analysis import Result, describe_exclusions
-from experiments.causal.checks.check import CheckVerdict
+from experiments.causal.checks.protocol import CheckVerdict
 from experiments.causal.estimates import Verdict
 from experiments.causal.sample import ESTIMAND_WORDS
 from experiments.causal.sentences import money, points

@@ -16,8 +16,8 @@ from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
 from experiments.effects.measured import HORIZON_DAYS
+from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import USUAL, read_limits
-from experiments.policy.state import Limits
 from experiments.report.render import write_report
 from experiments.report.report import Report, build_report, no_intervention_report
 from features.compute.snapshot_store import SnapshotStore

@@ -3,4 +3,4 @@
 Says whether telling accounts apart brought more on held-out trials.
 """
 
-__all__ = ["decisions", "file"]
+__all__ = ["decisions", "lottery_file"]

@@ -19,7 +19,7 @@ from scipy import stats
 from experiments.causal.estimates import CONFIDENCE, mean_and_error
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import Floats
-from experiments.targeting.file import AskedAccounts, Lottery
+from experiments.targeting.lottery_file import AskedAccounts, Lottery
 from experiments.targeting.stages import describe_stages
 from experiments.targeting.targeting import ArmDecisions, decide_arms
 

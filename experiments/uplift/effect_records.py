@@ -12,7 +12,7 @@ from datetime import datetime
 
 import numpy as np
 
-from experiments.causal.checks.check import CheckedComparison
+from experiments.causal.checks.protocol import CheckedComparison
 from experiments.causal.contrast import Scores
 from experiments.causal.estimates import mean_effect
 from experiments.causal.sample import Bools, Floats, SampleError

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from experiments.causal.checks import CHECKS
-from experiments.causal.checks.check import CheckedComparison, CheckResult
+from experiments.causal.checks.protocol import CheckedComparison, CheckResult
 from registry.playbook.actions import Grade
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from experiments.causal.checks.check import standardise
+from experiments.causal.checks.protocol import standardise
 from experiments.causal.contrast import Scores
 from experiments.causal.estimators import Estimator, estimator_for
 from experiments.causal.interventions import drawn_between_actions, propose_designs
 from experiments.causal.sample import Floats, Sample, SampleError
 from experiments.causal.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
-from experiments.effects.file import EFFECTS_FILE, effects_document
+from experiments.effects.effects_file import EFFECTS_FILE, effects_document
 from experiments.effects.measured import HORIZON_DAYS, Evidence
 from experiments.uplift.effect_records import Effects, Measurement, action_effects
 from experiments.uplift.grading import Grading

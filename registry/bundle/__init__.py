@@ -6,7 +6,7 @@ Trees or a linear form, calibration, feature contract, reference distribution an
 __all__ = [
     "bundle",
     "calibration",
-    "contract",
+    "feature_contract",
     "format",
     "linear",
     "long_horizons",

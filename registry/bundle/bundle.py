@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from registry.bundle.calibration import HorizonError, sigmoid
-from registry.bundle.contract import Row
+from registry.bundle.feature_contract import Row
 from registry.bundle.format import BundleContents, decode, encode
 from registry.bundle.long_horizons import LongHorizonChance, combine_log_odds
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.bundle.calibration import Calibration, CalibrationError
-from registry.bundle.contract import ContractFeature, FeatureContract, FeatureContractError
+from registry.bundle.feature_contract import ContractFeature, FeatureContract, FeatureContractError
 from registry.bundle.linear import LinearForm, LinearFormError
 from registry.bundle.long_horizons import LongHorizonChance
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution

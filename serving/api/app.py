@@ -23,7 +23,15 @@ from features.version import code_version
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.api.idempotency import IdempotencyMiddleware
-from serving.api.routes import accounts, claims, controls, feedback, next_actions, plans, status
+from serving.api.routes import (
+    accounts,
+    claims,
+    feedback,
+    next_actions,
+    operator_controls,
+    plans,
+    status,
+)
 from serving.api.routes import approvals_page as approving
 from serving.api.routes import catalogues as holdings
 from serving.api.routes import events as telemetry
@@ -43,7 +51,7 @@ from serving.pages.frame import AnswerProblemToPeople, Templates, sections_of
 from serving.problems import KEY_HEADER, LONGEST_KEY
 from serving.settings import ServiceSettings
 from serving.state.refresh import FreshScores
-from serving.state.state import ServiceState, open_service
+from serving.state.service_state import ServiceState, open_service
 from serving.text_format import INTERVAL_COVERS
 from serving.webhooks.secret_encryption import Seal
 from serving.webhooks.sending import Sender, keep_sending
@@ -70,7 +78,7 @@ Probabilities come with a 95 % interval. """
 ROUTERS = (
     accounts.router,
     claims.router,
-    controls.router,
+    operator_controls.router,
     next_actions.router,
     feedback.router,
     plans.router,

@@ -14,9 +14,9 @@ from features.catalogue.catalogue import load_catalogue
 from serving.auth.roles import Caller
 from serving.ledger.database.change import OpenRequest
 from serving.ledger.errors import UnknownDecisionError
-from serving.scoring.families import Family, family_of
+from serving.scoring.account_families import Family, family_of
 from serving.scoring.portfolio import Portfolio
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 
 
 async def caller_at(request: Request) -> Caller:

@@ -43,8 +43,8 @@ from serving.ledger.autonomy import SUGGESTED
 from serving.ledger.ledger import Decision
 from serving.problems import UnknownHorizonError
 from serving.recommendations.recommend import ProposedDecision
+from serving.scoring.account_families import Family
 from serving.scoring.explanations import Reason, Reasons
-from serving.scoring.families import Family
 from serving.scoring.outlooks import (
     RenewalOutlook,
     growth_by_renewal,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
-from serving.scoring.reach import Reach
+from serving.scoring.visible_accounts import VisibleAccounts
 
 Role = Literal["reader", "csm", "approver", "engine", "admin"]
 Permission = Literal[
@@ -57,7 +57,7 @@ class Caller:
     role: Role
     owner: str | None = None
     permissions: frozenset[Permission]
-    reach: Reach | None = None
+    reach: VisibleAccounts | None = None
 
     def by(self, named: str | None) -> str | None:
         """The name that a record stores: the key's owner and whom the request names, or the latter.
@@ -98,7 +98,7 @@ def caller_of(
     check_role(role, territories=territories, permissions=permissions)
     reach = None
     if role == "csm" or territories:
-        reach = Reach(csm=owner if role == "csm" else None, territories=territories)
+        reach = VisibleAccounts(csm=owner if role == "csm" else None, territories=territories)
     allowed = PERMITTED[role]
     return Caller(
         key_id=key_id,

@@ -4,10 +4,10 @@ Limits, effects, the plan and the playbook are read again when their files chang
 """
 
 __all__ = [
+    "decision_record",
     "exploration_settings",
     "live_effects",
     "live_limits",
-    "record",
     "saved_plan",
     "validated_playbook",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.effects.file import EFFECTS_FILE, read_effects
+from experiments.effects.effects_file import EFFECTS_FILE, read_effects
 from experiments.effects.measured import Evidence, EvidenceError
 from features.reloaded_file import ReloadedFile
 

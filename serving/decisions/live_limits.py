@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import LIMITS_FILE, USUAL, LimitsError, read_limits
-from experiments.policy.state import Limits
 from features.reloaded_file import ReloadedFile
 
 log = logging.getLogger("keepwell.serving")

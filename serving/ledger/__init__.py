@@ -13,9 +13,9 @@ __all__ = [
     "idempotency",
     "kill_switch",
     "ledger",
-    "outcomes",
     "pending_approvals",
     "replay",
+    "reported_outcomes",
     "snoozes",
     "stores",
 ]

@@ -31,7 +31,7 @@ from serving.ledger.errors import (
     SelfApprovalError,
 )
 from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
-from serving.ledger.outcomes import asked_at, decision_row
+from serving.ledger.reported_outcomes import asked_at, decision_row
 
 Verdict = Literal["approved", "rejected"]
 

@@ -46,14 +46,14 @@ from serving.ledger.errors import (
     UnknownClaimError,
 )
 from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
-from serving.ledger.outcomes import (
+from serving.ledger.quiet_hours import check_not_quiet
+from serving.ledger.reported_outcomes import (
     NewOutcome,
     asked_at,
     decision_row,
     lower_after_harm,
     store_outcome,
 )
-from serving.ledger.quiet_hours import check_not_quiet
 from serving.ledger.snoozes import check_not_snoozed
 
 Step = Literal["claimed", "heartbeat", "completed", "failed"]

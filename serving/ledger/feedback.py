@@ -23,7 +23,7 @@ from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import CHAIN, FEEDBACK
 from serving.ledger.database.timestamps import as_moment, as_text, service_time
 from serving.ledger.errors import InvalidFeedbackError, KeyReusedError
-from serving.ledger.outcomes import decision_row
+from serving.ledger.reported_outcomes import decision_row
 
 Verdict = Literal["agree", "disagree", "snooze"]
 

@@ -40,7 +40,7 @@ from serving.ledger.database.timestamps import as_moment, as_text
 from serving.ledger.errors import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
 from serving.ledger.feedback import Feedback, as_feedback
 from serving.ledger.kill_switch import Control, Scope, add_control, read_controls
-from serving.ledger.outcomes import (
+from serving.ledger.reported_outcomes import (
     OPPOSITES,
     NewOutcome,
     Outcome,

@@ -19,7 +19,7 @@ from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import APPROVALS, CHAIN, DECISIONS, OUTCOMES
 from serving.ledger.database.timestamps import as_moment
 from serving.ledger.kill_switch import Scope, read_controls
-from serving.ledger.outcomes import asked_at
+from serving.ledger.reported_outcomes import asked_at
 
 NEWEST = 5_000
 """So many of the newest decisions are looked at."""

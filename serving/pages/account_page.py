@@ -48,8 +48,8 @@ from serving.pages.views.family_view import FamilyView, family_view
 from serving.pages.views.feedback_view import SayView
 from serving.pages.views.outlooks_view import OutlookLine, outlook_lines, plain_note
 from serving.pages.views.reasons_view import STANDS_OUT, ReasonsView, reasons_view
+from serving.scoring.account_families import Family
 from serving.scoring.explanations import said
-from serving.scoring.families import Family
 from serving.scoring.outlooks import untouched_lines
 from serving.scoring.portfolio import CONTRACT_ENDED, Portfolio
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability

@@ -14,8 +14,8 @@ from serving.pages.frame import Frame, Notice, Option
 from serving.pages.views.account_links import account_href, display_name, level_class, name_of
 from serving.pages.views.charts import share_bar
 from serving.pages.views.family_view import FamilyView, family_view
+from serving.scoring.account_families import Family
 from serving.scoring.expected_money import MONTHS_PER_YEAR
-from serving.scoring.families import Family
 from serving.scoring.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
 from serving.text_format import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from experiments.effects.file import EFFECTS_FILE
+from experiments.effects.effects_file import EFFECTS_FILE
 from serving.problems import UnknownReportError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")

@@ -12,13 +12,13 @@ from dataclasses import replace
 from math import ceil
 
 from features.catalogue.catalogue import load_catalogue
-from serving.decisions.record import NO_FACTS, question
+from serving.decisions.decision_record import NO_FACTS, question
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.ledger.errors import HeldBackError, QuietHoursError
 from serving.ledger.ledger import Decision
 from serving.recommendations.recommend import facts_now
 from serving.scoring.alerts import ALERT_WORDS
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 
 
 def find_rule_against(

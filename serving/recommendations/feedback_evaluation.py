@@ -23,8 +23,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from experiments.policy.account_state import PolicyError
 from experiments.policy.request import PolicyInputs
-from experiments.policy.state import PolicyError
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.feedback import Verdict
 from serving.ledger.stores.decision_history import judged_actions

@@ -16,14 +16,14 @@ from experiments.effects.measured import NO_EVIDENCE, Evidence
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
 from experiments.policy.recommend import Limits, Recommendation
 from features.catalogue.catalogue import Catalogue, load_catalogue
-from serving.decisions.exploration_settings import ExplorationSettings
-from serving.decisions.record import (
+from serving.decisions.decision_record import (
     NO_FACTS,
     PolicyFacts,
     add_outcomes,
     build_decision,
     question,
 )
+from serving.decisions.exploration_settings import ExplorationSettings
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, LedgerChange, NewDecisions, outcomes_in
@@ -31,7 +31,7 @@ from serving.ledger.replay.replay import SharedInputs, shared_inputs
 from serving.ledger.snoozes import read_snoozes
 from serving.scoring.alerts import ALERT_WORDS, WarningSigns
 from serving.scoring.score import AccountScore
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 from serving.timeline.store import JUST_NOW
 
 

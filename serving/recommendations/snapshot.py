@@ -16,9 +16,9 @@ from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.workspace import Workspace
 from registry.store.store import ModelStore
+from serving.decisions.decision_record import POLICY_KINDS, policy_facts
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.decisions.live_effects import evidence_in
-from serving.decisions.record import POLICY_KINDS, policy_facts
 from serving.recommendations.recommend import ProposedDecision, decide_on
 from serving.scoring.alerts import warning_signs
 from serving.scoring.models_served import models_of

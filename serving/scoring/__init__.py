@@ -4,16 +4,16 @@ One path for a single account and for a million; the formula answers where no mo
 """
 
 __all__ = [
+    "account_families",
     "alerts",
     "expected_money",
     "explanations",
-    "families",
     "models_served",
     "outlooks",
     "portfolio",
-    "reach",
     "score",
     "scored_columns",
     "scores_file",
     "shadow",
+    "visible_accounts",
 ]

@@ -18,11 +18,11 @@ from datetime import datetime
 from functools import cached_property, partial
 
 from serving.problems import BadCursorError, NotReadyError, UnknownAccountError
+from serving.scoring.account_families import Families, families_of
 from serving.scoring.alerts import WarningSigns
 from serving.scoring.explanations import Peers
-from serving.scoring.families import Families, families_of
-from serving.scoring.reach import Reach
 from serving.scoring.score import AccountScore, HorizonProbability, Models, SourceFreshness
+from serving.scoring.visible_accounts import VisibleAccounts
 from serving.text_format import plural
 
 log = logging.getLogger("keepwell.serving")
@@ -98,11 +98,11 @@ class Portfolio:
     alerts: WarningSigns
     models: Models = field(default_factory=Models)  # what scored it
     peers: Peers | None = None  # what its accounts were compared with
-    _seen: dict[Reach, Portfolio] = field(
+    _seen: dict[VisibleAccounts, Portfolio] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def within(self, reach: Reach | None) -> Portfolio:
+    def within(self, reach: VisibleAccounts | None) -> Portfolio:
         """The accounts within reach, as if there were no others; None reaches all of them."""
         if reach is None:
             return self

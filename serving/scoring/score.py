@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
-from registry.bundle.contract import FeatureContract
+from registry.bundle.feature_contract import FeatureContract
 from registry.bundle.segment_gate import EVERYONE, segment_key
 from registry.bundle.untreated_risk import Untouched
 from registry.outcomes import OUTLOOKS

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
 from features.health.score import Health, HealthFormula, score_health
-from registry.bundle.contract import FeatureContractError
+from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.metadata import AMOUNT_ERROR
 from registry.outcomes import CHURN, EXPANSION, Outcome, outcome_named
 from serving.scoring.expected_money import MoneyColumns, yearly

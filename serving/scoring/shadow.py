@@ -22,7 +22,7 @@ from features.events.schema import UTC_INSTANT
 from features.health.score import FORMULAS
 from features.workspace import Workspace, write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
-from registry.bundle.contract import FeatureContractError
+from registry.bundle.feature_contract import FeatureContractError
 from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore, ModelStoreError
 from serving.scoring.models_served import without_folders

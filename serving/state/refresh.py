@@ -8,7 +8,7 @@ portfolio in one step.
 from __future__ import annotations
 
 from features.streaming.refresh import TouchedAccounts
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 
 
 class FreshScores:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from serving.ledger.ledger import Ledger, NewOutcome
-from serving.ledger.outcomes import ExecutedDecision, executed_without_slow_outcome
+from serving.ledger.reported_outcomes import ExecutedDecision, executed_without_slow_outcome
 from serving.timeline.derived_outcomes import JOINED_BY, append_joined
 from serving.timeline.store import JUST_NOW, TimelineStore
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from serving.ledger.ledger import Ledger, NewOutcome
-from serving.ledger.outcomes import ExecutedDecision
+from serving.ledger.reported_outcomes import ExecutedDecision
 
 JOINED_BY = "keepwell"
 

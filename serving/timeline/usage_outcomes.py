@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from math import sqrt
 
 from serving.ledger.ledger import Ledger, NewOutcome
-from serving.ledger.outcomes import ExecutedDecision, Measure, executed_without_measure
+from serving.ledger.reported_outcomes import ExecutedDecision, Measure, executed_without_measure
 from serving.timeline.derived_outcomes import JOINED_BY, append_joined
 from serving.timeline.store import JUST_NOW, KnownUse, TimelineStore
 

@@ -26,7 +26,7 @@ from serving.api.app import create_app
 from serving.api.garbage_collection import leave_loaded_alone
 from serving.recommendations.recommend import decide, decide_and_store
 from serving.settings import ServiceSettings
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 
 pytestmark = pytest.mark.bench
 

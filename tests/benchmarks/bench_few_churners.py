@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from training_worlds import WORLDS, world_named
 
 from training.dataset.training_set import TrainingSet
-from training.models.contest import run_contender
+from training.models.model_selection import run_contender
 from training.models.specs import (
     BASE_RATE,
     FORMULA,

@@ -33,9 +33,9 @@ from training.dataset.labels import Label
 from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
 from training.metrics import account_draws, evaluate, row_log_loss
-from training.models.contest import fit_rows, score_out_of_time, usable_columns
 from training.models.fit import fit_linear
 from training.models.long_horizons import long_horizon_probability, near_folds
+from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
 from training.models.specs import FORMULA_PRIOR, LIGHTGBM, ModelSpec
 from training.pipeline.prepare import prepare
 

@@ -40,7 +40,7 @@ from training.dataset.errors import OneClassError
 from training.dataset.labels import label_named
 from training.dataset.splits import newest, rolling_folds
 from training.metrics import Interval, account_draws, auc, row_log_loss
-from training.models.contest import run_contender, score_out_of_time, usable_columns
+from training.models.model_selection import run_contender, score_out_of_time, usable_columns
 from training.models.specs import FEW_ACCOUNTS, LIGHTGBM, SPECS, spec_named
 from training.models.tuning.tune import tune
 from training.pipeline.prepare import TUNING_SHARE, PreparedData, prepare, usable_folds

@@ -18,7 +18,7 @@ from interleaved import write_section
 from training_worlds import WORLDS, world_named
 
 from registry.promotion.promotion import gain
-from training.models.contest import usable_columns
+from training.models.model_selection import usable_columns
 from training.models.specs import LIGHTGBM
 from training.models.tuning.tune import levelled_rows
 

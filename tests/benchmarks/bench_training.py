@@ -25,8 +25,8 @@ from training.dataset.splits import CALIBRATION_SHARE, Fold, newest, rolling_fol
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows
 from training.models.boosting import binned, grow, growing_scores, settings_of
-from training.models.contest import fit_rows, score_out_of_time, usable_columns
 from training.models.fit import fit, fitted_trees
+from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
 from training.models.specs import LIGHTGBM, Parameters
 from training.models.tuning.tune import tune
 from training.pipeline.prepare import TUNING_SHARE

@@ -15,7 +15,7 @@ from training_worlds import WORLDS, world_named
 
 from registry.promotion.promotion import gain, log_loss_rows
 from training.metrics import account_draws
-from training.models.contest import run_contender, usable_columns
+from training.models.model_selection import run_contender, usable_columns
 from training.models.specs import LIGHTGBM
 from training.models.tuning.tune import tune
 

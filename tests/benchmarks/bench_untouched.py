@@ -34,8 +34,8 @@ from training.dataset.labels import ROW
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows, treated_rows, treated_shares, treatment_log
 from training.metrics import account_draws
-from training.models.contest import usable_columns
 from training.models.long_horizons import FIFTHS, scores_by_fifths
+from training.models.model_selection import usable_columns
 from training.models.specs import LIGHTGBM
 from training.models.untreated_risk import (
     SPREADS,

@@ -19,7 +19,7 @@ from features.lake.lake import Lake
 from features.workspace import Workspace
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle.calibration import Calibration
-from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.bundle.model_forms import TreeForm
 from registry.store.mlflow import MlflowModelStore
 from registry.store.store import TrainingRun

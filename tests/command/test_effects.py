@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from causal_worlds import event_world
 
-from experiments.effects.file import read_effects
+from experiments.effects.effects_file import read_effects
 from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.workspace import Workspace

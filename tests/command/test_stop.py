@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from experiments.policy.account_state import AccountState, Limits
 from experiments.policy.request import PolicyInputs
-from experiments.policy.state import AccountState, Limits
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook.playbook import load_playbook

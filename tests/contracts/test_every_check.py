@@ -13,7 +13,7 @@ from causal_worlds import SampleWorld, sample_world
 from uplift_worlds import uplift_world
 
 from experiments.causal.checks import CHECKS
-from experiments.causal.checks.check import Check, CheckedComparison, standardise
+from experiments.causal.checks.protocol import Check, CheckedComparison, standardise
 from experiments.causal.design import Design
 from experiments.causal.estimators import estimator_for
 from experiments.causal.sample import Sample

@@ -11,7 +11,7 @@ import pytest
 
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle.calibration import Calibration
-from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.bundle.linear import LinearForm
 from registry.store.mlflow import MlflowModelStore
 from registry.store.store import (

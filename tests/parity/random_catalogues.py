@@ -17,11 +17,11 @@ import numpy as np
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.measured import Evidence
+from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.exploration import chance_for
 from experiments.policy.recommendation import Recommendation
 from experiments.policy.request import PolicyInputs
-from experiments.policy.state import AccountState, Limits, PastAction
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.actions import Action, Family, Guard, Prior

@@ -19,7 +19,7 @@ from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle.calibration import Calibration
-from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.bundle.linear import LinearForm
 from registry.store.store import MemoryModelStore, ModelStore, TrainingRun
 

@@ -27,8 +27,8 @@ from training.dataset.errors import OneClassError, TrainingError
 from training.dataset.labels import ROW, Label, LabelledRows, cohort_rows, label_rows
 from training.dataset.splits import CALIBRATION_SHARE, Fold, closed_by, newest, rolling_folds
 from training.dataset.training_set import FeatureReader, TrainingSet
-from training.models.contest import run_contender, usable_columns
 from training.models.fit import fitting_of
+from training.models.model_selection import run_contender, usable_columns
 from training.models.specs import SPECS, ModelSpec
 from training.pipeline.prepare import PreparedData, prepare, usable_folds
 from training.progress import Progress

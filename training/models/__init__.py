@@ -6,10 +6,10 @@ Fit, calibrate, and compare them on one split. The only home of LightGBM and Das
 __all__ = [
     "binned_rows",
     "boosting",
-    "contest",
     "dask",
     "fit",
     "long_horizons",
+    "model_selection",
     "specs",
     "tuning",
     "untreated_risk",

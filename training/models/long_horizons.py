@@ -42,10 +42,10 @@ from training.dataset.splits import (
 )
 from training.dataset.training_set import TrainingSet
 from training.models.calibration import CalibrationFit, fit_calibration
-from training.models.contest import fit_rows, score_out_of_time, usable_columns
 from training.models.fit import FittedModel, fitting_of
 from training.models.formula_prior import penalised_weights
 from training.models.linear_design import LinearDesign
+from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
 from training.models.specs import FEW_ACCOUNTS, RENEWAL, ModelSpec, Parameters
 
 Vector = NDArray[np.float64]

@@ -30,9 +30,9 @@ from training.dataset.cutoffs import reach_of
 from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows, treated_shares
-from training.models.contest import usable_columns
 from training.models.fit import fit_linear
 from training.models.long_horizons import FIFTHS, scores_by_fifths
+from training.models.model_selection import usable_columns
 from training.models.specs import LIGHTGBM, ModelSpec, Parameters
 
 Vector = NDArray[np.float64]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from features.events.schema import UTC_INSTANT
 from registry.bundle.bundle import ModelBundle
-from registry.bundle.contract import FeatureContractError
+from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.segment_gate import Look, segment_key
 from training.dataset.cutoffs import first_of_months, mature, reach_of
 from training.dataset.errors import TrainingError

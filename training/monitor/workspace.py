@@ -22,7 +22,7 @@ from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace, write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
-from registry.bundle.contract import FeatureContractError
+from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.segment_gate import SWITCH_FILE, read_switch
 from registry.promotion.promotion import Json
 from registry.store.store import ModelStore, NoChampionError

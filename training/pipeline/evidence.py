@@ -29,7 +29,7 @@ from registry.promotion.promotion import (
 )
 from registry.store.store import ModelStore, NoChampionError, TrackingError
 from training.models.binned_rows import Grower
-from training.models.contest import Contender, fit_rows, usable_columns
+from training.models.model_selection import Contender, fit_rows, usable_columns
 from training.models.specs import BASE_RATE, FORMULA
 from training.pipeline.comparisons import (
     CAPACITIES,

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
-from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.bundle.metadata import AMOUNT_ERROR
 from training.dataset.cutoffs import mature, reach_of
 from training.dataset.splits import CALIBRATION_SHARE, newest, rolling_folds
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows
 from training.models.binned_rows import BinnedRows, Growing
-from training.models.contest import fit_rows, score_out_of_time, usable_columns
 from training.models.fit import fitting_of
 from training.models.long_horizons import fit_long_horizons
+from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
 from training.models.specs import ModelSpec, Parameters
 from training.models.untreated_risk import fit_untreated_risk
 from training.pipeline.prepare import PreparedData, usable_folds

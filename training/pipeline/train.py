@@ -29,8 +29,8 @@ from training.dataset.training_set import FeatureReader
 from training.dataset.treatments import treated_rows, treatment_log
 from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws
 from training.models.binned_rows import BinnedRows, Grower, Growing
-from training.models.contest import Contender, run_contender, usable_columns
 from training.models.fit import fitting_of
+from training.models.model_selection import Contender, run_contender, usable_columns
 from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
 from training.models.tuning.study import Study
 from training.models.tuning.tune import tune
@@ -43,7 +43,7 @@ from training.pipeline.evidence import (
 )
 from training.pipeline.long_horizon_judging import JudgedLongHorizons, judge_long_horizons
 from training.pipeline.prepare import PreparedData, prepare
-from training.pipeline.record.record import RecordedRun, flat_metrics, make_plots, record
+from training.pipeline.record.record_training import RecordedRun, flat_metrics, make_plots, record
 from training.pipeline.release import release
 from training.pipeline.training_result import TrainingResult
 from training.progress import Progress

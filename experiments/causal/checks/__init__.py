@@ -14,17 +14,17 @@ from experiments.causal.checks import (
     pre_period_placebo,
     sample_ratio,
 )
-from experiments.causal.checks.check import Check
+from experiments.causal.checks.protocol import Check
 
 __all__ = [
     "CHECKS",
     "balance",
-    "check",
     "control_exposure",
     "enough_outcomes",
     "even_exclusion",
     "overlap",
     "pre_period_placebo",
+    "protocol",
     "sample_ratio",
 ]
 

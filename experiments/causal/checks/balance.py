@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from experiments.causal.checks.check import Check, CheckedComparison, CheckFinding
+from experiments.causal.checks.protocol import Check, CheckedComparison, CheckFinding
 from experiments.causal.contrast import Contrast
 from experiments.causal.estimates import clustered_error
 from experiments.causal.sample import Bools, Floats, Ints

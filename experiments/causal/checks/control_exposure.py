@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scipy import stats
 
-from experiments.causal.checks.check import (
+from experiments.causal.checks.protocol import (
     Check,
     CheckedComparison,
     CheckFinding,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.causal.checks.check import Check, CheckedComparison, CheckFinding
+from experiments.causal.checks.protocol import Check, CheckedComparison, CheckFinding
 
 LEAST = 10
 

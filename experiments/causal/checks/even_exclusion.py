@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from experiments.causal.checks.check import (
+from experiments.causal.checks.protocol import (
     Check,
     CheckedComparison,
     CheckFinding,

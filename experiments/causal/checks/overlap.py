@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from experiments.causal.checks.check import Check, CheckedComparison, CheckFinding
+from experiments.causal.checks.protocol import Check, CheckedComparison, CheckFinding
 from experiments.causal.contrast import Contrast, effective_clusters
 from experiments.causal.sample import Bools
 

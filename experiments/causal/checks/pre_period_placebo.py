@@ -7,7 +7,7 @@ in the number after the start.
 
 from __future__ import annotations
 
-from experiments.causal.checks.check import (
+from experiments.causal.checks.protocol import (
     Check,
     CheckedComparison,
     CheckFinding,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from experiments.causal.checks.check import (
+from experiments.causal.checks.protocol import (
     Check,
     CheckedComparison,
     CheckFinding,

@@ -11,8 +11,8 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from experiments.policy.account_state import AccountState, PastAction
 from experiments.policy.conditions import Facts, holds
-from experiments.policy.state import AccountState, PastAction
 from registry.playbook.condition_grammar import Condition
 from registry.playbook.sequences import Sequence, Start, Step
 

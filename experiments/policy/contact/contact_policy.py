@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.quiet_hours import Rest, rest_at
-from experiments.policy.state import AccountState, Limits, PastAction
 from experiments.policy.withholding import Refusal
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook

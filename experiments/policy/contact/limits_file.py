@@ -21,7 +21,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.policy.state import Limits, PolicyError
+from experiments.policy.account_state import Limits, PolicyError
 from registry.playbook.playbook import Playbook, load_playbook
 from registry.toml_table import Table, TableError
 

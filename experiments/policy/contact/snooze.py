@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from experiments.policy.state import PolicyError
+from experiments.policy.account_state import PolicyError
 from experiments.policy.withholding import Refusal
 
 MOST_AHEAD = timedelta(days=1)

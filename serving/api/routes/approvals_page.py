@@ -29,7 +29,7 @@ from serving.ledger.snoozes import load_snoozes
 from serving.pages.approvals_page import approvals_page
 from serving.pages.frame import in_navigation
 from serving.problems import FieldProblem, WrongShapeError
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 
 router = APIRouter(include_in_schema=False)
 

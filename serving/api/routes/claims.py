@@ -39,7 +39,7 @@ from serving.ledger.errors import (
 from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, ProblemError, WrongShapeError
 from serving.recommendations.claim_recheck import find_rule_against
 from serving.recommendations.recommend import decide_and_store
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 
 router = APIRouter(prefix="/v1", tags=["carrying out"])
 

@@ -21,7 +21,7 @@ from serving.ledger.feedback import ONE_CLICK, FeedbackRecords, NewFeedback
 from serving.pages.views.account_links import account_href
 from serving.problems import FieldProblem, WrongShapeError
 from serving.recommendations.recommend import decide_and_store
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 
 router = APIRouter(include_in_schema=False)
 

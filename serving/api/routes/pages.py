@@ -40,7 +40,7 @@ from serving.problems import (
 from serving.recommendations.recommend import decide
 from serving.scoring.models_served import model_rows, withheld_segments, without_folders
 from serving.scoring.portfolio import AccountFilter, Portfolio
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 from serving.timeline.store import JUST_NOW, describe_events, group_by_day, weeks_of_use
 
 router = APIRouter(include_in_schema=False)

@@ -20,8 +20,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
 
 from serving.ledger.database.change import Change, OpenRequest
-from serving.ledger.database.dialects.dialect import BUSY_SECONDS, DURABLE, WRITES, Dialect
-from serving.ledger.database.dialects.dialects import dialect_named
+from serving.ledger.database.dialects.protocol import BUSY_SECONDS, DURABLE, WRITES, Dialect
+from serving.ledger.database.dialects.supported import dialect_named
 from serving.ledger.database.migrations import upgrade
 from serving.ledger.database.url import ledger_url
 from serving.ledger.errors import (

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger.database.chain import link_all
-from serving.ledger.database.dialects.dialects import dialect_named
+from serving.ledger.database.dialects.supported import dialect_named
 from serving.ledger.database.tables import (
     APPROVALS,
     CHAIN,

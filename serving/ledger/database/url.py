@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from serving.ledger.database.dialects.dialects import DIALECTS, address_with_driver
+from serving.ledger.database.dialects.supported import DIALECTS, address_with_driver
 
 
 class LedgerUrlError(ValueError):

@@ -16,7 +16,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from serving.ledger.database.dialects.dialect import WRITES
+from serving.ledger.database.dialects.protocol import WRITES
 from serving.ledger.database.dialects.sqlite import sqlite_engine
 
 METADATA = sa.MetaData()

@@ -25,8 +25,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger.database.database import open_engine
-from serving.ledger.database.dialects.dialect import WRITES
-from serving.ledger.database.dialects.dialects import dialect_named
+from serving.ledger.database.dialects.protocol import WRITES
+from serving.ledger.database.dialects.supported import dialect_named
 
 METADATA = sa.MetaData()
 ENDPOINTS = sa.Table(

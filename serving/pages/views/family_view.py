@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from features.health.score import HealthFormula
 from serving.pages.views.account_links import account_href, display_name, family_href, level_class
-from serving.scoring.families import Family, FamilyFigure
+from serving.scoring.account_families import Family, FamilyFigure
 from serving.scoring.score import AccountScore
 from serving.text_format import NOT_KNOWN, day, money, number, plural
 

@@ -28,7 +28,7 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
 from features.health.score import FORMULAS
 from features.workspace import Workspace
-from registry.bundle.contract import FeatureContractError
+from registry.bundle.feature_contract import FeatureContractError
 from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore
 from serving.scoring.explanations import MOST_REASONS, Peers

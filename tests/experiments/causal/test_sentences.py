@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.causal.checks.check import CheckResult
+from experiments.causal.checks.protocol import CheckResult
 from experiments.causal.design import Design
 from experiments.causal.estimates import Estimate, Verdict, verdict_of
 from experiments.causal.sentences import NO_BREAK, headline_of, money, money_sentence, points

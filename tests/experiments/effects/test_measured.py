@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.file import (
+from experiments.effects.effects_file import (
     EFFECTS_FILE,
     MOST_BYTES,
     effects_document,

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.policy.account_state import PolicyError
 from experiments.policy.recommend import (
     DO_NOTHING,
     WEEK,
@@ -20,7 +21,6 @@ from experiments.policy.recommend import (
     PastAction,
     recommend,
 )
-from experiments.policy.state import PolicyError
 from experiments.policy.withholding import Stage
 from registry.playbook.condition_grammar import ComparisonClause, parse_condition
 from registry.playbook.playbook import load_playbook

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.measured import Evidence
+from experiments.policy.account_state import AccountState, Limits, PastAction, PolicyError
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.exploration import chance_for
 from experiments.policy.request import PolicyInputs
-from experiments.policy.state import AccountState, Limits, PastAction, PolicyError
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.playbook import load_playbook

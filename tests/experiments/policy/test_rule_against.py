@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.measured import Evidence
+from experiments.policy.account_state import PastAction, PolicyError
 from experiments.policy.recommend import AccountState, Limits, recommend, rule_against
-from experiments.policy.state import PastAction, PolicyError
 from experiments.randomisation.holdout import HoldoutStatus
 from registry.playbook.playbook import load_playbook
 

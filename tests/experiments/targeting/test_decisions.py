@@ -15,7 +15,7 @@ from experiments.targeting.decisions import (
     decide_by_lottery,
     parse_costs,
 )
-from experiments.targeting.file import read_accounts, read_lottery
+from experiments.targeting.lottery_file import read_accounts, read_lottery
 from experiments.targeting.targeting import HeldOutValue
 
 ACTIONS = ("nothing", "call", "e=mail")

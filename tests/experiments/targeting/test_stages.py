@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from experiments.table_file import TableError, read_table
-from experiments.targeting.file import read_accounts, read_lottery
+from experiments.targeting.lottery_file import read_accounts, read_lottery
 from experiments.targeting.stages import describe_stages
 
 FILE = "lottery.csv"

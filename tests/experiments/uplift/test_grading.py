@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from uplift_worlds import ACTIONS, uplift_world
 
-from experiments.causal.checks.check import CheckedComparison, standardise
+from experiments.causal.checks.protocol import CheckedComparison, standardise
 from experiments.causal.contrast import Scores
 from experiments.causal.estimates import mean_effects
 from experiments.causal.estimators.aipw import cross_fit

@@ -9,7 +9,7 @@ import pytest
 from causal_worlds import event, event_world, frame
 
 from experiments.causal.trials import NoTrialsError
-from experiments.effects.file import read_effects
+from experiments.effects.effects_file import read_effects
 from experiments.uplift.weekly_trials import LEAST_TREATED, build_weekly_trials
 from experiments.uplift.workspace import measure_effects, write_effects
 from features.compute.snapshot_store import SnapshotStore

@@ -22,7 +22,7 @@ SAYS = (
     ("first", "checked"),
     [
         ("import features.store.feast", False),
-        ("import serving.state.state", False),
+        ("import serving.state.service_state", False),
         ("import feast; import features.store.feast", True),
     ],
 )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from registry.bundle.bundle import BundleError, GoldenRows, HorizonError, ModelBundle
 from registry.bundle.calibration import Calibration, sigmoid
-from registry.bundle.contract import FeatureContract
+from registry.bundle.feature_contract import FeatureContract
 from registry.bundle.model_forms import TreeForm
 from registry.integrity.hashed_folder import MANIFEST
 from registry.trees.arrays import TreeArrays

@@ -12,7 +12,7 @@ import pytest
 
 from serving.auth.api_keys import KEYS_FILE, PEPPER_FILE, ApiKeyError, ApiKeys, acting_as
 from serving.auth.roles import RoleError
-from serving.scoring.reach import Reach
+from serving.scoring.visible_accounts import VisibleAccounts
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -43,7 +43,7 @@ def test_a_key_says_who_comes_with_it(keys):
     caller = keys.caller(new.secret, NOW)
     assert caller == new.key.caller
     assert (caller.key_id, caller.owner, caller.role) == (new.key.key_id, "ann", "csm")
-    assert caller.reach == Reach(csm="ann", territories=("emea",))
+    assert caller.reach == VisibleAccounts(csm="ann", territories=("emea",))
     assert keys.caller(new.secret + "x", NOW) is None
     assert keys.caller("", NOW) is None
 

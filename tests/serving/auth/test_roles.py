@@ -17,7 +17,7 @@ from serving.auth.roles import (
     check_role,
     permissions_named,
 )
-from serving.scoring.reach import Reach
+from serving.scoring.visible_accounts import VisibleAccounts
 
 
 def test_every_role_reads_and_only_the_admin_may_do_everything():
@@ -34,16 +34,16 @@ def test_whoever_approves_does_not_propose_or_carry_out():
 @pytest.mark.parametrize(
     ("reach", "attributes", "holds"),
     [
-        (Reach(csm="ann"), {"csm": "ann", "region": "emea"}, True),
-        (Reach(csm="ann"), {"csm": "bob", "region": "emea"}, False),
-        (Reach(csm="ann"), {"csm": None, "region": None}, False),
-        (Reach(csm="ann"), {}, False),
-        (Reach(), {"csm": None, "region": None}, False),
-        (Reach(territories=("emea",)), {"csm": None, "region": "emea"}, True),
-        (Reach(territories=("emea",)), {"csm": "bob", "region": "emea"}, True),
-        (Reach(territories=("emea", "apac")), {"csm": "bob", "region": "apac"}, True),
-        (Reach(territories=("emea",)), {"csm": "bob", "region": "EMEA"}, False),
-        (Reach(csm="ann", territories=("emea",)), {"csm": "ann", "region": "apac"}, True),
+        (VisibleAccounts(csm="ann"), {"csm": "ann", "region": "emea"}, True),
+        (VisibleAccounts(csm="ann"), {"csm": "bob", "region": "emea"}, False),
+        (VisibleAccounts(csm="ann"), {"csm": None, "region": None}, False),
+        (VisibleAccounts(csm="ann"), {}, False),
+        (VisibleAccounts(), {"csm": None, "region": None}, False),
+        (VisibleAccounts(territories=("emea",)), {"csm": None, "region": "emea"}, True),
+        (VisibleAccounts(territories=("emea",)), {"csm": "bob", "region": "emea"}, True),
+        (VisibleAccounts(territories=("emea", "apac")), {"csm": "bob", "region": "apac"}, True),
+        (VisibleAccounts(territories=("emea",)), {"csm": "bob", "region": "EMEA"}, False),
+        (VisibleAccounts(csm="ann", territories=("emea",)), {"csm": "ann", "region": "apac"}, True),
     ],
 )
 def test_an_account_is_reached_by_its_csm_or_its_region(reach, attributes, holds):
@@ -53,10 +53,10 @@ def test_an_account_is_reached_by_its_csm_or_its_region(reach, attributes, holds
 @pytest.mark.parametrize(
     ("role", "territories", "reach"),
     [
-        ("csm", (), Reach(csm="ann")),
-        ("csm", ("emea",), Reach(csm="ann", territories=("emea",))),
+        ("csm", (), VisibleAccounts(csm="ann")),
+        ("csm", ("emea",), VisibleAccounts(csm="ann", territories=("emea",))),
         ("engine", (), None),
-        ("engine", ("emea",), Reach(territories=("emea",))),
+        ("engine", ("emea",), VisibleAccounts(territories=("emea",))),
         ("reader", (), None),
         ("admin", (), None),
     ],

@@ -14,8 +14,8 @@ import pytest
 from small_company import AS_OF
 
 from experiments.planning.team import Pool, Team
+from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import LIMITS_FILE, LimitsError
-from experiments.policy.state import Limits
 from experiments.report.workspace import full_cost, report_on
 from registry.playbook.playbook import load_playbook
 from serving.decisions import live_limits as current_limits

@@ -6,10 +6,10 @@ import os
 from datetime import UTC, datetime
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.file import EFFECTS_FILE, write_effects
+from experiments.effects.effects_file import EFFECTS_FILE, write_effects
 from experiments.effects.measured import Evidence
+from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.recommend import recommend
-from experiments.policy.state import AccountState, Limits, PastAction
 from registry.playbook.playbook import load_playbook
 from serving.decisions.live_effects import evidence_in, measured_effects
 from serving.pages.reports import reports_in

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from real_server import running
 from small_company import AS_OF, event, make_workspace
 
+from experiments.policy.account_state import AccountState, Limits
 from experiments.policy.contact.contact_policy import is_contact
 from experiments.policy.request import VERSIONS, PolicyInputs
-from experiments.policy.state import AccountState, Limits
 from registry.playbook.playbook import load_playbook
 from serving.api.app import create_app
 from serving.cli.conformance.api_client import EngineCalls, Reply, calls_to

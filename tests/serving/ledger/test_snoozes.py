@@ -12,7 +12,7 @@ import pytest
 
 from experiments.policy.recommend import DO_NOTHING
 from features.events.schema import EVENT_SCHEMA
-from serving.decisions.record import policy_facts
+from serving.decisions.decision_record import policy_facts
 from serving.ledger.approvals import Approvals
 from serving.ledger.claims import Claims
 from serving.ledger.errors import NotClaimableError

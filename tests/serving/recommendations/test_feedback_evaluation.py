@@ -15,8 +15,8 @@ from small_company import event
 from typer.testing import CliRunner
 
 import keepwell
+from experiments.policy.account_state import AccountState, Limits, PolicyError
 from experiments.policy.request import PolicyInputs
-from experiments.policy.state import AccountState, Limits, PolicyError
 from features.events.schema import events_frame
 from features.lake.lake import Lake
 from features.workspace import Workspace

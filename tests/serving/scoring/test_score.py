@@ -10,7 +10,7 @@ from scores_one_by_one import score_frame_for_file
 from features.catalogue.catalogue import load_catalogue
 from features.health.score import FORMULAS, score_health
 from features.store.feast import WorkspaceFeatures
-from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.store.store import MemoryModelStore, ModelVersion
 from serving.scoring.models_served import champion_stamp, champions, model_rows
 from serving.scoring.score import (

@@ -10,7 +10,12 @@ import pytest
 
 from features.events.schema import Event, properties_text
 from features.workspace import Workspace
-from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_of_events, policy_facts
+from serving.decisions.decision_record import (
+    POLICY_KINDS,
+    PolicyFacts,
+    facts_of_events,
+    policy_facts,
+)
 from serving.timeline.event_cache import AccountCache
 from serving.timeline.store import TimelineStore
 

@@ -12,7 +12,7 @@ from features.events.schema import Event, events_frame, properties_text
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.ledger.outcomes import ExecutedDecision
+from serving.ledger.reported_outcomes import ExecutedDecision
 from serving.timeline.contract_outcomes import ContractEvent, join_slow_outcomes, slow_outcome
 from serving.timeline.store import TimelineStore
 

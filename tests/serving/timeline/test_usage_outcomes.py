@@ -13,7 +13,7 @@ from features.events.schema import Event, events_frame
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.ledger.outcomes import ExecutedDecision, Measure
+from serving.ledger.reported_outcomes import ExecutedDecision, Measure
 from serving.timeline.store import KnownUse, TimelineStore, describe_events
 from serving.timeline.usage_outcomes import (
     LONGEST_WAIT,

@@ -10,8 +10,8 @@ from training.dataset.errors import OneClassError
 from training.dataset.labels import label_named
 from training.models.binned_rows import BinnedRows
 from training.models.boosting import grow, raw_scores
-from training.models.contest import fit_rows, run_contender, usable_columns
 from training.models.fit import fit
+from training.models.model_selection import fit_rows, run_contender, usable_columns
 from training.models.specs import LIGHTGBM
 from training.pipeline.prepare import prepare
 

@@ -18,9 +18,9 @@ from registry.promotion.promotion import gain, log_loss_rows  # noqa: E402 - the
 from training.dataset.errors import OneClassError  # noqa: E402
 from training.dataset.labels import label_named  # noqa: E402
 from training.models.calibration import fit_calibration  # noqa: E402
-from training.models.contest import usable_columns  # noqa: E402
 from training.models.dask import ClusterError, fit_on_cluster, grown_on, joined  # noqa: E402
 from training.models.fit import fit  # noqa: E402
+from training.models.model_selection import usable_columns  # noqa: E402
 from training.models.specs import LIGHTGBM, LOGISTIC  # noqa: E402
 from training.pipeline.prepare import prepare  # noqa: E402
 

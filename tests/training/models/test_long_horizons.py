@@ -11,8 +11,8 @@ import pytest
 
 from registry.bundle.calibration import sigmoid
 from training.dataset.labels import Label, LabelError, label_named
-from training.models.contest import usable_columns
 from training.models.long_horizons import fit_long_horizons, long_horizon_probability
+from training.models.model_selection import usable_columns
 from training.models.specs import BASE_RATE, LOGISTIC
 from training.pipeline.prepare import prepare
 

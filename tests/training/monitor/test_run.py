@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from registry.bundle.contract import FeatureContract, FeatureContractError
+from registry.bundle.feature_contract import FeatureContract, FeatureContractError
 from registry.bundle.segment_gate import EVERYONE
 from registry.store.store import MemoryModelStore
 from training.dataset.labels import cohort_rows, label_named

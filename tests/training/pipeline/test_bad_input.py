@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from registry.bundle.bundle import ModelBundle
-from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.store.pending_uploads import PendingUploads
 from registry.store.store import MemoryModelStore, TrackingError, TrainingRun
 from training.dataset.errors import (

@@ -3,4 +3,4 @@
 Written once; nothing reads it back to decide.
 """
 
-__all__ = ["record", "summary", "tables"]
+__all__ = ["record_training", "summary", "tables"]

@@ -18,7 +18,7 @@ from registry.bundle.bundle import ModelBundle
 from registry.promotion.promotion import Promotion, PromotionEvidence
 from training.dataset.treatments import treated_section
 from training.metrics import Interval, account_draws, auc, row_log_loss
-from training.models.contest import Contender
+from training.models.model_selection import Contender
 from training.models.tuning.study import Study
 from training.pipeline.comparisons import LEAST_ACCOUNTS, JudgedRows, enough_accounts
 from training.pipeline.prepare import PreparedData

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from registry.bundle.bundle import ModelBundle
-from training.models.contest import Contender
+from training.models.model_selection import Contender
 from training.pipeline.record.explanation_plots import dependence, strongest, summary
 
 Vector = NDArray[np.float64]

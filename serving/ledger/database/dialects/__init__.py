@@ -3,4 +3,4 @@
 A kind is one class that keeps the ``Dialect`` protocol and one line of ``dialects.DIALECTS``.
 """
 
-__all__ = ["dialect", "dialects", "sqlite"]
+__all__ = ["protocol", "sqlite", "supported"]

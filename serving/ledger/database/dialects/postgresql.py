@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from serving.ledger.database.dialects.dialect import (
+from serving.ledger.database.dialects.protocol import (
     BUSY_SECONDS,
     CONNECT_SECONDS,
     DURABLE,

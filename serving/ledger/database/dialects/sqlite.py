@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from serving.ledger.database.dialects.dialect import (
+from serving.ledger.database.dialects.protocol import (
     BUSY_SECONDS,
     DURABLE,
     MOST_CONNECTIONS,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.policy.account_state import CHANNEL_CAPS, Limits
 from experiments.policy.contact.limits_file import (
     LIMITS_FILE,
     LimitsError,
@@ -16,7 +17,6 @@ from experiments.policy.contact.limits_file import (
     read_limits,
     with_changes,
 )
-from experiments.policy.state import CHANNEL_CAPS, Limits
 
 PAGE = Path(__file__).parents[4] / "docs" / "how-to" / "set-limits.md"
 

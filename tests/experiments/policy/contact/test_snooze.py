@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from experiments.policy.account_state import AccountState, Limits, PolicyError
 from experiments.policy.contact.snooze import MOST_AHEAD, Snooze
 from experiments.policy.recommend import DO_NOTHING, recommend
-from experiments.policy.state import AccountState, Limits, PolicyError
 from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)

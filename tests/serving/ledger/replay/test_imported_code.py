@@ -13,8 +13,8 @@ import pytest
 
 from experiments.causal.interventions import Intervention
 from experiments.effects import action_effect
+from experiments.policy.account_state import AccountState, Limits
 from experiments.policy.request import PolicyInputs
-from experiments.policy.state import AccountState, Limits
 from registry.playbook import playbook
 from serving.ledger.ledger import Ledger
 from serving.ledger.replay import _imported_code as imports

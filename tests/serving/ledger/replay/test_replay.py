@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.recommend import PolicyError
 from experiments.policy.request import PolicyInputs
-from experiments.policy.state import AccountState, Limits, PastAction
 from registry.playbook.playbook import load_playbook
 from serving.ledger.errors import UnknownDecisionError
 from serving.ledger.ledger import Decision, Ledger

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from serving.ledger.database.dialects.dialect import Dialect
 from serving.ledger.database.dialects.postgresql import PostgreSQL
+from serving.ledger.database.dialects.protocol import Dialect
 from serving.ledger.database.dialects.sqlite import SQLite
 
 DIALECTS: tuple[Dialect, ...] = (PostgreSQL(), SQLite())

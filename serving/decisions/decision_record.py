@@ -19,11 +19,11 @@ from typing import cast, get_args
 import polars as pl
 
 from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.policy.account_state import PastOutcome
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.quiet_hours import zone_named
 from experiments.policy.recommend import AccountState, Limits, PastAction, Recommendation
 from experiments.policy.request import PolicyInputs
-from experiments.policy.state import PastOutcome
 from features.alerts.alert import Alert
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.ledger.ledger import Decision, Outcome

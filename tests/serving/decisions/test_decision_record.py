@@ -8,6 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from serving.decisions.record import (
+    NO_FACTS,
+    account_state,
+    build_decision,
+    policy_facts,
+    question,
+)
 
 from experiments.effects.measured import NO_EVIDENCE, Evidence
 from experiments.policy.recommend import Limits
@@ -17,13 +24,6 @@ from features.events.schema import EVENT_SCHEMA
 from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from registry.playbook.playbook import load_playbook
-from serving.decisions.record import (
-    NO_FACTS,
-    account_state,
-    build_decision,
-    policy_facts,
-    question,
-)
 from serving.scoring.models_served import champions
 from serving.scoring.score import AccountScore
 from serving.scoring.scored_columns import score_accounts

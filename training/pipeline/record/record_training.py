@@ -18,7 +18,7 @@ from registry.promotion.promotion import Promotion, PromotionEvidence
 from registry.store.pending_uploads import PendingUploads
 from registry.store.store import ModelStore, TrackingError, TrainingRun
 from training.metrics import flat
-from training.models.contest import Contender
+from training.models.model_selection import Contender
 from training.models.tuning.study import Study
 from training.pipeline.prepare import PreparedData
 from training.pipeline.record.model_card import model_card, span, summarise_card

@@ -1,4 +1,4 @@
-"""reach."""
+"""The accounts that a person sees and acts on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class VisibleAccounts:
     """Which accounts somebody sees and acts on: those that name them, and those of territories.
 
     A territory is a region and a CSM the account's ``csm``, as in ``keepwell plan``.
 
-    >>> Reach(csm="ann", territories=("emea",)).holds({"csm": "bob", "region": "emea"})
+    >>> VisibleAccounts(csm="ann", territories=("emea",)).holds({"csm": "bob", "region": "emea"})
     True
-    >>> Reach(csm="ann").holds({"csm": None, "region": "emea"})
+    >>> VisibleAccounts(csm="ann").holds({"csm": None, "region": "emea"})
     False
     """
 

@@ -29,6 +29,7 @@ from registry.bundle.segment_gate import SWITCH_FILE
 from registry.monitoring.figures import newest_figures
 from registry.store.store import ModelStore
 from serving.auth.api_keys import ApiKeys
+from serving.decisions.decision_record import POLICY_KINDS, PolicyFacts, facts_of_events
 from serving.decisions.exploration_settings import (
     CHANCE_FILE,
     ExplorationSettings,
@@ -36,7 +37,6 @@ from serving.decisions.exploration_settings import (
 )
 from serving.decisions.live_effects import measured_effects
 from serving.decisions.live_limits import CurrentLimits
-from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_of_events
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.http.metrics import ServiceMetrics
 from serving.ledger.database.change import OpenRequest
@@ -48,9 +48,9 @@ from serving.scoring.alerts import WarningSigns, warning_signs
 from serving.scoring.explanations import Peers, peers_of
 from serving.scoring.models_served import champion_stamp, models_of
 from serving.scoring.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
-from serving.scoring.reach import Reach
 from serving.scoring.score import AccountScore, Models
 from serving.scoring.scored_columns import score_accounts
+from serving.scoring.visible_accounts import VisibleAccounts
 from serving.settings import ServiceSettings
 from serving.timeline.contract_outcomes import join_slow_outcomes
 from serving.timeline.event_cache import AccountCache
@@ -78,7 +78,7 @@ class ServiceState:
     metrics: ServiceMetrics
     keys: ApiKeys
     limits: CurrentLimits
-    reach: Reach | None = None
+    reach: VisibleAccounts | None = None
     chance: ExplorationSettings | None = None
     whole: ServiceState | None = (
         None  # the service of which this is a view; it makes what both hold
@@ -110,7 +110,7 @@ class ServiceState:
         """The portfolio as it is now, within reach, or NotReadyError."""
         return self.live.current().within(self.reach)
 
-    def within(self, reach: Reach | None) -> ServiceState:
+    def within(self, reach: VisibleAccounts | None) -> ServiceState:
         """The state for somebody who reaches only some accounts: it holds no others."""
         return self if reach is None else replace(self, reach=reach, whole=self.whole or self)
 

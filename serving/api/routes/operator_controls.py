@@ -24,7 +24,7 @@ from serving.auth.roles import Caller, Need, needs
 from serving.ledger.autonomy import check_level
 from serving.ledger.kill_switch import Control, ControlKind, Controls, Scope, stops, unknown_parts
 from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, UnknownControlError
-from serving.state.state import ServiceState
+from serving.state.service_state import ServiceState
 
 router = APIRouter(prefix="/v1/controls", tags=["controls"])
 
