@@ -44,7 +44,8 @@ from features.cli.options import (
     step,
 )
 from features.version import code_version
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from registry.outcomes import CHURN, EXPANSION
 from serving.cli import keys, ledger, models, webhooks
 from serving.cli.feedback import sayings, show_judged

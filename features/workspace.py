@@ -6,7 +6,6 @@ writing; reads no events and trains nothing.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import tomllib
@@ -19,19 +18,13 @@ from pathlib import Path
 
 from features.health.formula import DEFAULT_FORMULA, HealthFormulaError, formula_id
 from features.reloaded_file import ReloadedFile
+from features.toml_table import Table
+from features.workspace_files import WorkspaceError, hold_lock, write_atomically
 
 SETTINGS_FILE = "workspace.toml"
 TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"
 
 log = logging.getLogger(__name__)
-
-
-class WorkspaceError(Exception):
-    """The workspace cannot be used as it is."""
-
-
-class WorkspaceBusyError(WorkspaceError):
-    """Another process is writing to the workspace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +127,7 @@ class Workspace:
         """What ``workspace.toml`` says; defaults where it, or the file, is silent.
 
         Raises:
-            WorkspaceError: the file is not TOML, or names a setting that does not exist.
+            WorkspaceError: the file is not TOML, or a setting does not exist or is of another type.
         """
         return _settings_file(self.root / SETTINGS_FILE).current()
 
@@ -173,15 +166,11 @@ class Workspace:
         Raises:
             WorkspaceBusyError: another process holds it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise WorkspaceBusyError(
-                    f"Another process is writing to the workspace {self.root}. Wait for it to "
-                    f"end and try again; nothing was changed."
-                ) from exc
+        busy = (
+            f"Another process is writing to the workspace {self.root}. Wait for it to end and try "
+            f"again; nothing was changed."
+        )
+        with hold_lock(self.root, busy=busy):
             yield
 
 
@@ -191,70 +180,49 @@ def _settings_file(path: Path) -> ReloadedFile[WorkspaceSettings]:
     return ReloadedFile(path, _read_settings, WorkspaceSettings)
 
 
+class _SettingsTable(Table):
+    error = WorkspaceError
+
+
 def _read_settings(path: Path) -> WorkspaceSettings:
-    root, text = path.parent, path.read_text(encoding="utf-8")
+    where, text = f"{SETTINGS_FILE} in {path.parent}", path.read_text(encoding="utf-8")
     try:
-        table = tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise WorkspaceError(
-            f"{SETTINGS_FILE} in {root} is not valid TOML ({exc}). Mend the file, or "
-            f"delete it to go back to the defaults."
+            f"{where} is not valid TOML ({exc}). Mend the file, or delete it to go back to the "
+            f"defaults."
         ) from exc
-    allowed = {field.name for field in fields(WorkspaceSettings)}
-    unknown = sorted(set(table) - allowed)
-    if unknown:
-        raise WorkspaceError(
-            f"{SETTINGS_FILE} in {root} has no setting {', '.join(unknown)}. "
-            f"It may hold: {', '.join(sorted(allowed))}."
-        )
-    for name in ("complete_until", "clock"):
-        if name in table:
-            table[name] = _instant(name, table[name])
-    if "health_formula" in table:
-        table["health_formula"] = _formula(table["health_formula"], root)
-    if "use_names" in table:
-        table["use_names"] = tuple(table["use_names"])
-    return WorkspaceSettings(**table)
+    default = WorkspaceSettings()
+    table = _SettingsTable(values, where, allowed=vars(default))
+    return WorkspaceSettings(
+        tenant=table.text("tenant", default.tenant),
+        currency=table.text("currency", default.currency),
+        complete_until=table.instant("complete_until"),
+        clock=table.instant("clock"),
+        use_names=table.texts("use_names", default.use_names),
+        health_formula=_formula(table.text("health_formula", default.health_formula), where),
+        max_feature_age_days=table.number("max_feature_age_days", default.max_feature_age_days),
+        redis=table.optional_text("redis"),
+        capacity=table.whole("capacity", default.capacity),
+        second_person=table.flag("second_person", default.second_person),
+    )
 
 
-def _formula(given: object, root: Path) -> str:
+def _formula(given: str, where: str) -> str:
     try:
-        name = formula_id(str(given))
+        name = formula_id(given)
     except HealthFormulaError as exc:
-        raise WorkspaceError(f"health_formula in {SETTINGS_FILE} in {root}: {exc}") from exc
+        raise WorkspaceError(f"health_formula in {where}: {exc}") from exc
     if name != given:
         log.warning(
             'the health formula %r is now called %r: write health_formula = "%s" in %s',
             given,
             name,
             name,
-            root / SETTINGS_FILE,
+            where,
         )
     return name
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or the next start after a kill, sees the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
-
-
-def _instant(name: str, value: object) -> datetime:
-    if not isinstance(value, datetime):
-        raise WorkspaceError(
-            f"{name} in {SETTINGS_FILE} must be a time such as 2023-04-01T00:00:00Z, not {value!r}."
-        )
-    if value.tzinfo is None:
-        raise WorkspaceError(
-            f"{name} in {SETTINGS_FILE} has no time zone; write it in UTC, such "
-            f"as 2023-04-01T00:00:00Z."
-        )
-    return value.astimezone(UTC)
 
 
 def _toml(value: object) -> str:

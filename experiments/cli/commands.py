@@ -21,7 +21,8 @@ from features.cli.options import (
     out,
     step,
 )
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 
 if TYPE_CHECKING:
     import polars as pl

@@ -38,7 +38,8 @@ from experiments.uplift.weekly_trials import (
 from features.compute.snapshot_store import SnapshotStore
 from features.events.visibility import visible_events
 from features.lake.lake import Lake
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from registry.playbook.actions import Action, Grade
 from registry.playbook.playbook import load_playbook
 

@@ -19,7 +19,8 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from features.workspace import TRACKING_VARIABLE, Workspace, WorkspaceBusyError
+from features.workspace import TRACKING_VARIABLE, Workspace
+from features.workspace_files import WorkspaceBusyError
 
 FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
 OWN_PACKAGES = ("features", "registry", "training", "experiments", "serving")

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
-from features.workspace import write_atomically
+from features.workspace_files import write_atomically
 
 READ_AT_ONCE = 1 << 16
 """Bytes of each column that are in memory before they are decoded, where it is read in parts."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import polars as pl
+
+from features.toml_table import Table, is_number
 
 ShapeKind = Literal["line", "at_least", "at_most"]
 Combine = Literal["first", "worst"]
@@ -254,83 +256,104 @@ def read_formulas(text: str) -> dict[str, HealthFormula]:
     Raises:
         HealthFormulaError: naming the formula, the part and what is wrong.
     """
-    return {table["id"]: _formula(table) for table in tomllib.loads(text)["formula"]}
+    file = _FormulaTable(tomllib.loads(text), FORMULA_FILE.name, allowed=("formula",))
+    formulas = [_formula(values) for values in file.tables("formula")]
+    return {formula.id: formula for formula in formulas}
 
 
-def _formula(table: Mapping[str, object]) -> HealthFormula:
-    where = f"health formula {table['id']!r}"
-    _only(table, ("id", "former_id", "title", "source", "ours", "band", "component"), where)
+class _FormulaTable(Table):
+    error = HealthFormulaError
+
+    def knots(self, key: ShapeKind) -> Knots:
+        rows = self._get(key, None)
+        if not isinstance(rows, list) or not rows or not all(map(_is_pair, rows)):
+            raise self._wrong(key, "a list of pairs [value, points]")
+        return tuple((float(x), float(y)) for x, y in rows)
+
+
+def _is_pair(row: object) -> bool:
+    return isinstance(row, list) and len(row) == 2 and all(map(is_number, row))
+
+
+def _formula(values: Mapping[str, object]) -> HealthFormula:
+    where = f"health formula {values.get('id')!r}"
+    table = _FormulaTable(
+        values,
+        where,
+        allowed=("id", "former_id", "title", "source", "ours", "band", "component"),
+    )
     return HealthFormula(
-        id=_text(table, "id", where),
-        former_id=_text(table, "former_id", where) if "former_id" in table else None,
-        title=_text(table, "title", where),
-        source=_text(table, "source", where),
-        ours=_texts(table, where),
-        bands=tuple(
-            Band(
-                lowest=_number(band["lowest"], where),
-                name=_text(band, "name", where),
-                action=_text(band, "action", where),
-            )
-            for band in _tables(table, "band", where)
-        ),
-        components=tuple(_component(part, where) for part in _tables(table, "component", where)),
+        id=table.text("id"),
+        former_id=table.optional_text("former_id"),
+        title=table.text("title"),
+        source=table.text("source"),
+        ours=table.texts("ours"),
+        bands=tuple(_band(band, where) for band in table.tables("band")),
+        components=tuple(_component(part, where) for part in table.tables("component")),
     )
 
 
-def _component(table: Mapping[str, object], formula: str) -> Component:
-    where = f"part {table.get('name')!r} of {formula}"
-    _only(
-        table, ("name", "group", "weight", "combine", "source", "ours", "unknown", "measure"), where
+def _band(values: Mapping[str, object], formula: str) -> Band:
+    table = _FormulaTable(
+        values,
+        f"band {values.get('name')!r} of {formula}",
+        allowed=("lowest", "name", "action"),
     )
-    measures = tuple(_measure(m, where) for m in _tables(table, "measure", where))
-    unknown = None if "unknown" not in table else _text(table, "unknown", where)
+    return Band(lowest=table.number("lowest"), name=table.text("name"), action=table.text("action"))
+
+
+def _component(values: Mapping[str, object], formula: str) -> Component:
+    where = f"part {values.get('name')!r} of {formula}"
+    table = _FormulaTable(
+        values,
+        where,
+        allowed=("name", "group", "weight", "combine", "source", "ours", "unknown", "measure"),
+    )
+    measures = tuple(_measure(measure, where) for measure in table.tables("measure", ()))
+    unknown = table.optional_text("unknown")
     if bool(measures) == (unknown is not None):
         raise HealthFormulaError(
             f"The {where} needs either measures or, in 'unknown', a reason why there are none."
         )
-    combine = table.get("combine", "first")
-    if combine not in get_args(Combine):
-        raise HealthFormulaError(
-            f"The {where} combines by {combine!r}; write one of {', '.join(get_args(Combine))}."
-        )
     return Component(
-        name=_text(table, "name", where),
-        weight=_number(table["weight"], where),
-        source=_text(table, "source", where),
-        ours=_texts(table, where),
+        name=table.text("name"),
+        weight=table.number("weight"),
+        source=table.text("source"),
+        ours=table.texts("ours"),
         measures=measures,
-        combine="worst" if combine == "worst" else "first",
-        group=None if "group" not in table else _text(table, "group", where),
+        combine=table.word("combine", get_args(Combine), "first"),
+        group=table.optional_text("group"),
         unknown=unknown,
     )
 
 
-def _measure(table: Mapping[str, object], part: str) -> Measure:
-    where = f"measure {table.get('feature')!r} in {part}"
+def _measure(values: Mapping[str, object], part: str) -> Measure:
+    where = f"measure {values.get('feature')!r} in {part}"
     shapes: tuple[ShapeKind, ...] = get_args(ShapeKind)
-    _only(table, ("feature", "over", "only_if", "unit", "phrase", *shapes), where)
-    given = [shape for shape in shapes if shape in table]
+    table = _FormulaTable(
+        values, where, allowed=("feature", "over", "only_if", "unit", "phrase", *shapes)
+    )
+    given = [shape for shape in shapes if table.has(shape)]
     if len(given) != 1:
         raise HealthFormulaError(f"The {where} needs exactly one of {', '.join(shapes)}.")
     [shape] = given
-    rows = table[shape]
-    if not isinstance(rows, list) or not all(isinstance(r, list) and len(r) == 2 for r in rows):
-        raise HealthFormulaError(f"The {where} needs pairs [value, points] in {shape}.")
-    knots = tuple((_number(x, where), _number(y, where)) for x, y in rows)
+    knots = table.knots(shape)
     _check_knots(knots, shape, where)
-    guard = table.get("only_if")
     return Measure(
-        feature=_text(table, "feature", where),
+        feature=table.text("feature"),
         shape=shape,
         knots=knots,
-        unit=_text(table, "unit", where),
-        phrase=_text(table, "phrase", where),
-        over=None if "over" not in table else _text(table, "over", where),
-        only_if=(_text(guard, "feature", where), _number(guard["above"], where))
-        if isinstance(guard, dict)
-        else None,
+        unit=table.text("unit"),
+        phrase=table.text("phrase"),
+        over=table.optional_text("over"),
+        only_if=_guard(table, where) if table.has("only_if") else None,
     )
+
+
+def _guard(measure: _FormulaTable, where: str) -> tuple[str, float]:
+    values = measure.table("only_if")
+    table = _FormulaTable(values, f"`only_if` of {where}", allowed=("feature", "above"))
+    return table.text("feature"), table.number("above")
 
 
 def _check_knots(knots: Knots, shape: ShapeKind, where: str) -> None:
@@ -345,39 +368,6 @@ def _check_knots(knots: Knots, shape: ShapeKind, where: str) -> None:
         raise HealthFormulaError(f"The {where} gives points outside 0 to 100.")
     if shape == "at_most" and values[-1] != math.inf:
         raise HealthFormulaError(f"The {where} leaves large values out; end at_most with inf.")
-
-
-def _only(table: Mapping[str, object], words: Iterable[str], where: str) -> None:
-    strange = sorted(set(table) - set(words))
-    if strange:
-        raise HealthFormulaError(f"The {where} says {', '.join(strange)}, which nothing reads.")
-
-
-def _text(table: Mapping[str, object], key: str, where: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise HealthFormulaError(f"The {where} needs a text in {key!r}.")
-    return value
-
-
-def _texts(table: Mapping[str, object], where: str) -> tuple[str, ...]:
-    value = table.get("ours")
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise HealthFormulaError(f"The {where} must list in 'ours' what its source does not say.")
-    return tuple(value)
-
-
-def _number(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise HealthFormulaError(f"The {where} has {value!r} where a number belongs.")
-    return float(value)
-
-
-def _tables(table: Mapping[str, object], key: str, where: str) -> list[dict[str, object]]:
-    value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise HealthFormulaError(f"The {where} needs tables [[{key}]].")
-    return value
 
 
 FORMULAS: dict[str, HealthFormula] = read_formulas(FORMULA_FILE.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import polars as pl
 
 from features.events.schema import UTC_INSTANT
 from features.events.text_buffers import comes_again, text_buffers
-from features.ingest._mapping_keys import MappingError
+from features.ingest.mapping import MappingError
 
 LONGEST_NAME = 200  # characters of an account, a user, an id or a kind
 LARGEST_COUNT = 1e12

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from features.events.schema import CUSTOM_PREFIX, KINDS, is_kind
-from features.ingest._mapping_keys import Keys, MappingError, zone_of
+from features.toml_table import Table, is_number
+
+Epoch = Literal["s", "ms", "us"]
 
 FORMATS = ("csv", "csv.gz", "parquet", "jsonl", "jsonl.gz")
 """What a table may be stored as; a file's ending says which, or the table's ``format``."""
@@ -27,6 +30,10 @@ END_OF_DAY = "end_of_day"
 
 DELAY = re.compile(r"(\d+)([smhdw])")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class MappingError(ValueError):
+    """The mapping file does not fit: itself, or the table that it describes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +77,7 @@ class EventTable:
     recorded_at: str | None = None
     recorded_delay: str | None = None
     time_format: str | None = None
-    epoch: Literal["s", "ms", "us"] | None = None
+    epoch: Epoch | None = None
     event_id: str | None = None
     user: str | None = None
     event_count: str | None = None
@@ -116,7 +123,7 @@ class ContractTable:
     end: str
     mrr: str
     time_format: str | None = None
-    epoch: Literal["s", "ms", "us"] | None = None
+    epoch: Epoch | None = None
     seats: str | None = None
     price_plan: str | None = None
     billing_months: str | None = None
@@ -142,7 +149,7 @@ class ContractTable:
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
-Table = EventTable | ContractTable
+MappedTable = EventTable | ContractTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +157,7 @@ class SourceMapping:
     """A whole mapping file: a source, its tables, and what is true of all of them."""
 
     name: str
-    tables: tuple[Table, ...]
+    tables: tuple[MappedTable, ...]
     complete_until: datetime | None = None
     use_names: tuple[str, ...] = ()  # the product's own feature names that get a feature each
     tenant: str | None = None
@@ -176,16 +183,16 @@ def load_mapping(path: Path) -> SourceMapping:
 
 def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
     """A mapping from its parsed TOML; ``where`` names it in errors."""
-    keys = Keys(table, where=where, allowed=(*_names(SourceMapping), "zone"))
-    tables = keys.table("tables", needed=True)
-    zone = zone_of(keys.text("zone"), where)
-    complete_until = keys.instant("complete_until", zone)
+    whole = _MappingTable(table, where, allowed=(*_names(SourceMapping), "zone"))
+    tables = whole.table("tables")
+    zone = whole.zone()
+    complete_until = whole.instant("complete_until", zone)
     mapping = SourceMapping(
-        name=keys.text("name", needed=True) or "",
+        name=whole.text("name"),
         complete_until=complete_until,
-        use_names=keys.texts("use_names"),
-        tenant=keys.text("tenant"),
-        currency=keys.text("currency"),
+        use_names=whole.texts("use_names", ()),
+        tenant=whole.optional_text("tenant"),
+        currency=whole.optional_text("currency"),
         tables=tuple(
             _table(name, body, where, zone, complete_until) for name, body in tables.items()
         ),
@@ -195,7 +202,7 @@ def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
     return mapping
 
 
-def check_columns(table: Table, present: Iterable[str], *, file: str) -> None:
+def check_columns(table: MappedTable, present: Iterable[str], *, file: str) -> None:
     """See that a file has every column that its table reads.
 
     Raises:
@@ -226,150 +233,167 @@ def delay_of(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * UNIT_SECONDS[match[2]])
 
 
+class _MappingTable(Table):
+    error = MappingError
+
+    def words(self, key: str) -> dict[str, str]:
+        """A table of texts; empty where it is left out."""
+        names = self.table(key, {})
+        below = _MappingTable(names, f"{self.where}, `{key}`")
+        return {name: below.text(name, "") for name in names}
+
+    def constants(self, key: str) -> dict[str, str | float | int]:
+        """A table of texts and numbers; empty where it is left out."""
+        constants: dict[str, str | float | int] = {}
+        for name, value in self.table(key, {}).items():
+            if not isinstance(value, str) and not is_number(value):
+                raise MappingError(
+                    f"{self.where}, `{key}`: `{name}` has to be text or a number, not {value!r}."
+                )
+            constants[name] = value
+        return constants
+
+    def zone(self) -> str | None:
+        """The name of a time zone, or None where it is left out."""
+        name = self.optional_text("zone")
+        if name is not None:
+            try:
+                ZoneInfo(name)
+            except (ZoneInfoNotFoundError, ValueError) as exc:
+                raise MappingError(
+                    f"{self.where}: the zone {name!r} is not known. "
+                    f"Write one such as UTC or Europe/Berlin."
+                ) from exc
+        return name
+
+
 def _table(
-    name: str, body: object, where: str, zone: str | None, complete_until: datetime | None
-) -> Table:
-    place = f"[tables.{name}] of {where}"
-    if not isinstance(body, dict):
-        raise MappingError(f"{place} must be a table, not {body!r}.")
-    is_contracts = (
-        Keys(body, where=place).text("type", among=("events", "contract_periods"))
-        == "contract_periods"
-    )
-    keys = Keys(
-        body,
-        where=place,
-        allowed={
-            "type",
-            *_names(TableSource),
-            *_names(ContractTable if is_contracts else EventTable),
-        }
-        - {"name", "source"},
-    )
-    source = _source(name, keys, place, zone, complete_until)
-    table = _contracts(keys, source, place) if is_contracts else _events(keys, source, place)
+    name: str, body: object, file: str, zone: str | None, complete_until: datetime | None
+) -> MappedTable:
+    where = f"[tables.{name}] of {file}"
+    kind = _MappingTable(body, where).word("type", ("events", "contract_periods"), "events")
+    is_contracts = kind == "contract_periods"
+    declared = _names(TableSource) + _names(ContractTable if is_contracts else EventTable)
+    toml = _MappingTable(body, where, allowed={"type", *declared} - {"name", "source"})
+    source = _source(name, toml, where, zone, complete_until)
+    table = _contracts(toml, source, where) if is_contracts else _events(toml, source, where)
     overlap = sorted(set(table.columns) & set(table.source.ignored))
     if overlap:
-        raise MappingError(f"{place} both reads and ignores {', '.join(overlap)}.")
+        raise MappingError(f"{where} both reads and ignores {', '.join(overlap)}.")
     return table
 
 
 def _source(
-    name: str, keys: Keys, place: str, zone: str | None, complete_until: datetime | None
+    name: str, toml: _MappingTable, where: str, zone: str | None, complete_until: datetime | None
 ) -> TableSource:
-    zone = zone_of(keys.text("zone"), place) or zone
+    zone = toml.zone() or zone
     source = TableSource(
         name=name,
-        files=keys.texts("files"),
-        format=keys.text("format", among=FORMATS),
-        query=keys.text("query"),
-        url_from=keys.text("url_from"),
+        files=toml.texts("files", ()),
+        format=toml.optional_word("format", FORMATS),
+        query=toml.optional_text("query"),
+        url_from=toml.optional_text("url_from"),
         zone=zone,
-        ignored=keys.texts("ignored"),
-        complete_until=keys.instant("complete_until", zone) or complete_until,
+        ignored=toml.texts("ignored", ()),
+        complete_until=toml.instant("complete_until", zone) or complete_until,
     )
     if bool(source.files) == bool(source.query):
         raise MappingError(
-            f'{place} must say where its rows are: either files = ["NAME.csv"], or query = '
+            f'{where} must say where its rows are: either files = ["NAME.csv"], or query = '
             f'"SELECT …" with url_from = the environment variable that holds the database URL.'
         )
     if source.query and not source.url_from:
         raise MappingError(
-            f"{place} has a query and needs url_from, the environment variable "
+            f"{where} has a query and needs url_from, the environment variable "
             f"that holds the database URL."
         )
     return source
 
 
-def _events(keys: Keys, source: TableSource, place: str) -> EventTable:
+def _events(toml: _MappingTable, source: TableSource, where: str) -> EventTable:
     table = EventTable(
         source=source,
-        account=keys.text("account", needed=True) or "",
-        occurred_at=keys.text("occurred_at", needed=True) or "",
-        kind=keys.text("kind"),
-        kind_column=keys.text("kind_column"),
-        kinds=keys.words("kinds"),
-        recorded_at=keys.text("recorded_at"),
-        recorded_delay=keys.text("recorded_delay"),
-        time_format=keys.text("time_format"),
-        epoch=keys.text("epoch", among=("s", "ms", "us")),  # type: ignore[arg-type]
-        event_id=keys.text("event_id"),
-        user=keys.text("user"),
-        event_count=keys.text("event_count"),
-        user_count=keys.text("user_count"),
-        quantity=keys.text("quantity"),
-        quantity_factor=keys.number("quantity_factor", 1.0),
-        quantity_words=keys.constants("quantity_words"),
-        zero_quantity=keys.text(  # type: ignore[arg-type]
-            "zero_quantity", among=("known", "unknown")
-        )
-        or "known",
-        when=keys.text("when"),
-        only=keys.words("only"),
+        account=toml.text("account"),
+        occurred_at=toml.text("occurred_at"),
+        kind=toml.optional_text("kind"),
+        kind_column=toml.optional_text("kind_column"),
+        kinds=toml.words("kinds"),
+        recorded_at=toml.optional_text("recorded_at"),
+        recorded_delay=toml.optional_text("recorded_delay"),
+        time_format=toml.optional_text("time_format"),
+        epoch=toml.optional_word("epoch", get_args(Epoch)),
+        event_id=toml.optional_text("event_id"),
+        user=toml.optional_text("user"),
+        event_count=toml.optional_text("event_count"),
+        user_count=toml.optional_text("user_count"),
+        quantity=toml.optional_text("quantity"),
+        quantity_factor=toml.number("quantity_factor", 1.0),
+        quantity_words=toml.constants("quantity_words"),
+        zero_quantity=toml.word("zero_quantity", ("known", "unknown"), "known"),
+        when=toml.optional_text("when"),
+        only=toml.words("only"),
         properties={
-            name: _property(name, value, place) for name, value in keys.table("properties").items()
+            name: _property(name, value, where)
+            for name, value in toml.table("properties", {}).items()
         },
-        properties_column=keys.text("properties_column"),
-        constants=keys.constants("constants"),
+        properties_column=toml.optional_text("properties_column"),
+        constants=toml.constants("constants"),
     )
-    _one_of(place, kind=table.kind, kind_column=table.kind_column)
-    _one_of(place, recorded_at=table.recorded_at, recorded_delay=table.recorded_delay)
+    _one_of(where, kind=table.kind, kind_column=table.kind_column)
+    _one_of(where, recorded_at=table.recorded_at, recorded_delay=table.recorded_delay)
     if table.recorded_delay not in (None, END_OF_DAY):
         delay_of(table.recorded_delay or "")
     for kind in (table.kind, *table.kinds.values()):
         if kind is not None and not is_kind(kind):
             raise MappingError(
-                f"{place} names the kind {kind!r}, which does not exist. Write one of "
+                f"{where} names the kind {kind!r}, which does not exist. Write one of "
                 f"{', '.join(known.name for known in KINDS)}, or your own under "
                 f"{CUSTOM_PREFIX!r} (such as {CUSTOM_PREFIX}{kind.replace('.', '_')})."
             )
     return table
 
 
-def _contracts(keys: Keys, source: TableSource, place: str) -> ContractTable:
+def _contracts(toml: _MappingTable, source: TableSource, where: str) -> ContractTable:
     if source.zone is None:
-        raise MappingError(f"{place} needs zone, the time zone of its dates (such as UTC).")
+        raise MappingError(f"{where} needs zone, the time zone of its dates (such as UTC).")
     return ContractTable(
         source=source,
-        account=keys.text("account", needed=True) or "",
-        start=keys.text("start", needed=True) or "",
-        end=keys.text("end", needed=True) or "",
-        mrr=keys.text("mrr", needed=True) or "",
-        time_format=keys.text("time_format"),
-        epoch=keys.text("epoch", among=("s", "ms", "us")),  # type: ignore[arg-type]
-        seats=keys.text("seats"),
-        price_plan=keys.text("price_plan"),
-        billing_months=keys.text("billing_months"),
-        discount=keys.text("discount"),
-        only=keys.words("only"),
-        end_of_period=keys.text(  # type: ignore[arg-type]
-            "end_of_period", among=("own", "earliest")
-        )
-        or "own",
-        constants=keys.constants("constants"),
+        account=toml.text("account"),
+        start=toml.text("start"),
+        end=toml.text("end"),
+        mrr=toml.text("mrr"),
+        time_format=toml.optional_text("time_format"),
+        epoch=toml.optional_word("epoch", get_args(Epoch)),
+        seats=toml.optional_text("seats"),
+        price_plan=toml.optional_text("price_plan"),
+        billing_months=toml.optional_text("billing_months"),
+        discount=toml.optional_text("discount"),
+        only=toml.words("only"),
+        end_of_period=toml.word("end_of_period", ("own", "earliest"), "own"),
+        constants=toml.constants("constants"),
     )
 
 
-def _property(name: str, value: object, place: str) -> PropertySource:
+def _property(name: str, value: object, where: str) -> PropertySource:
     if isinstance(value, str):
         return PropertySource(column=value)
-    where = f"{place}, properties.{name}"
+    where = f"{where}, properties.{name}"
     if not isinstance(value, dict):
         raise MappingError(f"{where} must be a column name or a table with column, not {value!r}.")
-    keys = Keys(value, where=where, allowed=_names(PropertySource))
-    bands = keys.table("bands")
-    edges = Keys(bands, where=f"{where}.bands")
+    toml = _MappingTable(value, where, allowed=_names(PropertySource))
+    bands = toml.table("bands", {})
+    edges = _MappingTable(bands, f"{where}.bands")
     return PropertySource(
-        column=keys.text("column", needed=True) or "",
-        type=keys.text("type", among=("text", "number")) or "text",  # type: ignore[arg-type]
-        bands=tuple(sorted((edges.number(word, 0.0, is_edge=True), word) for word in bands)),
+        column=toml.text("column"),
+        type=toml.word("type", ("text", "number"), "text"),
+        bands=tuple(sorted((edges.number(word, may_be_infinite=True), word) for word in bands)),
     )
 
 
-def _names(declared: type[SourceMapping | TableSource | Table | PropertySource]) -> list[str]:
+def _names(declared: type[SourceMapping | TableSource | MappedTable | PropertySource]) -> list[str]:
     return [field.name for field in fields(declared)]
 
 
-def _one_of(place: str, **given: str | None) -> None:
+def _one_of(where: str, **given: str | None) -> None:
     if sum(value is not None for value in given.values()) != 1:
-        raise MappingError(f"{place} must say exactly one of {' and '.join(given)}.")
+        raise MappingError(f"{where} must say exactly one of {' and '.join(given)}.")

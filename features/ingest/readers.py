@@ -22,9 +22,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from features.events.schema import LINE
-from features.ingest._mapping_keys import MappingError
 from features.ingest._text_chunks import PARQUET_MAGIC, SourceFileError, text_blocks, whole_rows
-from features.ingest.mapping import FORMATS, Table, TableSource, check_columns
+from features.ingest.mapping import FORMATS, MappedTable, MappingError, TableSource, check_columns
 
 PIECE_ROWS = 200_000
 """Rows of a Parquet file that are taken at once."""
@@ -39,7 +38,7 @@ class RawTable:
     broken: tuple[tuple[int, str, str], ...] = ()  # (line, reason, content)
 
 
-def read_pieces(path: Path, table: Table) -> Iterator[RawTable]:
+def read_pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
     """The rows of ``path`` in their order, with the columns that ``table`` reads; a piece at least.
 
     Raises:
@@ -57,7 +56,7 @@ def read_pieces(path: Path, table: Table) -> Iterator[RawTable]:
     return _jsonl_pieces(path.name, rows, table)
 
 
-def read_table(path: Path, table: Table) -> RawTable:
+def read_table(path: Path, table: MappedTable) -> RawTable:
     """All rows of ``path`` at once; errors are those of ``read_pieces``."""
     pieces = list(read_pieces(path, table))
     return RawTable(
@@ -80,7 +79,7 @@ def format_of(path: Path, source: TableSource) -> str:
     )
 
 
-def read_query(table: Table, environment: Mapping[str, str]) -> RawTable:
+def read_query(table: MappedTable, environment: Mapping[str, str]) -> RawTable:
     """The rows of the query that ``table`` names, from the database in the environment.
 
     Raises:
@@ -181,7 +180,7 @@ def is_unicode(value: object) -> bool:
     return True
 
 
-def _csv_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[RawTable]:
+def _csv_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Iterator[RawTable]:
     first = next(blocks, b"")
     header, _, rows = first.partition(b"\n")
     present = _header(name, header)
@@ -216,7 +215,7 @@ def _header(name: str, line: bytes) -> tuple[str, ...]:
 
 
 def _csv_rows(
-    name: str, content: bytes, table: Table, present: Sequence[str], *, line: int
+    name: str, content: bytes, table: MappedTable, present: Sequence[str], *, line: int
 ) -> RawTable:
     """Some whole rows of a CSV file; ``line`` is that before the first of them."""
     broken: list[tuple[int, str, str]] = []
@@ -294,7 +293,7 @@ def _csv_lines(content: bytes, *, rows: int, line: int) -> Sequence[int]:
     return starts[:rows]
 
 
-def _jsonl_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[RawTable]:
+def _jsonl_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Iterator[RawTable]:
     present: dict[str, None] = {}
     for rows, broken in json_pieces(name, blocks):
         present |= dict.fromkeys(column for _, row in rows for column in row)
@@ -312,7 +311,7 @@ def _jsonl_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[
     check_columns(table, present, file=name)
 
 
-def _parquet_pieces(path: Path, table: Table) -> Iterator[RawTable]:
+def _parquet_pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
     try:
         with path.open("rb") as handle:
             start = handle.read(4)

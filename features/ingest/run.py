@@ -21,12 +21,17 @@ from functools import partial
 from pathlib import Path
 
 from features.events.validation import Drafted
-from features.ingest._mapping_keys import MappingError
 from features.ingest._text_chunks import SourceFileError, text_blocks, whole_rows
 from features.ingest.contract_periods import draft_contracts
 from features.ingest.drafts import draft_events
 from features.ingest.json_events import draft_rows
-from features.ingest.mapping import ContractTable, SourceMapping, Table, load_mapping
+from features.ingest.mapping import (
+    ContractTable,
+    MappedTable,
+    MappingError,
+    SourceMapping,
+    load_mapping,
+)
 from features.ingest.readers import (
     RawTable,
     json_pieces,
@@ -36,14 +41,15 @@ from features.ingest.readers import (
 )
 from features.lake.lake import Batch, Lake
 from features.lake.summary import FileSummary, IngestSummary
-from features.workspace import SETTINGS_FILE, Workspace, WorkspaceError
+from features.workspace import SETTINGS_FILE, Workspace
+from features.workspace_files import WorkspaceError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """The files of a run: which table takes which, and which none does."""
 
-    pairs: tuple[tuple[Table, Path, str], ...]  # (table, file, its name in messages)
+    pairs: tuple[tuple[MappedTable, Path, str], ...]  # (table, file, its name in messages)
     unmapped: tuple[str, ...]
     empty_tables: tuple[str, ...]
 
@@ -190,7 +196,7 @@ def find_files(
         MappingError: no table takes a file that was named, or there is nothing to do.
         SourceFileError: a path does not exist.
     """
-    pairs: list[tuple[Table, Path, str]] = []
+    pairs: list[tuple[MappedTable, Path, str]] = []
     unmapped: list[str] = []
     own = {path.resolve() for path in besides}
     for given in paths:
@@ -225,7 +231,7 @@ def find_files(
 
 def _take_table(
     batch: Batch,
-    table: Table,
+    table: MappedTable,
     read: Callable[[], Iterator[RawTable]],
     name: str,
     source: str,
@@ -269,7 +275,7 @@ def _event_pieces(path: Path, now: datetime) -> Iterator[Drafted]:
         yield Drafted(draft=draft, raw=raw, broken=tuple(broken))
 
 
-def _pieces(path: Path, table: Table) -> Iterator[RawTable]:
+def _pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
     """The pieces of a file; of contract periods, which tell of each other, all at once."""
     return (
         iter([read_table(path, table)])
@@ -332,7 +338,7 @@ def _patterns(mapping: SourceMapping) -> str:
     return ", ".join(pattern for table in mapping.tables for pattern in table.source.files)
 
 
-def columns_read(table: Table) -> dict[str, str]:
+def columns_read(table: MappedTable) -> dict[str, str]:
     """What a reason may name, such as ``account_id`` or ``property seats``, to its column."""
     if isinstance(table, ContractTable):
         named = {

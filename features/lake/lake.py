@@ -14,8 +14,6 @@ next. Keeps events; how a row is judged is in ``event_checks``, and it knows no 
 
 from __future__ import annotations
 
-import fcntl
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -48,7 +46,7 @@ from features.lake.manifest import (
 from features.lake.parts import FreshParts, sync_folder, write_frame, write_part
 from features.lake.quarantine import QUARANTINE_SCHEMA
 from features.lake.summary import FileSummary, IngestSummary
-from features.workspace import WorkspaceBusyError, write_atomically
+from features.workspace_files import hold_lock, write_atomically
 
 MOST_SMALL_PARTS = 64
 SMALL_PART_BYTES = 4_000_000
@@ -161,9 +159,11 @@ class Lake:
         Raises:
             WorkspaceBusyError: another process is writing, longer than ``wait_seconds``.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("a+") as handle:
-            _take_lock(handle.fileno(), self.folder, wait_seconds)
+        busy = (
+            f"Another process is writing events to {self.folder}. Wait for it to end and try "
+            f"again; nothing was changed."
+        )
+        with hold_lock(self.folder, wait_seconds=wait_seconds, busy=busy):
             batch = Batch(self)
             batch.sweep()
             yield batch
@@ -455,19 +455,3 @@ def _add(one: int, other: int) -> int:
 
 def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
     return max((moment for moment in (one, other) if moment is not None), default=None)
-
-
-def _take_lock(handle: int, folder: Path, wait_seconds: float) -> None:
-    until = time.monotonic() + wait_seconds
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            if time.monotonic() >= until:
-                raise WorkspaceBusyError(
-                    f"Another process is writing events to {folder}. Wait for it to end and try "
-                    f"again; nothing was changed."
-                ) from exc
-            time.sleep(0.02)
-        else:
-            return

@@ -16,7 +16,8 @@ from pathlib import Path
 from feast import RepoConfig
 from feast.repo_config import load_repo_config
 
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 
 PROJECT = "keepwell"
 CONFIGURATION_FILE = "feature_store.yaml"

@@ -29,7 +29,7 @@ from multiprocessing.process import BaseProcess
 from features.ingest.run import ingest_rows
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
-from features.workspace import WorkspaceBusyError
+from features.workspace_files import WorkspaceBusyError
 
 LARGE = 100
 """A batch of so many rows is worth sending to another process."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from features.cli.options import out
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from serving.cli.ledger import opened_ledger
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from features.cli.options import (
     step,
     text_of,
 )
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from serving.cli.ledger import opened_ledger
 
 

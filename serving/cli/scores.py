@@ -12,7 +12,8 @@ import typer
 
 from features.cli.commands import Engine, Master, OnEngine, take_snapshots, take_snapshots_on_spark
 from features.cli.options import DEFAULT_WORKSPACE, AsOf, InWorkspace, many, moment_of, out, step
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from serving.cli.models import store_of
 
 if TYPE_CHECKING:

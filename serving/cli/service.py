@@ -22,7 +22,8 @@ from features.cli.options import (
     out,
     step,
 )
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from serving.cli.models import store_of
 
 

@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.planning.plan import Plan
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 
 NEWEST = "newest.json"
 MOST_BYTES = 4_000_000

@@ -20,7 +20,8 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.health.score import FORMULAS
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.feature_contract import FeatureContractError
 from registry.outcomes import CHURN, EXPANSION

@@ -22,7 +22,8 @@ from features.events.visibility import visible_events
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
 from features.streaming.ingest_worker import IngestWorker
-from features.workspace import Workspace, WorkspaceBusyError
+from features.workspace import Workspace
+from features.workspace_files import WorkspaceBusyError
 from serving.ledger.feedback import Feedback
 from serving.ledger.ledger import Decision, DecisionSummary, Ledger, Outcome
 from serving.problems import BusyError

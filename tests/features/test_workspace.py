@@ -9,12 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from features.workspace import (
-    SETTINGS_FILE,
-    Workspace,
-    WorkspaceBusyError,
-    WorkspaceError,
-)
+from features.workspace import SETTINGS_FILE, Workspace
+from features.workspace_files import WorkspaceBusyError, WorkspaceError
 
 MOMENT = datetime(2023, 4, 1, tzinfo=UTC)
 
@@ -48,9 +44,16 @@ def test_settings_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("currency = ", "not valid TOML"),
-        ("colour = 'red'", "no setting colour"),
-        ("clock = 2023-04-01T00:00:00", "no time zone"),
-        ("clock = 'soon'", "must be a time"),
+        ("colour = 'red'", r"unknown key\(s\) colour. It may hold: capacity, clock"),
+        ("clock = 2023-04-01T00:00:00", r"no time zone\. Write it in UTC.*00Z\.$"),
+        ("clock = 'soon'", "has to be a time"),
+        ("currency = 3", "`currency` has to be text, not 3"),
+        ("health_formula = 3", "`health_formula` has to be text, not 3"),
+        ("use_names = [3]", "`use_names` has to be a list of texts"),
+        ("max_feature_age_days = 'a week'", "`max_feature_age_days` has to be a number"),
+        ("redis = 6379", "`redis` has to be text"),
+        ("capacity = 20.5", "`capacity` has to be a whole number, not 20.5"),
+        ("second_person = 'yes'", "`second_person` has to be true or false"),
     ],
 )
 def test_a_settings_file_that_can_not_be_read_says_why(

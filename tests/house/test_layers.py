@@ -53,6 +53,7 @@ PURE = (
     "features.health.formula",
     "features.health.score",
     "features.kernel.windows",
+    "features.toml_table",
     "registry.bundle.bundle",
     "registry.bundle.feature_contract",
     "registry.bundle.segment_gate",

@@ -25,7 +25,8 @@ from features.cli.options import (
     out,
     step,
 )
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from registry.outcomes import CHURN, OutcomeName
 from registry.store.open_store import pending_uploads_in, store_at
 

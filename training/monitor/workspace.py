@@ -20,7 +20,8 @@ from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.segment_gate import SWITCH_FILE, read_switch

@@ -19,7 +19,8 @@ from features.cli.options import (
     text_of,
 )
 from features.lake.lake import LakeError
-from features.workspace import TRACKING_VARIABLE, Workspace, WorkspaceBusyError
+from features.workspace import TRACKING_VARIABLE, Workspace
+from features.workspace_files import WorkspaceBusyError
 
 MEANT = {
     "a command that cannot": (CommandError("Say which."), 3, "Say which."),

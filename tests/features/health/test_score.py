@@ -516,9 +516,9 @@ def test_the_smallest_formula_reads():
             "weights of health formula 'x' add to 99; they must add to",
         ),
         ("lowest = 0", "lowest = 1", r"start at \[1.0\]; they must fall and end at 0"),
-        ("weight = 100", "weight = true", "has True where a number belongs"),
+        ("weight = 100", "weight = true", "`weight` has to be a number, not True"),
         ("line = [[0, 0], [1, 100]]", "", "needs exactly one of line, at_least, at_most"),
-        ("line = [[0, 0], [1, 100]]", "line = [[0, 0, 1]]", "needs pairs"),
+        ("line = [[0, 0], [1, 100]]", "line = [[0, 0, 1]]", "has to be a list of pairs"),
         ("line = [[0, 0], [1, 100]]", "line = [[1, 0], [0, 100]]", "needs rising values"),
         (
             "line = [[0, 0], [1, 100]]",
@@ -527,15 +527,32 @@ def test_the_smallest_formula_reads():
         ),
         ("line = [[0, 0], [1, 100]]", "line = [[0, 0], [1, 101]]", "points outside 0 to 100"),
         ("line = [[0, 0], [1, 100]]", "at_most = [[0, 100], [9, 0]]", "end at_most with inf"),
-        ('unit = "money"', 'units = "money"', "says units, which nothing reads"),
-        ('unit = "money"', 'unit = ""', "needs a text in 'unit'"),
-        ("weight = 100", 'weight = 100\ncombine = "mean"', "write one of first, worst"),
+        ('unit = "money"', 'units = "money"', r"unknown key\(s\) units"),
+        ('unit = "money"', 'unit = ""', "`unit` has to be text, not ''"),
+        ("weight = 100", 'weight = 100\ncombine = "mean"', "allowed are first, worst"),
         ("weight = 100", 'weight = 100\nunknown = "why"', "needs either measures or, in 'unknown'"),
-        ('source = "x:2"\n    ours = []', 'source = "x:2"', "must list in 'ours'"),
-        ("[[formula.band]]", "[formula.band]", r"needs tables \[\[band\]\]"),
+        ('source = "x:2"\n    ours = []', 'source = "x:2"', "lacks `ours`"),
+        ('id = "x"', "", "health formula None lacks `id`. Add it"),
+        ("weight = 100", "", "part 'part' of health formula 'x' lacks `weight`"),
+        ("lowest = 0", "", "band 'any' of health formula 'x' lacks `lowest`"),
+        ("lowest = 0", "lowest = 0\ncolour = 1", r"'any' of .* has unknown key\(s\) colour"),
+        ("[[formula]]", "[other]", r"formulas\.toml has unknown key\(s\) other"),
+        ('unit = "money"', 'unit = "money"\nonly_if = "mrr"', "`only_if` has to be a table"),
+        (
+            'unit = "money"',
+            'unit = "money"\nonly_if = { feature = "mrr" }',
+            "`only_if` of measure 'mrr' .* lacks `above`",
+        ),
+        ("line = [[0, 0], [1, 100]]", "line = []", "has to be a list of pairs"),
+        ("[[formula.band]]", "[formula.band]", "`band` has to be a list of tables"),
     ],
 )
 def test_a_formula_that_does_not_hold_together_is_refused(old, new, match):
     assert old in ONE
     with pytest.raises(HealthFormulaError, match=match):
         read_formulas(ONE.replace(old, new))
+
+
+def test_a_file_without_formulas_is_refused():
+    with pytest.raises(HealthFormulaError, match="lacks `formula`"):
+        read_formulas("")

@@ -13,7 +13,8 @@ from features.ingest.mapping import MappingError
 from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.lake.quarantine import QUARANTINE_SCHEMA
-from features.workspace import Workspace, WorkspaceError
+from features.workspace import Workspace
+from features.workspace_files import WorkspaceError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "use-your-own-tables.md").read_text(
     encoding="utf-8"

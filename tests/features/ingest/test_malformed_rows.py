@@ -29,8 +29,8 @@ from malformed_rows import (
     malformed_rows,
 )
 
-from features.ingest._mapping_keys import MappingError
 from features.ingest._text_chunks import SourceFileError
+from features.ingest.mapping import MappingError
 from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary

@@ -25,7 +25,8 @@ from features.ingest.mapping import MappingError
 from features.ingest.run import ingest, ingest_rows
 from features.lake.deduplication.versions import NOT_LATER
 from features.lake.lake import Lake
-from features.workspace import Workspace, WorkspaceBusyError, WorkspaceError
+from features.workspace import Workspace
+from features.workspace_files import WorkspaceBusyError, WorkspaceError
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MAPPING = """

@@ -18,7 +18,7 @@ from features.lake.deduplication.ids import CONTENT
 from features.lake.deduplication.versions import NOT_LATER
 from features.lake.lake import MOST_SMALL_PARTS, SMALL_PART_BYTES, Lake, _groups
 from features.lake.manifest import LakeError, kind_of_file
-from features.workspace import WorkspaceBusyError
+from features.workspace_files import WorkspaceBusyError
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -20,7 +20,7 @@ import pytest
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
 from features.streaming.ingest_worker import IngestWorker
-from features.workspace import WorkspaceBusyError
+from features.workspace_files import WorkspaceBusyError
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 MOST_SECONDS = 60.0

@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 from small_company import AS_OF
 
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from registry.bundle.segment_gate import (
     SWITCH_FILE,
     TO_WITHHOLD,

@@ -10,7 +10,8 @@ import shutil
 import pytest
 from small_company import AS_OF, add_model, make_bundle
 
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from registry.bundle.segment_gate import (
     EVERYONE,
     SWITCH_FILE,

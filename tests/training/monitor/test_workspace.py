@@ -271,7 +271,7 @@ WRITER = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from features.workspace import write_atomically
+from features.workspace_files import write_atomically
 from registry.bundle.segment_gate import EVERYONE, Look, SegmentSwitch
 switch, at = SegmentSwitch(), datetime(2026, 1, 1, tzinfo=UTC)
 while True:

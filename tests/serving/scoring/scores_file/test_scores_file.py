@@ -17,7 +17,8 @@ from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, READS, add_model, make_bundle
 
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
-from features.workspace import Workspace, write_atomically
+from features.workspace import Workspace
+from features.workspace_files import write_atomically
 from registry.bundle.segment_gate import SWITCH_FILE, TO_WITHHOLD, Look, SegmentSwitch, segment_key
 from registry.store.store import MemoryModelStore
 from serving.recommendations.snapshot import scores_as_of
