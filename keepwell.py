@@ -171,7 +171,7 @@ def feedback(
     said = sayings(place, moment)
     events = (
         Lake(place.events_dir, place.quarantine_dir)
-        .scan()
+        .versions_before(moment)
         .filter(pl.col("kind").is_in(label.reads))
         .collect()
     )

@@ -43,7 +43,7 @@ def report_on(
     """
     events = (
         Lake(workspace.events_dir, workspace.quarantine_dir)
-        .scan()
+        .as_of(as_of)
         .filter(
             pl.col("kind").str.starts_with("action.") | pl.col("kind").str.starts_with("contract.")
         )

@@ -152,7 +152,7 @@ def write_effects(
     """
     events = (
         Lake(workspace.events_dir, workspace.quarantine_dir)
-        .scan()
+        .as_of(as_of)
         .filter(
             pl.col("kind").str.starts_with("action.") | pl.col("kind").str.starts_with("contract.")
         )

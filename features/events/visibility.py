@@ -79,7 +79,7 @@ def visible_events(events: Events, as_of: datetime | pl.Expr) -> Events:
     return events.filter(recorded_before(as_of))
 
 
-def versions_before(events: pl.DataFrame, moment: datetime) -> pl.DataFrame:
+def versions_before(events: Events, moment: datetime) -> Events:
     """Every version as it was known at a moment: a correction that came later is not there."""
     superseded = pl.col("superseded_at")
     return events.filter(recorded_before(moment)).with_columns(

@@ -25,7 +25,7 @@ import polars as pl
 
 from features.events.schema import EVENT_SCHEMA, LINE, UTC_INSTANT
 from features.events.validation import Drafted, judge
-from features.events.visibility import recorded_before, visible
+from features.events.visibility import versions_before, visible
 from features.lake._tally import Places, Tally
 from features.lake.deduplication.deduplicate import judge_landing, landed
 from features.lake.deduplication.ids import fingerprint, with_first_ids
@@ -108,11 +108,11 @@ class Lake:
         return self.scan(manifest).filter(visible(moment))
 
     def versions_before(self, moment: datetime) -> pl.LazyFrame:
-        """Every version that was visible at some time up to a moment, perhaps superseded since.
+        """Every version as it was known at a moment: a correction that came later is not there.
 
         For questions as of several moments up to this one.
         """
-        return self.scan().filter(recorded_before(moment))
+        return versions_before(self.scan(), moment)
 
     def ceased(self, manifest: Manifest) -> pl.LazyFrame:
         """``CEASED_BY`` and ``superseded_at`` of the rows that a manifest says were superseded."""

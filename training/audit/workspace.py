@@ -65,11 +65,11 @@ def audited(workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1)
 
 
 def history_of(workspace: Workspace, *, as_of: datetime) -> History:
-    """The events of a workspace, known until the moment, and its way to features."""
+    """The events of a workspace as they were known at a moment, and its way to features."""
     settings = workspace.settings
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     return History(
-        events=lake.scan(),
+        events=lake.versions_before(as_of),
         catalogue=load_catalogue(settings.use_names),
         first_recorded=lake.first_recorded(),
         formula=FORMULAS[settings.health_formula],
