@@ -1,4 +1,8 @@
-"""Spark computes what one machine computes, to the last bit, however the rows are cut up."""
+"""Spark computes what one machine computes, to the last bit, however the rows are cut up.
+
+To the last bit, because both write the same snapshot: whoever moves to Spark, or back, must not see
+scores, reasons or a fingerprint change.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,8 @@ def test_a_part_in_the_bins_of_all_is_a_fit_to_its_own_rows(prepared, columns) -
     )
     grown = grow(alone.construct(), LIGHTGBM.parameters, seed=1)
     theirs = raw_scores(grown, matrix)
-    np.testing.assert_array_equal(theirs, fitted.score(matrix))
+    # other bins move a score by 1e-3 and more; the same ones only by the order of additions
+    np.testing.assert_allclose(fitted.score(matrix), theirs, rtol=0, atol=1e-12)
     assert fitted.level == pytest.approx(theirs.mean(), abs=1e-12)
 
 

@@ -38,7 +38,7 @@ def test_what_is_served_scores_like_the_library_that_fitted(spec) -> None:
     fitted = fit(spec, matrix, outcome, spec.parameters, seed=0)
     if fitted.text is not None:
         theirs = raw_scores(lgb.Booster(model_str=fitted.text), matrix)
-        assert np.array_equal(theirs, fitted.score(matrix))
+        np.testing.assert_allclose(fitted.score(matrix), theirs, rtol=0, atol=1e-12)
         assert fitted.level == pytest.approx(theirs.mean(), abs=1e-12)
     if fitted.form is not None:
         assert fitted.form.score(matrix) == pytest.approx(fitted.score(matrix), abs=1e-9)
