@@ -1,7 +1,8 @@
 """Write the reference pages that are made from code: `python docs/reference/generate.py`.
 
 A test compares each page with what this prints, so a command, a setting, a file of a workspace, an
-action, a health formula, a feature, a warning sign or a signal of the sources without its row is red.
+action, a route, a problem, a health formula, a feature, a warning sign or a signal of the sources
+without its row is red.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ from features.health.score import FORMULAS  # noqa: E402
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
 from registry.playbook.playbook import load_playbook  # noqa: E402
 from serving.api.app import ROUTERS  # noqa: E402
+from serving.api.route_problems import BY_FORM, kinds_of, problems_of  # noqa: E402
 from serving.auth.roles import need_of  # noqa: E402
+from serving.http.ledger_problems import PROBLEM_KINDS  # noqa: E402
+from serving.problems import ProblemKind  # noqa: E402
 
 MADE_BY = "`python docs/reference/generate.py` writes this page."
 
@@ -157,18 +161,19 @@ def health_formulas() -> str:
 
 
 def routes() -> str:
-    """Every route with what it asks of its callers."""
+    """Every route with what it asks of its callers, and what it refuses."""
     lines = [
         "# Routes",
         "",
-        "Every address of the service, and the permission that a key needs for it. What roles"
-        " permit: [keys](../how-to/manage-keys.md). Requests and answers with examples: `/docs` of"
-        " the running service; what callers need to know: [the API](api.md).",
+        "Every address of the service, the permission that a key needs for it, and the kinds of"
+        " problem that it answers with. What roles permit: [keys](../how-to/manage-keys.md). Requests"
+        " and answers with examples: `/docs` of the running service; what callers need to know:"
+        " [the API](api.md).",
         "",
         MADE_BY,
         "",
-        "| route | does | permission | tells about |",
-        "|---|---|---|---|",
+        "| route | does | permission | tells about | its own problems |",
+        "|---|---|---|---|---|",
     ]
     for router in ROUTERS:
         for route in router.routes:
@@ -176,13 +181,50 @@ def routes() -> str:
             permission = "none" if need is None or need.permission is None else need.permission
             about = "" if need is None else need.of
             does = route.summary or first_line(route.endpoint)
+            own = slugs(problems_of(route.endpoint))
             for method in sorted(route.methods - {"HEAD"}):
-                lines.append(f"| `{method} {route.path}` | {cell(does)} | {permission} | {about} |")
+                lines.append(
+                    f"| `{method} {route.path}` | {cell(does)} | {permission} | {about} | {own} |"
+                )
+    lines += ["", "Besides its own problems a route has those of its form:", ""]
+    lines += ["| a route | problems |", "|---|---|"]
+    lines += [f"| {form} | {slugs(kinds_of(refusals))} |" for form, refusals in BY_FORM]
+    lines += [
+        "",
+        "What each problem means and what helps: [problems](problems.md), and `/problems` of the"
+        " running service.",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def slugs(kinds: Iterable[ProblemKind]) -> str:
+    """The names of problems, for a cell."""
+    return ", ".join(f"`{kind.slug}`" for kind in kinds)
+
+
+def problems() -> str:
+    """Every kind of problem, with its status and what helps."""
+    lines = [
+        "# Problems",
+        "",
+        "Every refusal of the API is `application/problem+json` (RFC 9457): `type` is `/problems#` and"
+        " the name, `detail` says what was wrong with this request, `next` what helps. Which route"
+        " answers with which: [routes](routes.md).",
+        "",
+        MADE_BY,
+        "",
+        "| problem | status | title | means | what helps |",
+        "|---|---|---|---|---|",
+    ]
+    for kind in sorted(PROBLEM_KINDS, key=lambda kind: (kind.status, kind.slug)):
+        words = " | ".join(map(cell, (kind.title, kind.meaning, kind.next_step)))
+        lines.append(f"| `{kind.slug}` | {kind.status} | {words} |")
     return "\n".join([*lines, ""])
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "routes.md": routes,
+    "problems.md": problems,
     "commands.md": commands,
     "workspace.md": workspace,
     "actions.md": actions,

@@ -5,7 +5,7 @@ The state that a route is given holds the accounts within its caller's reach and
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -63,29 +63,3 @@ def family_at(service: ServiceState, portfolio: Portfolio, account_id: str) -> F
 
 
 AtService = Annotated[ServiceState, Depends(service_of)]
-
-PROBLEM_STATUSES = {
-    400: "The request cannot be read.",
-    401: "A key is needed.",
-    404: "Not found.",
-    403: "The key may not do this.",
-    409: "It contradicts what was stored before.",
-    413: "The body is too large.",
-    422: "The request has the wrong shape.",
-    500: "Something went wrong inside.",
-    503: "Not now: try again later.",
-}
-
-
-PROBLEM_CONTENT = {
-    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}
-}
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals of a route for the OpenAPI document; what needs a key may refuse its role."""
-    all_of_them = sorted({*statuses, 403} if 401 in statuses else statuses)
-    return {
-        status: {"description": PROBLEM_STATUSES[status], "content": PROBLEM_CONTENT}
-        for status in all_of_them
-    }

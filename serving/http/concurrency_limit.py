@@ -1,7 +1,7 @@
 """Limit how many large requests run at once; a request over the limit is refused with 503.
 
-A request for which there is no turn is refused at once: waiting, it would hold a thread that small
-requests need.
+A request over the limit is refused at once: waiting, it would hold a thread that small requests
+need.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from serving.problems import TooManyAtOnceError
 
 
-class Turns:
-    """So many at once; ``what`` names them in the refusal."""
+class ConcurrencyLimit:
+    """At most ``most`` at once; ``what`` names them in the refusal."""
 
     def __init__(self, most: int, *, what: str, seconds: int = 5) -> None:
         self.most = most
@@ -23,11 +23,11 @@ class Turns:
         self._free = threading.BoundedSemaphore(most)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Take a turn, and give it back at the end whatever happens.
+    def slot(self) -> Iterator[None]:
+        """Take a place, and free it at the end whatever happens.
 
         Raises:
-            TooManyAtOnceError: every turn is taken.
+            TooManyAtOnceError: every place is taken.
         """
         if not self._free.acquire(blocking=False):
             raise TooManyAtOnceError(

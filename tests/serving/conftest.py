@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from checked_client import CheckedClient
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from postgres_server import PostgresServer, postgres_server
@@ -88,7 +89,7 @@ def client_maker() -> Iterator[MakeClient]:
             settings=ServiceSettings(**settings),
         )  # type: ignore[arg-type]
         apps.append(app)
-        return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+        return CheckedClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
 
     yield make
     for app in apps:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from serving.api.dependencies import AtService, family_at, problems
+from serving.api.dependencies import AtService, family_at
+from serving.api.route_problems import problems
 from serving.api.schemas.accounts import (
     ACCOUNT_ANSWER,
     AccountAnswer,
@@ -20,7 +21,16 @@ from serving.api.schemas.scores import ScoreAnswer, ScoresAnswer, ScoresRequest
 from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT
 from serving.api.serializers import account_answer, account_row, family_answer, score_answer
 from serving.auth.roles import READ, needs
-from serving.problems import FieldProblem, WrongShapeError, check_count
+from serving.problems import (
+    BadCursorError,
+    FieldProblem,
+    NotReadyError,
+    TooManyError,
+    UnknownAccountError,
+    UnknownHorizonError,
+    WrongShapeError,
+    check_count,
+)
 from serving.scoring.portfolio import AccountFilter, page_of, sum_of
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS
 from serving.timeline.store import JUST_NOW, describe_events
@@ -93,8 +103,9 @@ class TimelineQuery(BaseModel):
     limit: int = Field(default=200, ge=1, le=1000)
 
 
-@router.get("/accounts", summary="Accounts by revenue at risk", responses=problems(401, 422, 503))
+@router.get("/accounts", summary="Accounts by revenue at risk")
 @needs(READ)
+@problems(BadCursorError, NotReadyError)
 def list_accounts(service: AtService, query: Annotated[AccountsQuery, Query()]) -> AccountsAnswer:
     """Accounts with most revenue at risk first; pass `next_cursor` on for the next page."""
     portfolio = service.portfolio
@@ -118,9 +129,9 @@ def list_accounts(service: AtService, query: Annotated[AccountsQuery, Query()]) 
     "/accounts/{account_id}",
     summary="One account",
     response_model=ACCOUNT_ANSWER,
-    responses=problems(401, 404, 422, 503),
 )
 @needs(READ)
+@problems(UnknownAccountError, NotReadyError)
 def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
     """Everything known of one account: probabilities, health, reasons, features, and what the
     accounts below it come to."""
@@ -132,9 +143,9 @@ def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
 @router.get(
     "/accounts/{account_id}/score",
     summary="The score at one horizon",
-    responses=problems(401, 404, 422, 503),
 )
 @needs(READ)
+@problems(UnknownAccountError, UnknownHorizonError, NotReadyError)
 def read_score(
     service: AtService, account_id: AccountPath, query: Annotated[ScoreQuery, Query()]
 ) -> ScoreAnswer:
@@ -146,9 +157,9 @@ def read_score(
 @router.get(
     "/accounts/{account_id}/timeline",
     summary="The timeline",
-    responses=problems(401, 404, 422, 503),
 )
 @needs(READ)
+@problems(UnknownAccountError, NotReadyError)
 def read_timeline(
     service: AtService, account_id: AccountPath, query: Annotated[TimelineQuery, Query()]
 ) -> TimelineAnswer:
@@ -178,10 +189,9 @@ def read_timeline(
     )
 
 
-@router.post(
-    "/scores", summary="Scores of several accounts", responses=problems(400, 401, 413, 422, 503)
-)
+@router.post("/scores", summary="Scores of several accounts")
 @needs(READ)
+@problems(TooManyError, UnknownHorizonError, NotReadyError)
 def score_several(service: AtService, body: ScoresRequest) -> ScoresAnswer:
     """The scores of the accounts asked for; ids without one are listed under `unknown`."""
     portfolio = service.portfolio

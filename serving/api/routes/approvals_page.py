@@ -18,17 +18,19 @@ from starlette.responses import RedirectResponse, Response
 
 from registry.playbook.playbook import load_playbook
 from serving.api.dependencies import AtCaller, AtService
-from serving.api.routes.claims import DecisionId, acting
+from serving.api.route_problems import problems
+from serving.api.routes.claims import APPROVAL_PROBLEMS, DecisionId, acting
 from serving.api.routes.pages import Word, templates_of
 from serving.api.schemas.claims import ApprovalRequest
 from serving.auth.roles import READ, Caller, Need, needs
 from serving.ledger.approvals import Approvals
+from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.pending_approvals import pending_decisions
 from serving.ledger.snoozes import load_snoozes
 from serving.pages.approvals_page import approvals_page
 from serving.pages.frame import in_navigation
-from serving.problems import FieldProblem, WrongShapeError
+from serving.problems import FieldProblem, NotReadyError, WrongShapeError
 from serving.state.service_state import ServiceState
 
 router = APIRouter(include_in_schema=False)
@@ -38,6 +40,7 @@ PAGE = "/approvals"
 
 @router.get(PAGE)
 @needs(READ)
+@problems(LedgerUnreachableError, NotReadyError)
 @in_navigation("approvals", "Approvals", place=2)
 def show_approvals(
     request: Request,
@@ -69,6 +72,7 @@ def show_approvals(
 
 @router.post("/decisions/{decision_id}/approvals")
 @needs(Need(permission="approve", of="accounts", writes=True, may_repeat=True))
+@problems(WrongShapeError, *APPROVAL_PROBLEMS)
 async def decide_on_waiting(
     request: Request, service: AtService, caller: AtCaller, decision_id: DecisionId
 ) -> Response:

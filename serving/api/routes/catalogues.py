@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 
 from registry.playbook.playbook import load_playbook
-from serving.api.dependencies import AtService, problems
+from serving.api.dependencies import AtService
+from serving.api.route_problems import problems
 from serving.api.schemas.catalogues import (
     EXAMPLE_REPORT,
     ActionsAnswer,
@@ -21,12 +22,13 @@ from serving.api.schemas.catalogues import (
 from serving.auth.roles import PRODUCT, needs
 from serving.pages.model_card_page import card_address
 from serving.pages.reports import report_named, reports_in
+from serving.problems import UnknownReportError
 from serving.scoring.models_served import model_rows, withheld_segments
 
 router = APIRouter(prefix="/v1", tags=["what there is"])
 
 
-@router.get("/actions", summary="The playbook", responses=problems(401))
+@router.get("/actions", summary="The playbook")
 @needs(PRODUCT)
 def list_actions() -> ActionsAnswer:
     """Every action and sequence, with what each costs and is believed to change, and the source.
@@ -37,7 +39,7 @@ def list_actions() -> ActionsAnswer:
     return ActionsAnswer(items=book.rows(), sequences=[s.as_row() for s in book.sequences])
 
 
-@router.get("/models", summary="The models", responses=problems(401))
+@router.get("/models", summary="The models")
 @needs(PRODUCT)
 def list_models(service: AtService) -> ModelsAnswer:
     """Every version of every model with its metrics, and which one serves."""
@@ -66,7 +68,7 @@ def list_models(service: AtService) -> ModelsAnswer:
     )
 
 
-@router.get("/reports", summary="The reports", responses=problems(401))
+@router.get("/reports", summary="The reports")
 @needs(PRODUCT)
 def list_reports(service: AtService) -> ReportsAnswer:
     """The causal reports of this workspace, newest first."""
@@ -85,8 +87,9 @@ def list_reports(service: AtService) -> ReportsAnswer:
     )
 
 
-@router.get("/reports/{name}", summary="One report", responses=problems(401, 404))
+@router.get("/reports/{name}", summary="One report")
 @needs(PRODUCT)
+@problems(UnknownReportError)
 def read_report(
     service: AtService, name: Annotated[str, Path(max_length=200, examples=[EXAMPLE_REPORT])]
 ) -> dict[str, Any]:

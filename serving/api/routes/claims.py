@@ -11,7 +11,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path
 
 from experiments.policy.recommend import DO_NOTHING
-from serving.api.dependencies import AtCaller, AtService, problems
+from serving.api.dependencies import AtCaller, AtService
+from serving.api.route_problems import Refusal, problems
 from serving.api.schemas.claims import (
     EXAMPLE_CLAIM,
     ApprovalAnswer,
@@ -31,12 +32,31 @@ from serving.http.ledger_problems import problem_of
 from serving.ledger.approvals import Approvals
 from serving.ledger.claims import Claim, Claims
 from serving.ledger.errors import (
+    AlreadyClaimedError,
+    CapacityUsedError,
+    ClaimOverError,
+    ContradictingOutcomeError,
     DecisionExpiredError,
     HeldBackError,
     LedgerError,
+    LedgerUnreachableError,
+    NotClaimableError,
+    NotYoursError,
+    OutcomeBeforeDecisionError,
+    QuietHoursError,
+    SelfApprovalError,
+    StoppedError,
     UnknownClaimError,
+    UnknownDecisionError,
 )
-from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, ProblemError, WrongShapeError
+from serving.problems import (
+    KEY_HEADER,
+    LONGEST_KEY,
+    FieldProblem,
+    NotReadyError,
+    ProblemError,
+    WrongShapeError,
+)
 from serving.recommendations.claim_recheck import find_rule_against
 from serving.recommendations.recommend import decide_and_store
 from serving.state.service_state import ServiceState
@@ -57,12 +77,24 @@ IdempotencyKey = Annotated[
 ]
 
 
+APPROVAL_PROBLEMS: tuple[Refusal, ...] = (
+    UnknownDecisionError,
+    ContradictingOutcomeError,
+    DecisionExpiredError,
+    SelfApprovalError,
+    StoppedError,
+    LedgerUnreachableError,
+    NotReadyError,
+)
+"""What refuses an approval, sent by a program or by the form of a page."""
+
+
 @router.get(
     "/decisions/{decision_id}",
     summary="A decision, and what became of it",
-    responses=problems(401, 403, 404, 503),
 )
 @needs(READ)
+@problems(UnknownDecisionError, LedgerUnreachableError, NotReadyError)
 def see_decision(service: AtService, decision_id: DecisionId) -> DecisionAnswer:
     """What was decided, until when it is valid, who approved it and who claimed it."""
     decision = service.ledger.decision(decision_id)
@@ -77,9 +109,9 @@ def see_decision(service: AtService, decision_id: DecisionId) -> DecisionAnswer:
     "/decisions/{decision_id}/approvals",
     status_code=201,
     summary="Approve or reject a decision",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 @needs(Need(permission="approve", of="accounts", writes=True, may_repeat=True))
+@problems(*APPROVAL_PROBLEMS)
 def approve(
     service: AtService,
     caller: AtCaller,
@@ -107,9 +139,20 @@ def approve(
     "/decisions/{decision_id}/claims",
     status_code=201,
     summary="Claim a decision",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 @needs(CLAIM)
+@problems(
+    UnknownDecisionError,
+    AlreadyClaimedError,
+    CapacityUsedError,
+    DecisionExpiredError,
+    HeldBackError,
+    NotClaimableError,
+    QuietHoursError,
+    StoppedError,
+    LedgerUnreachableError,
+    NotReadyError,
+)
 def claim(
     service: AtService,
     caller: AtCaller,
@@ -139,10 +182,9 @@ def claim(
     return claim_answer(made)
 
 
-@router.get(
-    "/claims/{claim_id}", summary="A claim as it stands now", responses=problems(401, 403, 404, 503)
-)
+@router.get("/claims/{claim_id}", summary="A claim as it stands now")
 @needs(READ)
+@problems(UnknownClaimError, LedgerUnreachableError, NotReadyError)
 def see_claim(service: AtService, claim_id: ClaimId) -> ClaimAnswer:
     """Who holds it, until when, and how it ended."""
     return claim_answer(within_reach(service, claim_id))
@@ -151,9 +193,17 @@ def see_claim(service: AtService, claim_id: ClaimId) -> ClaimAnswer:
 @router.post(
     "/claims/{claim_id}/heartbeat",
     summary="Prolong a claim",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 @needs(CLAIM)
+@problems(
+    UnknownClaimError,
+    NotYoursError,
+    ClaimOverError,
+    NotClaimableError,
+    StoppedError,
+    LedgerUnreachableError,
+    NotReadyError,
+)
 def heartbeat(
     service: AtService, caller: AtCaller, claim_id: ClaimId, body: ClaimRequest, key: IdempotencyKey
 ) -> ClaimAnswer:
@@ -172,9 +222,17 @@ def heartbeat(
 @router.post(
     "/claims/{claim_id}/complete",
     summary="Say that it was carried out",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 @needs(CLAIM)
+@problems(
+    UnknownClaimError,
+    NotYoursError,
+    ClaimOverError,
+    ContradictingOutcomeError,
+    OutcomeBeforeDecisionError,
+    LedgerUnreachableError,
+    NotReadyError,
+)
 def complete(
     service: AtService,
     caller: AtCaller,
@@ -207,9 +265,9 @@ def complete(
 @router.post(
     "/claims/{claim_id}/fail",
     summary="Say that it was not carried out",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 @needs(CLAIM)
+@problems(UnknownClaimError, NotYoursError, ClaimOverError, LedgerUnreachableError, NotReadyError)
 def fail(
     service: AtService, caller: AtCaller, claim_id: ClaimId, body: FailRequest, key: IdempotencyKey
 ) -> ClaimAnswer:

@@ -8,10 +8,11 @@ from difflib import get_close_matches
 from fastapi import APIRouter
 
 from features.events.schema import KIND_NAMES
-from serving.api.dependencies import AtService, problems
+from serving.api.dependencies import AtService
+from serving.api.route_problems import problems
 from serving.api.schemas.events import EventResult, EventsAnswer, EventsRequest
 from serving.auth.roles import Need, needs
-from serving.problems import EXAMPLE_TIME, check_count
+from serving.problems import EXAMPLE_TIME, BusyError, TooManyError, check_count
 
 DESCRIPTION = f"""Put events on their accounts' timelines.
 
@@ -29,10 +30,10 @@ router = APIRouter(prefix="/v1", tags=["telemetry"])
 @router.post(
     "/events",
     summary="Send telemetry",
-    responses=problems(400, 401, 413, 422, 503),
     description=DESCRIPTION,
 )
 @needs(Need(permission="send", of="company", writes=True, may_repeat=True))
+@problems(TooManyError, BusyError)
 def receive_events(service: AtService, body: EventsRequest) -> EventsAnswer:
     """Put events on their accounts' timelines."""
     check_count("events", len(body.events), service.settings.most_events_per_call)

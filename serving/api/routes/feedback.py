@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Path
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
-from serving.api.dependencies import AtCaller, AtService, problems
+from serving.api.dependencies import AtCaller, AtService
+from serving.api.route_problems import problems
 from serving.api.schemas.wire_model import EXAMPLE_DECISION, Answer, Request, ShortText
 from serving.auth.roles import READ, Need, needs
+from serving.ledger.errors import LedgerUnreachableError, UnknownDecisionError
 from serving.ledger.feedback import Feedback, FeedbackRecords, NewFeedback
-from serving.problems import KEY_HEADER, LONGEST_KEY
+from serving.problems import KEY_HEADER, LONGEST_KEY, NotReadyError
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
@@ -83,9 +85,9 @@ class FeedbackListAnswer(Answer):
     "/decisions/{decision_id}/feedback",
     status_code=201,
     summary="Agree, disagree or put off",
-    responses=problems(400, 401, 404, 409, 413, 422, 503),
 )
 @needs(Need(permission="judge", of="accounts", writes=True, may_repeat=True))
+@problems(UnknownDecisionError, LedgerUnreachableError, NotReadyError)
 def say(
     service: AtService,
     caller: AtCaller,
@@ -127,9 +129,9 @@ def say(
 @router.get(
     "/decisions/{decision_id}/feedback",
     summary="What people said to a decision",
-    responses=problems(401, 404, 503),
 )
 @needs(READ)
+@problems(UnknownDecisionError, LedgerUnreachableError, NotReadyError)
 def heard(service: AtService, decision_id: DecisionId) -> FeedbackListAnswer:
     """Everything that was said, newest first."""
     service.ledger.decision(decision_id)

@@ -15,11 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from serving.api.dependencies import AtCaller, AtService
+from serving.api.route_problems import problems
 from serving.api.routes.feedback import FeedbackRequest
 from serving.auth.roles import Caller, Need, needs
+from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.feedback import ONE_CLICK, FeedbackRecords, NewFeedback
 from serving.pages.views.account_links import account_href
-from serving.problems import FieldProblem, WrongShapeError
+from serving.problems import FieldProblem, NotReadyError, UnknownAccountError, WrongShapeError
 from serving.recommendations.recommend import decide_and_store
 from serving.state.service_state import ServiceState
 
@@ -28,6 +30,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.post("/accounts/{account_id}/feedback")
 @needs(Need(permission="judge", of="accounts", writes=True))
+@problems(UnknownAccountError, WrongShapeError, LedgerUnreachableError, NotReadyError)
 async def judge(
     request: Request,
     service: AtService,

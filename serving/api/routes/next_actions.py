@@ -7,8 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response
 
-from serving.api.dependencies import AtCaller, AtService, problems
+from serving.api.dependencies import AtCaller, AtService
 from serving.api.idempotency import json_response, stored_answer
+from serving.api.route_problems import problems
 from serving.api.routes.claims import acting, check_known
 from serving.api.schemas.decisions import (
     NextActionsAnswer,
@@ -20,9 +21,16 @@ from serving.api.schemas.wire_model import EXAMPLE_DECISION
 from serving.api.serializers import recommendation_answer
 from serving.auth.roles import Need, needs
 from serving.http.ledger_problems import problem_of
-from serving.ledger.errors import LedgerUnreachableError
+from serving.ledger.errors import (
+    ContradictingOutcomeError,
+    DecisionExpiredError,
+    LedgerUnreachableError,
+    NotYoursError,
+    OutcomeBeforeDecisionError,
+    UnknownDecisionError,
+)
 from serving.ledger.ledger import Decision, NewOutcome
-from serving.problems import KEY_HEADER, LONGEST_KEY, check_count
+from serving.problems import KEY_HEADER, LONGEST_KEY, NotReadyError, TooManyError, check_count
 from serving.recommendations.recommend import ProposedDecision, propose
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
@@ -32,9 +40,9 @@ router = APIRouter(prefix="/v1", tags=["decisions"])
     "/next-actions",
     summary="Recommend and store the next actions",
     response_model=NextActionsAnswer,
-    responses=problems(400, 401, 413, 422, 503),
 )
 @needs(Need(permission="recommend", of="accounts", writes=True))
+@problems(TooManyError, NotReadyError)
 def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest) -> Response:
     """What to do next for each account, best first, beside doing nothing.
 
@@ -78,9 +86,17 @@ def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest)
     "/decisions/{decision_id}/outcomes",
     status_code=201,
     summary="Report what came of a decision",
-    responses=problems(400, 401, 404, 409, 413, 422, 503),
 )
 @needs(Need(permission="report", of="accounts", writes=True, may_repeat=True))
+@problems(
+    UnknownDecisionError,
+    ContradictingOutcomeError,
+    DecisionExpiredError,
+    NotYoursError,
+    OutcomeBeforeDecisionError,
+    LedgerUnreachableError,
+    NotReadyError,
+)
 def report_outcome(
     service: AtService,
     caller: AtCaller,

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 
 from registry.playbook.playbook import load_playbook
-from serving.api.dependencies import AtCaller, AtService, problems
+from serving.api.dependencies import AtCaller, AtService
 from serving.api.idempotency import json_response, stored_answer
+from serving.api.route_problems import problems
 from serving.api.routes.claims import acting
 from serving.api.schemas.claims import (
     CapacityRequest,
@@ -22,8 +23,15 @@ from serving.api.schemas.claims import (
 )
 from serving.auth.roles import Caller, Need, needs
 from serving.ledger.autonomy import check_level
+from serving.ledger.errors import LedgerUnreachableError, LevelTooHighError
 from serving.ledger.kill_switch import Control, ControlKind, Controls, Scope, stops, unknown_parts
-from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, UnknownControlError
+from serving.problems import (
+    KEY_HEADER,
+    LONGEST_KEY,
+    FieldProblem,
+    NotReadyError,
+    UnknownControlError,
+)
 from serving.state.service_state import ServiceState
 
 router = APIRouter(prefix="/v1/controls", tags=["controls"])
@@ -41,12 +49,12 @@ IdempotencyKey = Annotated[
 WRITES: Mapping[str, Any] = {
     "status_code": 201,
     "response_model": ControlAnswer,
-    "responses": problems(400, 401, 403, 413, 422, 503),
 }
 
 
-@router.get("", summary="What is stopped and set", responses=problems(401, 403, 503))
+@router.get("", summary="What is stopped and set")
 @needs(Need(permission="watch", of="company"))
+@problems(LedgerUnreachableError)
 def see_controls(service: AtService) -> ControlsAnswer:
     """What is stopped now, and every stop, level and capacity there was, with who and why."""
     found = Controls(service.ledger.database).all()
@@ -58,6 +66,7 @@ def see_controls(service: AtService) -> ControlsAnswer:
 
 @router.post("/stop", summary="Stop everything, or a part", **WRITES)
 @needs(Need(permission="approve", of="company", writes=True))
+@problems(UnknownControlError, LedgerUnreachableError, NotReadyError)
 def stop(service: AtService, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
     """The kill switch: after this answer nothing of that scope is claimed or prolonged."""
     check_scope(service, body.scope)
@@ -66,6 +75,7 @@ def stop(service: AtService, caller: AtCaller, body: StopRequest, key: Idempoten
 
 @router.post("/resume", summary="Let go on what was stopped", **WRITES)
 @needs(Need(permission="administer", of="company", writes=True))
+@problems(UnknownControlError, LedgerUnreachableError)
 def resume(
     service: AtService, caller: AtCaller, body: StopRequest, key: IdempotencyKey
 ) -> Response:
@@ -79,6 +89,7 @@ def resume(
 
 @router.post("/levels", summary="Set how far actions may go by themselves", **WRITES)
 @needs(Need(permission="administer", of="company", writes=True))
+@problems(UnknownControlError, LevelTooHighError, LedgerUnreachableError, NotReadyError)
 def set_level(
     service: AtService, caller: AtCaller, body: LevelRequest, key: IdempotencyKey
 ) -> Response:
@@ -91,6 +102,7 @@ def set_level(
 
 @router.post("/capacities", summary="Set how many may be claimed in a week", **WRITES)
 @needs(Need(permission="administer", of="company", writes=True))
+@problems(UnknownControlError, LedgerUnreachableError, NotReadyError)
 def set_capacity(
     service: AtService, caller: AtCaller, body: CapacityRequest, key: IdempotencyKey
 ) -> Response:

@@ -13,6 +13,7 @@ from experiments.policy.recommend import Recommendation
 from registry.playbook.playbook import load_playbook
 from registry.store.store import ModelStoreError
 from serving.api.dependencies import AtCaller, AtService, family_at
+from serving.api.route_problems import problems
 from serving.auth.roles import PRODUCT, READ, Caller, needs
 from serving.decisions.saved_plan import SavedPlanError, newest_plan
 from serving.http.ledger_problems import PROBLEM_KINDS
@@ -33,6 +34,9 @@ from serving.pages.views.autonomy_view import Within, standing_of, stop_notices
 from serving.pages.views.capacity_view import hours_view
 from serving.pages.views.feedback_view import SayView, say_view
 from serving.problems import (
+    BadCursorError,
+    NotReadyError,
+    UnknownAccountError,
     UnknownAddressError,
     UnknownModelCardError,
     UnknownReportError,
@@ -82,6 +86,7 @@ class PortfolioQuery(BaseModel):
 
 @router.get("/")
 @needs(READ)
+@problems(BadCursorError, NotReadyError)
 @in_navigation("accounts", "Accounts", place=1)
 def show_portfolio(
     request: Request, service: AtService, query: Annotated[PortfolioQuery, Query()]
@@ -112,6 +117,7 @@ def show_portfolio(
 
 @router.get("/accounts/{account_id}")
 @needs(READ)
+@problems(UnknownAccountError, NotReadyError)
 def show_account(
     request: Request,
     service: AtService,
@@ -202,6 +208,7 @@ def _names() -> dict[str, str]:
 
 @router.get("/models")
 @needs(PRODUCT)
+@problems(NotReadyError)
 @in_navigation("models", "Models", place=3)
 def show_models(request: Request, service: AtService) -> Response:
     """The models beside their baselines."""
@@ -219,6 +226,7 @@ def show_models(request: Request, service: AtService) -> Response:
 
 @router.get("/models/{label}/{version}")
 @needs(PRODUCT)
+@problems(UnknownModelCardError)
 def show_model_card(
     request: Request, service: AtService, label: Label, version: Version
 ) -> Response:
@@ -232,6 +240,7 @@ def show_model_card(
 
 @router.get("/models/{label}/{version}/plots/{name}")
 @needs(PRODUCT)
+@problems(UnknownModelCardError)
 def show_model_plot(
     service: AtService,
     label: Label,
@@ -280,6 +289,7 @@ def show_reports(request: Request, service: AtService, caller: AtCaller) -> Resp
 
 @router.get("/reports/{name}")
 @needs(PRODUCT)
+@problems(UnknownReportError)
 def show_report(service: AtService, name: Annotated[str, Path(max_length=200)]) -> Response:
     """One report as it was written, shut off from everything else but the way back."""
     report = report_named(service.workspace.reports_dir, name)
@@ -313,6 +323,7 @@ def show_help_start(request: Request, service: AtService) -> Response:
 
 @router.get("/help/{page}")
 @needs(PRODUCT)
+@problems(UnknownAddressError)
 def show_help(request: Request, service: AtService, page: HelpName) -> Response:
     """A page of the documentation of this version, offline."""
     return _help(request, service, page)
@@ -320,6 +331,7 @@ def show_help(request: Request, service: AtService, page: HelpName) -> Response:
 
 @router.get("/help/{folder}/{page}")
 @needs(PRODUCT)
+@problems(UnknownAddressError)
 def show_help_of_folder(
     request: Request, service: AtService, folder: HelpName, page: HelpName
 ) -> Response:
@@ -356,6 +368,7 @@ def icon() -> Response:
 
 @router.get("/assets/{name}")
 @needs(PRODUCT)
+@problems(UnknownAddressError)
 def style_sheet(request: Request, name: str) -> Response:
     """The style sheet; its address changes with its content."""
     templates = templates_of(request)

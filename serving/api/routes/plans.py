@@ -9,13 +9,21 @@ from fastapi import APIRouter, Depends, Request
 from experiments.planning.infeasibility import ConflictingLimitsError
 from experiments.planning.plan import make_plan
 from experiments.planning.team import PlanningError
-from serving.api.dependencies import AtCaller, AtService, problems
+from serving.api.dependencies import AtCaller, AtService
+from serving.api.route_problems import problems
 from serving.api.schemas.plans import PlanAnswer, PlanRequest, plan_answer
 from serving.auth.roles import Caller, Need, needs
 from serving.decisions.exploration_settings import week_of
 from serving.decisions.saved_plan import kept, save_plan
-from serving.http.concurrency_limit import Turns
-from serving.problems import FieldProblem, ImpossiblePlanError, NotPermittedError
+from serving.http.concurrency_limit import ConcurrencyLimit
+from serving.ledger.errors import LedgerUnreachableError
+from serving.problems import (
+    FieldProblem,
+    ImpossiblePlanError,
+    NotPermittedError,
+    NotReadyError,
+    TooManyAtOnceError,
+)
 from serving.recommendations.plans import offers_of
 from serving.recommendations.recommend import decide
 from serving.timeline.plan_draws import store_plan_draws
@@ -25,11 +33,16 @@ router = APIRouter(prefix="/v1", tags=["plans"])
 MOST_PLANS_AT_ONCE = 2
 
 
-def turns_of(request: Request) -> Turns:
-    """The turns for plans that the application was made with."""
-    turns = request.app.state.plan_turns
-    assert isinstance(turns, Turns)
-    return turns
+def concurrency_limit() -> ConcurrencyLimit:
+    """The limit of an application on plans that are made at once."""
+    return ConcurrencyLimit(MOST_PLANS_AT_ONCE, what="plans")
+
+
+def limit_of(request: Request) -> ConcurrencyLimit:
+    """The limit that the application was made with."""
+    limit = request.app.state.plan_limit
+    assert isinstance(limit, ConcurrencyLimit)
+    return limit
 
 
 def check_may_keep(caller: Caller) -> None:
@@ -45,14 +58,13 @@ def check_may_keep(caller: Caller) -> None:
         )
 
 
-@router.post(
-    "/plans", summary="Plan a team's week", responses=problems(400, 401, 403, 413, 422, 503)
-)
+@router.post("/plans", summary="Plan a team's week")
 @needs(Need(permission="watch", of="accounts"))
+@problems(ImpossiblePlanError, TooManyAtOnceError, LedgerUnreachableError, NotReadyError)
 def make_a_plan(
     service: AtService,
     caller: AtCaller,
-    turns: Annotated[Turns, Depends(turns_of)],
+    limit: Annotated[ConcurrencyLimit, Depends(limit_of)],
     body: PlanRequest,
 ) -> PlanAnswer:
     """Which accounts get which actions this week, by whom, and what one more hour would bring.
@@ -66,7 +78,7 @@ def make_a_plan(
     """
     if body.keep:
         check_may_keep(caller)
-    with turns.taken():
+    with limit.slot():
         try:
             team = body.team()
             scores, rules = service.portfolio.scores, service.chance

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from serving.api.dependencies import AtService, problems
+from serving.api.dependencies import AtService
 from serving.api.schemas.wire_model import Answer
 from serving.auth.roles import PROBE_NEED, Need, needs
 from serving.http.metrics import CONTENT_TYPE_LATEST
@@ -53,7 +53,7 @@ def ready(service: AtService, response: Response) -> StatusAnswer:
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}, **problems(401)},
+    responses={200: {"content": {"text/plain": {}}}},
 )
 @needs(Need(permission="watch", of="company"))
 def metrics(service: AtService) -> Response:

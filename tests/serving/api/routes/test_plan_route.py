@@ -19,7 +19,7 @@ from serving.api.schemas.plans import PlanRequest
 from serving.auth.api_keys import ApiKeys
 from serving.auth.roles import caller_of
 from serving.decisions.saved_plan import NEWEST
-from serving.http.concurrency_limit import Turns
+from serving.http.concurrency_limit import ConcurrencyLimit
 from serving.problems import NotPermittedError, TooManyAtOnceError
 from serving.recommendations.plans import document_of, plan_as_of
 
@@ -163,7 +163,7 @@ def test_a_team_without_hours_is_planned_and_says_so(address) -> None:
 
 
 def test_without_a_turn_a_plan_is_refused_at_once_and_the_service_goes_on(address, app) -> None:
-    with app.state.plan_turns.taken(), app.state.plan_turns.taken():
+    with app.state.plan_limit.slot(), app.state.plan_limit.slot():
         refused = post(address, team())
         alive = httpx.get(f"{address}/healthz")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
@@ -173,13 +173,13 @@ def test_without_a_turn_a_plan_is_refused_at_once_and_the_service_goes_on(addres
 
 
 def test_a_turn_comes_back_after_a_failure() -> None:
-    turns = Turns(1, what="plans")
-    with pytest.raises(KeyError), turns.taken():
+    limit = ConcurrencyLimit(1, what="plans")
+    with pytest.raises(KeyError), limit.slot():
         raise KeyError
     with (
-        turns.taken(),
+        limit.slot(),
         pytest.raises(TooManyAtOnceError, match="1 plans are being made"),
-        turns.taken(),
+        limit.slot(),
     ):
         pass
 

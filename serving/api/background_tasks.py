@@ -1,0 +1,93 @@
+"""What the service does beside answering: refresh scores, follow new events, send webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+
+from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
+from serving.ledger.stores.outbox import Outbox
+from serving.state.refresh import FreshScores
+from serving.state.service_state import ServiceState
+from serving.webhooks.secret_encryption import Seal
+from serving.webhooks.sending import Sender, keep_sending
+
+log = logging.getLogger("keepwell.serving")
+
+REFRESH_SECONDS = 5.0
+
+LOOK_SECONDS = 0.1
+"""How often the lake is looked at for new events; what came meanwhile is one batch."""
+
+
+@contextlib.asynccontextmanager
+async def background_tasks(
+    service: ServiceState,
+    fresh: FreshScores,
+    *,
+    refresh_seconds: float,
+    sends_webhooks: bool,
+) -> AsyncIterator[None]:
+    """Run the tasks while the block lasts; at its end the service is closed."""
+    tasks = [
+        asyncio.create_task(_refresh_scores(service, refresh_seconds)),
+        asyncio.create_task(_follow_events(service, fresh)),
+    ]
+    if sends_webhooks:
+        tasks.append(asyncio.create_task(_send_webhooks(service)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        fresh.close()
+        service.close()
+
+
+async def _refresh_scores(service: ServiceState, seconds: float) -> None:
+    """Look again and again whether anything changed; a failure is logged and tried again."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await run_in_threadpool(service.refresh)
+            await run_in_threadpool(service.deliver)
+        except Exception:
+            service.metrics.refresh_failures.inc()
+            log.exception("scoring anew failed; the portfolio of before goes on serving")
+
+
+async def _follow_events(service: ServiceState, fresh: FreshScores) -> None:
+    """Score the accounts that new events touch; a failure is logged and tried again."""
+    while True:
+        try:
+            if await run_in_threadpool(fresh.step) is None:
+                await asyncio.sleep(LOOK_SECONDS)
+        except Exception:
+            service.metrics.refresh_failures.inc()
+            log.exception("scoring touched accounts failed; their older scores go on serving")
+            await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _send_webhooks(service: ServiceState) -> None:
+    """Tell other programs what the ledger holds, until this is cancelled."""
+    where = service.settings.ledger_url or service.workspace.root / OUTBOX_FILE
+    seal = Seal(service.workspace.root, service.settings.webhook_key)
+    with contextlib.closing(Outbox(where, seal)) as outbox:
+        await keep_sending(
+            Sender(
+                ledger=service.ledger.database,
+                outbox=outbox,
+                clock=lambda: service.wall_clock().timestamp(),
+                rng=np.random.default_rng(),
+                holder=secrets.token_hex(8),
+                allowed=service.settings.webhooks,
+            )
+        )

@@ -1,0 +1,119 @@
+"""The OpenAPI document: what FastAPI makes of the routes, with their problems and the write key.
+
+Each operation lists the kinds of problem that it answers with, an example of each beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from serving.api.route_problems import problems_by_route
+from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT, ProblemAnswer
+from serving.auth.gate import declared_needs
+from serving.auth.roles import PRODUCT, Need, needs
+from serving.http.ledger_problems import PROBLEM_KINDS
+from serving.http.problem_details import MEDIA_TYPE, problem_content
+from serving.problems import KEY_HEADER, LONGEST_KEY, ProblemError, ProblemKind
+from serving.text_format import INTERVAL_COVERS
+
+DESCRIPTION = (
+    """Which accounts are likely to leave or to grow, and what to do next about each.
+
+Every score says its source (`model` or `health_formula`), why it is degraded, its moment and how
+fresh each source is. `null` is unknown, never zero. Money is in the tenant's reporting currency.
+Every error has one shape (RFC 9457, `application/problem+json`) with a `next` step.
+
+Two times: `as_of`, `decided_at`, `occurred_at`, `received_at` and what is recommended are on the
+time of the data, which stands still between exports. What a person put off until a date, the
+quiet hours of an account, leases, `valid_until`, windows for a veto, caps per week on claims, keys
+and webhooks go by the clock of the service, which runs.
+
+Probabilities come with a 95 % interval. """
+    + INTERVAL_COVERS
+    + "\n"
+)
+
+
+class DocumentedApp(FastAPI):
+    """An application whose OpenAPI document says of each route how it refuses."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made at the first call."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            _add_problem_shape(document["components"])
+            needs, problems = declared_needs(self.routes), problems_by_route(self.routes)
+            for path, methods in document["paths"].items():
+                for method, operation in methods.items():
+                    route = f"{method.upper()} {path}"
+                    _add_problems(operation["responses"], problems.get(route, ()))
+                    _add_write_key(operation, needs.get(route))
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
+def declare_need_of_document(app: FastAPI) -> None:
+    """Declare who may read the document, whose route FastAPI makes; all routes are made by then."""
+    for route in iter_route_contexts(app.routes):
+        if route.path == app.openapi_url and route.endpoint is not None:
+            needs(PRODUCT)(route.endpoint)
+
+
+def _add_problem_shape(components: dict[str, Any]) -> None:
+    """Add the shape of every problem, and an example of each kind."""
+    shape = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["schemas"].update(shape.pop("$defs"))
+    components["schemas"]["ProblemAnswer"] = shape
+    components["examples"] = {kind.slug: _example(kind) for kind in PROBLEM_KINDS}
+
+
+def _example(kind: ProblemKind) -> Mapping[str, object]:
+    error = ProblemError(kind.meaning, kind=kind)
+    return {
+        "summary": kind.title,
+        "value": problem_content(error, f"/v1/accounts/{EXAMPLE_ACCOUNT}"),
+    }
+
+
+def _add_problems(responses: dict[str, Any], kinds: Iterable[ProblemKind]) -> None:
+    """List the problems of a route by status. A status that the route answers itself stays its own."""
+    for status, same in groupby(kinds, key=lambda kind: kind.status):
+        found = tuple(same)
+        answer = responses.get(str(status), {})
+        if "HTTPValidationError" in str(answer):  # FastAPI's own, which is never sent
+            answer = {}
+        content = {
+            **answer.get("content", {}),
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/ProblemAnswer"},
+                "examples": {
+                    kind.slug: {"$ref": f"#/components/examples/{kind.slug}"} for kind in found
+                },
+            },
+        }
+        titles = [kind.title for kind in found]
+        said = [answer["description"]] if "description" in answer else []
+        responses[str(status)] = {"description": "; ".join([*said, *titles]), "content": content}
+
+
+def _add_write_key(operation: dict[str, Any], need: Need | None) -> None:
+    """Let a write name its Idempotency-Key, where it does not do so itself."""
+    parameters = operation.setdefault("parameters", [])
+    if need is not None and need.writes and KEY_HEADER not in {one["name"] for one in parameters}:
+        parameters.append(
+            {
+                "name": KEY_HEADER,
+                "in": "header",
+                "required": False,
+                "description": "New for each write, the same when a request is repeated: it is then "
+                "done once, and answered as the first time.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+            }
+        )
+    if not parameters:
+        del operation["parameters"]
