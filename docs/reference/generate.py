@@ -26,7 +26,7 @@ import source_signals  # noqa: E402
 import warning_signs  # noqa: E402
 
 import keepwell  # noqa: E402
-from features.health.score import FORMULAS  # noqa: E402
+from features.health.formula import FORMULAS  # noqa: E402
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
 from registry.playbook.playbook import load_playbook  # noqa: E402
 from serving.api.app import ROUTERS  # noqa: E402

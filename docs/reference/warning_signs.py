@@ -40,7 +40,7 @@ def markdown(rules: Iterable[AlertRule] = ALERTS) -> str:
 
 def _row(rule: AlertRule) -> str:
     cases = " *or* ".join(_case(case) for case in rule.cases)
-    notes = "; ".join(note for note in (rule.ours, rule.nearest) if note) or "–"
+    notes = "; ".join(note for note in (rule.ours, rule.proxy) if note) or "–"
     actions = " ".join(f"`{action}`" for action in rule.responses)
     return f"| `{rule.id}` | {cases} | {rule.urgency} | {actions} | {rule.source} | {notes} |"
 

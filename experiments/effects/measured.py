@@ -28,7 +28,7 @@ from math import sqrt
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from registry.playbook.actions import AffectedOutcome, Grade, Prior
 
-HORIZON_DAYS = 90
+EFFECT_HORIZON_DAYS = 90
 """The horizon over which effects are measured and reported, and that of the probabilities that they
 are added to; others are not mixed in."""
 
@@ -70,7 +70,7 @@ class Evidence:
         return {
             (e.action_id, e.segment, e.outcome): e
             for e in self.effects
-            if e.is_evidence and e.playbook_share == 0 and e.horizon_days == HORIZON_DAYS
+            if e.is_evidence and e.playbook_share == 0 and e.horizon_days == EFFECT_HORIZON_DAYS
         }
 
     @cached_property

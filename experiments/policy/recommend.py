@@ -60,7 +60,6 @@ from experiments.policy.candidates.sequence_steps import DueStep, due_steps
 from experiments.policy.candidates.triggers import triggers_of
 from experiments.policy.conditions import Facts, explain_condition, holds
 from experiments.policy.contact.contact_policy import (
-    WEEK,
     ContactWeek,
     is_contact,
     refuse_in_cool_down,
@@ -79,7 +78,6 @@ from registry.playbook.playbook import Playbook
 __all__ = [
     "DO_NOTHING",
     "STATE_FACTS",
-    "WEEK",
     "AccountState",
     "Candidate",
     "Limits",

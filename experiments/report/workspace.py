@@ -15,7 +15,7 @@ import polars as pl
 from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
-from experiments.effects.measured import HORIZON_DAYS
+from experiments.effects.measured import EFFECT_HORIZON_DAYS
 from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import USUAL, read_limits
 from experiments.report.render import write_report
@@ -54,7 +54,7 @@ def report_on(
     designs = tuple(
         write_design(design, workspace.reports_dir / "designs", at=written_at)
         for design in propose_designs(
-            events, as_of=as_of, snapshots=moments, horizon_days=HORIZON_DAYS
+            events, as_of=as_of, snapshots=moments, horizon_days=EFFECT_HORIZON_DAYS
         )
     )
     limits = read_limits(workspace.root)
@@ -90,13 +90,13 @@ def report_without_interventions(
 ) -> Report:
     """Say that nothing was logged, and which lottery would be cheapest."""
     try:
-        base = churn_base_rate(events, as_of=as_of, horizon_days=HORIZON_DAYS)
+        base = churn_base_rate(events, as_of=as_of, horizon_days=EFFECT_HORIZON_DAYS)
     except PowerError as error:
         return no_intervention_report(
             as_of=as_of,
             currency=currency,
             candidates=(),
-            horizon_days=HORIZON_DAYS,
+            horizon_days=EFFECT_HORIZON_DAYS,
             base_rate_sentence=str(error),
         )
     actions = load_playbook().by_id
@@ -116,9 +116,9 @@ def report_without_interventions(
         as_of=as_of,
         currency=currency,
         candidates=candidates,
-        horizon_days=HORIZON_DAYS,
+        horizon_days=EFFECT_HORIZON_DAYS,
         base_rate_sentence=(
             f"Of {base.n_accounts:,} account-months up to {max(base.cutoffs):%Y-%m-%d}, "
-            f"{base.n_left:,} ({base.rate:.1%}) left within {HORIZON_DAYS} days."
+            f"{base.n_left:,} ({base.rate:.1%}) left within {EFFECT_HORIZON_DAYS} days."
         ),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from experiments.effects.measured import HORIZON_DAYS
+from experiments.effects.measured import EFFECT_HORIZON_DAYS
 from experiments.simulation.accounts import PLAN_UNITS, SEGMENTS, Accounts
 from experiments.simulation.hazards import CERTAIN, foreseen_hazard, given_intent, monthly_logit
 from experiments.simulation.interventions import (
@@ -200,7 +200,9 @@ def _decide(
                 "age_days": observed.age_days[rows],
                 "looks_bad": observed.looks_bad()[rows],
                 "mrr_at_decision": book.mrr(rows),
-                "is_mature": pl.repeat(day + HORIZON_DAYS <= calendar.days, len(rows), eager=True),
+                "is_mature": pl.repeat(
+                    day + EFFECT_HORIZON_DAYS <= calendar.days, len(rows), eager=True
+                ),
             }
         )
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from experiments.effects.measured import HORIZON_DAYS
+from experiments.effects.measured import EFFECT_HORIZON_DAYS
 from experiments.simulation.accounts import SEGMENTS
 from experiments.simulation.hazards import CERTAIN
 
@@ -47,14 +47,14 @@ def both_futures(decisions: pl.DataFrame, exits: pl.DataFrame) -> pl.DataFrame:
         .join(exits, on="account")
         .filter(
             (pl.col("day") > pl.col("from_day"))
-            & (pl.col("day") < pl.col("from_day") + HORIZON_DAYS)
+            & (pl.col("day") < pl.col("from_day") + EFFECT_HORIZON_DAYS)
         )
     )
     chances = {
         "without": pl.col("chance"),
         "with": (pl.col("chance") * pl.col("factor")).clip(upper_bound=CERTAIN),
     }
-    left_over = pl.col("from_day") + HORIZON_DAYS - pl.col("day")
+    left_over = pl.col("from_day") + EFFECT_HORIZON_DAYS - pl.col("day")
     during = during.sort("decision_id", "day").with_columns(
         (1 - chance).cum_prod().over("decision_id").alias(f"there_{arm}")
         for arm, chance in chances.items()
@@ -63,7 +63,7 @@ def both_futures(decisions: pl.DataFrame, exits: pl.DataFrame) -> pl.DataFrame:
         *(pl.col(f"there_{arm}").last().alias(f"retained_{arm}") for arm in chances),
         *(
             (
-                HORIZON_DAYS
+                EFFECT_HORIZON_DAYS
                 - (
                     (pl.col(f"there_{arm}").shift(1, fill_value=1.0) - pl.col(f"there_{arm}"))
                     * left_over
@@ -73,7 +73,7 @@ def both_futures(decisions: pl.DataFrame, exits: pl.DataFrame) -> pl.DataFrame:
         ),
     )
     return decisions.join(stays, on="decision_id", how="left", maintain_order="left").with_columns(
-        pl.col("^retained_.*$").fill_null(1.0), pl.col("^days_.*$").fill_null(HORIZON_DAYS)
+        pl.col("^retained_.*$").fill_null(1.0), pl.col("^days_.*$").fill_null(EFFECT_HORIZON_DAYS)
     )
 
 

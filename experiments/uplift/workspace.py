@@ -25,7 +25,7 @@ from experiments.causal.sample import Floats, Sample, SampleError
 from experiments.causal.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from experiments.effects.effects_file import EFFECTS_FILE, effects_document
-from experiments.effects.measured import HORIZON_DAYS, Evidence
+from experiments.effects.measured import EFFECT_HORIZON_DAYS, Evidence
 from experiments.uplift.effect_records import Effects, Measurement, action_effects
 from experiments.uplift.grading import Grading
 from experiments.uplift.weekly_trials import (
@@ -78,7 +78,7 @@ def measure_effects(
     rng: np.random.Generator,
     actions: Mapping[str, Action],
     segment_by: str = "segment",
-    horizon_days: int = HORIZON_DAYS,
+    horizon_days: int = EFFECT_HORIZON_DAYS,
 ) -> EffectMeasurements:
     """The effects of all logged actions from what was known at ``as_of``."""
     effects: dict[str, tuple[ActionEffect, ...]] = {}

@@ -1,7 +1,7 @@
 """Find the warning signs that an account shows as of a moment.
 
-The rules are the table in ``rules.py``. Pure: two readings a week apart come in, alerts go out.
-Unknown raises nothing.
+The rules are the table in ``rules.py``. Compares two readings that are a week apart. A figure that
+is not known raises no alert.
 """
 
 from __future__ import annotations
@@ -11,22 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from features.alerts.rules import ALERTS, FIGURES, AlertRule
-from features.health.formula import known
+from features.health.formula import nan_to_none
 from features.health.score import Health
 
-__all__ = [
-    "ALERTS",
-    "Alert",
-    "AlertError",
-    "AlertRule",
-    "Reading",
-    "figures_of",
-    "raise_alerts",
-]
+ALERT_LOOKBACK = timedelta(days=7)
+"""How far back the reading lies that an alert compares with."""
 
-WEEK = timedelta(days=7)
-WEEK_TOLERANCE = timedelta(days=1)
-"""A reading this close to a week before counts as the one of a week ago."""
+ALERT_LOOKBACK_TOLERANCE = timedelta(days=1)
+"""A reading this close to ``ALERT_LOOKBACK`` before counts as the one of a week before."""
 
 CLOSE_CONTACT_TIERS = ("enterprise", "mid-market")
 """Service tiers whose sponsor is expected within 30 days rather than 60."""
@@ -35,10 +27,11 @@ CLOSE_CONTACT_TIERS = ("enterprise", "mid-market")
 FEATURES_READ = tuple(
     sorted(
         {"incidents_felt_90d", "features_used_28d", "features_unused_7d"}
-        | {name for rule in ALERTS for name in (*rule.figures, *rule.figures_said)} - FIGURES.keys()
+        | {name for rule in ALERTS for name in (*rule.figures, *rule.figures_in_words)}
+        - FIGURES.keys()
     )
 )
-"""The features that some rule reads or says."""
+"""The features that a rule reads, or writes in its words."""
 
 
 class AlertError(Exception):
@@ -68,10 +61,20 @@ class Alert:
     as_of: datetime
 
 
-def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, float | None]:
+def is_week_before(earlier: datetime, later: datetime) -> bool:
+    """Whether alerts of the later moment may be compared with the earlier one.
+
+    >>> monday = datetime(2023, 5, 1)
+    >>> is_week_before(monday, datetime(2023, 5, 9)), is_week_before(monday, datetime(2023, 5, 10))
+    (True, False)
+    """
+    return abs(later - earlier - ALERT_LOOKBACK) <= ALERT_LOOKBACK_TOLERANCE
+
+
+def compute_figures(current: Reading, previous_week: Reading | None) -> dict[str, float | None]:
     """The features that rules read and the figures of ``FIGURES``; None is unknown.
 
-    A previous reading that is not a week old, or of another formula version, compares nothing.
+    A previous reading is left out where it is not a week old, or of another formula version.
 
     Raises:
         AlertError: the previous reading is not earlier.
@@ -82,9 +85,9 @@ def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, flo
             f"The reading of {before.as_of:%Y-%m-%d %H:%M} is not earlier than that "
             f"of {current.as_of:%Y-%m-%d %H:%M}; pass the one of a week before."
         )
-    if before is not None and abs(current.as_of - before.as_of - WEEK) > WEEK_TOLERANCE:
+    if before is not None and not is_week_before(before.as_of, current.as_of):
         before = None
-    figures = {name: known(current.features.get(name)) for name in FEATURES_READ}
+    figures = {name: nan_to_none(current.features.get(name)) for name in FEATURES_READ}
     score, fall, share = current.health.score, None, None
     if (
         before is not None
@@ -95,7 +98,7 @@ def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, flo
         fall = before.health.score - score
         share = fall / before.health.score if before.health.score > 0 else None
     incidents = figures.get("incidents_felt_90d")
-    earlier = None if before is None else known(before.features.get("incidents_felt_90d"))
+    earlier = None if before is None else nan_to_none(before.features.get("incidents_felt_90d"))
     if incidents is not None and earlier is not None:
         incidents = max(incidents - earlier, 0.0)
     used, unused = figures.get("features_used_28d"), figures.get("features_unused_7d")
@@ -114,9 +117,9 @@ def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, flo
 def raise_alerts(current: Reading, previous_week: Reading | None = None) -> tuple[Alert, ...]:
     """The alerts of an account, the most urgent first.
 
-    A rule for which a worse one speaks (``silent_while``) raises none.
+    A rule raises no alert while one of the worse alerts in its ``silent_while`` is raised.
     """
-    figures = figures_of(current, previous_week)
+    figures = compute_figures(current, previous_week)
     holds = {rule.id for rule in ALERTS if rule.verdict(figures) == "holds"}
     raised = [
         _alert(rule, figures, current.as_of)

@@ -1,8 +1,8 @@
 """Every warning sign, in one literal table: to add one, add one ``AlertRule`` to ``ALERTS``.
 
-A rule is cases of bounds on features and on a few figures made from two readings a week apart,
-with the words that are then true, the actions that answer it and its source. Declares; which
-alerts an account has is decided in ``alert.py``.
+A rule has cases. A case is a list of bounds on features, and on a few figures that are computed from
+two readings a week apart, with the sentence that is true when all bounds hold. A rule also names the
+actions that answer it and its source. ``alert.py`` decides which alerts an account has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COMPARES: Mapping[Operator, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Bound:
-    """A figure against a number. ``if_unknown`` says what holds where the figure is unknown."""
+    """A comparison of a figure with a number; ``if_unknown`` is the verdict on an unknown figure."""
 
     figure: str
     operator: Operator
@@ -52,10 +52,10 @@ class Case:
         """Fails if one bound fails, else unknown if one is unknown."""
         found: Verdict = "holds"
         for bound in self.bounds:
-            said = bound.verdict(figures)
-            if said == "fails":
-                return said
-            found = said if said == "unknown" else found
+            verdict = bound.verdict(figures)
+            if verdict == "fails":
+                return verdict
+            found = verdict if verdict == "unknown" else found
         return found
 
 
@@ -63,8 +63,9 @@ class Case:
 class AlertRule:
     """A row of the table. The alert is raised when any case holds.
 
-    ``silent_while`` names worse alerts that speak for this one. ``nearest`` says
-    where the rule of the source needs something that no feature measures, and what is used.
+    ``silent_while`` names worse alerts: while one of them is raised, this one is not. ``ours`` is
+    what the source does not say and we chose. ``proxy`` says what is measured instead, where the
+    source needs something that no feature measures.
     """
 
     id: str
@@ -75,7 +76,7 @@ class AlertRule:
     source: str
     silent_while: tuple[str, ...] = ()
     ours: str = ""
-    nearest: str = ""
+    proxy: str = ""
 
     @property
     def figures(self) -> frozenset[str]:
@@ -83,8 +84,8 @@ class AlertRule:
         return frozenset(bound.figure for case in self.cases for bound in case.bounds)
 
     @property
-    def figures_said(self) -> frozenset[str]:
-        """Every feature or figure that its words say."""
+    def figures_in_words(self) -> frozenset[str]:
+        """Every feature or figure that appears in its words."""
         return frozenset(
             name for case in self.cases for _, name, _, _ in Formatter().parse(case.words) if name
         )
@@ -93,10 +94,10 @@ class AlertRule:
         """Holds if one case holds, else unknown if one is unknown."""
         found: Verdict = "fails"
         for case in self.cases:
-            said = case.verdict(figures)
-            if said == "holds":
-                return said
-            found = said if said == "unknown" else found
+            verdict = case.verdict(figures)
+            if verdict == "holds":
+                return verdict
+            found = verdict if verdict == "unknown" else found
         return found
 
 
@@ -156,7 +157,7 @@ ALERTS: tuple[AlertRule, ...] = (
             ),
         ),
         responses=("billing_escalation", "dunning"),
-        nearest="the result of a retry is not known: an invoice that is still open stands for it",
+        proxy="the result of a retry is not known: an invoice that is still open stands for it",
     ),
     AlertRule(
         id="health_fell_20pct",
@@ -227,7 +228,7 @@ ALERTS: tuple[AlertRule, ...] = (
             ),
         ),
         responses=("known_issue_notice",),
-        nearest="where no source says when incidents end, one that is new since a week ago, or "
+        proxy="where no source says when incidents end, one that is new since a week ago, or "
         "without a reading of then in 90 days, stands for an open one",
     ),
     AlertRule(
@@ -280,7 +281,7 @@ ALERTS: tuple[AlertRule, ...] = (
             ),
         ),
         responses=("recover_step",),
-        nearest="which required steps are open is no feature: fewer than five done in the first "
+        proxy="which required steps are open is no feature: fewer than five done in the first "
         "45 days (the longest onboarding, platform#onboarding-length) stands for it",
     ),
     AlertRule(
@@ -425,7 +426,7 @@ ALERTS: tuple[AlertRule, ...] = (
         ),
         responses=("recipe_nudge", "unused_tutorials"),
         ours="three quarters of the features in use, or half of the plan",
-        nearest="which features belong to the use case is not declared: those that were used "
+        proxy="which features belong to the use case is not declared: those that were used "
         "before, and the plan's, stand for them",
     ),
     AlertRule(
@@ -441,10 +442,10 @@ ALERTS: tuple[AlertRule, ...] = (
             ),
         ),
         responses=("recipe_nudge",),
-        nearest="patterns of a use case are not declared: deep and growing use stands for them",
+        proxy="patterns of a use case are not declared: deep and growing use stands for them",
     ),
 )
-"""Every rule, the worse before the less bad where two are equally urgent."""
+"""Every rule. Of two that are equally urgent, the worse comes first."""
 
 FIGURES: Mapping[str, str] = {
     "health_score": "Health score now.",
@@ -454,4 +455,4 @@ FIGURES: Mapping[str, str] = {
     "unused_share_7d": "Share of the features of 28 days that were not used in the last 7.",
     "is_close_contact": "1 for a service tier whose sponsor is expected within 30 days, else 0.",
 }
-"""What rules read besides features, made from two readings."""
+"""The figures that rules read besides features. They are computed from two readings."""

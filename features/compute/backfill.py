@@ -20,7 +20,7 @@ from features.compute.account_ranges import AccountRanges
 from features.compute.encode import columns_read, prepare
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.snapshots import snapshots_of
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
 from features.workspace import Workspace, WorkspaceSettings

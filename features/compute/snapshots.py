@@ -19,7 +19,8 @@ from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.catalogue.feature import Derived
 from features.compute.encode import Timelines, prepare
 from features.compute.expressions import with_expressions
-from features.health.score import FORMULAS, HealthFormula, health_expression
+from features.health.formula import FORMULAS, HealthFormula
+from features.health.score import health_expression
 from features.kernel.sweep import sweep
 from features.kernel.windows import FOREVER, microseconds
 

@@ -32,7 +32,7 @@ from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.compute.backfill import check_moments, made_from, nothing_known
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.lake.lake import LAKE_SCHEMA, Lake
 from features.lake.manifest import Manifest
 from features.workspace import Workspace

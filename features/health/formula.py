@@ -1,8 +1,8 @@
-"""How a health formula is declared: components, weights, measures and bands, as data.
+"""Declare health formulas as data: components, weights, measures and bands.
 
-The four formulas lie in ``formulas.toml`` and are checked when read: weights that do not
-add to 100, a measure that rises and falls, or a word that nobody reads are errors. Declares how a
-feature becomes points, once as a number and once as a Polars expression; ``health.py`` adds up.
+The four formulas are in ``formulas.toml`` and are checked when they are read: weights that do not
+add to 100, a measure that rises and falls, and an unknown key are errors. A measure turns a feature
+into points, of one value or of a column; ``score.py`` combines the points to a score.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ DEFAULT_FORMULA = "balanced"
 
 
 class HealthFormulaError(Exception):
-    """A declared health formula does not hold together."""
+    """A health formula is not valid, or there is none of that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """How one feature becomes points from 0 to 100.
+    """A feature that gives points from 0 to 100.
 
     ``over`` divides by a second feature; ``only_if`` uses the measure only while a feature is
     above a number. An unknown input, or a division by zero, makes the points unknown.
@@ -58,20 +58,20 @@ class Measure:
 
     @property
     def more_is_better(self) -> bool:
-        """Whether a larger value never loses points; otherwise it never gains any."""
+        """Whether points rise with the value; otherwise they fall with it."""
         return self.knots[0][1] < self.knots[-1][1]
 
     def value(self, features: Mapping[str, float | None]) -> float | None:
-        """The number that is measured, or None where it is unknown or does not apply."""
-        value = known(features.get(self.feature))
+        """The measured number, or None where it is unknown or does not apply."""
+        value = nan_to_none(features.get(self.feature))
         if self.only_if is not None:
-            guard = known(features.get(self.only_if[0]))
+            guard = nan_to_none(features.get(self.only_if[0]))
             if guard is None or not guard > self.only_if[1]:
                 return None
         if self.over is None or value is None:
             return value
-        over = known(features.get(self.over))
-        return None if over is None or over == 0 else known(value / over)
+        over = nan_to_none(features.get(self.over))
+        return None if over is None or over == 0 else nan_to_none(value / over)
 
     def points(self, value: float) -> float | None:
         """The points of a known value; None below the first step of ``at_least``.
@@ -94,12 +94,12 @@ class Measure:
 
     def value_expression(self) -> pl.Expr:
         """``value`` for a column."""
-        value = known_column(self.feature)
+        value = nan_to_null(self.feature)
         if self.over is not None:
-            over = known_column(self.over)
+            over = nan_to_null(self.over)
             value = pl.when(over != 0).then(value / over).fill_nan(None)
         if self.only_if is not None:
-            value = pl.when(known_column(self.only_if[0]) > self.only_if[1]).then(value)
+            value = pl.when(nan_to_null(self.only_if[0]) > self.only_if[1]).then(value)
         return value
 
     def points_expression(self) -> pl.Expr:
@@ -125,9 +125,9 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """A part of the score with its weight in points of the whole; weight 0 is shown, not summed.
+    """A part of the score. Its weight is in points of the whole; weight 0 is shown, not summed.
 
-    ``unknown`` says why a part cannot be measured; it then has no measures.
+    A component without measures says in ``unknown`` why it cannot be measured.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Component:
         return self.name.replace("_", " ")
 
     def points_expression(self) -> pl.Expr:
-        """The points of the part for a column; null where no measure is known."""
+        """The points of the component for a column; null where no measure is known."""
         if not self.measures:
             return pl.lit(None, dtype=pl.Float64)
         points = [measure.points_expression() for measure in self.measures]
@@ -154,7 +154,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """What a score from ``lowest`` (inclusive) to the next band is called, and what to do."""
+    """The name of the scores from ``lowest`` (inclusive) to the next band, and what to do."""
 
     lowest: float
     name: str
@@ -165,8 +165,8 @@ class Band:
 class HealthFormula:
     """A checked formula; ``bands`` from the highest to the lowest.
 
-    ``former_id`` is the number by which settings and stored versions know a formula that had no
-    name at first. A formula that is new has none.
+    ``former_id`` is the number that a formula had before it had a name; settings and stored
+    versions may still hold it. A new formula has none.
 
     Raises:
         HealthFormulaError: weights that do not add to 100, or bands that leave a gap.
@@ -196,9 +196,9 @@ class HealthFormula:
 
     @cached_property
     def version(self) -> str:
-        """Id and hash of all that decides a score; wording is left out.
+        """Id and hash of everything that decides a score; wording is left out.
 
-        A formula with a ``former_id`` keeps it here: bundles and snapshots are compared by it.
+        A formula with a ``former_id`` keeps it here, because bundles and snapshots hold it.
         """
         decides = (
             [(band.lowest, band.name) for band in self.bands],
@@ -222,7 +222,7 @@ class HealthFormula:
         return tuple(dict.fromkeys(read))
 
     def component(self, name: str) -> Component:
-        """The part by this name.
+        """The component of this name.
 
         Raises:
             HealthFormulaError: there is none.
@@ -240,13 +240,13 @@ class HealthFormula:
         return next(band for band in self.bands if score >= band.lowest)
 
 
-def known(value: float | None) -> float | None:
-    """The value, or None where it is not a number."""
+def nan_to_none(value: float | None) -> float | None:
+    """The value, or None where it is NaN."""
     return None if value is None or math.isnan(value) else float(value)
 
 
-def known_column(name: str) -> pl.Expr:
-    """``known`` for a column."""
+def nan_to_null(name: str) -> pl.Expr:
+    """``nan_to_none`` for a column."""
     return pl.col(name).cast(pl.Float64).fill_nan(None)
 
 
@@ -374,11 +374,11 @@ FORMULAS: dict[str, HealthFormula] = read_formulas(FORMULA_FILE.read_text(encodi
 """The formulas by id; ``DEFAULT_FORMULA`` names the default."""
 
 FORMER_IDS = {one.former_id: name for name, one in FORMULAS.items() if one.former_id is not None}
-"""The number that a formula had before it had a name, to that name."""
+"""The name of a formula by the number that it had before."""
 
 
 def formula_id(text: str) -> str:
-    """The id of a formula, given by its id or by the number that it had before.
+    """The id of a formula that is given by its id or by its former number.
 
     >>> formula_id("003"), formula_id("goal_led")
     ('balanced', 'goal_led')

@@ -1,9 +1,9 @@
 """Score health from 0 to 100 by rules that a person can check by hand.
 
-``score = sum(weight * points) / sum(weight)`` over the parts that are known. An unknown part
-leaves the sum and is listed; with less than 50 points of known weight there is no score but "not
-enough data". Bands cut the unrounded score, lower edge inclusive. One account and a whole column
-are scored by the same declarations, to the same number. Reads features; writes nothing.
+``score = sum(weight * points) / sum(weight)`` over the components that are known. An unknown
+component is left out of both sums and is listed. With less than 50 points of known weight there is
+no score: the answer is "not enough data". The band is that of the unrounded score, lower edge
+inclusive. One account and a whole column are scored by the same declarations, to the same number.
 """
 
 from __future__ import annotations
@@ -16,36 +16,11 @@ from typing import Literal
 import polars as pl
 
 from features.health.formula import (
-    DEFAULT_FORMULA,
-    FORMULAS,
-    Band,
     Component,
     HealthFormula,
     HealthFormulaError,
     Measure,
 )
-
-__all__ = [
-    "DEFAULT_FORMULA",
-    "FORMULAS",
-    "LEAST_KNOWN_WEIGHT",
-    "TREND_LOOKBACK",
-    "TREND_POINTS",
-    "Band",
-    "Component",
-    "ComponentScore",
-    "Health",
-    "HealthFormula",
-    "HealthFormulaError",
-    "Measure",
-    "Trend",
-    "add_up",
-    "health_column",
-    "health_expression",
-    "moves",
-    "score_health",
-    "trend",
-]
 
 Trend = Literal["improving", "stable", "declining", "unknown"]
 
@@ -61,7 +36,7 @@ TREND_POINTS = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentScore:
-    """What one part of the formula came to: its points, and its measure in words."""
+    """The points of one component of the formula, and its measure in words."""
 
     name: str
     title: str
@@ -74,13 +49,13 @@ class ComponentScore:
 
     @property
     def lost(self) -> float | None:
-        """Points of the whole that this part takes away; None where it is unknown."""
+        """Points of the whole that this component takes away; None where it is unknown."""
         return None if self.points is None else self.weight * (100 - self.points) / 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """A health score with all that explains it; ``score`` is None where too little is known."""
+    """A health score and its components; ``score`` is None where too little is known."""
 
     formula: str
     formula_version: str
@@ -92,12 +67,12 @@ class Health:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Names of the parts that left the sum."""
+        """Names of the components that are left out of the sum because they are not known."""
         return tuple(c.name for c in self.components if c.points is None and c.weight > 0)
 
     @property
     def explanation(self) -> str:
-        """One sentence: the score and what it rests on, or why there is none."""
+        """One sentence: the score and how much of it is known, or why there is none."""
         titles = [c.title for c in self.components if c.name in self.unknown]
         missing = f"; not known: {', '.join(titles)}" if titles else ""
         if self.score is None:
@@ -114,17 +89,20 @@ class Health:
 def score_health(formula: HealthFormula, features: Mapping[str, float | None]) -> Health:
     """Health of one account from its features; an absent feature is unknown.
 
+    >>> from features.health.formula import FORMULAS
     >>> health = score_health(FORMULAS["balanced"], {
     ...     "days_since_activity": 3.0, "adoption_depth_28d": 0.5, "nps_last": None,
     ...     "csat_last": None, "invoice_days_overdue": 0.0, "invoices_failed_90d": 0.0})
     >>> health.score, health.band, health.unknown
     (81.25, 'healthy', ('satisfaction',))
     """
-    return add_up(formula, tuple(_score_component(c, features) for c in formula.components))
+    return combine_components(
+        formula, tuple(_score_component(c, features) for c in formula.components)
+    )
 
 
 def health_expression(formula: HealthFormula) -> pl.Expr:
-    """The score of every row, null where too little is known; needs all columns it reads."""
+    """The score of every row, null where too little is known. The frame needs every input."""
     total, weight = pl.lit(0.0), pl.lit(0.0)
     for component in formula.components:
         points = component.points_expression()
@@ -134,7 +112,7 @@ def health_expression(formula: HealthFormula) -> pl.Expr:
 
 
 def health_column(frame: pl.DataFrame, formula: HealthFormula) -> pl.Series:
-    """``health_expression`` of a frame in which features may be missing: they are unknown."""
+    """The score of every row of a frame; a feature that the frame lacks is unknown."""
     missing = [
         pl.lit(None, dtype=pl.Float64).alias(name)
         for name in formula.inputs
@@ -145,7 +123,7 @@ def health_column(frame: pl.DataFrame, formula: HealthFormula) -> pl.Series:
 
 
 def trend(previous: Health | None, current: Health) -> Trend:
-    """The direction since ``previous``, the score of ``TREND_LOOKBACK`` ago.
+    """The direction of the score since ``previous``, which is ``TREND_LOOKBACK`` older.
 
     Unknown without an earlier score of the same formula version.
     """
@@ -159,10 +137,10 @@ def trend(previous: Health | None, current: Health) -> Trend:
     return "declining" if change < -TREND_POINTS else "stable"
 
 
-def moves(previous: Health, current: Health) -> tuple[tuple[str, float], ...]:
-    """What each part added to the change of the score, largest first; they sum to the change.
+def split_change(previous: Health, current: Health) -> tuple[tuple[str, float], ...]:
+    """How much each component changed the score, largest first; they sum to the change.
 
-    A part that became known or unknown moves the score by its whole share of it.
+    A component that became known or unknown changes the score by its whole share.
 
     Raises:
         HealthFormulaError: the two scores are of different formula versions.
@@ -178,7 +156,7 @@ def moves(previous: Health, current: Health) -> tuple[tuple[str, float], ...]:
 
 
 def _shares(health: Health) -> dict[str, float]:
-    """Each part's share of the score; all zero where there is no score."""
+    """Points of the score that come from each component; all zero where there is no score."""
     weight = health.known_weight if health.score is not None else float("inf")
     return {
         c.name: 0.0 if c.points is None else c.weight * c.points / weight for c in health.components
@@ -224,8 +202,8 @@ def _component_score(
     )
 
 
-def add_up(formula: HealthFormula, components: tuple[ComponentScore, ...]) -> Health:
-    """The score of parts whose points are known, or not."""
+def combine_components(formula: HealthFormula, components: tuple[ComponentScore, ...]) -> Health:
+    """The score from the points of all components, of which some may be unknown."""
     total = weight = 0.0
     for component in components:  # in the order of the file, as in health_expression
         if component.points is not None:

@@ -30,7 +30,7 @@ from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import snapshots_of
 from features.events.visibility import changed_since
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
 from features.lake.manifest_diff import MOST_ROWS, is_merged, news_of

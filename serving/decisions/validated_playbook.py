@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from experiments.policy.recommend import STATE_FACTS
-from features.alerts.alert import ALERTS
+from features.alerts.rules import ALERTS
 from features.catalogue.definitions.attributes import ATTRIBUTES, CONTRACT_STATUS
 from registry.playbook.playbook import Playbook, check_reads, load_playbook
 

@@ -28,6 +28,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from experiments.policy.contact.contact_policy import CAPACITY_WEEK
 from serving.ledger.approvals import check_level_of
 from serving.ledger.autonomy import capacities
 from serving.ledger.database.chain import insert_linked
@@ -59,7 +60,6 @@ from serving.ledger.snoozes import check_not_snoozed
 Step = Literal["claimed", "heartbeat", "completed", "failed"]
 State = Literal["claimed", "completed", "failed", "lapsed"]
 
-WEEK = timedelta(days=7)
 NOTHING_TO_DO = "do_nothing"
 
 
@@ -452,7 +452,7 @@ def _check_capacity(
             .join(DECISIONS, DECISIONS.c.decision_id == CLAIM_RECORDS.c.decision_id)
             .where(
                 sa.or_(
-                    CLAIM_RECORDS.c.at > as_text(at - WEEK),
+                    CLAIM_RECORDS.c.at > as_text(at - CAPACITY_WEEK),
                     CLAIM_RECORDS.c.lease_until > as_text(at),
                 ),
                 *named,
@@ -463,11 +463,11 @@ def _check_capacity(
         if len(used) >= most:
             free = (
                 min(
-                    (c.lease_until if c.state == "claimed" else (c.ended_at or at) + WEEK)
+                    (c.lease_until if c.state == "claimed" else (c.ended_at or at) + CAPACITY_WEEK)
                     for c in used
                 )
                 if used
-                else at + WEEK
+                else at + CAPACITY_WEEK
             )
             seconds = max(1, round((free - at).total_seconds()))
             raise CapacityUsedError(

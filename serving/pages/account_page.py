@@ -12,14 +12,8 @@ from markupsafe import Markup
 from experiments.policy.recommend import Recommendation
 from features.alerts.alert import Alert
 from features.catalogue.feature import AnyFeature
-from features.health.score import (
-    TREND_LOOKBACK,
-    ComponentScore,
-    Health,
-    HealthFormula,
-    moves,
-    trend,
-)
+from features.health.formula import HealthFormula
+from features.health.score import TREND_LOOKBACK, ComponentScore, Health, split_change, trend
 from registry.outcomes import CHURN, EXPANSION
 from serving.pages.frame import Frame, Notice
 from serving.pages.portfolio_page import source_line
@@ -459,7 +453,7 @@ def _changes(
             titles = {part.name: part.title for part in now.health.components}
             moved = [
                 f"{titles[name]} {signed(by)}"
-                for name, by in moves(before.health, now.health)[:3]
+                for name, by in split_change(before.health, now.health)[:3]
                 if abs(by) >= STANDS_OUT
             ]
             text += f" ({', '.join(moved)})" if moved else ""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from features.health.score import HealthFormula
+from features.health.formula import HealthFormula
 from serving.pages.frame import Frame, Notice, Option
 from serving.pages.views.account_links import account_href, display_name, level_class, name_of
 from serving.pages.views.charts import share_bar

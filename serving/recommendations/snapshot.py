@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from experiments.policy.contact.limits_file import at_any_hour, read_limits
-from features.alerts.alert import WEEK, WEEK_TOLERANCE
+from features.alerts.alert import is_week_before
 from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.decisions.decision_record import POLICY_KINDS, policy_facts
@@ -73,7 +73,7 @@ def decisions_as_of(
     scores = scores_as_of(workspace, store, as_of)
     features = load_catalogue(workspace.settings.use_names)
     snapshots = SnapshotStore(workspace.snapshots_dir)
-    week_ago = [m for m in snapshots.moments() if abs(as_of - m - WEEK) <= WEEK_TOLERANCE]
+    week_ago = [m for m in snapshots.moments() if is_week_before(m, as_of)]
     signs = warning_signs(
         scores,
         snapshots.read(week_ago[-1]) if week_ago else None,

@@ -11,9 +11,11 @@ from functools import partial
 
 import polars as pl
 
-from features.alerts.alert import ALERTS, WEEK, WEEK_TOLERANCE, Alert, Reading, raise_alerts
+from features.alerts.alert import Alert, Reading, is_week_before, raise_alerts
+from features.alerts.rules import ALERTS
 from features.catalogue.feature import AnyFeature
-from features.health.score import HealthFormula, score_health
+from features.health.formula import HealthFormula
+from features.health.score import score_health
 from serving.scoring.score import AccountScore, Columns, columns_of, features_of
 
 ALERT_WORDS: Mapping[str, str] = {rule.id: rule.title for rule in ALERTS}
@@ -102,7 +104,7 @@ def _raised(score: AccountScore, week_before: Callable[[], Reading] | None) -> t
         as_of=score.as_of, health=score.health, features=score.features, attributes=score.attributes
     )
     before = None if week_before is None else week_before()
-    if before is not None and abs(now.as_of - before.as_of - WEEK) > WEEK_TOLERANCE:
+    if before is not None and not is_week_before(before.as_of, now.as_of):
         before = None
     return raise_alerts(now, before)
 

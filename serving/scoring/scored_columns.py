@@ -19,7 +19,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
-from features.health.score import Health, HealthFormula, score_health
+from features.health.formula import HealthFormula
+from features.health.score import Health, score_health
 from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.metadata import AMOUNT_ERROR
 from registry.outcomes import CHURN, EXPANSION, Outcome, outcome_named

@@ -19,7 +19,7 @@ import polars as pl
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import UTC_INSTANT
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle

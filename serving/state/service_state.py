@@ -16,11 +16,12 @@ from functools import cached_property
 import polars as pl
 
 from experiments.effects.measured import Evidence
-from features.alerts.alert import WEEK, WEEK_TOLERANCE
+from features.alerts.alert import is_week_before
 from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import AnyFeature
 from features.compute.snapshot_store import SnapshotStore
-from features.health.score import FORMULAS, TREND_LOOKBACK, HealthFormula
+from features.health.formula import FORMULAS, HealthFormula
+from features.health.score import TREND_LOOKBACK
 from features.reloaded_file import ReloadedFile
 from features.store.feast import WorkspaceFeatures
 from features.streaming.refresh import TouchedAccounts
@@ -243,9 +244,7 @@ class ServiceState:
         scores: Sequence[AccountScore],
         moments: Sequence[datetime],
     ) -> WarningSigns:
-        week_ago = [
-            m for m in moments if m < moments[-1] and abs(moments[-1] - m - WEEK) <= WEEK_TOLERANCE
-        ]
+        week_ago = [m for m in moments if is_week_before(m, moments[-1])]
         before = None
         if week_ago:
             names = [score.account_id for score in scores]

@@ -14,7 +14,7 @@ from bench_explanations import FEATURES, model
 from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import made_from
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from experiments.policy.recommend import STATE_FACTS, AccountState, Limits, PastAction, recommend
-from features.alerts.alert import ALERTS
+from features.alerts.rules import ALERTS
 from features.catalogue.catalogue import ATTRIBUTES, FEATURES
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from registry.playbook.actions import ALWAYS_OURS

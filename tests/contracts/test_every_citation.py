@@ -9,7 +9,7 @@ import pytest
 from source_signals import SIGNALS
 
 from features.alerts.rules import ALERTS
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from registry.playbook.playbook import load_playbook
 
 TEXT = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from features.health.score import ComponentScore, Health, HealthFormula, add_up
+from features.health.formula import HealthFormula
+from features.health.score import ComponentScore, Health, combine_components
 
 
 def health_of_points(formula: HealthFormula, points: Mapping[str, float | None]) -> Health:
     """Health of an account whose parts have these points; a part that is not given is unknown."""
-    return add_up(
+    return combine_components(
         formula,
         tuple(
             ComponentScore(

@@ -15,7 +15,8 @@ import polars as pl
 
 from features.catalogue.catalogue import Catalogue
 from features.catalogue.feature import AnyFeature
-from features.health.score import HealthFormula, score_health
+from features.health.formula import HealthFormula
+from features.health.score import score_health
 from registry.bundle.metadata import AMOUNT_ERROR
 from serving.scoring.explanations import (
     LEAST_POINTS,

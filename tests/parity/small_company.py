@@ -13,7 +13,7 @@ import polars as pl
 from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import backfill
 from features.events.schema import Event, events_frame, properties_text
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace

@@ -16,7 +16,7 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.events.visibility import recorded_before
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace

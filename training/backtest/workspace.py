@@ -8,7 +8,7 @@ import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace

@@ -15,7 +15,7 @@ import polars as pl
 
 from features.catalogue.catalogue import Catalogue
 from features.compute.snapshots import build_snapshots
-from features.health.score import FORMULAS, HealthFormula
+from features.health.formula import FORMULAS, HealthFormula
 from training.dataset.labels import ROW
 
 TOLERANCE = 1e-6

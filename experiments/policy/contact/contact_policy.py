@@ -18,7 +18,9 @@ from experiments.policy.withholding import Refusal
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
 
-WEEK = timedelta(days=7)
+CAPACITY_WEEK = timedelta(days=7)
+"""The rolling week in which caps on contacts and weekly capacities count."""
+
 FOUR_WEEKS = timedelta(days=28)
 
 _MANY = {
@@ -136,7 +138,7 @@ class ContactWeek:
             if action is None or action.service_message or done.at > as_of:
                 continue
             self.contacts_lately += is_contact(action, playbook) and done.at > as_of - FOUR_WEEKS
-            if done.at > as_of - WEEK:
+            if done.at > as_of - CAPACITY_WEEK:
                 self._count(action, done.at, done.contact)
 
     def refuse_over_cap(self, action: Action) -> Refusal | None:
@@ -179,7 +181,7 @@ class ContactWeek:
 
 
 def _is_full(cap: _Cap) -> Refusal:
-    free = sorted(cap.times)[len(cap.times) - cap.most] + WEEK if cap.most else None
+    free = sorted(cap.times)[len(cap.times) - cap.most] + CAPACITY_WEEK if cap.most else None
     until = f"until {free:%d %B %Y %H:%M}" if free else "until the limit is raised"
     return Refusal(
         stage="contact_policy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from features.health.score import HealthFormula
+from features.health.formula import HealthFormula
 from serving.scoring.portfolio import Portfolio
 from serving.scoring.score import AccountScore
 

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from serving.decisions.saved_plan import SavedLimit, SavedPlan
 from serving.text_format import day, instant, money, number, percent, plural
 
-A_WEEK = timedelta(days=7)
+PLAN_WEEK = timedelta(days=7)
+"""How long a plan lasts."""
 MOST_LINES = 12
 NOTHING_MORE = "nothing: no action waits for it"
 
@@ -60,7 +61,7 @@ def hours_view(plan: SavedPlan | None, *, now: datetime, problem: str = "") -> H
             f"{plural(plan.waiting, 'action')} that would pay "
             f"{'waits' if plan.waiting == 1 else 'wait'}."
         ),
-        is_over=now - plan.as_of >= A_WEEK,
+        is_over=now - plan.as_of >= PLAN_WEEK,
         lines=tuple(_line(each, plan.currency) for each in shown),
         left_out=f"{plural(rest, 'other')}, each worth no more than these." if rest else "",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from features.health.score import HealthFormula
+from features.health.formula import HealthFormula
 from serving.pages.views.account_links import account_href, display_name, family_href, level_class
 from serving.scoring.account_families import Family, FamilyFigure
 from serving.scoring.score import AccountScore

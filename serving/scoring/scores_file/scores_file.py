@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.workspace import Workspace
 from registry.bundle.feature_contract import FeatureContractError
 from registry.outcomes import CHURN, EXPANSION

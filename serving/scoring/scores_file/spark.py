@@ -17,7 +17,7 @@ import pyarrow as pa
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.spark import map_batches
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.scoring.explanations import MOST_REASONS, Peers

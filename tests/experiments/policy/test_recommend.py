@@ -13,14 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.policy.account_state import PolicyError
-from experiments.policy.recommend import (
-    DO_NOTHING,
-    WEEK,
-    AccountState,
-    Limits,
-    PastAction,
-    recommend,
-)
+from experiments.policy.contact.contact_policy import CAPACITY_WEEK
+from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, PastAction, recommend
 from experiments.policy.withholding import Stage
 from registry.playbook.condition_grammar import ComparisonClause, parse_condition
 from registry.playbook.playbook import load_playbook
@@ -524,9 +518,9 @@ def test_the_week_fills_up_and_says_when_there_is_room():
 
 
 def test_a_week_ago_to_the_instant_is_another_week():
-    history = [PastAction(action_id="tips_email", at=AS_OF - WEEK)] * 3
+    history = [PastAction(action_id="tips_email", at=AS_OF - CAPACITY_WEEK)] * 3
     assert "success_call" in ids(ask(CRITICAL, history=history))
-    history = [PastAction(action_id="tips_email", at=AS_OF - WEEK + TICK)] * 3
+    history = [PastAction(action_id="tips_email", at=AS_OF - CAPACITY_WEEK + TICK)] * 3
     assert "success_call" not in ids(ask(CRITICAL, history=history))
 
 
@@ -749,7 +743,9 @@ def test_the_week_is_never_overfilled(state, history, actions, contacts):
         actions_per_week=actions, contacts_per_week=contacts, onboarding_contacts_per_week=contacts
     )
     answer = ask(state, history=history, limits=limits)
-    recent = [p.action_id for p in history if p.outcome != "not_done" and p.at > AS_OF - WEEK]
+    recent = [
+        p.action_id for p in history if p.outcome != "not_done" and p.at > AS_OF - CAPACITY_WEEK
+    ]
     for contact, cap in ((False, actions), (True, contacts)):
         before = sum(counts(action_id, contact=contact) for action_id in recent)
         added = sum(counts(action_id, contact=contact) for action_id in ids(answer))
@@ -772,7 +768,9 @@ def test_no_channel_and_no_person_hears_more_often_than_its_cap(state, history, 
     reached = [replace(p, contact="u1") for p in history]
     added = [BOOK.by_id[i] for i in ids(ask(known, history=reached, limits=limits))[:-1]]
     recent = [
-        BOOK.by_id[p.action_id] for p in history if p.outcome != "not_done" and p.at > AS_OF - WEEK
+        BOOK.by_id[p.action_id]
+        for p in history
+        if p.outcome != "not_done" and p.at > AS_OF - CAPACITY_WEEK
     ]
     for channel in channels:
         new = sum(counts(a.id, contact=True) for a in added if a.channel == channel)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.effects.measured import HORIZON_DAYS
+from experiments.effects.measured import EFFECT_HORIZON_DAYS
 from experiments.simulation.interventions import (
     PROGRAMMES,
     REST_DAYS,
@@ -123,7 +123,7 @@ def test_an_account_rests_until_the_effect_of_its_last_decision_is_over(small):
         .drop_nulls()
     )
     assert len(gaps) > 100
-    assert gaps.min() > REST_DAYS >= HORIZON_DAYS
+    assert gaps.min() > REST_DAYS >= EFFECT_HORIZON_DAYS
 
 
 def test_decisions_are_on_the_timeline_as_they_were_made(small):

@@ -8,16 +8,11 @@ from health_of_points import health_of_points
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.alerts.alert import (
-    ALERTS,
-    AlertError,
-    Reading,
-    figures_of,
-    raise_alerts,
-)
-from features.alerts.rules import FIGURES, Bound, Case
+from features.alerts.alert import AlertError, Reading, compute_figures, raise_alerts
+from features.alerts.rules import ALERTS, FIGURES, Bound, Case
 from features.catalogue.catalogue import FEATURES
-from features.health.score import FORMULAS, score_health
+from features.health.formula import FORMULAS
+from features.health.score import score_health
 
 AS_OF = datetime(2026, 3, 9, 8, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -267,12 +262,12 @@ def test_every_rule_is_seen_raised():
 @every_rule
 def test_every_case_of_a_rule_is_seen_to_hold_and_to_fail(rule):
     """So both sides of every threshold are tried."""
-    seen = [figures_of(reading(**features), None) for _, features, _ in CASES]
+    seen = [compute_figures(reading(**features), None) for _, features, _ in CASES]
     seen += [
-        figures_of(reading(tier=tier, sponsor_silence_days=float(days)), None)
+        compute_figures(reading(tier=tier, sponsor_silence_days=float(days)), None)
         for tier, days, _ in SPONSORS
     ]
-    seen += [figures_of(reading(now), a_week_ago(before)) for before, now, _ in HEALTH_EDGES]
+    seen += [compute_figures(reading(now), a_week_ago(before)) for before, now, _ in HEALTH_EDGES]
     for case in rule.cases:
         assert {"holds", "fails"} <= {case.verdict(figures) for figures in seen}, case.words
 
@@ -345,7 +340,7 @@ def test_scores_of_two_formula_versions_are_not_compared():
         features={},
         health=health_of_points(other, {c.name: 95.0 for c in other.components}),
     )
-    assert figures_of(reading(70), before)["health_fall"] is None
+    assert compute_figures(reading(70), before)["health_fall"] is None
 
 
 @pytest.mark.parametrize(
@@ -353,7 +348,7 @@ def test_scores_of_two_formula_versions_are_not_compared():
 )
 def test_only_a_reading_of_a_week_ago_is_compared(days, compared):
     before = reading(90, as_of=AS_OF - timedelta(days=days))
-    fall = figures_of(reading(70), before)["health_fall"]
+    fall = compute_figures(reading(70), before)["health_fall"]
     assert fall == (20 if compared else None)
 
 

@@ -7,7 +7,7 @@ from source_signals import SIGNALS, Signal
 
 from features.alerts.rules import ALERTS, FIGURES
 from features.catalogue.catalogue import FEATURES
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 
 NAMES = {feature.name for feature in FEATURES}
 NAMED = {name for signal in SIGNALS for name in signal.features}

@@ -9,15 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue.catalogue import FEATURES
-from features.health.formula import FORMULA_FILE, formula_id, read_formulas
-from features.health.score import (
+from features.health.formula import (
     DEFAULT_FORMULA,
+    FORMULA_FILE,
     FORMULAS,
     HealthFormulaError,
+    formula_id,
+    read_formulas,
+)
+from features.health.score import (
     health_column,
     health_expression,
-    moves,
     score_health,
+    split_change,
     trend,
 )
 
@@ -456,19 +460,21 @@ def test_a_trend_needs_two_scores_of_one_formula_version():
 def test_moves_add_up_to_the_change(before, after):
     first, second = score_health(DEFAULT, before), score_health(DEFAULT, after)
     change = (second.score or 0.0) - (first.score or 0.0)
-    assert sum(points for _, points in moves(first, second)) == pytest.approx(change, abs=1e-9)
+    assert sum(points for _, points in split_change(first, second)) == pytest.approx(
+        change, abs=1e-9
+    )
 
 
 def test_moves_name_the_part_that_moved_most():
     first = score_health(DEFAULT, {"days_since_activity": 1.0, "adoption_depth_28d": 0.7})
     second = score_health(DEFAULT, {"days_since_activity": 9.0, "adoption_depth_28d": 0.6})
-    assert [name for name, _ in moves(first, second)] == ["usage", "engagement"]
+    assert [name for name, _ in split_change(first, second)] == ["usage", "engagement"]
 
 
 def test_moves_between_formula_versions_are_refused():
     other = score_health(FORMULAS["adoption_led"], {})
     with pytest.raises(HealthFormulaError, match="cannot be compared part by part"):
-        moves(other, scored(50))
+        split_change(other, scored(50))
 
 
 def test_a_version_changes_with_what_decides_a_score_and_not_with_wording():

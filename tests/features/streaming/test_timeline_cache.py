@@ -17,7 +17,7 @@ from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Aggregate, Feature
 from features.compute.snapshots import build_snapshots, snapshots_of
 from features.events.schema import KINDS, Event, events_frame, properties_text
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
 from features.streaming.timeline_cache import KeptTimelines

@@ -21,7 +21,7 @@ from experiments.policy.recommend import Limits
 from experiments.policy.request import PolicyInputs
 from features.catalogue.catalogue import load_catalogue
 from features.events.schema import EVENT_SCHEMA
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from registry.playbook.playbook import load_playbook
 from serving.scoring.models_served import champions

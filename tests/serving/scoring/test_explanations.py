@@ -8,7 +8,8 @@ import pytest
 from health_of_points import health_of_points
 
 from features.catalogue.catalogue import load_catalogue
-from features.health.score import FORMULAS, score_health
+from features.health.formula import FORMULAS
+from features.health.score import score_health
 from serving.scoring.explanations import (
     LEAST_PEERS,
     PeerGroup,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue.catalogue import load_catalogue
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from serving.scoring.models_served import champions
 from serving.scoring.outlooks import growth_by_renewal, other_outlooks, renewal_outlook

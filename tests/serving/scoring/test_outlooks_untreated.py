@@ -9,7 +9,7 @@ import pytest
 from small_company import add_model
 
 from features.catalogue.catalogue import load_catalogue
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from registry.bundle.linear import LinearForm
 from registry.bundle.untreated_risk import (

@@ -8,7 +8,8 @@ import pytest
 from scores_one_by_one import score_frame_for_file
 
 from features.catalogue.catalogue import load_catalogue
-from features.health.score import FORMULAS, score_health
+from features.health.formula import FORMULAS
+from features.health.score import score_health
 from features.store.feast import WorkspaceFeatures
 from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.store.store import MemoryModelStore, ModelVersion

@@ -15,7 +15,7 @@ from small_company import AS_OF, BEFORE, contract_of
 
 from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle.calibration import Calibration
 from registry.bundle.linear import LinearForm

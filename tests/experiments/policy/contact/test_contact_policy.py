@@ -7,14 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from experiments.policy.recommend import (
-    DO_NOTHING,
-    WEEK,
-    AccountState,
-    Limits,
-    PastAction,
-    recommend,
-)
+from experiments.policy.contact.contact_policy import CAPACITY_WEEK
+from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, PastAction, recommend
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.playbook import load_playbook
 
@@ -232,4 +226,4 @@ def test_a_week_later_the_answer_is_the_one_of_a_week_later():
     free = held_back(answer, "success_call").allowed_from
     assert "success_call" in ids(ask(CRITICAL, history=history, as_of=free))
     assert "success_call" not in ids(ask(CRITICAL, history=history, as_of=free - TICK))
-    assert free - AS_OF < WEEK
+    assert free - AS_OF < CAPACITY_WEEK

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from features.catalogue.catalogue import load_catalogue
-from features.health.score import FORMULAS
+from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from serving.pages.views.outlooks_view import FAR_HORIZONS, OutlookLine, outlook_lines
 from serving.scoring.models_served import champions
