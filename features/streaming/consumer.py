@@ -31,6 +31,10 @@ class Stream(Protocol):
         """Show how far the lake is."""
         ...
 
+    def is_assigned(self) -> bool:
+        """Whether it may bring messages yet: a group takes seconds to deal out its partitions."""
+        ...
+
 
 def consume(
     stream: Stream,
@@ -44,6 +48,8 @@ def consume(
     elapsed: Callable[[], float] = time.monotonic,
 ) -> StreamSummary:
     """Land what a stream brings, until ``idle_seconds`` have passed without a message.
+
+    They are counted from when the stream may bring messages: waiting for partitions is not idle.
 
     Args:
         stream: where messages come from.
@@ -77,6 +83,8 @@ def consume(
         elif in_backlog:  # nothing came after a full batch: it was the backlog's end
             in_backlog = False
             caught_up()
+        elif not stream.is_assigned():
+            last = elapsed()
         elif idle_seconds is not None and elapsed() - last >= idle_seconds:
             caught_up()
             return total

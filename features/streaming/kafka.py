@@ -85,6 +85,7 @@ class KafkaTopic:
             "error_cb": self._on_error,
         }
         self._fatal: str | None = None
+        self._is_assigned = False
         try:
             self._consumer = Consumer(settings)
             self._consumer.subscribe([topic], on_assign=self._on_assign)
@@ -141,6 +142,10 @@ class KafkaTopic:
         if places:
             self._consumer.commit(offsets=places, asynchronous=True)
 
+    def is_assigned(self) -> bool:
+        """Whether the group has dealt out its partitions, be it none to this member."""
+        return self._is_assigned
+
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
         self._consumer.close()
@@ -150,6 +155,7 @@ class KafkaTopic:
         for place in partitions:
             place.offset = offsets.get((place.topic, place.partition), OFFSET_BEGINNING)
         consumer.assign(partitions)
+        self._is_assigned = True
 
     def _on_error(self, error: Any) -> None:
         if error.fatal() or error.code() in HOPELESS:

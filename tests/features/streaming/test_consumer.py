@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +27,12 @@ from features.streaming.offsets import Message, offsets_of
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PARTITIONS = 4
-QUICK = {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000", "log_level": "3"}
+QUICK = {
+    "session.timeout.ms": "2500",
+    "heartbeat.interval.ms": "500",
+    "max.poll.interval.ms": "2500",
+    "log_level": "3",
+}
 
 
 class Cluster:
@@ -68,7 +75,7 @@ def event(number: int, **changes: object) -> bytes:
 
 
 def read_all(
-    cluster: Cluster, topic: str, lake: Lake, *, group: str = "g", idle_seconds: float = 6.0
+    cluster: Cluster, topic: str, lake: Lake, *, group: str = "g", idle_seconds: float = 1.5
 ):
     stream = KafkaTopic(
         cluster.address, topic, group, offsets=lambda: offsets_of(lake, group), options=QUICK
@@ -135,21 +142,30 @@ def test_two_readers_of_one_group_share_a_topic_and_a_lake(cluster, lake):
     cluster.send("shared", [event(n) for n in range(20)])
     totals = []
 
-    def run() -> None:
-        totals.append(read_all(cluster, "shared", lake, idle_seconds=15))
+    def started() -> threading.Thread:
+        stream = KafkaTopic(
+            cluster.address, "shared", "g", offsets=lambda: offsets_of(lake, "g"), options=QUICK
+        )
 
-    readers = [threading.Thread(target=run) for _ in range(2)]
-    readers[0].start()
-    readers[0].join(timeout=6)
-    readers[1].start()
-    readers[1].join(timeout=6)
+        def run() -> None:
+            totals.append(consume(stream, lake, group="g", now=lambda: NOW, idle_seconds=6))
+            stream.close()
+
+        reader = threading.Thread(target=run)
+        reader.start()
+        until = time.monotonic() + 30
+        while not stream.is_assigned() and time.monotonic() < until:
+            time.sleep(0.05)
+        return reader
+
+    readers = [started() for _ in range(2)]
     for n in range(20, 60, 10):
         cluster.send("shared", [event(m) for m in range(n, n + 10)])
     for reader in readers:
         reader.join(timeout=60)
     assert len(totals) == 2
     # who waits long for its turn on a busy machine may leave before all has come
-    totals.append(read_all(cluster, "shared", lake, idle_seconds=6))
+    totals.append(read_all(cluster, "shared", lake))
     assert sum(total.landed for total in totals) == 60
     assert ids(lake) == sorted(f"e{n}" for n in range(60))
 
@@ -179,7 +195,7 @@ lake = Lake(folder + "/events")
 stream = KafkaTopic(address, topic, member, offsets=lambda: offsets_of(lake, "g"),
                     options={"log_level": "3"})
 print(consume(stream, lake, group="g", now=lambda: datetime(2026, 6, 1, tzinfo=UTC),
-              idle_seconds=4).read)
+              idle_seconds=1.5).read)
 stream.close()
 """
 
@@ -216,7 +232,7 @@ def check_kills(cluster: Cluster, folder: Path, *, topic: str, kills: int, seed:
         values[5] = values[8] = event(0, event_id=None)  # equal, and each an event of its own
         cluster.send(topic, values)
         sent, without_id = sent + 30, without_id + 2
-        done = life(rng.randrange(1, 40))
+        done = life(rng.randrange(1, 23))  # a life has about 22 steps
         assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
         killed += done.returncode == -signal.SIGKILL
         there = ids(lake)
@@ -261,7 +277,7 @@ def test_the_command_reads_a_topic_and_publishes_features(cluster, tmp_path):
         "--group",
         "g",
         "--until-idle",
-        "5",
+        "1.5",
         "-w",
         str(tmp_path / "w"),
         "--option",
@@ -344,6 +360,9 @@ class Written:
     def tell_broker(self, offsets: Mapping[tuple[str, int], int]) -> None:
         self.told.append(offsets)
 
+    def is_assigned(self) -> bool:
+        return True
+
 
 def test_features_wait_while_a_backlog_is_read(lake):
     seen: list[int] = []
@@ -359,6 +378,34 @@ def test_features_wait_while_a_backlog_is_read(lake):
     assert total.landed == 2 * MOST_MESSAGES + 3
     assert seen == [0, 3, 3]
     assert stream.told[-1] == {("t", 0): 2 * MOST_MESSAGES + 3}
+
+
+class LateStream(Written):
+    """A stream of a group that deals out its partitions only after some waits."""
+
+    def __init__(self, *batches: int, waits: int) -> None:
+        super().__init__(*batches)
+        self.waits = waits
+
+    def read(self, *, most: int, wait_seconds: float) -> list[Message]:
+        self.waits -= 1
+        return super().read(most=most, wait_seconds=wait_seconds) if self.waits < 0 else []
+
+    def is_assigned(self) -> bool:
+        return self.waits <= 0
+
+
+def test_waiting_for_partitions_is_not_being_idle(lake):
+    stream = LateStream(2, waits=5)
+    total = consume(
+        stream,
+        lake,
+        group="g",
+        now=lambda: NOW,
+        idle_seconds=2,
+        elapsed=itertools.count().__next__,
+    )
+    assert total.landed == 2
 
 
 class OverError(Exception):
