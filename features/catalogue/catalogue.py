@@ -1,7 +1,7 @@
 """Every declared feature, in one literal list.
 
-Nothing registers itself by being imported; ``grep`` finds everything. A tenant's own product
-features (``use_names``) get two counts each.
+The list is written out: no feature registers itself when a module is imported. A tenant's own
+product features (``use_names``) get two counts each.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ FEATURES: tuple[AnyFeature, ...] = (
 )
 
 HEALTH_SCORE = "health_score"
-"""Column of the default formula's score; a contender of the models, never their input."""
+"""Column of the default formula's score. Models are compared with it; it is never their input."""
 
 
 class CatalogueError(Exception):
-    """The declarations do not fit together."""
+    """The declarations contradict each other, or a feature is not declared."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Features and attributes that belong together, checked.
+    """Features and attributes, checked against each other.
 
     Raises:
         CatalogueError: a name twice, or a derived feature that reads what is not declared.
@@ -92,7 +92,7 @@ class Catalogue:
 
     @cached_property
     def derived_in_steps(self) -> tuple[tuple[Derived, ...], ...]:
-        """The derived features in steps, each after the steps of those it reads."""
+        """The derived features in steps: each reads only features of earlier steps."""
         ready = {f.name for f in self.features if not isinstance(f, Derived)}
         waiting = [f for f in self.features if isinstance(f, Derived)]
         steps: list[tuple[Derived, ...]] = []
@@ -122,7 +122,7 @@ class Catalogue:
 
     @cached_property
     def phrases(self) -> Mapping[str, str]:
-        """Feature name to how its value is read out."""
+        """Feature name to the phrase with its value."""
         return {feature.name: feature.phrase for feature in self.features}
 
     @cached_property
@@ -152,7 +152,7 @@ class Catalogue:
         raise CatalogueError(f"There is no feature {name!r}; `keepwell features` lists them.")
 
 
-def use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
+def declare_use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
     """Two counts for each of the product's own feature names, 28 and 90 days."""
     features = []
     for name in use_names:
@@ -180,4 +180,4 @@ def use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
 @cache
 def load_catalogue(use_names: tuple[str, ...] = ()) -> Catalogue:
     """The whole catalogue of a tenant whose product has these feature names."""
-    return Catalogue(features=(*FEATURES, *use_features(use_names)))
+    return Catalogue(features=(*FEATURES, *declare_use_features(use_names)))

@@ -1,9 +1,9 @@
-"""How a feature is declared: a number known as of a moment, declared once.
+"""Declare a feature once: a number that is known as of a moment.
 
 The kernel's plan, the Feast schema, the API field, the sentence a customer success manager reads
-and the catalogue row all come from one declaration. Most are a ``Feature`` (an aggregate over a
-window) or a ``Derived`` (made of others); what neither can say is an ``Expression`` over the
-events themselves. Declares; computes nothing.
+and the catalogue row are derived from the declaration. Most are a ``Feature`` (an aggregate over a
+window) or a ``Derived`` (computed from other features). A number that neither can express is an
+``Expression`` over the events themselves.
 
 ::
 
@@ -48,7 +48,7 @@ PROPERTY = re.compile(r"[A-Za-z0-9_]+")
 
 def _check_properties(*names: str) -> None:
     for name in names:
-        if not PROPERTY.fullmatch(name):  # it would be read as a path into the property
+        if not PROPERTY.fullmatch(name):  # Polars would read it as a JSON path
             raise AggregateError(
                 f"Property {name!r}: letters, digits and underscores only. Give "
                 f"it such a name in the mapping."
@@ -64,12 +64,12 @@ class Aggregate:
     """How the events in a window become one number.
 
     Attributes:
-        operation: a name in ``operations.OPERATIONS``, which says what each does.
-        of: a property. ``values`` and ``in_state`` tell its values apart, ``days_until`` reads it
-            as a date, any other operation as a number, in the place of the quantity.
+        operation: the name of an operation of ``kernel/aggregations.py``.
+        of: a property. ``values`` and ``in_state`` distinguish its values, ``days_until`` reads it
+            as a date, any other operation reads it as a number instead of the quantity.
         words: numbers for words of the property ``of``.
         state: for ``in_state``, which values of which properties make up the state.
-        after: for ``in_state``, how old an event of the state must be to be seen.
+        after: for ``in_state``, how old an event of the state must be to count.
 
     Raises:
         AggregateError: the operation is not known, or does not get what it needs.
@@ -119,7 +119,7 @@ class Aggregate:
         _check_properties(*self.state, *([] if self.of is None else [self.of]))
 
     def __repr__(self) -> str:
-        """What was declared; part of the digest, so that what is left out leaves it as it was."""
+        """The declaration as text. It is part of the digest, so defaults are left out."""
         said = [f"operation={self.operation!r}", f"of={self.of!r}"]
         said += [
             f"{name}={value!r}"
@@ -142,8 +142,8 @@ class Feature:
 
     ``where`` keeps only events whose property equals the value (or one of the values),
     ``quantities`` only those with such a quantity (a severity, a rating).
-    ``when_empty`` is ``0.0`` where silence is a fact and ``None`` where it is ignorance; whatever
-    it says, the value is unknown while no source has ever sent any of the kinds it reads.
+    ``when_empty`` is ``0.0`` where no events mean zero, and ``None`` where they mean unknown. The
+    value is always unknown while no source has sent an event of the kinds that it reads.
     """
 
     name: str
@@ -218,13 +218,13 @@ class Derived:
 
 @dataclass(frozen=True, kw_only=True)
 class Expression:
-    """A number that no aggregate can say: a Polars expression over the events of a window.
+    """A number that no aggregate can express: a Polars expression over the events of a window.
 
     The formula sees, for one account as of one moment, exactly the events that a ``Feature`` with
     the same window would see, oldest first: the columns of ``EVENT_SCHEMA``, ``as_of``, and
     ``days_before`` (0 for the last 24 hours of the window, 1 for those before them, …). It must
-    come to one number. It is not asked where the window is empty: the value is then
-    ``when_empty``. ``expressions`` chooses the events; ``formulas`` has words to build with.
+    return one number. It is not evaluated where the window is empty: the value is then
+    ``when_empty``. ``expression_terms.py`` has terms to build a formula from.
     """
 
     name: str
@@ -257,9 +257,9 @@ class Expression:
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
-    """A word known as of a moment: the newest value of a property (segment, plan, owner).
+    """A text known as of a moment: the newest value of a property (segment, plan, owner).
 
-    Without ``of`` the word is the newest event's kind, said by ``words``.
+    Without ``of`` it is the kind of the newest event, translated by ``words``.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""The kinds of events, and the one schema that they share.
+"""Declare the kinds of events and the one schema that they share.
 
 Everything Keepwell knows about an account is an event on its timeline. An event says when it
 happened (``occurred_at``) and when it became known (``recorded_at``); a feature as of a moment
-reads only events with ``recorded_at`` before it. Declares; reads and writes nothing.
+reads only events with ``recorded_at`` before it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ EVENT_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 """Column name to Polars type of an event frame, in this order."""
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
-"""``recorded_at`` may lie this far before ``occurred_at`` (two clocks); it is then raised to it."""
+"""How far ``recorded_at`` may lie before ``occurred_at``, because two clocks differ. It is then set
+to ``occurred_at``."""
 
 CUSTOM_PREFIX = "custom."
 """A tenant's own kinds start with this."""
@@ -335,16 +336,16 @@ KINDS: tuple[Kind, ...] = (
         name="action.judged",
         description="A person agreed, disagreed or put an action off.",
         properties=("action", "decision_id", "verdict", "reason", "until", "by", "heard_at"),
-    ),  # until, heard_at: moments on the clock on the wall
+    ),  # until, heard_at: moments in real time, not of the workspace
 )
 
 UNTREATED_ARMS = ("control", "holdout", "not_offered", "held_out")
 """Arms of ``action.decided`` that do not receive the action; every other arm does."""
 
 CHANCES = ("none", "between_actions", "last_hours", "holdout")
-"""What chance had a say in a decision of Keepwell's own: nothing, which of nearly equal actions of
-an account comes first, who of nearly equal accounts gets the last hours, and who is left alone.
-Only the last two have an arm: without the draw, nothing would have been done."""
+"""Which draw decided in one of Keepwell's own decisions: none, the one between nearly equal actions of
+an account, the one for the last hours between nearly equal accounts, or the holdout. Only the last
+two have an arm, because there the alternative is to do nothing."""
 
 KIND_NAMES: frozenset[str] = frozenset(kind.name for kind in KINDS)
 
@@ -364,7 +365,7 @@ def is_kind(name: str) -> bool:
 PROPERTIES = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
 )
-"""Made once: ``json.dumps`` makes one each time, which costs as much as what it writes."""
+"""One encoder for all rows: ``json.dumps`` makes one each time, which doubles the cost."""
 
 
 def properties_text(properties: Mapping[str, str | float | int | bool | None]) -> str:
@@ -382,7 +383,7 @@ class Event:
     """One telemetry record, checked: ``recorded_at`` is never before ``occurred_at``.
 
     Raises:
-        ValueError: a time without a zone, or knowledge before the fact.
+        ValueError: a time without a zone, or ``recorded_at`` before ``occurred_at``.
     """
 
     account_id: str
@@ -432,7 +433,7 @@ def events_frame(events: list[Event]) -> pl.DataFrame:
 
 
 LINE = "__line"
-"""Where a row stands in its file: the line of a text file, the row of a Parquet file, from 1."""
+"""The position of a row in its file: the line of a text file, the row of a Parquet file, from 1."""
 
 RAW = "__raw"
-"""A row as it came, in one text, where it did not come in columns."""
+"""The original text of a row that did not come in columns."""

@@ -1,4 +1,8 @@
-"""validation."""
+"""Split a draft into events, refused rows and rows left out.
+
+A refused row goes to quarantine with its reason. A row is left out where it is not an error but lies
+outside the data, such as one recorded after ``complete_until``.
+"""
 
 from __future__ import annotations
 
@@ -23,28 +27,30 @@ DRAFT_SCHEMA = pl.Schema(
         "left": pl.String,
     }
 )
-"""The columns of a draft: an event, its line, what is wrong with it, why it is left out."""
+"""The columns of a draft: the event, its line, its problem, and why it is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drafted:
-    """Some rows of a file and their draft, in the order of the file."""
+class DraftPiece:
+    """Some rows of a file, in the order of the file, and their draft."""
 
     draft: pl.DataFrame  # DRAFT_SCHEMA
-    raw: pl.DataFrame  # the rows as they came, with LINE
+    raw: pl.DataFrame  # the original rows, with LINE
     broken: tuple[tuple[int, str, str], ...] = ()  # lines that are no rows: line, reason, text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A draft, split: every row is in exactly one of the three."""
+class ValidatedDraft:
+    """The three parts of a draft; every row is in exactly one of them."""
 
     events: pl.DataFrame  # EVENT_SCHEMA and LINE
     refused: pl.DataFrame  # LINE, reason
     left_out: pl.DataFrame  # LINE, reason
 
 
-def judge(draft: pl.DataFrame, *, now: datetime, complete_until: datetime | None) -> Judged:
+def validate_draft(
+    draft: pl.DataFrame, *, now: datetime, complete_until: datetime | None
+) -> ValidatedDraft:
     """Split a draft into events, refused rows and rows left out."""
     occurred, recorded = pl.col("occurred_at"), pl.col("recorded_at")
     after = recorded > pl.lit(complete_until, UTC_INSTANT)
@@ -57,7 +63,7 @@ def judge(draft: pl.DataFrame, *, now: datetime, complete_until: datetime | None
         .when(after)
         .then(pl.lit(AFTER_COMPLETE))
         .when(pl.lit(complete_until is not None) & (recorded > pl.lit(now, UTC_INSTANT)))
-        .then(pl.lit(NOT_YET_KNOWN))  # the source states that its rows until then are facts
+        .then(pl.lit(NOT_YET_KNOWN))  # rows of a stated period are facts
         .alias("left"),
         pl.when(pl.col("problem").is_not_null())
         .then("problem")
@@ -86,7 +92,7 @@ def judge(draft: pl.DataFrame, *, now: datetime, complete_until: datetime | None
     events = marked.filter(~left & ~refused).with_columns(
         pl.max_horizontal("recorded_at", "occurred_at").alias("recorded_at")
     )
-    return Judged(
+    return ValidatedDraft(
         events=events.select(LINE, *EVENT_SCHEMA),
         refused=marked.filter(refused).select(LINE, pl.col("problem").alias("reason")),
         left_out=marked.filter(left).select(LINE, pl.col("left").alias("reason")),

@@ -3,8 +3,8 @@
 A version is visible as of a moment if it was recorded before the moment and was not superseded
 before it: ``recorded_at < as_of and (superseded_at is null or as_of <= superseded_at)``. The two
 functions ``is_recorded`` and ``still_holds`` are that rule. The forms for Polars and for single
-events are made of them here, those for compiled code in ``windows``; nothing else compares these
-columns with a moment. Pure.
+events are built from them here, the forms for compiled code in ``kernel/windows.py``. Nothing else
+compares these columns with a moment.
 
 ::
 
@@ -35,7 +35,7 @@ def is_recorded(recorded_at: Any, as_of: Any) -> Any:
 
 
 def still_holds(as_of: Any, superseded_at: Any) -> Any:
-    """Whether a version that was superseded had not been so by a moment."""
+    """Whether a version that a correction superseded was not yet superseded at a moment."""
     return as_of <= superseded_at
 
 
@@ -49,24 +49,24 @@ def visible(as_of: datetime | pl.Expr) -> pl.Expr:
 
 
 def recorded_before(moment: datetime | pl.Expr) -> pl.Expr:
-    """Whether a version was visible at some time up to a moment, perhaps superseded since."""
+    """Whether a version was visible at a moment or earlier; it may be superseded since."""
     known: pl.Expr = is_recorded(pl.col("recorded_at"), _moment(moment))
     return known
 
 
 def changed_since(moment: datetime) -> pl.Expr:
-    """Whether a version became visible, or ceased to be, after what was visible as of a moment."""
+    """Whether a version became visible, or was superseded, at or after a moment."""
     superseded: pl.Expr = still_holds(_moment(moment), pl.col("superseded_at"))
     return ~recorded_before(moment) | superseded
 
 
 def newest_version() -> pl.Expr:
-    """Whether no correction has superseded a version, at whatever moment."""
+    """Whether no correction has ever superseded a version."""
     return pl.col("superseded_at").is_null()
 
 
 def with_superseded(events: Events) -> Events:
-    """The events with ``superseded_at``: null, where no correction is known."""
+    """The events with the column ``superseded_at``; null where no correction is known."""
     if "superseded_at" in events.collect_schema().names():
         return events
     return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
@@ -80,7 +80,7 @@ def visible_events(events: Events, as_of: datetime | pl.Expr) -> Events:
 
 
 def versions_before(events: Events, moment: datetime) -> Events:
-    """Every version as it was known at a moment: a correction that came later is not there."""
+    """Every version that was known at a moment, without the corrections that came later."""
     superseded = pl.col("superseded_at")
     return events.filter(recorded_before(moment)).with_columns(
         pl.when(~still_holds(_moment(moment), superseded)).then(superseded).alias("superseded_at")
@@ -103,7 +103,7 @@ class Version(Protocol):
 
     @property
     def superseded_at(self) -> datetime | None:
-        """When a correction became known; None, where none did."""
+        """When a correction became known; None where there is none."""
 
 
 def is_visible(version: Version, as_of: datetime) -> bool:

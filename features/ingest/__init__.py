@@ -1,4 +1,4 @@
-"""Turn the tables and messages that people bring into events of the schema.
+"""Turn tables and messages of other systems into events of the schema.
 
 A mapping file says which column is what; rows that cannot be read go to quarantine with a reason.
 """

@@ -1,7 +1,6 @@
 """Read a text file block by block, unpacked, and cut where a row ends.
 
-A file is judged by how it begins, so that a workbook named .csv is refused as what it is. Knows
-no columns.
+The first bytes of a file say what it is: a workbook that is named .csv is refused as a workbook.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class SourceFileError(ValueError):
 
 
 def text_blocks(path: Path, form: str, *, packed: bool) -> Iterator[bytes]:
-    """The content of a file, block by block; ``form`` is what it should be, such as CSV.
+    """The content of a file, block by block; ``form`` is the expected format, such as CSV.
 
     Raises:
         SourceFileError: it cannot be read, is damaged, empty, or something else.
@@ -58,12 +57,12 @@ def text_blocks(path: Path, form: str, *, packed: bool) -> Iterator[bytes]:
 
 
 def whole_rows(blocks: Iterator[bytes], name: str, *, quoted: bool) -> Iterator[bytes]:
-    """Blocks that begin and end with a row; a line break in quotation marks ends none.
+    """Blocks of whole rows; a line break in quotation marks does not end a row.
 
-    Empty lines at the end of the file are left away; those between rows are kept.
+    Empty lines at the end of the file are dropped; those between rows stay.
 
     Raises:
-        SourceFileError: a quotation mark is never closed, or a row is larger than any should be.
+        SourceFileError: a quotation mark is never closed, or a row is larger than ``LARGEST_ROW``.
     """
     rest = b""
     for block in blocks:
@@ -89,7 +88,7 @@ def whole_rows(blocks: Iterator[bytes], name: str, *, quoted: bool) -> Iterator[
 
 
 def _end_of_rows(content: bytes, *, quoted: bool) -> int:
-    """Where the last whole row ends that is followed by more; 0 if none does."""
+    """Where the last row ends that another row follows; 0 if there is none."""
     end = content.rfind(b"\n")
     open_quotes = content.count(b'"', 0, end) if quoted else 0
     while end >= 0 and open_quotes % 2:

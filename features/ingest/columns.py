@@ -1,7 +1,7 @@
 """Read a column of text, or of any type, as instants, numbers or words.
 
-Every reader gives the values and, beside them, what is wrong with each (null where nothing is).
-Nothing raises for a bad value: a row is refused by itself, with its reason.
+Each function returns the values and the problem of each row (null where there is none). A bad value
+raises no error: its row alone is refused, with the problem as the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from features.events.schema import UTC_INSTANT
-from features.events.text_buffers import comes_again, text_buffers
+from features.events.text_buffers import is_repetitive, text_buffers
 from features.ingest.mapping import MappingError
 
 LONGEST_NAME = 200  # characters of an account, a user, an id or a kind
@@ -21,7 +21,7 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 FIRST_PRINTED, DELETE, BEFORE_C1 = 0x20, 0x7F, 0xC2
-"""Bytes of UTF-8: the first that is printed, the deletion, and what precedes U+0080 to U+009F."""
+"""Bytes of UTF-8: the first printable one, delete, and the first byte of U+0080 to U+009F."""
 
 ISO_TIME = (
     r"^(?<day>\d{4}-\d{2}-\d{2})"
@@ -30,15 +30,23 @@ ISO_TIME = (
 )
 
 USUAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{3}|\.[0-9]{6})?Z$"
-"""As most programs write a time, such as ``2026-03-01T09:30:00.250Z``: read without taking it apart."""
+"""The form in which most programs write a time, such as ``2026-03-01T09:30:00.250Z``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read:
+class ColumnValues:
     """The values of a column, and the problem of each row (null: none)."""
 
     values: pl.Series
     problem: pl.Series
+
+    @classmethod
+    def nulls(cls, height: int, dtype: type[pl.DataType]) -> ColumnValues:
+        """The values where a table has no such column: all null, without a problem."""
+        return cls(
+            values=pl.repeat(None, height, dtype=dtype, eager=True),
+            problem=pl.repeat(None, height, dtype=pl.String, eager=True),
+        )
 
 
 def read_instants(
@@ -48,13 +56,14 @@ def read_instants(
     zone: str | None = None,
     time_format: str | None = None,
     epoch: str | None = None,
-) -> Read:
-    """Times as UTC instants; ``zone`` is that of times written without one.
+) -> ColumnValues:
+    """Times as UTC instants; ``zone`` is the zone of times that are written without one.
 
-    A local time that a clock shows twice is taken as the later one: nothing is known too early.
+    A local time that occurs twice, when clocks go back, is read as the later one: an event must not
+    be known too early.
 
     Raises:
-        MappingError: the column as a whole cannot be read without saying more.
+        MappingError: the mapping has to say how the times of this column are written.
     """
     if column.dtype == pl.Null:
         column = column.cast(pl.String)
@@ -76,7 +85,7 @@ def read_instants(
     if column.dtype == pl.String and epoch is None and time_format is None:
         exact = read_usual_times(column)
         if exact.null_count() < len(exact):
-            return _read_others(column, name, exact, zone)
+            return _read_remaining(column, name, exact, zone)
     return _read_any_instants(column, name, zone, time_format, epoch)
 
 
@@ -95,8 +104,10 @@ def read_usual_times(texts: pl.Series) -> pl.Series:
     return texts.to_frame("text").select(pl.when(is_usual).then(instant)).to_series()
 
 
-def _read_others(column: pl.Series, name: str, exact: pl.Series, zone: str | None) -> Read:
-    """The instants of a column of which some are read already."""
+def _read_remaining(
+    column: pl.Series, name: str, exact: pl.Series, zone: str | None
+) -> ColumnValues:
+    """The instants of a column, of which ``exact`` holds those that are read already."""
     problem = (
         exact.to_frame("given")
         .select(
@@ -113,12 +124,12 @@ def _read_others(column: pl.Series, name: str, exact: pl.Series, zone: str | Non
     if len(left):
         rest = _read_any_instants(column.gather(left), name, zone, None, None)
         values, problem = values.scatter(left, rest.values), problem.scatter(left, rest.problem)
-    return Read(values=values, problem=problem)
+    return ColumnValues(values=values, problem=problem)
 
 
 def _read_any_instants(
     column: pl.Series, name: str, zone: str | None, time_format: str | None, epoch: str | None
-) -> Read:
+) -> ColumnValues:
     """The instants of a column, however they are written."""
     is_plain = epoch is None and column.dtype != pl.String
     frame = pl.DataFrame({"given": column if is_plain else column.unique()})
@@ -158,11 +169,11 @@ def _read_any_instants(
             read, on="given", how="left", nulls_equal=True, maintain_order="left"
         )
     )
-    return Read(values=found["instant"], problem=_named(found["problem"], name))
+    return ColumnValues(values=found["instant"], problem=_with_name(found["problem"], name))
 
 
-def read_numbers(column: pl.Series, name: str) -> Read:
-    """Finite numbers; nothing where there is none."""
+def read_numbers(column: pl.Series, name: str) -> ColumnValues:
+    """Finite numbers; null where the text is empty or no finite number."""
     text = column.cast(pl.String, strict=False) if not column.dtype.is_numeric() else None
     if text is not None:
         text = text.str.strip_chars()
@@ -183,13 +194,13 @@ def read_numbers(column: pl.Series, name: str) -> Read:
     clean = frame.select(
         pl.when(~pl.col("empty") & pl.col("values").is_finite()).then(pl.col("values") + 0.0)
     ).to_series()  # + 0.0: no minus zero
-    return Read(values=clean, problem=_named(problem, name))
+    return ColumnValues(values=clean, problem=_with_name(problem, name))
 
 
-def read_counts(column: pl.Series | None, name: str, height: int) -> Read:
+def read_counts(column: pl.Series | None, name: str, height: int) -> ColumnValues:
     """Whole numbers from 0; 1 where there is no such column, or no value in it."""
     if column is None:
-        return Read(
+        return ColumnValues(
             values=pl.repeat(1, height, dtype=pl.Int64, eager=True),
             problem=pl.repeat(None, height, dtype=pl.String, eager=True),
         )
@@ -211,19 +222,19 @@ def read_counts(column: pl.Series | None, name: str, height: int) -> Read:
         .select(pl.when(pl.col("problem").is_null()).then(value.fill_null(1.0)).cast(pl.Int64))
         .to_series()
     )
-    return Read(values=clean, problem=problem)
+    return ColumnValues(values=clean, problem=problem)
 
 
-def read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
-    """Ids and names: stripped text of a bearable length."""
-    if column.dtype == pl.String and comes_again(column):
+def read_words(column: pl.Series, name: str, *, needed: bool) -> ColumnValues:
+    """Ids and names: text without surrounding spaces, of at most ``LONGEST_NAME`` characters."""
+    if column.dtype == pl.String and is_repetitive(column):
         different = column.unique()
         read = _read_words(different, name, needed=False)
         if read.problem.null_count() == len(different) and (
             read.values.eq_missing(different).all()
         ):
             missing = pl.lit(f"{name} is missing") if needed and column.null_count() else None
-            return Read(
+            return ColumnValues(
                 values=column,
                 problem=pl.DataFrame({"c": column})
                 .select(pl.when(pl.col("c").is_null()).then(missing).cast(pl.String))
@@ -232,7 +243,7 @@ def read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
     return _read_words(column, name, needed=needed)
 
 
-def _read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
+def _read_words(column: pl.Series, name: str, *, needed: bool) -> ColumnValues:
     if column.dtype.is_float():  # 12.0 is how pandas writes 12 beside missing values
         whole = (column == column.round()).fill_null(value=False)
         text = (
@@ -263,11 +274,14 @@ def _read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
         .when(controls)
         .then(pl.lit(f"{name} holds control characters"))
     ).to_series()
-    return Read(values=frame["values"], problem=problem)
+    return ColumnValues(values=frame["values"], problem=problem)
 
 
 def _may_hold_controls(texts: pl.Series) -> bool:
-    """Whether any byte of a column may belong to a control character: most columns have none."""
+    """Whether a byte of the column may belong to a control character.
+
+    Most columns have none, and this test is cheaper than a search in each text.
+    """
     _, letters = text_buffers(texts)
     return bool(((letters < FIRST_PRINTED) | (letters == DELETE) | (letters == BEFORE_C1)).any())
 
@@ -348,7 +362,7 @@ def _in_zone(naive: pl.Expr, zone: str) -> pl.Expr:
     ).dt.convert_time_zone("UTC")
 
 
-def _named(problem: pl.Series, name: str) -> pl.Series:
+def _with_name(problem: pl.Series, name: str) -> pl.Series:
     if problem.null_count() == len(problem):
         return problem.cast(pl.String)
     return pl.DataFrame({"p": problem}).select(pl.lit(f"{name} ") + pl.col("p")).to_series()

@@ -7,9 +7,9 @@
                                             contract.changed   with other plan, seats, MRR, billing
     no row 3                          ^     contract.cancelled at the end, once that is past
 
-A row is known from its start, and its own end is then the renewal date and nothing more: that
-nobody renewed is known at the end and not a moment earlier. Where add-on rows may end a period
-early, the earliest end among its rows is the end, known only when it comes.
+A row is known from its start on. Until its end has passed, the end is only the renewal date: that
+the account did not renew becomes known at the end and not earlier. Where add-on rows may end a period
+early, the period ends at the earliest end among its rows, and that is known only from then on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import polars as pl
 from features.events.schema import LINE, UTC_INSTANT
 from features.events.validation import AFTER_COMPLETE, DRAFT_SCHEMA
 from features.ingest.columns import (
-    Read,
+    ColumnValues,
     read_instants,
     read_numbers,
     read_words,
@@ -44,17 +44,17 @@ def draft_contracts(
 ) -> pl.DataFrame:
     """The draft of a table of contract periods: an event per row, and one per cancellation.
 
-    Rows that start after ``known_until`` are left out, and what they would say of earlier rows
-    too: whether somebody left is judged by what could be known then.
+    Rows that start after ``known_until`` are left out and do not change earlier rows: whether an
+    account left is decided from what was known at that moment.
     """
-    rows = _read(raw, table)
+    rows = _read_periods(raw, table)
     periods = rows.filter(pl.col("problem").is_null() & pl.col("left").is_null())
-    told = _tell(periods)
-    cancelled = told.filter(
+    classified = _classify_periods(periods)
+    cancelled = classified.filter(
         pl.col("is_over") & (pl.col("over_at") <= pl.lit(known_until, UTC_INSTANT))
     )
     properties = read_properties(
-        told,
+        classified,
         {
             "price_plan": PropertySource(column="price_plan"),
             "seats": PropertySource(column="seats", type="number"),
@@ -65,24 +65,24 @@ def draft_contracts(
         },
         constants=table.constants,
     )
-    terms = told.with_columns(
+    terms = classified.with_columns(
         properties.values.alias("properties"),
         pl.coalesce("problem", properties.problem).alias("problem"),
     )
     rest = rows.filter(pl.col("problem").is_not_null() | pl.col("left").is_not_null())
     return pl.concat(
         [
-            _draft(terms, kind="kind", at="start", quantity="mrr"),
-            _draft(rest, kind=None, at="start", quantity=None),
-            _draft(cancelled, kind=None, at="over_at", quantity=None).with_columns(
+            _draft_rows(terms, kind="kind", at="start", quantity="mrr"),
+            _draft_rows(rest, kind=None, at="start", quantity=None),
+            _draft_rows(cancelled, kind=None, at="over_at", quantity=None).with_columns(
                 pl.lit("contract.cancelled").alias("kind"), pl.lit("{}").alias("properties")
             ),
         ]
     )
 
 
-def _read(raw: pl.DataFrame, table: ContractTable) -> pl.DataFrame:
-    """Every row with its values, what is wrong with it, and whether it is a contract row."""
+def _read_periods(raw: pl.DataFrame, table: ContractTable) -> pl.DataFrame:
+    """Every row with its values, its problem, and whether it is a contract row."""
     zone = table.source.zone
     height = raw.height
     account = read_words(raw[table.account], "account_id", needed=True)
@@ -92,10 +92,12 @@ def _read(raw: pl.DataFrame, table: ContractTable) -> pl.DataFrame:
         )
         for name, column in (("start", table.start), ("end", table.end))
     )
-    open_end = end.problem == "end is missing"  # a contract without an end is one
-    end = Read(values=end.values, problem=end.problem.set(open_end.fill_null(value=False), None))
+    open_end = end.problem == "end is missing"  # a contract may have no end
+    end = ColumnValues(
+        values=end.values, problem=end.problem.set(open_end.fill_null(value=False), None)
+    )
     numbers = {
-        name: read_numbers(raw[column], name) if column else _unknown(height, pl.Float64)
+        name: read_numbers(raw[column], name) if column else ColumnValues.nulls(height, pl.Float64)
         for name, column in (
             ("mrr", table.mrr),
             ("seats", table.seats),
@@ -106,7 +108,7 @@ def _read(raw: pl.DataFrame, table: ContractTable) -> pl.DataFrame:
     plan = (
         read_words(raw[table.price_plan], "price_plan", needed=False)
         if table.price_plan
-        else _unknown(height, pl.String)
+        else ColumnValues.nulls(height, pl.String)
     )
     readings = (account, start, end, *numbers.values(), plan)
     frame = pl.DataFrame(
@@ -159,8 +161,8 @@ def _read(raw: pl.DataFrame, table: ContractTable) -> pl.DataFrame:
     )
 
 
-def _tell(periods: pl.DataFrame) -> pl.DataFrame:
-    """Which kind of event each period is, and whether it was the last before a silence."""
+def _classify_periods(periods: pl.DataFrame) -> pl.DataFrame:
+    """Which kind of event each period is, and whether it was the last one before a gap."""
     rows = periods.sort("account_id", "start").with_columns(
         *(
             pl.col(name).shift(1).over("account_id").alias(f"previous_{name}")
@@ -194,7 +196,9 @@ def _tell(periods: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _draft(rows: pl.DataFrame, *, kind: str | None, at: str, quantity: str | None) -> pl.DataFrame:
+def _draft_rows(
+    rows: pl.DataFrame, *, kind: str | None, at: str, quantity: str | None
+) -> pl.DataFrame:
     return rows.select(
         pl.col(LINE),
         pl.lit(None, pl.String).alias("event_id"),
@@ -212,11 +216,3 @@ def _draft(rows: pl.DataFrame, *, kind: str | None, at: str, quantity: str | Non
         "problem",
         "left",
     ).cast(DRAFT_SCHEMA)
-
-
-def _unknown(height: int, dtype: type[pl.DataType]) -> Read:
-    """What is read where the table has no such column: nothing, and nothing wrong with it."""
-    return Read(
-        values=pl.repeat(None, height, dtype=dtype, eager=True),
-        problem=pl.repeat(None, height, dtype=pl.String, eager=True),
-    )

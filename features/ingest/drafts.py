@@ -1,8 +1,8 @@
 """Draft events from the rows of a table: which become events, which are refused or left out.
 
-A *draft* is a frame of rows on their way to the timeline: the event columns, the line of each,
-what is already known to be wrong (``problem``) or out of scope (``left``). Judging splits it into
-three frames and loses no row. Decides; reads and writes nothing.
+A *draft* is a frame with the columns of an event, the line of each row, what is wrong with it
+(``problem``) and why it is left out (``left``). ``events/validation.py`` splits a draft into events,
+refused rows and rows left out, without losing a row.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import polars as pl
 from features.events.schema import LINE, UTC_INSTANT
 from features.events.validation import DRAFT_SCHEMA
 from features.ingest.columns import (
-    Read,
+    ColumnValues,
     read_counts,
     read_instants,
     read_numbers,
     read_words,
 )
-from features.ingest.mapping import END_OF_DAY, EventTable, delay_of
+from features.ingest.mapping import END_OF_DAY, EventTable, parse_delay
 from features.ingest.properties import read_properties
 
 
@@ -44,7 +44,7 @@ def draft_events(raw: pl.DataFrame, table: EventTable) -> pl.DataFrame:
             epoch=table.epoch,
         )
     else:
-        recorded = Read(
+        recorded = ColumnValues(
             values=_delayed(occurred.values, table.recorded_delay or "0s", zone or "UTC"),
             problem=pl.repeat(None, height, dtype=pl.String, eager=True),
         )
@@ -97,7 +97,7 @@ def draft_events(raw: pl.DataFrame, table: EventTable) -> pl.DataFrame:
     return draft.cast(DRAFT_SCHEMA)
 
 
-def first_problem(*readings: Read) -> pl.Series:
+def first_problem(*readings: ColumnValues) -> pl.Series:
     """The first problem of each row, in the order given."""
     found = [
         reading.problem.alias(str(number))
@@ -110,7 +110,7 @@ def first_problem(*readings: Read) -> pl.Series:
 
 
 def other_rows(raw: pl.DataFrame, only: Mapping[str, str]) -> pl.Series:
-    """Why each row is not one of those that ``only`` asks for; null where it is."""
+    """Why a row is left out by ``only``; null where it is not."""
     if not only:
         return pl.repeat(None, raw.height, dtype=pl.String, eager=True)
     clauses = [
@@ -135,19 +135,19 @@ def _left_by_table(raw: pl.DataFrame, table: EventTable) -> pl.Series:
     return pl.DataFrame({"a": other, "b": empty}).select(pl.coalesce("a", "b")).to_series()
 
 
-def _kinds(raw: pl.DataFrame, table: EventTable) -> Read:
+def _kinds(raw: pl.DataFrame, table: EventTable) -> ColumnValues:
     if table.kind_column is None:
-        return Read(
+        return ColumnValues(
             values=pl.repeat(table.kind, raw.height, dtype=pl.String, eager=True),
             problem=pl.repeat(None, raw.height, dtype=pl.String, eager=True),
         )
     read = read_words(raw[table.kind_column], "kind", needed=True)
-    return Read(values=read.values.replace(dict(table.kinds)), problem=read.problem)
+    return ColumnValues(values=read.values.replace(dict(table.kinds)), problem=read.problem)
 
 
-def _quantities(raw: pl.DataFrame, table: EventTable) -> Read:
+def _quantities(raw: pl.DataFrame, table: EventTable) -> ColumnValues:
     if table.quantity is None:
-        return _nothing(raw.height, pl.Float64)
+        return ColumnValues.nulls(raw.height, pl.Float64)
     column = raw[table.quantity]
     if table.quantity_words:
         words = {word: str(number) for word, number in table.quantity_words.items()}
@@ -158,19 +158,12 @@ def _quantities(raw: pl.DataFrame, table: EventTable) -> Read:
 def _delayed(occurred: pl.Series, delay: str, zone: str) -> pl.Series:
     frame = pl.DataFrame({"t": occurred.cast(UTC_INSTANT)})
     if delay != END_OF_DAY:
-        return frame.select(pl.col("t") + pl.lit(delay_of(delay))).to_series()
+        return frame.select(pl.col("t") + pl.lit(parse_delay(delay))).to_series()
     local = pl.col("t").dt.convert_time_zone(zone).dt.truncate("1d").dt.offset_by("1d")
     return frame.select(local.dt.convert_time_zone("UTC") - pl.duration(microseconds=1)).to_series()
 
 
-def _optional(raw: pl.DataFrame, column: str | None, name: str) -> Read:
+def _optional(raw: pl.DataFrame, column: str | None, name: str) -> ColumnValues:
     if column is None:
-        return _nothing(raw.height, pl.String)
+        return ColumnValues.nulls(raw.height, pl.String)
     return read_words(raw[column], name, needed=False)
-
-
-def _nothing(height: int, dtype: type[pl.DataType]) -> Read:
-    return Read(
-        values=pl.repeat(None, height, dtype=dtype, eager=True),
-        problem=pl.repeat(None, height, dtype=pl.String, eager=True),
-    )

@@ -1,7 +1,7 @@
-"""Read events as ``POST /v1/events`` and JSON lines files hold them.
+"""Read events in the form of ``POST /v1/events`` and of JSON lines files.
 
-One pydantic model says what an event may look like; a row that does not fit is a draft with its
-problem, so that the others of the same request land.
+One pydantic model declares the form of an event. A row that does not fit becomes a draft with its
+problem, so that the other rows of the same request are stored.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def draft_rows(
     *,
     now: datetime,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The draft of rows with their lines, and a frame that shows them as they came."""
-    taken = [_one(row) for _, row in rows]
+    """The draft of rows with their lines, and a frame with the original text of each row."""
+    taken = [_draft_row(row) for _, row in rows]
     lines = [line for line, _ in rows]
     frame = pl.DataFrame(
         [{LINE: line, **entry} for line, entry in zip(lines, taken, strict=True)],
@@ -87,31 +87,31 @@ def draft_rows(
         pl.coalesce("problem", first_problem(*problems, occurred, recorded)).alias("problem"),
     ).cast(DRAFT_SCHEMA)
     raw = pl.DataFrame(
-        {LINE: lines, RAW: [_shown(row) for _, row in rows]},
+        {LINE: lines, RAW: [_row_text(row) for _, row in rows]},
         schema={LINE: pl.Int64, RAW: pl.String},
     )
     return draft, raw
 
 
-def _one(row: Mapping[str, object]) -> dict[str, object]:
+def _draft_row(row: Mapping[str, object]) -> dict[str, object]:
     if not is_unicode(row):
         return {"problem": "holds text that is no Unicode"}
     try:
         event = EventIn.model_validate(row)
         properties = flat_properties(event.properties)
     except ValidationError as exc:
-        return {"problem": _said(exc)}
+        return {"problem": _first_error(exc)}
     except PropertyError as exc:
         return {"problem": str(exc)}
     return {**event.model_dump(exclude={"properties"}), "properties": properties}
 
 
-def _said(error: ValidationError) -> str:
+def _first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"][:1]) or "row"
     return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
-def _shown(row: Mapping[str, object]) -> str:
+def _row_text(row: Mapping[str, object]) -> str:
     text = ANYTHING.encode(row)
     return text.encode(errors="replace").decode()

@@ -23,7 +23,7 @@ from features.toml_table import Table, is_number
 Epoch = Literal["s", "ms", "us"]
 
 FORMATS = ("csv", "csv.gz", "parquet", "jsonl", "jsonl.gz")
-"""What a table may be stored as; a file's ending says which, or the table's ``format``."""
+"""The formats of a table; its ``format`` or the ending of the file says which one."""
 
 END_OF_DAY = "end_of_day"
 """Known at the last microsecond of the day it happened on: seen by an ``as_of`` of midnight."""
@@ -33,12 +33,12 @@ UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class MappingError(ValueError):
-    """The mapping file does not fit: itself, or the table that it describes."""
+    """The mapping file contradicts itself, or does not fit a table that it describes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PropertySource:
-    """Where one property comes from: a column as text or number, or a band of a number."""
+    """The source of one property: a column as text or number, or a band of a number."""
 
     column: str
     type: Literal["text", "number"] = "text"
@@ -55,7 +55,7 @@ class TableSource:
     query: str | None = None
     url_from: str | None = None  # the environment variable that holds the SQLAlchemy URL
     zone: str | None = None  # of times that are written without one
-    ignored: tuple[str, ...] = ()  # columns left alone on purpose
+    ignored: tuple[str, ...] = ()  # columns that are not read, on purpose
     complete_until: datetime | None = None
 
     def takes(self, path: str) -> bool:
@@ -168,7 +168,7 @@ def load_mapping(path: Path) -> SourceMapping:
     """Read and check a mapping file.
 
     Raises:
-        MappingError: it is not there, not TOML, or says something that cannot be.
+        MappingError: there is no file, it is not TOML, or what it says is not valid.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -203,7 +203,7 @@ def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
 
 
 def check_columns(table: MappedTable, present: Iterable[str], *, file: str) -> None:
-    """See that a file has every column that its table reads.
+    """Check that a file has every column that its table reads.
 
     Raises:
         MappingError: a column is missing.
@@ -218,10 +218,10 @@ def check_columns(table: MappedTable, present: Iterable[str], *, file: str) -> N
         )
 
 
-def delay_of(text: str) -> timedelta:
+def parse_delay(text: str) -> timedelta:
     """A delay such as ``0s``, ``15m``, ``6h``, ``1d`` as a time span.
 
-    >>> delay_of("6h")
+    >>> parse_delay("6h")
     datetime.timedelta(seconds=21600)
     """
     match = DELAY.fullmatch(text)
@@ -342,7 +342,7 @@ def _events(toml: _MappingTable, source: TableSource, where: str) -> EventTable:
     _one_of(where, kind=table.kind, kind_column=table.kind_column)
     _one_of(where, recorded_at=table.recorded_at, recorded_delay=table.recorded_delay)
     if table.recorded_delay not in (None, END_OF_DAY):
-        delay_of(table.recorded_delay or "")
+        parse_delay(table.recorded_delay or "")
     for kind in (table.kind, *table.kinds.values()):
         if kind is not None and not is_kind(kind):
             raise MappingError(

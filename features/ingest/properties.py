@@ -1,7 +1,7 @@
-"""Make one canonical text of a row's properties, from its columns or from JSON.
+"""Write the properties of a row, from its columns or from JSON, as one canonical text.
 
-A map is flat, holds texts and finite numbers, and has a bearable length. Nothing raises for a bad
-value: a row is refused by itself, with its reason.
+A property map is flat, holds texts and finite numbers, and has at most ``LONGEST_PROPERTIES``
+characters. A bad value raises no error: its row alone is refused, with the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from features.events.schema import properties_text
-from features.ingest.columns import LONGEST_NAME, Read
+from features.ingest.columns import LONGEST_NAME, ColumnValues
 from features.ingest.mapping import PropertySource
 
 LONGEST_PROPERTIES = 4_000  # characters of the whole property map
@@ -24,7 +24,7 @@ def read_properties(
     *,
     constants: Mapping[str, str | float | int] | None = None,
     json_column: str | None = None,
-) -> Read:
+) -> ColumnValues:
     """The property map of every row as canonical JSON text."""
     fixed = dict(constants or {})
     used = list(
@@ -33,7 +33,7 @@ def read_properties(
         )
     )
     if not used:
-        return Read(
+        return ColumnValues(
             values=pl.repeat(properties_text(fixed), frame.height, eager=True),
             problem=pl.repeat(None, frame.height, dtype=pl.String, eager=True),
         )
@@ -53,11 +53,11 @@ def read_properties(
         pl.Series("__problem", problems, dtype=pl.String),
     )
     found = columns.join(known, on=used, how="left", nulls_equal=True, maintain_order="left")
-    return Read(values=found["__text"], problem=found["__problem"])
+    return ColumnValues(values=found["__text"], problem=found["__problem"])
 
 
 class PropertyError(ValueError):
-    """A property map cannot be taken as it is."""
+    """A property map is not flat, not finite, or too long."""
 
 
 def flat_properties(given: Mapping[str, object]) -> str:

@@ -1,9 +1,9 @@
 """Read a CSV, Parquet or JSONL file, or the answer of a query, as raw rows.
 
-Reads only the columns it is asked for, and changes no value: text stays text, so that a row can
-be judged by itself and, if it is refused, shown as it came. A file comes in pieces of rows, so
-that its size does not matter. A file that is not what its ending says is refused as a whole; a
-line that cannot be read becomes a problem of that line.
+Only the columns that the mapping names are read, and no value is changed: text stays text, so that
+each row can be validated by itself and a refused row can be shown in its original form. A file is
+read in pieces of rows, so that its size does not matter. A file that is not what its ending says is
+refused as a whole; a line that cannot be read is refused by itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PIECE_ROWS = 200_000
 
 @dataclass(frozen=True, kw_only=True)
 class RawTable:
-    """Rows of one file as they came, with their line; and the lines that are no rows."""
+    """Unchanged rows of one file with their lines, and the lines that are no rows."""
 
     frame: pl.DataFrame  # the columns asked for, and LINE
     present: tuple[str, ...]  # the columns of the file, as far as it was read
@@ -39,7 +39,7 @@ class RawTable:
 
 
 def read_pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
-    """The rows of ``path`` in their order, with the columns that ``table`` reads; a piece at least.
+    """The rows of ``path`` in their order, with the columns that ``table`` reads; at least one piece.
 
     Raises:
         SourceFileError: the file is not what its ending says.
@@ -67,7 +67,7 @@ def read_table(path: Path, table: MappedTable) -> RawTable:
 
 
 def format_of(path: Path, source: TableSource) -> str:
-    """What a file is stored as: what the mapping says, or what its ending says."""
+    """The format of a file: the one that the mapping says, else the one of its ending."""
     if source.format is not None:
         return source.format
     for form in sorted(FORMATS, key=len, reverse=True):
@@ -83,7 +83,7 @@ def read_query(table: MappedTable, environment: Mapping[str, str]) -> RawTable:
     """The rows of the query that ``table`` names, from the database in the environment.
 
     Raises:
-        MappingError: no address of a database, no answer, or a missing column.
+        MappingError: the database has no URL or does not answer, or a column is missing.
     """
     from sqlalchemy import create_engine, text
     from sqlalchemy.exc import SQLAlchemyError
@@ -168,7 +168,7 @@ def json_pieces(name: str, blocks: Iterator[bytes]) -> Iterator[JsonPiece]:
 
 
 ANYTHING = json.JSONEncoder(ensure_ascii=False, default=repr)
-"""Writes whatever was sent, so that it can be shown."""
+"""Writes any value that was sent, so that it can be shown."""
 
 
 def is_unicode(value: object) -> bool:
@@ -199,7 +199,7 @@ def _csv_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Itera
 
 def _header(name: str, line: bytes) -> tuple[str, ...]:
     try:
-        # not open_csv: its thread, left open by an error, ends the process with an abort
+        # not open_csv: after an error its open thread aborts the process
         return tuple(
             pa.csv.read_csv(
                 pa.BufferReader(line + b"\n"),
@@ -217,7 +217,7 @@ def _header(name: str, line: bytes) -> tuple[str, ...]:
 def _csv_rows(
     name: str, content: bytes, table: MappedTable, present: Sequence[str], *, line: int
 ) -> RawTable:
-    """Some whole rows of a CSV file; ``line`` is that before the first of them."""
+    """Whole rows of a CSV file; ``line`` is the number of the line before the first."""
     broken: list[tuple[int, str, str]] = []
 
     def keep(row: pa.csv.InvalidRow) -> str:
@@ -330,7 +330,9 @@ def _parquet_pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
         )
         height = rows.select(pl.len()).collect().item()
         for line in range(0, height, PIECE_ROWS):
-            frame = rows.slice(line, PIECE_ROWS).collect()  # batches are decoded far ahead
+            frame = rows.slice(
+                line, PIECE_ROWS
+            ).collect()  # an iterator of batches would decode far ahead
             yield replace(empty, frame=frame.with_columns(_lines(line, frame.height)))
         if not height:
             yield empty
@@ -344,7 +346,7 @@ def _parquet_pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
 
 
 def _flat(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
-    """A column as texts, numbers, times or truths; a map as the JSON text of it."""
+    """A column as text, number, time or boolean; a map as its JSON text."""
     if isinstance(dtype, pl.Struct):
         return pl.col(name).struct.json_encode()
     if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object):
@@ -376,7 +378,7 @@ def _text(value: object) -> str | None:
 
 
 def _plain(value: object) -> object:
-    """A database value as polars takes it: decimals and the like as text."""
+    """A database value in a type that Polars accepts: decimals and similar types as text."""
     return value if isinstance(value, (str, int, float, date, type(None))) else str(value)
 
 

@@ -2,12 +2,12 @@
 
 ::
 
-    files ─ mapping ─► raw rows ─► drafts ─► judged ─┬─► events      ┐ one manifest,
+    files ─ mapping ─► raw rows ─► drafts ─► checked ┬─► events      ┐ one manifest,
                                                      ├─► quarantine  ┘ one swap
                                                      └─► left out, counted
 
-Every file of a run is read and checked before the swap: a file that cannot be read, or lacks a
-column, stops the whole run and nothing of it lands. Runs the steps; each has its own module.
+Every file of a run is read and checked before the manifest is replaced: a file that cannot be read,
+or lacks a column, stops the whole run, and nothing of it is stored. Each step has its own module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from features.events.validation import Drafted
+from features.events.validation import DraftPiece
 from features.ingest._text_chunks import SourceFileError, text_blocks, whole_rows
 from features.ingest.contract_periods import draft_contracts
 from features.ingest.drafts import draft_events
@@ -46,8 +46,8 @@ from features.workspace_files import WorkspaceError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """The files of a run: which table takes which, and which none does."""
+class MatchedFiles:
+    """The files of a run, each with its table, and the files that no table takes."""
 
     pairs: tuple[tuple[MappedTable, Path, str], ...]  # (table, file, its name in messages)
     unmapped: tuple[str, ...]
@@ -62,12 +62,12 @@ def ingest(
     now: datetime | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> IngestSummary:
-    """Ingest files and folders into a workspace, and note in its settings what the mapping says.
+    """Ingest files and folders into a workspace, and store the settings that the mapping holds.
 
-    Without a mapping, ``paths`` are JSON lines files of events as ``POST /v1/events`` takes them.
+    Without a mapping, ``paths`` are JSON lines files of events in the form of ``POST /v1/events``.
 
     Raises:
-        MappingError: the mapping does not fit itself or a file.
+        MappingError: the mapping contradicts itself or does not fit a file.
         SourceFileError: a file is not there, or not what its ending says.
         WorkspaceBusyError: another process is writing to the workspace.
         WorkspaceError: nothing states the workspace's moment.
@@ -78,7 +78,7 @@ def ingest(
         lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         if mapping is None or mapping_file is None:
             return ingest_jsonl(lake, paths, now=moment)
-        summary = ingest_mapped(
+        summary = ingest_files(
             lake,
             paths,
             mapping,
@@ -90,7 +90,7 @@ def ingest(
     return summary
 
 
-def ingest_mapped(
+def ingest_files(
     lake: Lake,
     paths: Sequence[Path],
     mapping: SourceMapping,
@@ -101,7 +101,7 @@ def ingest_mapped(
 ) -> IngestSummary:
     """Ingest files and folders as a mapping says; all of them, or none."""
     began = time.perf_counter()
-    found = find_files(paths, mapping, besides=besides)
+    found = match_files(paths, mapping, besides=besides)
     summaries: list[FileSummary] = []
     with lake.batch() as batch:
         for table, path, name in found.pairs:
@@ -169,8 +169,8 @@ def ingest_rows(
 ) -> IngestSummary:
     """Ingest events that a program sends, such as the body of ``POST /v1/events``.
 
-    A row without ``recorded_at`` is recorded ``now``: that is when it became known. The summary of
-    the one file tells the fate of every row.
+    A row without ``recorded_at`` is recorded ``now``, when it became known. The summary says what
+    happened to every row.
     """
     draft, raw = draft_rows(list(enumerate(rows, start=1)), now=now)
     with lake.batch(wait_seconds=wait_seconds) as batch:
@@ -187,10 +187,10 @@ def ingest_rows(
     return IngestSummary(files=(summary,), events=batch.events)
 
 
-def find_files(
+def match_files(
     paths: Sequence[Path], mapping: SourceMapping, *, besides: Iterable[Path] = ()
-) -> Found:
-    """Which file belongs to which table; a folder means the files below it.
+) -> MatchedFiles:
+    """Find the table of each file; a folder means the files below it.
 
     Raises:
         MappingError: no table takes a file that was named, or there is nothing to do.
@@ -202,7 +202,7 @@ def find_files(
     for given in paths:
         if not given.exists():
             raise SourceFileError(f"There is no file or folder {given}. Check the path.")
-        for path, name in _below(given):
+        for path, name in _files_below(given):
             tables = [table for table in mapping.tables if table.source.takes(name)]
             pairs += [(table, path, name) for table in tables]
             if tables or path.resolve() in own:
@@ -226,7 +226,7 @@ def find_files(
         )
     order = {table.source.name: n for n, table in enumerate(mapping.tables)}
     pairs.sort(key=lambda pair: (order[pair[0].source.name], pair[2]))
-    return Found(pairs=tuple(pairs), unmapped=tuple(sorted(unmapped)), empty_tables=empty)
+    return MatchedFiles(pairs=tuple(pairs), unmapped=tuple(sorted(unmapped)), empty_tables=empty)
 
 
 def _take_table(
@@ -240,7 +240,7 @@ def _take_table(
     end = table.source.complete_until
     present: tuple[str, ...] = ()
 
-    def drafted() -> Iterator[Drafted]:
+    def drafted() -> Iterator[DraftPiece]:
         nonlocal present
         for raw in read():
             present = raw.present
@@ -248,7 +248,7 @@ def _take_table(
                 draft = draft_contracts(raw.frame, table, known_until=min(now, end) if end else now)
             else:
                 draft = draft_events(raw.frame, table)
-            yield Drafted(draft=draft, raw=raw.frame, broken=raw.broken)
+            yield DraftPiece(draft=draft, raw=raw.frame, broken=raw.broken)
 
     summary = batch.take_pieces(
         drafted,
@@ -257,7 +257,7 @@ def _take_table(
         file=name,
         now=now,
         complete_until=end,
-        columns=columns_read(table),
+        columns=source_columns(table),
     )
     others = [column for column in present if column not in table.columns]
     return replace(
@@ -267,16 +267,16 @@ def _take_table(
     )
 
 
-def _event_pieces(path: Path, now: datetime) -> Iterator[Drafted]:
+def _event_pieces(path: Path, now: datetime) -> Iterator[DraftPiece]:
     """The pieces of a JSON lines file of events."""
     blocks = whole_rows(text_blocks(path, "JSON lines", packed=False), path.name, quoted=False)
     for rows, broken in json_pieces(path.name, blocks):
         draft, raw = draft_rows(rows, now=now)
-        yield Drafted(draft=draft, raw=raw, broken=tuple(broken))
+        yield DraftPiece(draft=draft, raw=raw, broken=tuple(broken))
 
 
 def _pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
-    """The pieces of a file; of contract periods, which tell of each other, all at once."""
+    """The pieces of a file. Contract periods come in one piece, because a row changes others."""
     return (
         iter([read_table(path, table)])
         if isinstance(table, ContractTable)
@@ -301,7 +301,7 @@ def _moment(
         if end is not None
     ]
     if ends:
-        return max(ends)  # newer exports move the workspace's moment on
+        return max(ends)  # a newer export sets a later moment
     file = mapping_file.name if mapping_file is not None else workspace.root / SETTINGS_FILE
     raise WorkspaceError(
         f"Nothing says up to which moment these exports are whole, so nothing was read. Add "
@@ -311,7 +311,7 @@ def _moment(
 
 
 def _note_settings(workspace: Workspace, mapping: SourceMapping, lake: Lake) -> None:
-    """What the mapping says of the tenant goes to the workspace's settings."""
+    """Store what the mapping says about the tenant in the settings of the workspace."""
     settings = workspace.settings
     names = tuple(dict.fromkeys((*settings.use_names, *mapping.use_names)))
     changes: dict[str, object] = {
@@ -324,7 +324,7 @@ def _note_settings(workspace: Workspace, mapping: SourceMapping, lake: Lake) -> 
         workspace.change_settings(**changes)
 
 
-def _below(given: Path) -> list[tuple[Path, str]]:
+def _files_below(given: Path) -> list[tuple[Path, str]]:
     if given.is_file():
         return [(given, given.name)]
     return [
@@ -338,8 +338,8 @@ def _patterns(mapping: SourceMapping) -> str:
     return ", ".join(pattern for table in mapping.tables for pattern in table.source.files)
 
 
-def columns_read(table: MappedTable) -> dict[str, str]:
-    """What a reason may name, such as ``account_id`` or ``property seats``, to its column."""
+def source_columns(table: MappedTable) -> dict[str, str]:
+    """The column of each name that a reason may hold, such as ``account_id`` or ``property seats``."""
     if isinstance(table, ContractTable):
         named = {
             "account_id": table.account,

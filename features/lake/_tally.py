@@ -13,7 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from features.events.schema import EVENT_SCHEMA, LINE
-from features.events.validation import Drafted, Judged
+from features.events.validation import DraftPiece, ValidatedDraft
 from features.lake._examples import first_examples
 from features.lake.quarantine import quarantine_rows, raw_text
 from features.lake.summary import FileSummary, RowFate
@@ -46,7 +46,7 @@ class Tally:
         self._fates: list[RowFate] = []
         self.quarantined: list[pl.DataFrame] = []
 
-    def judged(self, piece: Drafted, judged: Judged) -> None:
+    def judged(self, piece: DraftPiece, judged: ValidatedDraft) -> None:
         """Note what was said of a piece before its events were looked at."""
         self._read += piece.raw.height + len(piece.broken)
         self._derived += piece.draft.height - piece.raw.height
@@ -59,7 +59,7 @@ class Tally:
                     RowFate(line=line, became=became, reason=reason) for line, reason in rows
                 ]
 
-    def refused_late(self, piece: Drafted, lines: Collection[int], reason: str) -> None:
+    def refused_late(self, piece: DraftPiece, lines: Collection[int], reason: str) -> None:
         """Note which rows of a piece were refused when all events were there."""
         here = piece.raw[LINE].filter(piece.raw[LINE].is_in(pl.Series(list(lines)).implode()))
         self._refuse(piece.raw, [(line, reason) for line in here.to_list()], ())

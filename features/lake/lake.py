@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 
 from features.events.schema import EVENT_SCHEMA, LINE, UTC_INSTANT
-from features.events.validation import Drafted, judge
+from features.events.validation import DraftPiece, validate_draft
 from features.events.visibility import versions_before, visible
 from features.lake._tally import Places, Tally
 from features.lake.deduplication.deduplicate import judge_landing, landed
@@ -258,7 +258,7 @@ class Batch:
             if LINE in raw.columns
             else raw.with_row_index(LINE, offset=1).cast({LINE: pl.Int64})
         )
-        whole = Drafted(draft=draft, raw=lines, broken=broken)
+        whole = DraftPiece(draft=draft, raw=lines, broken=broken)
         return self.take_pieces(
             lambda: iter([whole]),
             source=source,
@@ -273,7 +273,7 @@ class Batch:
 
     def take_pieces(
         self,
-        pieces: Callable[[], Iterable[Drafted]],
+        pieces: Callable[[], Iterable[DraftPiece]],
         *,
         source: str,
         table: str,
@@ -296,7 +296,7 @@ class Batch:
         )
         with spool_in(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
             for piece in pieces():
-                judged = judge(piece.draft, now=now, complete_until=complete_until)
+                judged = validate_draft(piece.draft, now=now, complete_until=complete_until)
                 tally.judged(piece, judged)
                 spool.add(with_keys(with_first_ids(judged.events)))
             landing = judge_landing(spool, [self._lake.folder / name for name in self._new.parts])

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from features.events.text_buffers import comes_again, text_buffers
+from features.events.text_buffers import is_repetitive, text_buffers
 
 Words = npt.NDArray[np.uint64]
 
@@ -44,7 +44,7 @@ def text_hashes(texts: pl.Series) -> Words:
     >>> hex(text_hashes(pl.Series(["search"]))[0])
     '0x5b743426ffc254f5'
     """
-    if comes_again(texts):
+    if is_repetitive(texts):
         different = texts.drop_nulls().unique()
         codes = texts.cast(pl.Enum(different)).to_physical()
         hashes: Words = np.append(_hashes(different), np.uint64(0))

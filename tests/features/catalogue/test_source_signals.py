@@ -41,7 +41,7 @@ def test_a_signal_without_feature_or_reason_is_refused() -> None:
 
 
 def test_every_feature_is_read_by_something_or_states_a_signal_of_the_sources() -> None:
-    read = {name for rule in ALERTS for name in (*rule.figures, *rule.figures_said)}
+    read = {name for rule in ALERTS for name in (*rule.figures, *rule.figures_in_words)}
     read |= {name for formula in FORMULAS.values() for name in formula.inputs}
     read |= {name for feature in FEATURES for name in getattr(feature, "inputs", ())}
     read |= {feature.name for feature in FEATURES if feature.is_model_input}

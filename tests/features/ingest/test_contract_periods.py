@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from features.events.schema import LINE
-from features.events.validation import judge
+from features.events.validation import validate_draft
 from features.ingest.contract_periods import draft_contracts
 from features.ingest.mapping import ContractTable, TableSource
 
@@ -38,7 +38,9 @@ def told(*rows, now=NOW, table=TABLE):
         orient="row",
     )
     frame = frame.with_columns(pl.int_range(2, pl.len() + 2, dtype=pl.Int64).alias(LINE))
-    judged = judge(draft_contracts(frame, table, known_until=now), now=now, complete_until=None)
+    judged = validate_draft(
+        draft_contracts(frame, table, known_until=now), now=now, complete_until=None
+    )
     events = judged.events.sort("occurred_at", "kind")
     return (
         [

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.events.schema import EVENT_SCHEMA, LINE, Event, content_id, events_frame
-from features.events.validation import Drafted
+from features.events.validation import DraftPiece
 from features.lake.deduplication.spool import SPOOL
 from features.lake.lake import Lake
 from features.lake.summary import FileSummary
@@ -29,14 +29,14 @@ some_events = st.builds(
 files = st.lists(st.lists(some_events, max_size=8), min_size=1, max_size=3)
 
 
-def pieces(events: list[Event], size: int) -> list[Drafted]:
+def pieces(events: list[Event], size: int) -> list[DraftPiece]:
     draft = events_frame(events).with_columns(
         pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(LINE),
         pl.lit(None, pl.String).alias("problem"),
         pl.lit(None, pl.String).alias("left"),
     )
     return [
-        Drafted(draft=part, raw=part.select(LINE, *EVENT_SCHEMA))
+        DraftPiece(draft=part, raw=part.select(LINE, *EVENT_SCHEMA))
         for part in draft.iter_slices(size)
     ]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.events.schema import Event, events_frame
-from features.events.text_buffers import SAMPLE, comes_again
+from features.events.text_buffers import SAMPLE, is_repetitive
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, text_hashes, with_keys
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -94,5 +94,5 @@ def plainly(text):
 
 def test_a_column_that_says_few_things_often_has_the_same_hashes():
     texts = pl.Series(["a", None, "longer than eight", ""] * (SAMPLE + 1))
-    assert comes_again(texts)
+    assert is_repetitive(texts)
     assert text_hashes(texts).tolist() == text_hashes(texts[:4]).tolist() * (SAMPLE + 1)
