@@ -86,10 +86,6 @@ class Draw:
         """
         return len(self.drawn) / len(self.of)
 
-    def probability_of(self, name: str) -> float:
-        """The probability of what became of a name: to be drawn, or to be left out."""
-        return self.propensity if name in self.drawn else 1 - self.propensity
-
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {

@@ -22,7 +22,6 @@ from scipy import stats
 from experiments.causal.contrast import Scores
 from experiments.causal.estimates import CONFIDENCE, clustered_error, mean_and_error
 from experiments.causal.sample import Floats, Ints, SampleError
-from registry.playbook.actions import Prior
 
 TYPICAL_SPREAD = 0.05
 """Points: how far effects in segments most likely lie from the action's mean, before looking."""
@@ -67,17 +66,6 @@ class SegmentUplift:
     n: int
     n_treated: int
     n_control: int
-
-
-def belief_of(prior: Prior, probability: float) -> MeanPrior | None:
-    """The playbook's prior in points, where the outcome it acts on has this probability.
-
-    A prior on churn is a share of the churn probability that goes away, so it adds that to
-    retention. None for an action without an effect on an outcome.
-    """
-    if prior.outcome == "none":
-        return None
-    return MeanPrior(mean=prior.mean * probability, deviation=prior.deviation * probability)
 
 
 def segment_uplifts(

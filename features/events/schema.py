@@ -7,7 +7,6 @@ reads only events with ``recorded_at`` before it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -406,24 +405,6 @@ class Event:
                 f"{self.kind!r} of account {self.account_id!r} was recorded at {self.recorded_at} "
                 f"before it happened at {self.occurred_at}; check the source's clock."
             )
-
-
-def content_id(event: Event, ordinal: int = 0) -> str:
-    """An id for a row that came without one: hash of its content and ordinal among equal rows."""
-    content = "\x1f".join(
-        (
-            event.account_id,
-            event.user_id or "",
-            event.kind,
-            event.occurred_at.isoformat(),
-            str(event.event_count),
-            str(event.user_count),
-            repr(event.quantity),
-            event.properties,
-            str(ordinal),
-        )
-    )
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def events_frame(events: list[Event]) -> pl.DataFrame:

@@ -56,11 +56,6 @@ class Measure:
         guard = () if self.only_if is None else (self.only_if[0],)
         return (self.feature, *(() if self.over is None else (self.over,)), *guard)
 
-    @property
-    def more_is_better(self) -> bool:
-        """Whether points rise with the value; otherwise they fall with it."""
-        return self.knots[0][1] < self.knots[-1][1]
-
     def value(self, features: Mapping[str, float | None]) -> float | None:
         """The measured number, or None where it is unknown or does not apply."""
         value = nan_to_none(features.get(self.feature))

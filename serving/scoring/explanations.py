@@ -18,7 +18,7 @@ import polars as pl
 
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
-from serving.text_format import none_of, number, plain, signed, singular, within_a_sentence
+from serving.text_format import none_of, number, plain, singular, within_a_sentence
 
 PointsUnit = Literal["percentage points", "health points"]
 
@@ -95,11 +95,6 @@ class Reason:
         '14 errors in the last 7 days; 2 is usual on this plan'
         """
         return self.text if self.comparison is None else f"{self.text}; {self.comparison}"
-
-    @property
-    def points_text(self) -> str:
-        """The points with sign and unit."""
-        return signed(self.points, f" {self.points_unit}")
 
     @property
     def is_risk(self) -> bool:

@@ -93,7 +93,6 @@ class Portfolio:
     scores: tuple[AccountScore, ...]
     by_id: Mapping[str, AccountScore]
     previous: Mapping[str, AccountScore]
-    previous_as_of: datetime | None
     freshness: tuple[SourceFreshness, ...]
     alerts: WarningSigns
     models: Models = field(default_factory=Models)  # what scored it
@@ -184,7 +183,6 @@ def portfolio_of(
         scores=ordered,
         by_id={score.account_id: score for score in ordered},
         previous={score.account_id: score for score in previous},
-        previous_as_of=previous[0].as_of if previous else None,
         freshness=freshness,
         alerts=alerts,
         models=models or Models(),

@@ -1,6 +1,6 @@
 """Name an event that came without an id by its content.
 
-The whole-frame form of ``telemetry.content_id``: the hash of a row's content and of its ordinal
+The id is the hash of a row's content and of its ordinal
 among equal rows, so that two equal rows of one file are two events, and the same file twice is
 the same events. Also the fingerprint of a set of events, whatever order they came in.
 """

@@ -9,10 +9,8 @@ from experiments.uplift.segments import (
     SPREADS,
     MeanPrior,
     _posterior,
-    belief_of,
     segment_uplifts,
 )
-from registry.playbook.actions import Prior
 
 RNG_SEED = 11
 
@@ -117,15 +115,6 @@ def test_segments_are_counted():
         ("act_0", "segment 1"),
     ]
     assert (found[0].n, found[0].n_treated, found[0].n_control) == (30, 10, 10)
-
-
-def test_the_playbook_speaks_in_shares_of_a_probability():
-    prior = Prior(outcome="churn", mean=0.2, strength=15, grade="E", basis="a guess")
-    found = belief_of(prior, 0.3)
-    assert found is not None
-    assert (found.mean, found.deviation) == pytest.approx((0.06, 0.03))
-    nothing = Prior(outcome="none", mean=0.2, strength=15, grade="E", basis="a guess")
-    assert belief_of(nothing, 0.3) is None
 
 
 def test_a_segment_of_one_account_is_refused():

@@ -376,7 +376,9 @@ def test_a_worse_input_never_raises_the_score(formula_id):
     formula = FORMULAS[formula_id]
     guards = {m.only_if[0] for c in formula.components for m in c.measures if m.only_if}
     guards |= {m.over for c in formula.components for m in c.measures if m.over}
-    better = {m.feature: m.more_is_better for c in formula.components for m in c.measures}
+    better = {
+        m.feature: m.knots[0][1] < m.knots[-1][1] for c in formula.components for m in c.measures
+    }
     # below its first step an answer is none at all, and that is no worse answer
     lowest = {
         m.feature: m.knots[0][0]

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from content_id import content_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.events.schema import EVENT_SCHEMA, LINE, Event, content_id, events_frame
+from features.events.schema import EVENT_SCHEMA, LINE, Event, events_frame
 from features.events.validation import DraftPiece
 from features.lake.deduplication.spool import SPOOL
 from features.lake.lake import Lake

@@ -1,14 +1,15 @@
-"""The whole-frame ids are those of ``telemetry.content_id``, and the fingerprint has no order."""
+"""The whole-frame ids are those of the reference in tests/parity, and the fingerprint has no order."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+from content_id import content_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.events.schema import Event, content_id, events_frame
+from features.events.schema import Event, events_frame
 from features.lake.deduplication.ids import OWN, content_ids, fingerprint, with_first_ids
 from features.lake.deduplication.row_keys import with_keys
 
