@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from features.compute._merge_scan import PartsInStep
 from features.events.schema import UTC_INSTANT
 from features.kernel.sweep import UndecidedOrderError
-from features.lake.lake import CEASED_BY, Lake
+from features.lake.lake import SUPERSEDED_KEY, Lake
 from features.lake.manifest import Manifest
 
 Made = TypeVar("Made")
@@ -90,7 +90,7 @@ class AccountRanges:
                 yield waiting.popleft().result()
 
     def _read(self) -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
-        ceased = self._lake.ceased(self._manifest).collect()
+        ceased = self._lake.superseded_rows(self._manifest).collect()
         with_ids = bool(self._manifest.superseded)
         parts = self._parts(with_ids=with_ids)
         for number, edge in enumerate([*self._edges, None]):
@@ -135,7 +135,7 @@ def _with_ceased(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
         return events
     if ceased.is_empty():
         return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
-    return events.join(ceased, on=[*CEASED_BY], how="left")
+    return events.join(ceased, on=[*SUPERSEDED_KEY], how="left")
 
 
 def _edges(paths: Sequence[Path], events_at_once: int) -> list[str]:

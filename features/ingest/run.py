@@ -144,7 +144,7 @@ def ingest_jsonl(lake: Lake, paths: Sequence[Path], *, now: datetime) -> IngestS
             if not path.is_file():
                 raise SourceFileError(f"There is no file {path}. Check the path.")
             summaries.append(
-                batch.take_pieces(
+                batch.add_pieces(
                     partial(_event_pieces, path, now),
                     source="events",
                     table="events",
@@ -174,7 +174,7 @@ def ingest_rows(
     """
     draft, raw = draft_rows(list(enumerate(rows, start=1)), now=now)
     with lake.batch(wait_seconds=wait_seconds) as batch:
-        summary = batch.take(
+        summary = batch.add_file(
             draft,
             raw=raw,
             source=source,
@@ -250,7 +250,7 @@ def _take_table(
                 draft = draft_events(raw.frame, table)
             yield DraftPiece(draft=draft, raw=raw.frame, broken=raw.broken)
 
-    summary = batch.take_pieces(
+    summary = batch.add_pieces(
         drafted,
         source=source,
         table=table.source.name,

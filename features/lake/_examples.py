@@ -1,7 +1,7 @@
-"""Keep examples of refused rows: the first of each reason, with its bad value.
+"""Find an example for each reason of refusal: the first row, with its bad value.
 
-A reason starts with the name of what is wrong (``mrr is no number``), and the mapping knows which
-column that was read from. Shapes what the summary shows; refuses nothing itself.
+A reason starts with a name (``mrr is no number``), and the mapping says from which column that was
+read. The summary of an ingestion shows the examples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def first_examples(
     columns: Mapping[str, str],
     broken: Iterable[tuple[int, str, str]] = (),
 ) -> dict[str, str]:
-    """Reason to the place of the first row refused for it and, where it is known, its value.
+    """Reason to the place of its first refused row and, where it is known, the bad value.
 
     ``rows`` are the refused rows by line, ``broken`` the lines that are no rows, with their text.
 
@@ -40,7 +40,7 @@ def first_examples(
 
 
 def _value(row: Mapping[str, object], reason: str, columns: Mapping[str, str]) -> object:
-    """The value that a reason speaks of, as it stands in the row; None where it names none."""
+    """The value in the row that a reason names; None where it names none."""
     if RAW in row:
         return _sent(str(row[RAW])).get(reason.replace(":", " ").split()[0])
     named = [name for name in columns if reason.startswith(f"{name} ")]
@@ -48,7 +48,7 @@ def _value(row: Mapping[str, object], reason: str, columns: Mapping[str, str]) -
 
 
 def _sent(text: str) -> Mapping[str, object]:
-    """An event as a program sent it."""
+    """The event that a program sent as JSON; empty where the text is none."""
     try:
         sent = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,7 +1,6 @@
-"""Count what becomes of the rows of one file, piece by piece.
+"""Count what happens to the rows of one file, piece by piece.
 
-Counts, and shapes the rows that are refused for the quarantine with the first example of each
-reason; it does any work only for those. Reads and writes nothing.
+Prepares the refused rows for the quarantine, with the first example of each reason.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from features.lake.quarantine import quarantine_rows, raw_text
 from features.lake.summary import FileSummary, RowFate
 
 Places = Mapping[int, tuple[str, int]]
-"""Line to the file that it came from and its line there, if that is not the file itself."""
+"""Line to the original file and the line in it, where that is another file."""
 
 
-class Tally:
-    """The counts of one file, growing; the arguments are those of ``Batch.take``."""
+class FileCounts:
+    """The counts of one file so far; the arguments are those of ``Batch.add_file``."""
 
     def __init__(
         self,
@@ -46,11 +45,13 @@ class Tally:
         self._fates: list[RowFate] = []
         self.quarantined: list[pl.DataFrame] = []
 
-    def judged(self, piece: DraftPiece, judged: ValidatedDraft) -> None:
-        """Note what was said of a piece before its events were looked at."""
+    def add_validated(self, piece: DraftPiece, validated: ValidatedDraft) -> None:
+        """Count the rows of a piece, and those that validation refused or left out."""
         self._read += piece.raw.height + len(piece.broken)
         self._derived += piece.draft.height - piece.raw.height
-        left_out, refused = (list(frame.iter_rows()) for frame in (judged.left_out, judged.refused))
+        left_out, refused = (
+            list(frame.iter_rows()) for frame in (validated.left_out, validated.refused)
+        )
         self._left_out.update(reason for _, reason in left_out)
         self._refuse(piece.raw, refused, piece.broken)
         if self._tells_rows:
@@ -59,13 +60,13 @@ class Tally:
                     RowFate(line=line, became=became, reason=reason) for line, reason in rows
                 ]
 
-    def refused_late(self, piece: DraftPiece, lines: Collection[int], reason: str) -> None:
-        """Note which rows of a piece were refused when all events were there."""
+    def add_late_refusals(self, piece: DraftPiece, lines: Collection[int], reason: str) -> None:
+        """Count the rows of a piece that were refused once all events of the file were read."""
         here = piece.raw[LINE].filter(piece.raw[LINE].is_in(pl.Series(list(lines)).implode()))
         self._refuse(piece.raw, [(line, reason) for line in here.to_list()], ())
 
-    def landed(self, told: pl.DataFrame, reason: str) -> None:
-        """Note the fate of each event, if they are asked for; ``reason`` is that of a refusal."""
+    def add_fates(self, events: pl.DataFrame, reason: str) -> None:
+        """Note the fate of each event, if the caller wants it; ``reason`` is that of a refusal."""
         if self._tells_rows:
             self._fates += [
                 RowFate(
@@ -74,7 +75,7 @@ class Tally:
                     event_id=event_id,
                     reason=reason if became == "refused" else None,
                 )
-                for line, event_id, became in told.select(LINE, "event_id", "became").iter_rows()
+                for line, event_id, became in events.select(LINE, "event_id", "became").iter_rows()
             ]
 
     def summary(

@@ -2,14 +2,14 @@
 
 ::
 
-    events/manifest.json      what counts: parts, quarantine, versions that ceased to hold, facts
+    events/manifest.json      the valid files, how far each source has come, counts
     events/000001-0.parquet   a part, never changed once the manifest names it
     events/000001-0.keys      the key index of that part
     quarantine/000001-refused.parquet
 
-A batch writes its parts, then swaps the manifest in one step. Killed at any moment, the lake is
-the old one or the new one; what a killed batch left behind is not named and is swept away by the
-next. Keeps events; how a row is judged is in ``event_checks``, and it knows no mapping.
+A batch writes its parts, then replaces the manifest in one step. If the process is killed at any
+moment, the lake is the old one or the new one. Files of a killed batch are not in the manifest; the
+next batch removes them. ``events/validation.py`` decides which rows are refused.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ import polars as pl
 from features.events.schema import EVENT_SCHEMA, LINE, UTC_INSTANT
 from features.events.validation import DraftPiece, validate_draft
 from features.events.visibility import versions_before, visible
-from features.lake._tally import Places, Tally
-from features.lake.deduplication.deduplicate import judge_landing, landed
+from features.lake._tally import FileCounts, Places
+from features.lake.deduplication.deduplicate import deduplicate_events, select_new_events
 from features.lake.deduplication.ids import fingerprint, with_first_ids
 from features.lake.deduplication.key_index import keys_path
 from features.lake.deduplication.row_keys import with_keys
-from features.lake.deduplication.spool import MOST_IN_MEMORY, clear_spool, spool_in
+from features.lake.deduplication.spool import MOST_IN_MEMORY, clear_spool, open_spool
 from features.lake.deduplication.versions import CORRECTED, DUPLICATE, LANDED, NOT_LATER, REFUSED
 from features.lake.manifest import (
     KINDS_OF_FILES,
@@ -43,7 +43,7 @@ from features.lake.manifest import (
     manifest_json,
     read_manifest,
 )
-from features.lake.parts import FreshParts, sync_folder, write_frame, write_part
+from features.lake.parts import PartBuilder, sync_folder, write_frame, write_part
 from features.lake.quarantine import QUARANTINE_SCHEMA
 from features.lake.summary import FileSummary, IngestSummary
 from features.workspace_files import hold_lock, write_atomically
@@ -51,19 +51,20 @@ from features.workspace_files import hold_lock, write_atomically
 MOST_SMALL_PARTS = 64
 SMALL_PART_BYTES = 4_000_000
 KEPT_GENERATIONS = 256
-"""For how many commits more a merged file stays once another merge of its kind has come."""
+"""For how many commits a merged file stays on disk after the next merge of its kind."""
 
-CEASED_BY = ("event_id", "recorded_at")
-"""What tells the row that was superseded from the others of its event."""
+SUPERSEDED_KEY = ("event_id", "recorded_at")
+"""The columns that identify a superseded version among the versions of its event."""
 
 LAKE_SCHEMA = {**EVENT_SCHEMA, "superseded_at": UTC_INSTANT}
-"""Column name to type of ``Lake.scan``: an event, and when its version ceased to hold."""
+"""Column name to type of ``Lake.scan``: an event, and when a correction superseded it."""
 
 
 class Lake:
     """The events of a tenant. Making the object makes no folder.
 
-    While a file is read, ``most_in_memory`` of its events wait in memory and any more on the disk.
+    While a file is read, up to ``most_in_memory`` of its events are in memory; with more, all are on
+    disk.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Lake:
 
     @property
     def manifest(self) -> Manifest:
-        """What the lake holds now.
+        """The current manifest.
 
         Raises:
             LakeError: the manifest is damaged.
@@ -92,69 +93,68 @@ class Lake:
     def scan(self, manifest: Manifest | None = None) -> pl.LazyFrame:
         """Every version of every event, with ``superseded_at`` (null: still valid).
 
-        Of what a manifest names, if one is given; of what the lake holds now, if not.
-
-        ``as_of`` gives those that are visible as of one moment, ``versions_before`` what is needed
-        where there are several.
+        Reads the files of ``manifest``, else those of the current one. ``as_of`` selects the
+        versions that are visible as of one moment, ``versions_before`` those for several moments.
         """
         manifest = manifest or self.manifest
         events = self._parts(manifest.parts)
         if not manifest.superseded:
             return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
-        return events.join(self.ceased(manifest), on=[*CEASED_BY], how="left").select(*LAKE_SCHEMA)
+        superseded = self.superseded_rows(manifest)
+        return events.join(superseded, on=[*SUPERSEDED_KEY], how="left").select(*LAKE_SCHEMA)
 
     def as_of(self, moment: datetime, manifest: Manifest | None = None) -> pl.LazyFrame:
-        """What was known at a moment: the version of each event that is visible as of it."""
+        """The version of each event that is visible as of a moment."""
         return self.scan(manifest).filter(visible(moment))
 
     def versions_before(self, moment: datetime) -> pl.LazyFrame:
-        """Every version as it was known at a moment: a correction that came later is not there.
+        """Every version that was known at a moment, without the corrections that came later.
 
-        For questions as of several moments up to this one.
+        For readers that ask as of several moments up to this one.
         """
         return versions_before(self.scan(), moment)
 
-    def ceased(self, manifest: Manifest) -> pl.LazyFrame:
-        """``CEASED_BY`` and ``superseded_at`` of the rows that a manifest says were superseded."""
+    def superseded_rows(self, manifest: Manifest) -> pl.LazyFrame:
+        """``SUPERSEDED_KEY`` and ``superseded_at`` of the versions that corrections superseded."""
         if not manifest.superseded:
             return pl.LazyFrame(
-                schema={name: LAKE_SCHEMA[name] for name in (*CEASED_BY, "superseded_at")}
+                schema={name: LAKE_SCHEMA[name] for name in (*SUPERSEDED_KEY, "superseded_at")}
             )
         return pl.scan_parquet([self.folder / name for name in manifest.superseded])
 
     def quarantined(self) -> pl.LazyFrame:
-        """The rows that were refused, each with its reason."""
+        """The refused rows, each with its reason."""
         names = self.manifest.quarantine
         if not names:
             return pl.LazyFrame(schema=QUARANTINE_SCHEMA)
         return pl.scan_parquet([self.quarantine_folder / name for name in names])
 
     def first_recorded(self) -> dict[str, datetime]:
-        """Kind to the moment from which events of it are known; a kind never seen is absent."""
+        """Kind to the moment of its first event; a kind without events is absent."""
         return dict(self.manifest.first_recorded)
 
     def last_recorded(self) -> dict[str, datetime]:
-        """Kind to the moment of its newest event: how fresh it is."""
+        """Kind to the moment of its newest event."""
         return dict(self.manifest.last_recorded)
 
     @property
     def sources(self) -> dict[str, SourceState]:
-        """Source and table, such as ``crm.usage``, to how far it has come."""
+        """Source and table, such as ``crm.usage``, to its newest moments and number of rows."""
         return dict(self.manifest.sources)
 
     @property
     def complete_until(self) -> datetime | None:
-        """The last ``as_of`` that every source can answer, where one declares an end."""
+        """The last ``as_of`` for which every source is complete; None where no source says one."""
         return self.manifest.complete_until
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the events, whatever order and batches they came in."""
+        """Fingerprint of the events; it does not depend on their order and batches."""
         return self.manifest.digest
 
     @contextmanager
     def batch(self, *, wait_seconds: float = 0.0) -> Iterator[Batch]:
-        """Write to the lake: all that the block adds counts at its end, or nothing does.
+        """Write to the lake: everything that the block adds is stored at its end, or nothing is.
 
         Raises:
             WorkspaceBusyError: another process is writing, longer than ``wait_seconds``.
@@ -165,7 +165,7 @@ class Lake:
         )
         with hold_lock(self.folder, wait_seconds=wait_seconds, busy=busy):
             batch = Batch(self)
-            batch.sweep()
+            batch.remove_leftovers()
             yield batch
             batch.commit()
 
@@ -179,10 +179,10 @@ class Lake:
         complete_until: datetime | None = None,
         wait_seconds: float = 0.0,
     ) -> IngestSummary:
-        """Add events made by a program: judged, deduplicated and landed, or quarantined.
+        """Add events that a program made: validate and deduplicate them, then store or quarantine them.
 
         Raises:
-            LakeError: the frame has not the columns of ``EVENT_SCHEMA``.
+            LakeError: the frame does not have the columns of ``EVENT_SCHEMA``.
         """
         if dict(frame.schema) != {name: pl.Schema(EVENT_SCHEMA)[name] for name in EVENT_SCHEMA}:
             raise LakeError(
@@ -195,7 +195,7 @@ class Lake:
             pl.lit(None, pl.String).alias("left"),
         )
         with self.batch(wait_seconds=wait_seconds) as batch:
-            summary = batch.take(
+            summary = batch.add_file(
                 draft,
                 raw=frame,
                 table=file,
@@ -213,7 +213,7 @@ class Lake:
 
 
 class Batch:
-    """One writing of a lake, from its old manifest to its new one."""
+    """One change of a lake, from its old manifest to its new one."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -223,8 +223,8 @@ class Batch:
         self._superseded: list[pl.DataFrame] = []
         self.events = 0
 
-    def sweep(self) -> None:
-        """Remove what a killed batch left behind."""
+    def remove_leftovers(self) -> None:
+        """Remove files that a killed batch left."""
         old = self._old
         clear_spool(self._lake.folder)
         indexes = {keys_path(Path(name)).name for name in old.parts}
@@ -237,7 +237,7 @@ class Batch:
                 if path.name not in keep:
                     path.unlink(missing_ok=True)
 
-    def take(
+    def add_file(
         self,
         draft: pl.DataFrame,
         *,
@@ -252,14 +252,14 @@ class Batch:
         tells_rows: bool = False,
         places: Places | None = None,
     ) -> FileSummary:
-        """Take a whole file, or what counts as one, as a single piece; see ``take_pieces``."""
+        """Add the rows of one file as a single piece; see ``add_pieces``."""
         lines = (
             raw
             if LINE in raw.columns
             else raw.with_row_index(LINE, offset=1).cast({LINE: pl.Int64})
         )
         whole = DraftPiece(draft=draft, raw=lines, broken=broken)
-        return self.take_pieces(
+        return self.add_pieces(
             lambda: iter([whole]),
             source=source,
             table=table,
@@ -271,7 +271,7 @@ class Batch:
             places=places,
         )
 
-    def take_pieces(
+    def add_pieces(
         self,
         pieces: Callable[[], Iterable[DraftPiece]],
         *,
@@ -284,60 +284,62 @@ class Batch:
         tells_rows: bool = False,
         places: Places | None = None,
     ) -> FileSummary:
-        """Judge the pieces of a file, land its events and quarantine the rest.
+        """Validate the pieces of a file, store its events and quarantine the refused rows.
 
-        The raw rows of a piece show what was refused; ``columns`` says which of their columns a
-        reason speaks of; ``places`` says where each line came from, if that is not the file
-        itself. The fate of every row by itself is told only where it is asked for. The pieces are
-        asked for once more only where an event is refused because of another.
+        The quarantine shows the raw rows of a piece. ``columns`` maps the names in reasons to the
+        columns of the raw rows, ``places`` maps each line to its original file, where that is
+        another. With ``tells_rows`` the summary holds the fate of every row. ``pieces`` is called a
+        second time only where an event is refused because of another event.
         """
-        tally = Tally(
+        counts = FileCounts(
             source=source, file=file, now=now, columns=columns, places=places, tells_rows=tells_rows
         )
-        with spool_in(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
+        with open_spool(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
             for piece in pieces():
                 judged = validate_draft(piece.draft, now=now, complete_until=complete_until)
-                tally.judged(piece, judged)
+                counts.add_validated(piece, judged)
                 spool.add(with_keys(with_first_ids(judged.events)))
-            landing = judge_landing(spool, [self._lake.folder / name for name in self._new.parts])
+            found = deduplicate_events(
+                spool, [self._lake.folder / name for name in self._new.parts]
+            )
             late: set[int] = set()
-            fresh = FreshParts(self._add_part)
-            for told in landing.told(spool.pieces()):
-                tally.landed(told, NOT_LATER)
-                late.update(told.filter(pl.col("became") == REFUSED)[LINE].to_list())
-                fresh.add(landed(told))
-            fresh.close()
+            writer = PartBuilder(self._add_part)
+            for resolved in found.with_fates(spool.pieces()):
+                counts.add_fates(resolved, NOT_LATER)
+                late.update(resolved.filter(pl.col("became") == REFUSED)[LINE].to_list())
+                writer.add(select_new_events(resolved))
+            writer.close()
         if late:
             for piece in pieces():
-                tally.refused_late(piece, late, NOT_LATER)
-        self._superseded.append(landing.superseded)
-        self._refused += tally.quarantined
-        summary = tally.summary(
+                counts.add_late_refusals(piece, late, NOT_LATER)
+        self._superseded.append(found.superseded)
+        self._refused += counts.quarantined
+        summary = counts.summary(
             table=table,
-            landed=landing.count(LANDED),
-            duplicates=landing.count(DUPLICATE),
-            corrected=landing.count(CORRECTED),
+            landed=found.count(LANDED),
+            duplicates=found.count(DUPLICATE),
+            corrected=found.count(CORRECTED),
             complete_until=complete_until,
         )
         self._note_source(
             f"{source}.{table}",
             rows=summary.landed + summary.corrected,
-            last=fresh.last_recorded,
+            last=writer.last_recorded,
             complete_until=complete_until,
         )
         return summary
 
     @property
     def offsets(self) -> dict[str, int]:
-        """``group/topic/partition`` to the first message that is not in the lake yet."""
+        """``group/topic/partition`` to the first message that is not in the lake."""
         return dict(self._new.offsets)
 
-    def move_on(self, offsets: Mapping[str, int]) -> None:
-        """Note how far streams have been read; it counts together with their events."""
+    def advance_offsets(self, offsets: Mapping[str, int]) -> None:
+        """Set how far streams have been read; stored in the same step as their events."""
         self._new = replace(self._new, offsets={**self._new.offsets, **offsets})
 
     def commit(self) -> None:
-        """Make what was added count, in one step."""
+        """Write the new manifest, with which everything that was added takes effect."""
         folder = self._lake.quarantine_folder
         if self._refused:
             seen = self._lake.quarantined().select("row_id").collect()["row_id"]
@@ -357,7 +359,7 @@ class Batch:
             sync_folder(self._lake.folder)
 
     def _merge_small_parts(self) -> None:
-        """Keep the number of files bearable when events come in many small batches."""
+        """Merge small files, so that many small batches do not make too many."""
         lake = self._lake
         retired: list[str] = []
         kinds: set[str] = set()
@@ -381,8 +383,11 @@ class Batch:
             self._retire(retired, kinds)
 
     def _retire(self, retired: list[str], kinds: set[str]) -> None:
-        """Note what was merged. Whoever follows the lake finds what the newest merge of each kind
-        was made of; what earlier ones were made of stays for readers that began before."""
+        """List the files that were merged.
+
+        The files of the newest merge of each kind stay listed, because ``manifest_diff`` needs
+        them. Those of earlier merges stay on disk for readers that began before.
+        """
         new = self._new
         earlier = {
             name: until for name, until in new.retired_earlier.items() if until > new.generation
@@ -434,7 +439,7 @@ class Batch:
 
 
 def _groups(small: list[Path]) -> Iterator[list[Path]]:
-    """Files in groups that are large enough together, so that merging one is never much work."""
+    """Groups of files that are large enough together to be merged into one."""
     group: list[Path] = []
     size = 0
     for path in small:
@@ -448,7 +453,7 @@ def _groups(small: list[Path]) -> Iterator[list[Path]]:
 
 
 def _add(one: int, other: int) -> int:
-    """The sum of two fingerprints, each half by itself."""
+    """The sum of two fingerprints; each half is added by itself."""
     half = (1 << 64) - 1
     return ((((one >> 64) + (other >> 64)) & half) << 64) | ((one + other) & half)
 

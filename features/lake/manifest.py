@@ -1,7 +1,7 @@
-"""The manifest: the one file that says what a lake holds.
+"""The manifest: the one file that lists the valid files of a lake.
 
-Whatever no manifest names does not count, so that swapping this file is the one step in which a
-batch of events takes effect. Shapes and reads it; the lake writes it.
+A file that it does not list is ignored. So a batch of events takes effect in one step: when the
+manifest is replaced. ``lake.py`` writes it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from features.reloaded_file import ReloadedFile
 MANIFEST = "manifest.json"
 
 KINDS_OF_FILES = ("parts", "superseded", "quarantine")
-"""What a lake's files hold; the names of the fields that list them."""
+"""The kinds of files of a lake; also the names of the fields that list them."""
 
 
 class LakeError(Exception):
-    """The lake cannot be read, or cannot take a frame."""
+    """The lake cannot be read, or a frame cannot be added to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceState:
-    """How far a table of a source has come."""
+    """How far a table of a source has been ingested."""
 
     rows: int = 0
     last_recorded_at: datetime | None = None
@@ -36,25 +36,29 @@ class SourceState:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What counts as the lake's content."""
+    """The files of a lake, and what is known of their content."""
 
     generation: int = 0
     parts: tuple[str, ...] = ()
     quarantine: tuple[str, ...] = ()
     superseded: tuple[str, ...] = ()
-    retired: tuple[str, ...] = ()  # by the newest merge of each kind of file; still there
-    retired_earlier: dict[str, int] = field(default_factory=dict)  # name: kept until generation
+    retired: tuple[str, ...] = ()  # files that the newest merge of each kind replaced
+    retired_earlier: dict[str, int] = field(
+        default_factory=dict
+    )  # name: stays until this generation
     rows: int = 0
     events: int = 0
     fingerprint: int = 0
     first_recorded: dict[str, datetime] = field(default_factory=dict)
     last_recorded: dict[str, datetime] = field(default_factory=dict)
     sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
-    offsets: dict[str, int] = field(default_factory=dict)  # "group/topic/partition": the next one
+    offsets: dict[str, int] = field(
+        default_factory=dict
+    )  # "group/topic/partition": the next message
 
     @property
     def complete_until(self) -> datetime | None:
-        """The last ``as_of`` that every source can answer, where one declares an end."""
+        """The last ``as_of`` for which every source is complete; None where no source says one."""
         return min(
             (
                 state.complete_until
@@ -66,12 +70,12 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the events, whatever order and batches they came in."""
+        """Fingerprint of the events; it does not depend on their order and batches."""
         return f"{self.fingerprint:032x}"
 
 
 def kind_of_file(name: str) -> str:
-    """Which of ``KINDS_OF_FILES`` a file is, by its name.
+    """The kind of a file, one of ``KINDS_OF_FILES``, by its name.
 
     >>> [kind_of_file(f"000007-{rest}.parquet") for rest in ("0", "superseded", "refused",
     ...                                                      "merged-parts-0")]
@@ -86,11 +90,11 @@ def kind_of_file(name: str) -> str:
 def read_manifest(path: Path) -> Manifest:
     """The manifest of a lake; an empty one where there is none yet.
 
-    It is replaced as a whole and read with every request: the same file is parsed once, and what
-    it says is to be changed by nobody.
+    It is read with every request, so the same file is parsed only once: callers share one value and
+    must not change it.
 
     Raises:
-        LakeError: it is damaged.
+        LakeError: the manifest is damaged.
     """
     return _manifest_file(path).current()
 

@@ -1,7 +1,7 @@
 """Compare two manifests: which parts are new, and which events they correct.
 
-Parts are written once, so a name that is not known is new. Only a merge moves events that may be
-known to a file that is not: then the files that it was made of tell which are new.
+A file is written once, so a name that is not known is a new file. A merge is the exception: it moves
+known events into a new file. Then the files that were merged say which events are new.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MERGED = "merged"
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
-    """Files with all events, and all superseded versions, that are new; perhaps with others."""
+class ManifestDiff:
+    """The files that hold all new events and all newly superseded versions, perhaps with older ones."""
 
     parts: tuple[str, ...]
     superseded: tuple[str, ...]
@@ -33,9 +33,9 @@ class News:
         manifest: Manifest,
         kinds: Collection[str],
     ) -> list[str] | None:
-        """The accounts of all versions, of these kinds, of what was corrected.
+        """The accounts of all versions of the corrected events, for events of these kinds.
 
-        None where so much was corrected that it is an import.
+        None where more than ``MOST_ROWS`` versions were corrected: that is an import.
         """
         if not self.superseded:
             return []
@@ -57,20 +57,20 @@ class News:
         return accounts.sort().to_list()
 
 
-def news_of(manifest: Manifest, known: Set[str]) -> News:
-    """What a manifest names and is not among the known names."""
+def diff_manifest(manifest: Manifest, known: Set[str]) -> ManifestDiff:
+    """The files of a manifest that are new to a reader who knows the files ``known``."""
 
     def retired(kind: str) -> list[str]:
         return [name for name in manifest.retired if kind_of_file(name) == kind]
 
-    return News(
+    return ManifestDiff(
         parts=_new(manifest.parts, retired("parts"), known),
         superseded=_new(manifest.superseded, retired("superseded"), known),
     )
 
 
 def is_merged(name: str) -> bool:
-    """Whether a file was made of smaller ones."""
+    """Whether a file was merged from smaller ones."""
     return MERGED in name.removesuffix(".parquet").split("-")
 
 
@@ -78,7 +78,7 @@ def _new(names: Sequence[str], retired: Sequence[str], known: Set[str]) -> tuple
     new = [name for name in names if name not in known]
     if known.isdisjoint(retired):
         return tuple(new)
-    # the newest merge made them of known and unknown files: what is new is in the unknown ones
+    # a merge joined known and unknown files: the new events are in the unknown ones
     return (
         *(name for name in new if not is_merged(name)),
         *(name for name in retired if name not in known),

@@ -1,7 +1,7 @@
 """Write the parts of a lake: files that are written once and never changed.
 
-A part holds events by account and, to the second, by time, in row groups small enough that one
-account is read without most others, and has its key index beside it.
+The events of a part are sorted by account and, to the second, by time. Its row groups are small, so
+that one account is read without most others. The key index of the part is a file beside it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from features.lake.deduplication.key_index import write_keys
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, with_keys
 
 PART_EVENTS = 1_000_000
-"""A part is closed when it holds so many."""
+"""A part is closed when it holds this many."""
 
 ROW_GROUP = 16_384
 SECONDS_BITS = 33  # seconds since the first event of a part: 272 years
 
 
 def write_part(events: pl.DataFrame, path: Path) -> None:
-    """Write events, with or without their keys, as a part; no manifest names it yet."""
+    """Write events, with or without their keys, as a part. The manifest does not list it yet."""
     keyed = events if ID_KEY in events.columns else with_keys(events)
-    write_frame(by_account(keyed.select(*EVENT_SCHEMA)), path)
+    write_frame(sort_by_account(keyed.select(*EVENT_SCHEMA)), path)
     write_keys(path, keyed.select(ID_KEY, CONTENT_KEY))
 
 
-def by_account(events: pl.DataFrame) -> pl.DataFrame:
-    """The events by account and, within one, by time."""
+def sort_by_account(events: pl.DataFrame) -> pl.DataFrame:
+    """The events sorted by account and, within one, by time."""
     accounts = events["account_id"].unique().sort()
     codes = events["account_id"].cast(pl.Enum(accounts)).to_physical()
     time = pl.col("time")
@@ -46,15 +46,15 @@ def by_account(events: pl.DataFrame) -> pl.DataFrame:
         .arg_sort()
     )
     sorted_accounts = accounts.gather(codes.gather(order)).alias("account_id")
-    # in one piece first: rows gathered from several cost ten times as much
+    # in one chunk first: to gather rows from several chunks costs ten times as much
     return events.select(
         sorted_accounts if name == "account_id" else events[name].rechunk().gather(order)
         for name in events.columns
     )
 
 
-class FreshParts:
-    """New events, collected into parts of a good size; each is handed to ``add_part``."""
+class PartBuilder:
+    """Collects new events into parts of ``PART_EVENTS`` and calls ``add_part`` with each."""
 
     def __init__(self, add_part: Callable[[pl.DataFrame], None]) -> None:
         self._add_part = add_part
@@ -62,7 +62,7 @@ class FreshParts:
         self.last_recorded: datetime | None = None
 
     def add(self, events: pl.DataFrame) -> None:
-        """Take some more events."""
+        """Add more events."""
         if events.is_empty():
             return
         self._waiting.append(events)
@@ -73,14 +73,14 @@ class FreshParts:
             self.close()
 
     def close(self) -> None:
-        """Hand over what is left."""
+        """Make a part of the rest."""
         if self._waiting:
             self._add_part(pl.concat(self._waiting))
             self._waiting = []
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame to disk for good."""
+    """Write a frame and wait until it is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     frame.write_parquet(
@@ -93,7 +93,7 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """See that the names of files are on disk."""
+    """Wait until the names of the files of a folder are on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,8 +1,7 @@
 """Quarantine: rows that were refused, with the reason, the file and the line.
 
-A refused row is kept as it came, bounded in length, so that somebody can mend it and ingest the
-file again. Shapes and names the rows; the lake writes them together with the events, so that both
-are there or neither is.
+A refused row is stored in its original form, shortened where it is long, so that a person can correct
+it and ingest the file again. The lake stores refused rows and events in the same step.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import polars as pl
 
 from features.events.schema import RAW, UTC_INSTANT
 
-LONGEST_RAW = 2_000  # characters of a refused row that are kept
+LONGEST_RAW = 2_000  # characters of a refused row that are stored
 
 QUARANTINE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "row_id": pl.String,  # the same row refused again is the same entry
@@ -41,7 +40,7 @@ def quarantine_rows(
             "file": file,
             "line": line,
             "reason": reason,
-            "raw": bounded(raw),
+            "raw": shorten(raw),
             "refused_at": now,
         }
         for line, reason, raw in rows
@@ -56,8 +55,8 @@ def raw_text(row: Mapping[str, object]) -> str:
     return json.dumps(dict(row), default=_shown, ensure_ascii=False)
 
 
-def bounded(text: str) -> str:
-    """Text cut to a bearable length, saying how much is missing."""
+def shorten(text: str) -> str:
+    """Text cut to ``LONGEST_RAW`` characters, with a note of how much is missing."""
     if len(text) <= LONGEST_RAW:
         return text
     return f"{text[:LONGEST_RAW]} … ({len(text) - LONGEST_RAW:,} more characters)"

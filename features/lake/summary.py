@@ -1,7 +1,7 @@
-"""Summarise an ingestion: how many rows landed, and what became of the others.
+"""Summarise an ingestion: how many rows landed in the lake, and what happened to the others.
 
 For every file and in total, ``landed + duplicates + corrected + quarantined + left out`` equals
-the rows read plus the events made of several rows. Counts and words; reads and writes nothing.
+the rows read plus the events that were made of several rows.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from features._dates import moment_words
 from features.events.validation import AFTER_COMPLETE
 
 QUARANTINED_AT = "quarantine/*.parquet"
-"""Where the refused rows are kept, in the workspace."""
+"""The files of refused rows in a workspace."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowFate:
-    """What became of one row."""
+    """What happened to one row."""
 
     line: int
     became: str  # landed, duplicate, corrected, refused, left_out
@@ -30,7 +30,7 @@ class RowFate:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSummary:
-    """What became of the rows of one file for one table."""
+    """What happened to the rows of one file for one table."""
 
     file: str
     table: str
@@ -43,9 +43,9 @@ class FileSummary:
     examples: Mapping[str, str] = field(default_factory=dict)  # the first quarantined, by reason
     left_out: Mapping[str, int] = field(default_factory=dict)  # by reason
     complete_until: datetime | None = None  # rows recorded later were left out
-    fates: tuple[RowFate, ...] = ()  # of every row, where they were asked for
-    unmapped_columns: tuple[str, ...] = ()  # left alone: the mapping does not name them
-    ignored_columns: tuple[str, ...] = ()  # left alone: the mapping says so
+    fates: tuple[RowFate, ...] = ()  # of every row, if the caller wants them
+    unmapped_columns: tuple[str, ...] = ()  # not read: the mapping does not name them
+    ignored_columns: tuple[str, ...] = ()  # not read: the mapping says so
 
     @property
     def is_balanced(self) -> bool:
@@ -61,10 +61,10 @@ class FileSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestSummary:
-    """What became of the rows of a run."""
+    """What happened to the rows of a run."""
 
     files: tuple[FileSummary, ...]
-    unmapped_files: tuple[str, ...] = ()  # left alone
+    unmapped_files: tuple[str, ...] = ()  # not read
     empty_tables: tuple[str, ...] = ()  # no file of the run belonged to them
     events: int = 0  # sum of event_count over the rows that landed or corrected
     seconds: float = 0.0
@@ -81,7 +81,7 @@ class IngestSummary:
 
     @property
     def landed(self) -> int:
-        """Rows that are on the timeline now and were not before, corrections aside."""
+        """Rows that became new events, without corrections."""
         return sum(file.landed for file in self.files)
 
     @property
@@ -91,7 +91,7 @@ class IngestSummary:
 
     @property
     def corrected(self) -> int:
-        """Rows that replace an earlier content from the moment they were recorded."""
+        """Rows that replace the content of an event from the moment they were recorded."""
         return sum(file.corrected for file in self.files)
 
     @property
@@ -151,7 +151,7 @@ class IngestSummary:
 
 
 def _sum(counts: FileSummary | IngestSummary) -> str:
-    """Where the rows went, as a sum that a reader can add up."""
+    """The counts as a sum that a reader can check."""
     terms = {
         "landed": counts.landed,
         "already there": counts.duplicates,
@@ -165,7 +165,7 @@ def _sum(counts: FileSummary | IngestSummary) -> str:
 
 
 def _made(counts: FileSummary | IngestSummary) -> str:
-    """That some rows make two events, where they do."""
+    """A note of the events that were made of several rows; empty where there are none."""
     if not counts.derived:
         return ""
     return (

@@ -100,7 +100,7 @@ def land(lake: Lake, messages: Sequence[Message], *, group: str, now: datetime) 
         before = StreamSummary(read=len(messages) - len(new), read_before=len(messages) - len(new))
         if not new:
             return before
-        batch.move_on(_next_offsets(new, group))
+        batch.advance_offsets(_next_offsets(new, group))
         places = {
             line: (message.stream, message.offset) for line, message in enumerate(new, start=1)
         }
@@ -108,7 +108,7 @@ def land(lake: Lake, messages: Sequence[Message], *, group: str, now: datetime) 
         draft, raw = draft_rows(rows, now=now)
         own = pl.Series([_place_id(new[line - 1]) for line, _ in rows], dtype=pl.String)
         draft = draft.with_columns(pl.coalesce("event_id", own))
-        summary = batch.take(
+        summary = batch.add_file(
             draft,
             raw=raw,
             source=SOURCE,

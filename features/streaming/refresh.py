@@ -33,7 +33,7 @@ from features.events.visibility import changed_since
 from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
-from features.lake.manifest_diff import MOST_ROWS, is_merged, news_of
+from features.lake.manifest_diff import MOST_ROWS, diff_manifest, is_merged
 from features.reloaded_file import stamp_of
 from features.streaming.offsets import stream_clock
 from features.streaming.timeline_cache import MOST_EVENTS, KeptTimelines
@@ -206,7 +206,7 @@ class TouchedAccounts:
         manifest: Manifest,
         seen: set[str],
     ) -> set[str]:
-        news = news_of(manifest, seen)
+        news = diff_manifest(manifest, seen)
         accounts: set[str] = set()
         if self._declared() not in seen:  # a snapshot of before the clock replaces none of them
             accounts |= {name for (name,) in connection.execute("SELECT account_id FROM published")}

@@ -27,7 +27,7 @@ from features.events.schema import EVENT_SCHEMA
 from features.kernel.sweep import sealed
 from features.lake.lake import LAKE_SCHEMA, Lake
 from features.lake.manifest import Manifest
-from features.lake.manifest_diff import MOST_ROWS, news_of
+from features.lake.manifest_diff import MOST_ROWS, diff_manifest
 from features.streaming._cached_block import GROWING, CachedBlock, ClassKeys
 
 MOST_EVENTS = 5_000_000
@@ -152,7 +152,7 @@ class KeptTimelines:
         followed = {*before.parts, *before.superseded}
         if not followed <= {*manifest.parts, *manifest.superseded, *manifest.retired}:
             return False  # merged more than once since
-        news = news_of(manifest, followed)
+        news = diff_manifest(manifest, followed)
         corrected = news.corrected_accounts(self._lake, manifest, self.catalogue.kinds_read)
         if corrected is None:
             return False

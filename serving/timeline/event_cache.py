@@ -20,7 +20,7 @@ import polars as pl
 
 from features.events.schema import EVENT_SCHEMA, UTC_INSTANT
 from features.events.visibility import is_visible, unchanged_between
-from features.lake.lake import CEASED_BY, LAKE_SCHEMA, Lake
+from features.lake.lake import LAKE_SCHEMA, SUPERSEDED_KEY, Lake
 from features.lake.manifest import MANIFEST, Manifest
 from features.reloaded_file import Stamp, stamp_of
 
@@ -95,7 +95,7 @@ class EventCache:
         names, ceased = self._ceased
         is_corrected = names != manifest.superseded
         if is_corrected:
-            ceased = self._lake.ceased(manifest).collect()
+            ceased = self._lake.superseded_rows(manifest).collect()
         parts = {}
         for name in manifest.parts:
             part = self._parts.get(name)
@@ -147,7 +147,7 @@ def _ceased_now(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
     plain = events.select(*EVENT_SCHEMA)
     if ceased.is_empty() or plain.is_empty():
         return plain.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
-    return plain.join(ceased, on=[*CEASED_BY], how="left", maintain_order="left").select(
+    return plain.join(ceased, on=[*SUPERSEDED_KEY], how="left", maintain_order="left").select(
         *LAKE_SCHEMA
     )
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from features.compute import encode
 from features.lake.deduplication import deduplicate
-from features.lake.deduplication.key_index import OTHER, SAME, Known
+from features.lake.deduplication.key_index import OTHER, SAME, KeyMatches
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, Words, with_keys
 
 
@@ -23,7 +23,7 @@ from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, Words, wit
 def ids_looked_up_in_parquet() -> Iterator[None]:
     """What the lake holds of some ids, by a join with the parts instead of their key index."""
 
-    def look_up(parts: Iterable[Path], ids: Words, contents: Words) -> Known:
+    def look_up_keys(parts: Iterable[Path], ids: Words, contents: Words) -> KeyMatches:
         states = np.zeros(len(ids), dtype=np.uint8)
         holders = []
         asked = pl.DataFrame({ID_KEY: ids, "asked": contents}).with_row_index("row")
@@ -34,9 +34,9 @@ def ids_looked_up_in_parquet() -> Iterator[None]:
                 holders.append(part.name)
                 same = (found[CONTENT_KEY] == found["asked"]).to_numpy()
                 np.maximum.at(states, found["row"].to_numpy(), np.where(same, SAME, OTHER))
-        return Known(states=states, parts=tuple(holders))
+        return KeyMatches(states=states, parts=tuple(holders))
 
-    with _replaced(deduplicate, look_up=look_up):
+    with _replaced(deduplicate, look_up_keys=look_up_keys):
         yield
 
 

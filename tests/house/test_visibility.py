@@ -15,7 +15,7 @@ COMPARISONS = {"lt", "le", "gt", "ge", "is_between", "is_null", "is_not_null"}
 OWNER = "visibility.py"
 ASKS_SOMETHING_ELSE = {
     "validate_draft": "drafts are no versions yet",
-    "resolve": "of versions: which of two versions of an event is the later one",
+    "resolve_versions": "which of two versions of an event is the later one",
 }
 """Functions of features that compare these columns and ask nothing as of a moment."""
 

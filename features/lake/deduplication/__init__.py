@@ -1,6 +1,6 @@
 """Recognise repeated and corrected events when new ones are written to the lake.
 
-Memory stays bounded: what does not fit is spooled to disk.
+Memory use is limited: the events of a large file are spooled to disk.
 """
 
 __all__ = ["deduplicate", "ids", "key_index", "row_keys", "spool", "versions"]

@@ -1,12 +1,10 @@
-"""Judge all events of a file together: landed, duplicate, correction or refused.
+"""Decide about all events of a file together: new, duplicate, correction or refused.
 
 ::
 
-    spool ─ keys ──► what the index holds of them ──► landed, repeats ─┐
-      │                        └─► contested ids: the events ──► versions ─┼─► pieces to keep
-      └─ pieces ──► equal rows without an id: the second, the third …  ─┘
-
-Reads parts and their indexes; writes nothing.
+    spool ─ keys ──► looked up in the key index ──► new, duplicate ────────┐
+      │                        └─► contested ids: the events ──► versions ─┼─► events to store
+      └─ pieces ──► equal rows without an id: the second, the third …  ────┘
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.lake.deduplication.ids import CONTENT, OWN, content_ids
-from features.lake.deduplication.key_index import UNKNOWN, look_up
+from features.lake.deduplication.key_index import UNKNOWN, look_up_keys
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, text_hashes, with_keys
 from features.lake.deduplication.spool import ROW, Spool
 from features.lake.deduplication.versions import (
@@ -29,27 +27,27 @@ from features.lake.deduplication.versions import (
     LANDED,
     SUPERSEDED_SCHEMA,
     VERDICTS,
-    judge_keys,
-    resolve,
+    classify_by_keys,
+    resolve_versions,
 )
 
 CODES = {verdict: code for code, verdict in enumerate(VERDICTS)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Landing:
+class Deduplication:
     """The verdict on every event of a file."""
 
-    codes: npt.NDArray[np.uint8]  # by ROW: the place of the verdict in VERDICTS
-    renamed: pl.DataFrame  # ROW, event_id: later ones of equal rows without an id
+    codes: npt.NDArray[np.uint8]  # by ROW: index of the verdict in VERDICTS
+    renamed: pl.DataFrame  # ROW, event_id: the later of equal rows without an id
     superseded: pl.DataFrame
 
     def count(self, verdict: str) -> int:
-        """How many events it was passed on."""
+        """How many events have this verdict."""
         return int(np.count_nonzero(self.codes == CODES[verdict]))
 
-    def told(self, pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """The pieces of the spool with each event's own id and what ``became`` of it."""
+    def with_fates(self, pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """The pieces of the spool with each event's own id and, in ``became``, its verdict."""
         words = np.array(VERDICTS)
         for piece in pieces:
             first = piece[0, ROW]
@@ -62,7 +60,7 @@ class Landing:
             yield self._renamed(piece).with_columns(became.alias("became"))
 
     def _renamed(self, piece: pl.DataFrame) -> pl.DataFrame:
-        """The piece with the ids of equal rows told apart."""
+        """The piece with an id of its own for each of the equal rows."""
         here = self.renamed.filter(pl.col(ROW).is_between(piece[0, ROW], piece[-1, ROW]))
         if here.is_empty():
             return piece
@@ -73,15 +71,15 @@ class Landing:
         )
 
 
-def judge_landing(spool: Spool, parts: Sequence[Path]) -> Landing:
-    """Judge the events of a file by each other and by the parts that are there."""
-    codes = np.zeros(spool.rows, dtype=np.uint8)  # landed, if nothing speaks against it
+def deduplicate_events(spool: Spool, parts: Sequence[Path]) -> Deduplication:
+    """Compare the events of a file with each other and with the parts of the lake."""
+    codes = np.zeros(spool.rows, dtype=np.uint8)  # 0 is LANDED
     contested: list[npt.NDArray[np.int64]] = []
     second: list[pl.DataFrame] = []
     holders: set[str] = set()
     for keys in spool.buckets():
-        known = look_up(parts, keys.ids, keys.contents)
-        judged = judge_keys(keys, known.states)
+        known = look_up_keys(parts, keys.ids, keys.contents)
+        judged = classify_by_keys(keys, known.states)
         codes[keys.rows[judged.repeats]] = CODES[DUPLICATE]
         if judged.contested.any():
             contested.append(keys.rows[judged.contested])
@@ -89,20 +87,20 @@ def judge_landing(spool: Spool, parts: Sequence[Path]) -> Landing:
         if judged.ordinals.any():
             later = judged.ordinals > 0
             second.append(pl.DataFrame({ROW: keys.rows[later], "ordinal": judged.ordinals[later]}))
-    renamed = _tell_apart(spool, second, parts, codes)
-    superseded = _judge_contested(
+    renamed = _name_equal_rows(spool, second, parts, codes)
+    superseded = _resolve_contested(
         spool, contested, [part for part in parts if part.name in holders], codes
     )
-    return Landing(codes=codes, renamed=renamed, superseded=superseded)
+    return Deduplication(codes=codes, renamed=renamed, superseded=superseded)
 
 
-def _tell_apart(
+def _name_equal_rows(
     spool: Spool,
     second: Sequence[pl.DataFrame],
     parts: Sequence[Path],
     codes: npt.NDArray[np.uint8],
 ) -> pl.DataFrame:
-    """The ids of rows without one that equal an earlier row; which were there is noted."""
+    """The ids of rows without one that equal an earlier row. ``codes`` is changed for duplicates."""
     if not second:
         return pl.DataFrame(schema={ROW: pl.Int64, "event_id": pl.String})
     asked = pl.concat(second)
@@ -114,18 +112,18 @@ def _tell_apart(
         ]
     )
     keys = with_keys(found).sort(ID_KEY)
-    known = look_up(parts, keys[ID_KEY].to_numpy(), keys[CONTENT_KEY].to_numpy())
+    known = look_up_keys(parts, keys[ID_KEY].to_numpy(), keys[CONTENT_KEY].to_numpy())
     codes[keys[ROW].to_numpy()] = np.where(known.states == UNKNOWN, CODES[LANDED], CODES[DUPLICATE])
     return found.select(ROW, "event_id").sort(ROW)
 
 
-def _judge_contested(
+def _resolve_contested(
     spool: Spool,
     contested: Sequence[npt.NDArray[np.int64]],
     holders: Sequence[Path],
     codes: npt.NDArray[np.uint8],
 ) -> pl.DataFrame:
-    """Judge, by the events themselves, the rows whose id stands for several contents."""
+    """Compare the events whose id has several contents. ``codes`` is changed for them."""
     if not contested:
         return pl.DataFrame(schema=SUPERSEDED_SCHEMA)
     asked = pl.DataFrame({ROW: np.sort(np.concatenate(contested))})
@@ -143,15 +141,15 @@ def _judge_contested(
             ),
         ]
     )
-    versions = resolve(incoming, existing)
+    versions = resolve_versions(incoming, existing)
     codes[incoming[ROW].to_numpy()] = versions.verdicts.replace_strict(
         CODES, return_dtype=pl.UInt8
     ).to_numpy()
     return versions.superseded
 
 
-def landed(told: pl.DataFrame) -> pl.DataFrame:
-    """The events of a piece that go to the lake."""
-    if told["became"].n_unique() == 1 and told["became"][0] == LANDED:
-        return told.drop(ROW, OWN, "became")
-    return told.filter(pl.col("became").is_in([LANDED, CORRECTED])).drop(ROW, OWN, "became")
+def select_new_events(resolved: pl.DataFrame) -> pl.DataFrame:
+    """The events of a piece that are stored: new ones and corrections."""
+    if resolved["became"].n_unique() == 1 and resolved["became"][0] == LANDED:
+        return resolved.drop(ROW, OWN, "became")
+    return resolved.filter(pl.col("became").is_in([LANDED, CORRECTED])).drop(ROW, OWN, "became")

@@ -1,8 +1,8 @@
-"""Name an event that came without an id by its content.
+"""Give an event without an id the hash of its content as id.
 
-The id is the hash of a row's content and of its ordinal
-among equal rows, so that two equal rows of one file are two events, and the same file twice is
-the same events. Also the fingerprint of a set of events, whatever order they came in.
+The id is the hash of a row's content and of its ordinal among equal rows. So two equal rows of one
+file are two events, and the same file ingested twice gives the same events. Also computes the
+fingerprint of a set of events.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hashlib import blake2b
 import numpy as np
 import polars as pl
 
-from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, mixed
+from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, mix_bits
 
 ID_BYTES = 16
 SEPARATOR = "\x1f"
@@ -26,13 +26,13 @@ CONTENT = (
     "quantity",
     "properties",
 )
-"""The columns that make two events equal; when it was recorded is no part of the content."""
+"""The columns by which two events are equal; ``recorded_at`` is not part of the content."""
 
 OWN = "__own_id"
-"""Whether an event came with an id; otherwise its id is that of its content."""
+"""Column: whether the source gave the event an id; otherwise its id is that of its content."""
 
 PLAIN_FLOATS = (1e-3, 1e15)
-"""Between these, Polars writes a number as Python does."""
+"""Between these, Polars formats a number as Python does."""
 
 
 def content_ids(
@@ -63,9 +63,9 @@ def content_ids(
 
 
 def with_first_ids(events: pl.DataFrame) -> pl.DataFrame:
-    """The events with an id for each, ``OWN`` where it came with it.
+    """The events, each with an id and with ``OWN``.
 
-    A row without one is called after its content, as if it were the first of its equals.
+    A row without an id gets that of its content, as if it were the first of equal rows.
     """
     own = events["event_id"].fill_null("") != ""
     if own.all():
@@ -76,18 +76,20 @@ def with_first_ids(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def fingerprint(events: pl.DataFrame) -> int:
-    """128 bits of a set of events with their keys: the same in any order, added over parts.
+    """A hash of 128 bits of a set of events with their keys, the same in any order.
 
-    A sum over rows, so that it can be kept up to date by adding what landed.
+    It is a sum over rows, so that new events can be added to it.
     """
     recorded = events["recorded_at"].to_physical().to_numpy().view(np.uint64)
-    low = mixed(mixed(mixed(recorded) ^ events[CONTENT_KEY].to_numpy()) ^ events[ID_KEY].to_numpy())
-    high = mixed(low + np.uint64(0x9E3779B97F4A7C15))
+    low = mix_bits(
+        mix_bits(mix_bits(recorded) ^ events[CONTENT_KEY].to_numpy()) ^ events[ID_KEY].to_numpy()
+    )
+    high = mix_bits(low + np.uint64(0x9E3779B97F4A7C15))
     return (int(high.sum(dtype=np.uint64)) << 64) | int(low.sum(dtype=np.uint64))
 
 
 def _isoformat(times: pl.Series) -> pl.Series:
-    """As ``datetime.isoformat`` writes it: microseconds only where there are any."""
+    """Times in the form of ``datetime.isoformat``: with microseconds only where there are any."""
     time = pl.col(times.name)
     return (
         times.to_frame()
@@ -101,7 +103,7 @@ def _isoformat(times: pl.Series) -> pl.Series:
 
 
 def _python_floats(values: pl.Series) -> pl.Series:
-    """As ``repr`` writes them; Polars would write 1e16 where Python writes 1e+16."""
+    """Numbers in the form of ``repr``: Polars formats 1e16 where Python formats 1e+16."""
     size = pl.col("values").abs()
     frame = pl.DataFrame({"values": values}).with_columns(
         pl.when(size.is_between(*PLAIN_FLOATS) | (size == 0))

@@ -1,9 +1,9 @@
 """The key index: for every part of the lake, the sorted keys of its events.
 
-Beside ``000001-0.parquet`` lies ``000001-0.keys``: the keys of the ids in rising order and, in the
-same order, those of the contents; 16 bytes an event. To know which of some ids were there before,
-a batch walks through these and reads no event. An index is made from its part where it is missing,
-so that it can be thrown away.
+The file ``000001-0.keys`` belongs to ``000001-0.parquet``. It holds the keys of the ids in rising
+order and, in the same order, the keys of the contents: 16 bytes an event. A batch searches these
+files to find out which ids exist, without reading events. A missing index is made from its part, so
+an index may be deleted.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, Words, wit
 
 KEYS_SUFFIX = ".keys"
 UNKNOWN, SAME, OTHER = 0, 1, 2
-"""What the index says of a key: not there, there with this content, there with another."""
+"""State of a key: not in the lake, there with the same content, there with another content."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """What the lake holds of some keys, each looked at by itself."""
+class KeyMatches:
+    """Which keys are in the lake."""
 
     states: npt.NDArray[np.uint8]  # UNKNOWN, SAME or OTHER; OTHER wins over SAME
     parts: tuple[str, ...]  # the parts that hold any of them
 
 
 def keys_path(part: Path) -> Path:
-    """Where the keys of a part lie."""
+    """The key index of a part."""
     return part.with_suffix(KEYS_SUFFIX)
 
 
 def write_keys(part: Path, keys: pl.DataFrame) -> None:
-    """Write the index of a part from the keys of its events; on disk for good."""
+    """Write the index of a part from the keys of its events, and wait until it is on disk."""
     order = keys[ID_KEY].arg_sort()
     ids, contents = (
         keys[name].rechunk().gather(order).to_numpy() for name in (ID_KEY, CONTENT_KEY)
@@ -68,8 +68,8 @@ def make_keys(part: Path) -> None:
     )
 
 
-def look_up(parts: Iterable[Path], ids: Words, contents: Words) -> Known:
-    """What the parts hold of keys in rising order of ``ids``."""
+def look_up_keys(parts: Iterable[Path], ids: Words, contents: Words) -> KeyMatches:
+    """Search the parts for keys, which are given in rising order of ``ids``."""
     states = np.zeros(len(ids), dtype=np.uint8)
     holders = []
     for part in parts if len(ids) else ():
@@ -91,7 +91,7 @@ def look_up(parts: Iterable[Path], ids: Words, contents: Words) -> Known:
             states,
         ):
             holders.append(part.name)
-    return Known(states=states, parts=tuple(holders))
+    return KeyMatches(states=states, parts=tuple(holders))
 
 
 def _mark(
@@ -101,7 +101,7 @@ def _mark(
     stored_contents: Words,
     states: npt.NDArray[np.uint8],
 ) -> bool:
-    """Note in ``states`` what stored keys say of the ids; whether they hold any of them."""
+    """Set the ``states`` of the ids that are among the stored keys; return whether any is."""
     starts = np.searchsorted(stored_ids, ids, side="left")
     counts = np.searchsorted(stored_ids, ids, side="right") - starts
     if not counts.any():

@@ -1,8 +1,8 @@
-"""Keys of events: 64 bits of the id and 64 of the content, to find events by.
+"""Compute the keys of events: 64 bits of a hash of the id, and 64 of the content.
 
-A key says where to look, or that there is nothing to look for; whether two ids are the same is
-decided by the ids. Keys are stored, so they depend on no library, process or machine. They are not
-proof against an adversary, who could only hide events of his own.
+A key only says whether and where an event may exist: two ids are compared as ids. Keys are stored, so
+they must not depend on a library, process or machine. They do not withstand an adversary, who could
+hide no events but his own.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ Words = npt.NDArray[np.uint64]
 ID_KEY, CONTENT_KEY = "__id_key", "__content_key"
 TEXTS = ("account_id", "user_id", "kind", "properties")
 NUMBERS = ("occurred_at", "event_count", "user_count")
-NO_QUANTITY = np.uint64(0x7FF8_0000_0000_0001)  # bits of no number
+NO_QUANTITY = np.uint64(0x7FF8_0000_0000_0001)  # the bits of a NaN that no number has
 
 
 def with_keys(events: pl.DataFrame) -> pl.DataFrame:
-    """The events with the keys of their id and of their content; each has an id."""
+    """The events, which all have an id, with the keys of their id and of their content."""
     content = np.full(events.height, 1, dtype=np.uint64)
     for name in TEXTS:
-        content = mixed(content ^ text_hashes(events[name]))
+        content = mix_bits(content ^ text_hashes(events[name]))
     for name in NUMBERS:
-        content = mixed(content ^ events[name].to_physical().to_numpy().view(np.uint64))
+        content = mix_bits(content ^ events[name].to_physical().to_numpy().view(np.uint64))
     quantity = events["quantity"]
     bits = quantity.fill_null(0.0).to_numpy().view(np.uint64)
     if quantity.null_count():
         bits = np.where(quantity.is_null().to_numpy(), NO_QUANTITY, bits)
     return events.with_columns(
         pl.Series(ID_KEY, text_hashes(events["event_id"]), dtype=pl.UInt64),
-        pl.Series(CONTENT_KEY, mixed(content ^ bits), dtype=pl.UInt64),
+        pl.Series(CONTENT_KEY, mix_bits(content ^ bits), dtype=pl.UInt64),
     )
 
 
 def text_hashes(texts: pl.Series) -> Words:
-    """64 bits of each text; a missing one counts as empty.
+    """A hash of 64 bits of each text; null counts as empty.
 
     >>> hex(text_hashes(pl.Series(["search"]))[0])
     '0x5b743426ffc254f5'
@@ -55,7 +55,7 @@ def text_hashes(texts: pl.Series) -> Words:
 def _hashes(texts: pl.Series) -> Words:
     starts, content = text_buffers(texts.fill_null(""))
     lengths = np.diff(starts)
-    hashed = mixed(lengths.astype(np.uint64))
+    hashed = mix_bits(lengths.astype(np.uint64))
     if not len(content):
         return hashed
     padded = np.concatenate([content, np.zeros(8, dtype=np.uint8)])
@@ -70,13 +70,13 @@ def _hashes(texts: pl.Series) -> Words:
             rows, left = longer, lengths[longer] - place
         word = words[starts[:-1][rows] + place]
         if left.min() < 8:
-            word &= KEPT[np.minimum(left, 8)]
-        hashed[rows] = mixed(hashed[rows] ^ word)
+            word &= TAIL_MASKS[np.minimum(left, 8)]
+        hashed[rows] = mix_bits(hashed[rows] ^ word)
     return hashed
 
 
-def mixed(values: Words) -> Words:
-    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014): every bit moves every other."""
+def mix_bits(values: Words) -> Words:
+    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014): each bit changes all others."""
     mixing = values >> np.uint64(30)
     mixing ^= values
     mixing *= np.uint64(0xBF58476D1CE4E5B9)
@@ -88,5 +88,5 @@ def mixed(values: Words) -> Words:
     return mixing
 
 
-KEPT = np.array([(1 << (8 * length)) - 1 for length in range(9)], dtype=np.uint64)
-"""The bits of a word that belong to a text with so many letters left."""
+TAIL_MASKS = np.array([(1 << (8 * length)) - 1 for length in range(9)], dtype=np.uint64)
+"""By the number of bytes that are left of a text: the bits of a word that belong to it."""

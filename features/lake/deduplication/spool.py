@@ -1,9 +1,9 @@
 """Hold the events of a file, on disk if there are many, until all of them are read.
 
-What becomes of an event depends on all others of its file with the same id, wherever they stand.
-So a file is read to its end first, piece by piece; each piece waits on the disk, and its keys
-beside it in the order of their ids. The keys come back bucket by bucket, each with all that share
-an id, and then the pieces. Few events wait in memory. Memory follows the piece, not the file.
+Whether an event is a duplicate depends on all events of its file with the same id. So a file is first
+read to its end, piece by piece. Each piece is written to disk, with its keys in the order of their
+ids. Then the keys are read in buckets, where one bucket holds all keys of an id, and then the pieces.
+A small file stays in memory. Memory use depends on the size of a piece, not of the file.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, Words
 
 SPOOL = ".spool"
 MOST_IN_MEMORY = 300_000
-"""So many events of a file wait in memory; from then on they wait on the disk."""
+"""Up to so many events of a file stay in memory; with more, all are on disk."""
 
 BUCKET_EVENTS = 300_000
-"""About so many keys are looked at together."""
+"""About so many keys are in a bucket."""
 
 LINES = 4
-"""Numbers kept of each key: id, content, moment of knowledge, place."""
+"""Numbers stored of each key: id, content, ``recorded_at``, row with ``OWN``."""
 
 KEY_BYTES = 8 * LINES
 
 ROW = "__row"
-"""The how manieth event of its file a row is, from 0."""
+"""Index of the row's event within its file, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
-    """Keys of events in the order of their ids, and what decides between equal ones."""
+class EventKeys:
+    """Keys of events in the order of their ids; ``recorded`` and ``rows`` decide between equal ones."""
 
     ids: Words
     contents: Words
@@ -50,7 +50,7 @@ class Keys:
 
 
 class Spool:
-    """The events of one file, on their way. Each has its keys and ``OWN``."""
+    """The events of one file, with their keys and ``OWN``, until all are read."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Spool:
         self._pieces = 0
 
     def add(self, events: pl.DataFrame) -> None:
-        """Take the next events of the file."""
+        """Add the next events of the file."""
         if events.is_empty():
             return
         numbered = events.with_columns(
@@ -81,12 +81,12 @@ class Spool:
             self._waiting = []
 
     def pieces(self) -> Iterator[pl.DataFrame]:
-        """The events as they came, with ``ROW``."""
+        """The events in the order of the file, with ``ROW``."""
         for number in range(self._pieces):
             yield _mapped(self._folder / f"{number}.arrow")
         yield from self._waiting
 
-    def buckets(self) -> Iterator[Keys]:
+    def buckets(self) -> Iterator[EventKeys]:
         """The keys of all events; those of one id are in one bucket."""
         waiting = [_sorted_keys(piece) for piece in self._waiting]
         kept = [self._folder / f"{number}.keys" for number in range(self._pieces)]
@@ -110,7 +110,7 @@ class Spool:
                 axis=1,
             )
             ids, contents, recorded, places = _by_id(list(lines))
-            yield Keys(
+            yield EventKeys(
                 ids=ids,
                 contents=contents,
                 recorded=recorded.view(np.int64),
@@ -127,8 +127,8 @@ class Spool:
 
 
 @contextmanager
-def spool_in(lake_folder: Path, *, most_in_memory: int = MOST_IN_MEMORY) -> Iterator[Spool]:
-    """A spool below the folder of a lake; gone afterwards, or with the next if this is killed."""
+def open_spool(lake_folder: Path, *, most_in_memory: int = MOST_IN_MEMORY) -> Iterator[Spool]:
+    """A spool below the folder of a lake. It is removed afterwards; after a kill, by the next one."""
     folder = lake_folder / SPOOL
     clear_spool(lake_folder)
     try:
@@ -138,20 +138,20 @@ def spool_in(lake_folder: Path, *, most_in_memory: int = MOST_IN_MEMORY) -> Iter
 
 
 def clear_spool(lake_folder: Path) -> None:
-    """Remove what a killed process has left behind."""
+    """Remove the spool that a killed process left."""
     if (lake_folder / SPOOL).exists():
         shutil.rmtree(lake_folder / SPOOL)
 
 
 def _sorted_keys(piece: pl.DataFrame) -> Words:
-    """Id, content, moment of knowledge and place of each event, in the order of the ids."""
+    """Id, content, ``recorded_at`` and row of each event, in the order of the ids."""
     place = (pl.col(ROW).cast(pl.UInt64) * 2 + pl.col(OWN).cast(pl.UInt64)).alias("place")
     columns = piece.select(ID_KEY, CONTENT_KEY, pl.col("recorded_at").to_physical(), place)
     return _by_id([column.to_numpy().view("<u8") for column in columns])
 
 
 def _by_id(lines: list[Words]) -> Words:
-    """Lines of keys in the order of the first."""
+    """Lines of keys, sorted by the first line."""
     order = pl.Series(lines[0]).arg_sort().to_numpy()
     ordered: Words = np.empty((len(lines), len(order)), dtype="<u8")
     for line, values in zip(ordered, lines, strict=True):
@@ -160,13 +160,13 @@ def _by_id(lines: list[Words]) -> Words:
 
 
 def _mapped(path: Path) -> pl.DataFrame:
-    """A piece as it lies on the disk: what is not looked at is not read."""
+    """A piece, mapped from disk: columns that are not used are not read."""
     with pa.memory_map(str(path)) as source:
         return pl.DataFrame(pa.ipc.open_file(source).read_all())
 
 
 def _cuts(ids: Words, edges: Words) -> list[int]:
-    """Where each bucket begins and, last, ends."""
+    """The index at which each bucket begins, and the end of the last."""
     return [0, *np.searchsorted(ids, edges).tolist(), len(ids)]
 
 
@@ -175,5 +175,5 @@ def _open(path: Path) -> Words:
 
 
 def _part_of(path: Path, start: int, end: int) -> Words:
-    """Some keys of a file, copied: mapped pages would stay in memory until all are read."""
+    """A range of the keys of a file, copied, because mapped pages would stay in memory."""
     return np.array(_open(path)[:, start:end])

@@ -1,9 +1,9 @@
-"""Decide about an event whose id came before: duplicate, correction or refused.
+"""Decide about an event whose id exists already: duplicate, correction or refused.
 
-An identical repeat is a duplicate. The same id with other content is a correction if it was
-recorded later than the newest version there is, and is refused otherwise: nobody could say which
-of the two held when. Almost all events are judged by their keys; where contents differ, by the
-events themselves. Decides; reads and writes nothing.
+An identical event is a duplicate. An event with the same id and other content is a correction if it
+was recorded later than the newest version. Otherwise it is refused, because nobody could say which of
+the two was valid when. For most events the keys are enough; where contents differ, the events are
+compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import polars as pl
 from features.events.schema import UTC_INSTANT
 from features.lake.deduplication.ids import CONTENT
 from features.lake.deduplication.key_index import OTHER, SAME
-from features.lake.deduplication.spool import Keys
+from features.lake.deduplication.spool import EventKeys
 
 NOT_LATER = "has the id of another event and was not recorded later"
 
@@ -26,30 +26,30 @@ SUPERSEDED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "recorded_at": UTC_INSTANT,
     "superseded_at": UTC_INSTANT,
 }
-"""Which version of which event ceased to hold, and when."""
+"""The versions that corrections superseded, and when."""
 
 VERDICTS = LANDED, DUPLICATE, CORRECTED, REFUSED = "landed", "duplicate", "corrected", "refused"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByKeys:
-    """What keys alone say of events, in the order of the keys."""
+class KeyVerdicts:
+    """What the keys alone decide, in the order of the keys."""
 
-    repeats: npt.NDArray[np.bool_]  # the same id and content came before
-    ordinals: npt.NDArray[np.int64]  # of events without an id, among their equals
-    contested: npt.NDArray[np.bool_]  # contents differ: the events have to be looked at
+    repeats: npt.NDArray[np.bool_]  # the same id and content exist already
+    ordinals: npt.NDArray[np.int64]  # of events without an id, among equal ones
+    contested: npt.NDArray[np.bool_]  # contents differ: the events have to be compared
 
 
 @dataclass(frozen=True, kw_only=True)
-class Versions:
-    """The verdict on each incoming row, in its order, and the versions that ceased to hold."""
+class ResolvedVersions:
+    """The verdict on each incoming row, in its order, and the versions that were superseded."""
 
     verdicts: pl.Series
     superseded: pl.DataFrame
 
 
-def judge_keys(keys: Keys, states: npt.NDArray[np.uint8]) -> ByKeys:
-    """Judge the events of one file by their keys and by what the lake holds of these."""
+def classify_by_keys(keys: EventKeys, states: npt.NDArray[np.uint8]) -> KeyVerdicts:
+    """Classify the events of one file by their keys and the ``states`` of these in the lake."""
     repeats, contested = states == SAME, states == OTHER
     ordinals = np.zeros(len(keys.ids), dtype=np.int64)
     follows = keys.ids[1:] == keys.ids[:-1]
@@ -90,20 +90,20 @@ def judge_keys(keys: Keys, states: npt.NDArray[np.uint8]) -> ByKeys:
             .to_series()
             .to_numpy()
         )
-    return ByKeys(repeats=repeats & ~contested, ordinals=ordinals, contested=contested)
+    return KeyVerdicts(repeats=repeats & ~contested, ordinals=ordinals, contested=contested)
 
 
-def resolve(incoming: pl.DataFrame, existing: pl.DataFrame) -> Versions:
-    """Judge incoming rows by id against each other and against the versions that exist.
+def resolve_versions(incoming: pl.DataFrame, existing: pl.DataFrame) -> ResolvedVersions:
+    """Compare incoming rows of the same id with each other and with the existing versions.
 
     Both frames hold ``event_id``, ``recorded_at`` and the content. The order of the incoming rows
-    decides only between equal moments.
+    decides only between rows that were recorded at the same moment.
     """
     nothing = pl.DataFrame(schema=SUPERSEDED_SCHEMA)
     verdicts = pl.repeat(LANDED, incoming.height, dtype=pl.String, eager=True)
     repeated = incoming["event_id"].is_duplicated()
     if existing.is_empty() and not repeated.any():
-        return Versions(verdicts=verdicts, superseded=nothing)
+        return ResolvedVersions(verdicts=verdicts, superseded=nothing)
     both = pl.concat(
         [
             _keyed(existing).with_columns(pl.lit(-1, pl.Int64).alias("row")),
@@ -128,8 +128,8 @@ def resolve(incoming: pl.DataFrame, existing: pl.DataFrame) -> Versions:
     superseded: list[tuple[str, object, object]] = []
     contested = both.filter(pl.col("differs") & ~is_pair).sort("event_id", "recorded_at", "row")
     for (event_id,), rows in contested.group_by("event_id", maintain_order=True):
-        _judge_one(str(event_id), rows, verdicts, superseded)
-    return Versions(
+        _resolve_one_id(str(event_id), rows, verdicts, superseded)
+    return ResolvedVersions(
         verdicts=verdicts,
         superseded=pl.concat(
             [
@@ -144,7 +144,7 @@ def resolve(incoming: pl.DataFrame, existing: pl.DataFrame) -> Versions:
     )
 
 
-def _judge_one(
+def _resolve_one_id(
     event_id: str,
     rows: pl.DataFrame,
     verdicts: pl.Series,

@@ -44,7 +44,7 @@ def pieces(events: list[Event], size: int) -> list[DraftPiece]:
 
 def take(lake: Lake, events: list[Event], size: int) -> FileSummary:
     with lake.batch() as batch:
-        return batch.take_pieces(
+        return batch.add_pieces(
             lambda: iter(pieces(events, size)),
             source="s",
             table="t",

@@ -9,7 +9,7 @@ import pytest
 
 from features.events.schema import RAW
 from features.ingest.mapping import load_mapping, read_mapping
-from features.ingest.run import columns_read
+from features.ingest.run import source_columns
 from features.lake._examples import LONGEST_SHOWN, first_examples
 
 CRM = Path(__file__).parents[3] / "examples" / "crm" / "mapping.toml"
@@ -82,17 +82,17 @@ def test_an_event_that_was_sent_shows_the_value_that_it_was_refused_for(sent, re
 
 def test_columns_are_those_that_the_mapping_reads():
     accounts, contracts, usage = load_mapping(CRM).tables
-    assert columns_read(accounts) == {
+    assert source_columns(accounts) == {
         "account_id": "account_id",
         "occurred_at": "start_date",
         "property channel": "channel",
         "property region": "country",
         "property segment": "seats",
     }
-    assert columns_read(contracts)["seats"] == "quantity"
-    assert columns_read(usage)["event_count"] == "n_events"
+    assert source_columns(contracts)["seats"] == "quantity"
+    assert source_columns(usage)["event_count"] == "n_events"
     for table in (accounts, contracts, usage):
-        assert set(columns_read(table).values()) <= set(table.columns)
+        assert set(source_columns(table).values()) <= set(table.columns)
 
 
 def test_a_property_is_found_by_its_whole_name():
@@ -119,6 +119,6 @@ def test_a_property_is_found_by_its_whole_name():
         [(2, "property size_max is no number")],
         {2: {"S": "s", "M": "m"}},
         file="t",
-        columns=columns_read(table),
+        columns=source_columns(table),
     ).values()
     assert example == "t:2 'm'"

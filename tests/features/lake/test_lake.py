@@ -153,7 +153,7 @@ def test_a_block_that_fails_leaves_the_old_lake(lake):
     append(lake, event())
     before = lake.manifest
     with pytest.raises(RuntimeError, match="power"), lake.batch() as batch:  # noqa: PT012
-        batch.take(
+        batch.add_file(
             events_frame([event(2)]).with_columns(
                 pl.lit(1, pl.Int64).alias("__line"),
                 pl.lit(None, pl.String).alias("problem"),

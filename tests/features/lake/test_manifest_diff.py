@@ -1,11 +1,11 @@
-"""News: files that are not known, and of a merge the files that it was made of."""
+"""ManifestDiff: files that are not known, and of a merge the files that it was made of."""
 
 from __future__ import annotations
 
 import pytest
 
 from features.lake.manifest import Manifest
-from features.lake.manifest_diff import News, is_merged, news_of
+from features.lake.manifest_diff import ManifestDiff, diff_manifest, is_merged
 
 A, B, C = "000001-0.parquet", "000002-0.parquet", "000003-0.parquet"
 M = "000003-merged-parts-0.parquet"
@@ -41,7 +41,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_is_new_is_what_no_known_file_holds(case) -> None:
     manifest, known, parts, superseded = case
-    assert news_of(manifest, known) == News(parts=parts, superseded=superseded)
+    assert diff_manifest(manifest, known) == ManifestDiff(parts=parts, superseded=superseded)
 
 
 def test_a_merged_file_is_told_by_its_name() -> None:

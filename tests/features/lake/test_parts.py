@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from features.events.schema import Event, events_frame
 from features.lake.deduplication.key_index import keys_path
-from features.lake.parts import PART_EVENTS, FreshParts, by_account, write_part
+from features.lake.parts import PART_EVENTS, PartBuilder, sort_by_account, write_part
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ def some(*accounts: str) -> pl.DataFrame:
 
 def test_events_are_ordered_by_account_and_time_and_stay_whole():
     events = some("b", "ü", "a", "b", "a")
-    ordered = by_account(events)
+    ordered = sort_by_account(events)
     assert ordered.select("account_id", "event_id").rows() == [
         ("a", "e4"),
         ("a", "e2"),
@@ -45,13 +45,13 @@ def test_events_are_ordered_by_account_and_time_and_stay_whole():
 
 def test_a_part_holds_events_and_an_index_of_them(tmp_path):
     write_part(some("b", "a"), tmp_path / "part.parquet")
-    assert_frame_equal(pl.read_parquet(tmp_path / "part.parquet"), by_account(some("b", "a")))
+    assert_frame_equal(pl.read_parquet(tmp_path / "part.parquet"), sort_by_account(some("b", "a")))
     assert keys_path(tmp_path / "part.parquet").stat().st_size == 32
 
 
 def test_events_are_collected_until_a_part_is_full():
     parts: list[pl.DataFrame] = []
-    fresh = FreshParts(parts.append)
+    fresh = PartBuilder(parts.append)
     fresh.close()
     assert parts == []
     assert fresh.last_recorded is None

@@ -15,7 +15,7 @@ from features.lake.deduplication.key_index import (
     SAME,
     UNKNOWN,
     keys_path,
-    look_up,
+    look_up_keys,
     write_keys,
 )
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, with_keys
@@ -49,7 +49,7 @@ def test_states_are_those_of_a_plain_look(tmp_path_factory, parts, asked):
     folder = tmp_path_factory.mktemp("index")
     asked = sorted(asked)
     ids, contents = (np.array([key[n] for key in asked], dtype=np.uint64) for n in (0, 1))
-    known = look_up(stored(folder, parts), ids, contents)
+    known = look_up_keys(stored(folder, parts), ids, contents)
     assert known.states.tolist() == [plainly(parts, *key) for key in asked]
     assert set(known.parts) == {
         f"{n}.parquet"
@@ -78,6 +78,6 @@ def test_an_index_that_is_missing_is_made_from_its_part(tmp_path):
     written = keys_path(path).read_bytes()
     keys_path(path).unlink()
     asked = events.sort(ID_KEY)
-    known = look_up([path], asked[ID_KEY].to_numpy(), asked[CONTENT_KEY].to_numpy())
+    known = look_up_keys([path], asked[ID_KEY].to_numpy(), asked[CONTENT_KEY].to_numpy())
     assert set(known.states.tolist()) == {SAME}
     assert keys_path(path).read_bytes() == written

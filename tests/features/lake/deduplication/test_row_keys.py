@@ -81,7 +81,7 @@ def test_hashes_are_those_of_the_definition_word_by_word(texts, start):
 
 
 def plainly(text):
-    """The hash of a text by its definition: its length, then its bytes by eights, each mixed in."""
+    """The hash of a text by its definition: its length, then its bytes by eights, each mix_bits in."""
     content = text.encode()
     words = [content[place : place + 8] for place in range(0, len(content), 8)]
     hashed = 0

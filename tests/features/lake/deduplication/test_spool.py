@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from features.events.schema import Event, events_frame
 from features.lake.deduplication.ids import with_first_ids
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, with_keys
-from features.lake.deduplication.spool import OWN, ROW, SPOOL, Spool, clear_spool, spool_in
+from features.lake.deduplication.spool import OWN, ROW, SPOOL, Spool, clear_spool, open_spool
 
 MAPS = Path("/proc/self/maps")
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -80,7 +80,7 @@ def test_no_file_of_keys_stays_in_memory(tmp_path):
 
 
 def test_a_spool_is_gone_afterwards_and_after_a_kill_with_the_next(tmp_path):
-    with spool_in(tmp_path, most_in_memory=0) as spool:
+    with open_spool(tmp_path, most_in_memory=0) as spool:
         spool.add(piece(1, 2))
         assert list((tmp_path / SPOOL).iterdir())
     assert not (tmp_path / SPOOL).exists()
