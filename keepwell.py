@@ -105,14 +105,14 @@ def promote(
 
     With `second_person = true` in workspace.toml it waits until another person approves it.
     """
-    from registry.store.approval import approved
+    from registry.store.approval import check_approval
 
     place = Workspace(workspace)
     store, name = store_of(place), label.value
     by = who(place, by, "approve" if approve else "administer")
     with place.lock():
         if approve:
-            request = approved(store.asked(name), label=name, version=version, by=by)
+            request = check_approval(store.asked(name), label=name, version=version, by=by)
             store.promote(
                 name,
                 version,

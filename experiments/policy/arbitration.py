@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from experiments.policy.recommendation import Candidate
 from experiments.policy.withholding import Refusal
-from registry.playbook.conflicts import GivesWay
+from registry.playbook.conflicts import ConflictOfAction
 from registry.playbook.playbook import Playbook
 
 
@@ -60,7 +60,7 @@ def refuse_after_conflict(
 
 
 def _done_lately(
-    way: GivesWay, playbook: Playbook, last_done: Mapping[str, datetime], as_of: datetime
+    way: ConflictOfAction, playbook: Playbook, last_done: Mapping[str, datetime], as_of: datetime
 ) -> Refusal | None:
     until = _latest(way.to, last_done, timedelta(days=way.conflict.days))
     if until is None or as_of >= until[1]:

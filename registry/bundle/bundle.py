@@ -75,22 +75,25 @@ class ModelBundle(BundleContents):
             )
         if list(self.horizons) != sorted({*self.horizons}):
             raise BundleError(f"The horizons {self.horizons} are not in rising order.")
-        if any(part.form and part.form.n_features_read != width for part in self.later):
+        if any(part.form and part.form.n_features_read != width for part in self.long_horizons):
             raise BundleError(
-                f"What is said of a later horizon does not read the {width} features of the "
+                f"A long horizon does not read the {width} features of the "
                 "contract; they must be from the same training."
             )
-        if any(len(part.calibration.draws) != len(self.calibration.draws) for part in self.later):
-            raise BundleError("A later horizon has another number of draws than the nearer ones.")
-        told = self.untouched
-        if told is not None and set(told.shares) != set(self.horizons):
+        if any(
+            len(part.calibration.draws) != len(self.calibration.draws)
+            for part in self.long_horizons
+        ):
+            raise BundleError("A long horizon has another number of draws than the nearer ones.")
+        risk = self.untreated_risk
+        if risk is not None and set(risk.shares) != set(self.horizons):
             raise BundleError(
-                f"Touched labels are counted for {sorted(told.shares)} days and probabilities are "
+                f"Treated labels are counted for {sorted(risk.shares)} days and probabilities are "
                 f"given for {list(self.horizons)}; they must be from the same training."
             )
-        if told is not None and told.shift and told.shift.touch.n_features_read != width:
+        if risk is not None and risk.shift and risk.shift.treatment.n_features_read != width:
             raise BundleError(
-                f"What is said of untouched accounts does not read the {width} features of the "
+                f"The risk of untreated accounts does not read the {width} features of the "
                 "contract; it must be from the same training."
             )
         if set(self.base_rates) != set(self.horizons):
@@ -141,7 +144,7 @@ class ModelBundle(BundleContents):
     @property
     def horizons(self) -> tuple[int, ...]:
         """The horizons in days at which it gives a probability."""
-        return (*self.calibration.horizons, *(part.horizon for part in self.later))
+        return (*self.calibration.horizons, *(part.horizon for part in self.long_horizons))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -280,8 +283,11 @@ class ModelBundle(BundleContents):
 
     @cached_property
     def _after(self) -> Mapping[int, tuple[LongHorizonChance, ...]]:
-        """By later horizon: the chances that lead to it from the last near one."""
-        return {part.horizon: self.later[: place + 1] for place, part in enumerate(self.later)}
+        """By long horizon: the chances that lead to it from the last near one."""
+        return {
+            part.horizon: self.long_horizons[: place + 1]
+            for place, part in enumerate(self.long_horizons)
+        }
 
     def _check(self, horizon_days: int) -> None:
         if horizon_days in self.not_estimable:

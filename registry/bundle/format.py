@@ -25,17 +25,17 @@ from registry.bundle.long_horizons import LongHorizonChance
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.bundle.model_forms import ModelForm, form_named
 from registry.bundle.untreated_risk import (
-    Untouched,
-    UntouchedError,
-    untouched_document,
-    untouched_of,
+    UntreatedRisk,
+    UntreatedRiskError,
+    read_untreated_risk,
+    untreated_risk_document,
 )
 from registry.trees.arrays import TreeStructureError
 
 DOCUMENT, ARRAYS, TEXT = "bundle.json", "arrays.npz", "model.txt"
 
-TOUCH = "untouched.touch."
-"""Before the names of the form that says who is touched."""
+TREATMENT_FORM = "untouched.touch."
+"""Prefix of the arrays of the form that predicts treatment."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,9 +43,9 @@ class BundleContents:
     """Everything that a bundle's files hold.
 
     ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
-    is the expected relative rise of MRR given an expansion. ``later`` are the chances after the
-    last horizon of ``calibration``, in rising order. ``untouched`` is None where the training did
-    not look at interventions.
+    is the expected relative rise of MRR given an expansion. ``long_horizons`` are the chances after the
+    last horizon of ``calibration``, in rising order. ``untreated_risk`` is None where the training
+    did not look at interventions.
     """
 
     label: str
@@ -59,8 +59,8 @@ class BundleContents:
     metrics: Mapping[str, float] = field(default_factory=dict)
     amount_ratio: float | None = None
     not_estimable: Mapping[int, str] = field(default_factory=dict)
-    later: tuple[LongHorizonChance, ...] = ()
-    untouched: Untouched | None = None
+    long_horizons: tuple[LongHorizonChance, ...] = ()
+    untreated_risk: UntreatedRisk | None = None
     model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
 
 
@@ -93,14 +93,18 @@ def encode(bundle: BundleContents) -> dict[str, bytes]:
     arrays = {
         **{f"{form}.{name}": array for name, array in bundle.form.arrays().items()},
         "calibration.draws": bundle.calibration.draws,
-        **{name: array for part in bundle.later for name, array in _later_arrays(part).items()},
+        **{
+            name: array
+            for part in bundle.long_horizons
+            for name, array in _long_horizon_arrays(part).items()
+        },
         "golden.matrix": bundle.golden.matrix,
         "golden.raw": bundle.golden.raw,
         "reference.levels": bundle.reference.levels,
         "reference.values": bundle.reference.values,
         "reference.missing_rate": bundle.reference.missing_rate,
     }
-    if bundle.later:
+    if bundle.long_horizons:
         document["later"] = [
             {
                 "horizon": part.horizon,
@@ -111,13 +115,13 @@ def encode(bundle: BundleContents) -> dict[str, bytes]:
                     float(part.calibration.intercepts[0]),
                 ],
             }
-            for part in bundle.later
+            for part in bundle.long_horizons
         ]
-    if bundle.untouched is not None:
-        document["untouched"] = untouched_document(bundle.untouched)
-        if bundle.untouched.shift is not None:
-            touch = bundle.untouched.shift.touch.arrays()
-            arrays |= {f"{TOUCH}{name}": array for name, array in touch.items()}
+    if bundle.untreated_risk is not None:
+        document["untouched"] = untreated_risk_document(bundle.untreated_risk)
+        if bundle.untreated_risk.shift is not None:
+            treatment = bundle.untreated_risk.shift.treatment.arrays()
+            arrays |= {f"{TREATMENT_FORM}{name}": array for name, array in treatment.items()}
     # No compression: it would tie the bytes to a version of zlib, and save a few hundred kB.
     packed = io.BytesIO()
     # numpy dates every entry 1980-01-01.
@@ -138,7 +142,7 @@ def decode(files: Mapping[str, bytes]) -> BundleContents:
     try:
         return _fields(json.loads(files[DOCUMENT]), arrays, files.get(TEXT))
     except (TreeStructureError, LinearFormError, CalibrationError, FeatureContractError,
-            UntouchedError) as exc:  # fmt: skip
+            UntreatedRiskError) as exc:  # fmt: skip
         raise BundleError(f"The bundle is damaged: {exc}") from exc
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise BundleError(
@@ -177,8 +181,8 @@ def _fields(
         ),
         base_rates={int(h): float(r) for h, r in document["base_rates"].items()},
         not_estimable={int(h): str(why) for h, why in document["not_estimable"].items()},
-        later=tuple(_later(part, arrays) for part in document.get("later", ())),
-        untouched=_untouched(document.get("untouched"), arrays),
+        long_horizons=tuple(_read_long_horizon(part, arrays) for part in document.get("later", ())),
+        untreated_risk=_read_untreated_risk(document.get("untouched"), arrays),
         amount_ratio=None if amount is None else float(amount),
         metrics={str(name): float(value) for name, value in document["metrics"].items()},
         metadata=BundleMetadata(**{**metadata, "as_of": datetime.fromisoformat(metadata["as_of"])}),
@@ -194,7 +198,7 @@ def _fields(
     )
 
 
-def _later_arrays(part: LongHorizonChance) -> dict[str, npt.NDArray[Any]]:
+def _long_horizon_arrays(part: LongHorizonChance) -> dict[str, npt.NDArray[Any]]:
     own = {} if part.form is None else part.form.arrays()
     return {
         f"later_{part.horizon}.draws": part.calibration.draws,
@@ -202,7 +206,9 @@ def _later_arrays(part: LongHorizonChance) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LongHorizonChance:
+def _read_long_horizon(
+    part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+) -> LongHorizonChance:
     horizon, (slope, intercept) = int(part["horizon"]), part["calibration"]
     prefix = f"later_{horizon}.form."
     own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
@@ -218,12 +224,14 @@ def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> L
     )
 
 
-def _untouched(
+def _read_untreated_risk(
     document: Mapping[str, Any] | None, arrays: Mapping[str, npt.NDArray[Any]]
-) -> Untouched | None:
-    own = {n.removeprefix(TOUCH): a for n, a in arrays.items() if n.startswith(TOUCH)}
-    touch = LinearForm.from_arrays(own) if own else None
-    return None if document is None else untouched_of(document, touch)
+) -> UntreatedRisk | None:
+    own = {
+        n.removeprefix(TREATMENT_FORM): a for n, a in arrays.items() if n.startswith(TREATMENT_FORM)
+    }
+    treatment = LinearForm.from_arrays(own) if own else None
+    return None if document is None else read_untreated_risk(document, treatment)
 
 
 def _table(arrays: Mapping[str, npt.NDArray[Any]], name: str, dimensions: int) -> Any:

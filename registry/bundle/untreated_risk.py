@@ -6,8 +6,8 @@ between two horizons, of who is still there, is moved in log-odds::
     logit q'_k = logit q_k + shift + weight · (t - centre),    t = log-odds of being acted on
 
 so a probability stays between 0 and 1 and never falls as the horizon grows. Where the log of
-interventions cannot tell, there is a reason instead of a number; the plain risk is never put in
-its place. Holds the numbers and applies them; fitting them is training's.
+interventions is not enough, there is a reason instead of a number; the plain risk is never put in
+its place. Holds the numbers and applies them; `training.models.untreated_risk` fits them.
 """
 
 from __future__ import annotations
@@ -45,60 +45,63 @@ BY_JUDGEMENT = (
 TINY = 1e-12
 
 
-class UntouchedError(Exception):
-    """What a bundle says of untreated accounts is not usable."""
+class UntreatedRiskError(Exception):
+    """The numbers of untreated accounts in a bundle cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TouchedShare:
+class TreatedShare:
     """How many labels within a horizon are of accounts that were acted on before their outcome."""
 
     rows: int
-    touched: int
+    treated: int
     with_outcome: int
-    touched_with_outcome: int
-    actions: Mapping[str, int] = field(default_factory=dict)  # of the first touch
+    treated_with_outcome: int
+    actions: Mapping[str, int] = field(default_factory=dict)  # of the first treatment
 
     def __post_init__(self) -> None:
         if not (
-            0 <= self.touched_with_outcome <= min(self.touched, self.with_outcome)
-            and max(self.touched, self.with_outcome) <= self.rows
+            0 <= self.treated_with_outcome <= min(self.treated, self.with_outcome)
+            and max(self.treated, self.with_outcome) <= self.rows
         ):
-            raise UntouchedError(
-                f"Of {self.rows} labels {self.touched} are said to be treated and "
-                f"{self.with_outcome} to have the outcome, {self.touched_with_outcome} both: that "
+            raise UntreatedRiskError(
+                f"Of {self.rows} labels {self.treated} are said to be treated and "
+                f"{self.with_outcome} to have the outcome, {self.treated_with_outcome} both: that "
                 f"does not add up. Train the model again."
             )
 
     @property
     def share(self) -> float:
-        """Share of the labels that was touched."""
-        return self.touched / self.rows if self.rows else 0.0
+        """Share of the labels that was treated."""
+        return self.treated / self.rows if self.rows else 0.0
 
     @property
     def sentence(self) -> str:
         """The counts in words."""
-        kept, kept_touched = self.rows - self.with_outcome, self.touched - self.touched_with_outcome
-        said = (
-            f"{self.touched:,} of {self.rows:,} labels ({self.share:.1%}) were treated by a "
-            f"logged intervention: {self.touched_with_outcome:,} of {self.with_outcome:,} with "
-            f"the outcome, {kept_touched:,} of {kept:,} without"
+        kept, treated_without_outcome = (
+            self.rows - self.with_outcome,
+            self.treated - self.treated_with_outcome,
+        )
+        counts = (
+            f"{self.treated:,} of {self.rows:,} labels ({self.share:.1%}) were treated by a "
+            f"logged intervention: {self.treated_with_outcome:,} of {self.with_outcome:,} with "
+            f"the outcome, {treated_without_outcome:,} of {kept:,} without"
         )
         named = ", ".join(f"{name} {n:,}" for name, n in self.actions.items())
-        return f"{said}. First: {named}." if named else f"{said}."
+        return f"{counts}. First: {named}." if named else f"{counts}."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class UntouchedShift:
+class UntreatedShift:
     """By how much the log-odds of untreated accounts lie above those of all."""
 
-    horizons: tuple[int, ...]  # that it speaks of, rising
+    horizons: tuple[int, ...]  # it is known for, rising
     shift: float
     weight: float  # of the log-odds of being acted on
     centre: float
     bounds: tuple[float, float]  # of these log-odds, as they were in training
     covariance: tuple[tuple[float, float], tuple[float, float]]  # of shift and weight
-    touch: LinearForm  # the log-odds of being acted on, by the model's own features
+    treatment: LinearForm  # the log-odds of being acted on, by the model's own features
 
     def __post_init__(self) -> None:
         numbers = [
@@ -109,43 +112,43 @@ class UntouchedShift:
             *(value for row in self.covariance for value in row),
         ]
         if not np.isfinite(numbers).all() or self.bounds[0] > self.bounds[1]:
-            raise UntouchedError(
+            raise UntreatedRiskError(
                 "A number of the risk if nobody acts is not finite, or a lower "
                 "bound lies above its upper bound. Train the model again."
             )
         if not self.horizons or list(self.horizons) != sorted({*self.horizons}):
-            raise UntouchedError(
+            raise UntreatedRiskError(
                 f"The horizons {self.horizons} of the risk if nobody acts are not "
                 f"in rising order. Train the model again."
             )
         if min(np.linalg.eigvalsh(np.array(self.covariance))) < -TINY:
-            raise UntouchedError(
+            raise UntreatedRiskError(
                 "The shift of the risk if nobody acts has a variance below zero. "
                 "Train the model again."
             )
 
-    def moved(self, matrix: Floats) -> tuple[Floats, Floats]:
+    def row_shifts(self, matrix: Floats) -> tuple[Floats, Floats]:
         """Each row's shift in log-odds, and its standard error."""
-        t = np.clip(self.touch.score(matrix), *self.bounds) - self.centre
+        t = np.clip(self.treatment.score(matrix), *self.bounds) - self.centre
         (a, b), (_, c) = self.covariance
         return self.shift + self.weight * t, np.sqrt(np.maximum(a + 2 * b * t + c * t * t, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Untouched:
+class UntreatedRisk:
     """What a bundle knows of accounts that nobody acts on, and of the labels that were treated."""
 
-    shares: Mapping[int, TouchedShare]  # by horizon
-    shift: UntouchedShift | None
+    shares: Mapping[int, TreatedShare]  # by horizon
+    shift: UntreatedShift | None
     not_known: Mapping[int, str]  # by horizon: why there is no risk if nobody acts
-    drawn_share: float  # of the touches: those that a lottery decided on
+    drawn_share: float  # of the treatments: those that a lottery decided on
     effective_accounts: float  # so many accounts the weighted rows are worth
 
     def __post_init__(self) -> None:
-        told = {*self.not_known, *(self.shift.horizons if self.shift else ())}
-        if told != {*self.shares}:
-            raise UntouchedError(
-                f"The risk if nobody acts is told or denied for {sorted(told)} days and labels are "
+        named = {*self.not_known, *(self.shift.horizons if self.shift else ())}
+        if named != {*self.shares}:
+            raise UntreatedRiskError(
+                f"The risk if nobody acts is given or denied for {sorted(named)} days and labels are "
                 f"counted for {sorted(self.shares)}. Train the model again."
             )
 
@@ -156,17 +159,17 @@ class Untouched:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What a training says of it: the touched labels, and what the shift is; () without any."""
+        """The sentences of a training: the treated labels, and the shift; () without any."""
         horizon, share = max(
-            ((h, s) for h, s in self.shares.items() if s.touched), default=(0, None)
+            ((h, s) for h, s in self.shares.items() if s.treated), default=(0, None)
         )
         if share is None:
             return ()
-        said = f"Within {horizon} days {share.sentence}"
+        counts = f"Within {horizon} days {share.sentence}"
         if self.shift is None:
-            return said, f"Risk if nobody acts: not known. {self.not_known[horizon]}"
+            return counts, f"Risk if nobody acts: not known. {self.not_known[horizon]}"
         error = self.shift.covariance[0][0] ** 0.5
-        return said, (
+        return counts, (
             f"Risk if nobody acts: {self.shift.shift:+.2f} ± {USUAL * error:.2f} in log-odds for an "
             f"account that is acted on as often as the mean, {self.shift.weight:+.2f} ± "
             f"{USUAL * self.shift.covariance[1][1] ** 0.5:.2f} for each unit more; the untreated "
@@ -180,13 +183,13 @@ class Untouched:
         low: Mapping[int, Floats],
         high: Mapping[int, Floats],
     ) -> dict[int, tuple[Floats, Floats, Floats]]:
-        """By horizon: the probability if untouched and its 95 % interval, from the plain ones.
+        """By horizon: the probability if untreated and its 95 % interval, from the plain ones.
 
         The plain interval and the error of the shift are taken for independent, in log-odds.
         """
         if self.shift is None:
             return {}
-        moved, error = self.shift.moved(matrix)
+        moved, error = self.shift.row_shifts(matrix)
         found, stays, before = {}, np.ones(len(matrix)), np.zeros(len(matrix))
         for horizon in self.shift.horizons:
             p = probability[horizon]
@@ -196,11 +199,11 @@ class Untouched:
             plain, now = _log_odds(p), _log_odds(1 - stays)
             down = np.hypot(plain - _log_odds(low[horizon]), USUAL * error)
             up = np.hypot(_log_odds(high[horizon]) - plain, USUAL * error)
-            told = 1 - stays
+            risk = 1 - stays
             found[horizon] = (
-                told,
-                np.minimum(sigmoid(now - down), told),
-                np.maximum(sigmoid(now + up), told),
+                risk,
+                np.minimum(sigmoid(now - down), risk),
+                np.maximum(sigmoid(now + up), risk),
             )
         for near, far in pairwise(found):  # an interval does not end before that of a nearer one
             for bound in (1, 2):
@@ -212,16 +215,16 @@ USUAL = 1.959964
 """Standard errors from the middle to the end of a 95 % interval."""
 
 
-def untouched_document(one: Untouched) -> dict[str, Any]:
+def untreated_risk_document(one: UntreatedRisk) -> dict[str, Any]:
     """The value as plain JSON."""
     shift = one.shift
     return {
         "shares": {
             str(h): {
                 "rows": s.rows,
-                "touched": s.touched,
+                "touched": s.treated,
                 "with_outcome": s.with_outcome,
-                "touched_with_outcome": s.touched_with_outcome,
+                "touched_with_outcome": s.treated_with_outcome,
                 "actions": [[name, n] for name, n in s.actions.items()],
             }
             for h, s in one.shares.items()
@@ -242,33 +245,33 @@ def untouched_document(one: Untouched) -> dict[str, Any]:
     }
 
 
-def untouched_of(document: Mapping[str, Any], touch: LinearForm | None) -> Untouched:
+def read_untreated_risk(document: Mapping[str, Any], treatment: LinearForm | None) -> UntreatedRisk:
     """The value that a document and the stored form hold."""
-    told = document["shift"]
+    stored = document["shift"]
     shift = None
-    if told is not None:
-        if touch is None:
-            raise UntouchedError(
+    if stored is not None:
+        if treatment is None:
+            raise UntreatedRiskError(
                 "The bundle lacks the form of the risk if nobody acts. Train the model again."
             )
-        (a, b), (c, d) = told["covariance"]
-        low, high = told["bounds"]
-        shift = UntouchedShift(
-            horizons=tuple(int(h) for h in told["horizons"]),
-            shift=float(told["shift"]),
-            weight=float(told["weight"]),
-            centre=float(told["centre"]),
+        (a, b), (c, d) = stored["covariance"]
+        low, high = stored["bounds"]
+        shift = UntreatedShift(
+            horizons=tuple(int(h) for h in stored["horizons"]),
+            shift=float(stored["shift"]),
+            weight=float(stored["weight"]),
+            centre=float(stored["centre"]),
             bounds=(float(low), float(high)),
             covariance=((float(a), float(b)), (float(c), float(d))),
-            touch=touch,
+            treatment=treatment,
         )
-    return Untouched(
+    return UntreatedRisk(
         shares={
-            int(h): TouchedShare(
+            int(h): TreatedShare(
                 rows=int(s["rows"]),
-                touched=int(s["touched"]),
+                treated=int(s["touched"]),
                 with_outcome=int(s["with_outcome"]),
-                touched_with_outcome=int(s["touched_with_outcome"]),
+                treated_with_outcome=int(s["touched_with_outcome"]),
                 actions={str(name): int(n) for name, n in s["actions"]},
             )
             for h, s in document["shares"].items()

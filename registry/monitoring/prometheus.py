@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from registry.monitoring.figures import FIGURES, Figure
 
 
-class Monitored:
+class MonitoringCollector:
     """What monitoring found, asked for whenever the figures are read."""
 
     def __init__(self, figures: Callable[[], Iterable[Figure]]) -> None:
@@ -31,5 +31,5 @@ class Monitored:
 def monitoring_text(figures: Iterable[Figure]) -> bytes:
     """What monitoring found in Prometheus' text format, for a collector that reads files."""
     registry = CollectorRegistry()
-    registry.register(Monitored(lambda: figures))
+    registry.register(MonitoringCollector(lambda: figures))
     return generate_latest(registry)

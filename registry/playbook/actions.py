@@ -202,7 +202,7 @@ class Stage:
 
 def read_action(table: Table) -> Action:
     """One action from its table; what is missing, unknown or out of range is an error."""
-    identifier = name_of(table, "id")
+    identifier = read_name(table, "id")
     table.where = f"Action {identifier!r}"
     action = Action(
         id=identifier,
@@ -210,8 +210,8 @@ def read_action(table: Table) -> Action:
         objective=cast(Objective, table.word("objective", get_args(Objective))),
         channel=cast(Channel, table.word("channel", get_args(Channel))),
         owner_role=cast(Role, table.word("owner_role", get_args(Role))),
-        triggers=conditions(table, "triggers", ()),
-        eligibility=conditions(table, "eligible", ()),
+        triggers=read_conditions(table, "triggers", ()),
+        eligibility=read_conditions(table, "eligible", ()),
         cost_usd=table.number("cost_usd", least=0),
         cost_mrr_share=table.number("cost_mrr_share", 0, least=0),
         take_up=table.number("take_up", 1, least=0, most=1),
@@ -222,8 +222,8 @@ def read_action(table: Table) -> Action:
         max_autonomy=table.whole("max_autonomy", least=1, most=4),
         reversible=table.flag("reversible"),
         service_message=table.flag("service_message", False),
-        addresses=name_of(table, "addresses") if table.has("addresses") else "main",
-        family=name_of(table, "family") if table.has("family") else None,
+        addresses=read_name(table, "addresses") if table.has("addresses") else "main",
+        family=read_name(table, "family") if table.has("family") else None,
         worth_usd=table.number("worth_usd", 0, least=0),
         prior=_prior(table.table("prior")),
         text=table.text("text"),
@@ -242,8 +242,10 @@ def read_guard(table: Table) -> Guard:
         objectives=_words(table, "objectives", get_args(Objective)),
         channels=_words(table, "channels", get_args(Channel)),
         owners=_words(table, "owners", get_args(Role)),
-        only_if=condition(table.text("only_if"), table.where) if table.has("only_if") else None,
-        condition=condition(table.text("condition"), table.where),
+        only_if=read_condition(table.text("only_if"), table.where)
+        if table.has("only_if")
+        else None,
+        condition=read_condition(table.text("condition"), table.where),
         why=table.text("why"),
     )
     table.end()
@@ -254,7 +256,7 @@ def read_family(table: Table) -> Family:
     """One family from its table."""
     order = table.word("order", ("cheapest", "value"))
     family = Family(
-        id=name_of(table, "id"),
+        id=read_name(table, "id"),
         name=table.text("name"),
         order="cheapest" if order == "cheapest" else "value",
         apart_days=table.number("apart_days", least=0),
@@ -265,12 +267,12 @@ def read_family(table: Table) -> Family:
 
 def read_stage(table: Table) -> Stage:
     """One stage from its table."""
-    stage = Stage(name=name_of(table, "name"), conditions=conditions(table, "conditions"))
+    stage = Stage(name=read_name(table, "name"), conditions=read_conditions(table, "conditions"))
     table.end()
     return stage
 
 
-def name_of(table: Table, key: str) -> str:
+def read_name(table: Table, key: str) -> str:
     """An identifier: lower-case words joined by underscores."""
     value = table.text(key)
     if not _NAME.fullmatch(value):
@@ -280,7 +282,7 @@ def name_of(table: Table, key: str) -> str:
     return value
 
 
-def condition(text: str, where: str) -> Condition:
+def read_condition(text: str, where: str) -> Condition:
     """A condition, with the place it stands at in the message if it cannot be read."""
     try:
         return parse_condition(text)
@@ -288,11 +290,11 @@ def condition(text: str, where: str) -> Condition:
         raise PlaybookError(f"{where}: {exc}") from exc
 
 
-def conditions(
+def read_conditions(
     table: Table, key: str, default: tuple[str, ...] | None = None
 ) -> tuple[Condition, ...]:
     """A list of conditions."""
-    return tuple(condition(text, table.where) for text in table.texts(key, default))
+    return tuple(read_condition(text, table.where) for text in table.texts(key, default))
 
 
 def _prior(table: Table) -> Prior:

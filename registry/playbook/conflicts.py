@@ -39,7 +39,7 @@ class Conflict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivesWay:
+class ConflictOfAction:
     """What one action gives way to by one conflict."""
 
     conflict: Conflict
@@ -66,9 +66,9 @@ def read_conflict(table: Table) -> Conflict:
     return conflict
 
 
-def ways_given(
+def conflicts_by_action(
     actions: Iterable[Action], conflicts: Iterable[Conflict]
-) -> dict[str, tuple[GivesWay, ...]]:
+) -> dict[str, tuple[ConflictOfAction, ...]]:
     """What each action gives way to, by action, those that others give way to first.
 
     Raises:
@@ -77,7 +77,7 @@ def ways_given(
     actions, conflicts = tuple(actions), tuple(conflicts)
     gives = {
         action.id: tuple(
-            GivesWay(
+            ConflictOfAction(
                 conflict=conflict,
                 to=frozenset(other.id for other in actions if conflict.favours(other)),
             )
@@ -89,7 +89,7 @@ def ways_given(
     waiting = {
         name: frozenset[str]().union(*(way.to for way in ways)) for name, ways in gives.items()
     }
-    ordered: dict[str, tuple[GivesWay, ...]] = {}
+    ordered: dict[str, tuple[ConflictOfAction, ...]] = {}
     while waiting:
         free = sorted(name for name, to in waiting.items() if to.isdisjoint(waiting))
         if not free:

@@ -25,7 +25,12 @@ from registry.playbook.actions import (
     read_stage,
 )
 from registry.playbook.condition_grammar import Condition
-from registry.playbook.conflicts import Conflict, GivesWay, read_conflict, ways_given
+from registry.playbook.conflicts import (
+    Conflict,
+    ConflictOfAction,
+    conflicts_by_action,
+    read_conflict,
+)
 from registry.playbook.sequences import Sequence, read_sequence
 from registry.toml_table import Table, TableError
 
@@ -101,9 +106,9 @@ class Playbook:
         }
 
     @cached_property
-    def gives_way(self) -> Mapping[str, tuple[GivesWay, ...]]:
+    def gives_way(self) -> Mapping[str, tuple[ConflictOfAction, ...]]:
         """What each action gives way to, those that others give way to first."""
-        return ways_given(self.actions, self.conflicts)
+        return conflicts_by_action(self.actions, self.conflicts)
 
     @cached_property
     def conditions(self) -> tuple[tuple[str, Condition], ...]:

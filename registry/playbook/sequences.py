@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from registry.playbook.actions import PlaybookError, conditions, name_of
+from registry.playbook.actions import PlaybookError, read_conditions, read_name
 from registry.playbook.condition_grammar import Condition
 from registry.toml_table import Table
 
@@ -99,16 +99,16 @@ class Sequence:
 
 def read_sequence(table: Table) -> Sequence:
     """One sequence from its table; steps have to be in order of time."""
-    identifier = name_of(table, "id")
+    identifier = read_name(table, "id")
     table.where = f"Sequence {identifier!r}"
     sequence = Sequence(
         id=identifier,
         name=table.text("name"),
-        calendar=name_of(table, "calendar") if table.has("calendar") else None,
-        applies=conditions(table, "applies"),
+        calendar=read_name(table, "calendar") if table.has("calendar") else None,
+        applies=read_conditions(table, "applies"),
         day_zero=tuple(_start(text, table.where) for text in table.texts("day_zero")),
         steps=tuple(_step(step) for step in table.tables("steps")),
-        stop=conditions(table, "stop", ()),
+        stop=read_conditions(table, "stop", ()),
         stays=cast(Stays, table.word("stays", get_args(Stays), "until_next")),
         declined_ends=table.flag("declined_ends", False),
         window_days=table.number("window_days", least=0),
@@ -126,9 +126,9 @@ def read_sequence(table: Table) -> Sequence:
 
 def _step(table: Table) -> Step:
     step = Step(
-        action=name_of(table, "action"),
+        action=read_name(table, "action"),
         after_hours=table.number("after_hours", least=0),
-        only_if=conditions(table, "only_if", ()),
+        only_if=read_conditions(table, "only_if", ()),
         text=table.text("text", ""),
     )
     table.end()

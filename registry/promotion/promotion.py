@@ -89,20 +89,20 @@ class PromotionEvidence:
         return document
 
 
-Outcome = Literal["passed", "failed", "not known"]
+CheckOutcome = Literal["passed", "failed", "not known"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class PromotionCheck:
     """One thing that was looked at, what came of it, and the sentence that says so."""
 
     name: str
-    outcome: Outcome
+    outcome: CheckOutcome
     sentence: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audited:
+class AuditResult:
     """What an audit of the training rows for leaks came to; None where it could not be made."""
 
     is_clean: bool | None
@@ -113,7 +113,7 @@ class Audited:
 class Promotion:
     """The decision: every check, and approval where none failed."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[PromotionCheck, ...]
 
     @property
     def approved(self) -> bool:
@@ -202,7 +202,7 @@ def decide(
     clearly: float = 0.95,
     most_false_alarms: float = 0.05,
     least_agreement: float = 0.5,
-    audited: Audited | None = None,
+    audited: AuditResult | None = None,
 ) -> Promotion:
     """Better than base rate and formula with confidence, and nowhere clearly worse than before.
 
@@ -249,15 +249,15 @@ def clearly_worse(segments: Mapping[str, Gain], *, most_false_alarms: float) -> 
     return tuple(worse)
 
 
-def _check(name: str, passed: bool, sentence: str) -> Check:
-    return Check(name=name, outcome="passed" if passed else "failed", sentence=sentence)
+def _check(name: str, passed: bool, sentence: str) -> PromotionCheck:
+    return PromotionCheck(name=name, outcome="passed" if passed else "failed", sentence=sentence)
 
 
-def _unknown(name: str, sentence: str) -> Check:
-    return Check(name=name, outcome="not known", sentence=sentence)
+def _unknown(name: str, sentence: str) -> PromotionCheck:
+    return PromotionCheck(name=name, outcome="not known", sentence=sentence)
 
 
-def _better(other: str, gain: Gain | None, least: float) -> Check:
+def _better(other: str, gain: Gain | None, least: float) -> PromotionCheck:
     name = f"better than {other}"
     if gain is None:
         return _unknown(name, f"It is not compared with {other}.")
@@ -267,7 +267,7 @@ def _better(other: str, gain: Gain | None, least: float) -> Check:
                   f"{verdict} {other}: {_said(gain)}; at least {least:.0%} is needed.")  # fmt: skip
 
 
-def _not_worse(challenger: PromotionEvidence, least: float) -> Check:
+def _not_worse(challenger: PromotionEvidence, least: float) -> PromotionCheck:
     name, gain, rows = "not worse than the champion", challenger.over_champion, ""
     if gain is not None:
         rows = f" on {challenger.n_rows_with_champion} rows that neither has learned from"
@@ -282,7 +282,7 @@ def _not_worse(challenger: PromotionEvidence, least: float) -> Check:
                                 f"be worse in {least:.0%}.")  # fmt: skip
 
 
-def _captures(challenger: PromotionEvidence, capacity: int, least: float) -> Check:
+def _captures(challenger: PromotionEvidence, capacity: int, least: float) -> PromotionCheck:
     name, other = "revenue captured", challenger.other
     if not challenger.captured_over:
         return _unknown(name, "How much revenue it captures was not measured: MRR is unknown, or "
@@ -299,7 +299,7 @@ def _captures(challenger: PromotionEvidence, capacity: int, least: float) -> Che
     )  # fmt: skip
 
 
-def _segments(challenger: PromotionEvidence, most_false_alarms: float) -> Check:
+def _segments(challenger: PromotionEvidence, most_false_alarms: float) -> PromotionCheck:
     name, segments = "segments", challenger.segments
     if not segments:
         return _unknown(name, "No segment holds enough accounts to be judged alone.")
@@ -313,7 +313,7 @@ def _segments(challenger: PromotionEvidence, most_false_alarms: float) -> Check:
                                f"{most_false_alarms:.0%}: {said}.")  # fmt: skip
 
 
-def _stable(agreement: float | None, least: float) -> Check:
+def _stable(agreement: float | None, least: float) -> PromotionCheck:
     name = "explanations"
     if agreement is None:
         return _unknown(name, "Whether its explanations are stable was not measured.")
@@ -323,7 +323,7 @@ def _stable(agreement: float | None, least: float) -> Check:
                   f"{agreement:.2f}, and at least {least:.2f} is needed.")  # fmt: skip
 
 
-def _clean(audited: Audited | None) -> Check:
+def _clean(audited: AuditResult | None) -> PromotionCheck:
     name = "leakage audit"
     if audited is None:
         return _unknown(name, "Its training rows were not audited for leaks here; keepwell models "

@@ -12,7 +12,7 @@ class ApprovalError(ModelStoreError):
     """The promotion cannot be approved like this."""
 
 
-def approved(
+def check_approval(
     request: PromotionRequest | None, *, label: str, version: int, by: str
 ) -> PromotionRequest:
     """The request, if this person may approve it for this version.

@@ -197,7 +197,7 @@ def rollback_target(history: tuple[ChampionChange, ...], label: str) -> int:
     >>> rollback_target((change(1, "promoted"), change(2, "promoted")), "churn")
     1
     """
-    versions = standing(history)
+    versions = effective_promotions(history)
     if len(versions) < 2:
         raise NothingToRollBackError(
             f"No champion of {label!r} came before this one. Promote another version (keepwell "
@@ -206,7 +206,7 @@ def rollback_target(history: tuple[ChampionChange, ...], label: str) -> int:
     return versions[-2]
 
 
-def standing(history: tuple[ChampionChange, ...]) -> tuple[int, ...]:
+def effective_promotions(history: tuple[ChampionChange, ...]) -> tuple[int, ...]:
     """The promotions that were not undone, by version: the last one serves."""
     versions: list[int] = []
     for change in history:

@@ -156,10 +156,10 @@ def untouched_answer(score: AccountScore, portfolio: Portfolio) -> UntouchedAnsw
             TouchedLabelsAnswer(
                 horizon_days=horizon,
                 labels=share.rows,
-                touched=share.touched,
+                touched=share.treated,
                 share=share.share,
                 with_outcome=share.with_outcome,
-                touched_with_outcome=share.touched_with_outcome,
+                touched_with_outcome=share.treated_with_outcome,
                 actions=dict(share.actions),
             )
             for horizon, share in sorted(found.touched.items())

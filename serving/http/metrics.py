@@ -22,7 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.monitoring.figures import Figure
-from registry.monitoring.prometheus import Monitored
+from registry.monitoring.prometheus import MonitoringCollector
 from serving.scoring.portfolio import Portfolio, sum_of
 from serving.scoring.score import ScoredBy
 
@@ -42,7 +42,7 @@ class ServiceMetrics:
         # applications would add up; here every value stays with its own registry.
         values.ValueClass = values.MutexValue
         self.registry = CollectorRegistry()
-        self.registry.register(Monitored(monitored))
+        self.registry.register(MonitoringCollector(monitored))
         self.requests = Counter(
             "keepwell_requests",
             "Requests by route, method and status.",

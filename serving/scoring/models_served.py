@@ -21,7 +21,7 @@ from registry.store.store import (
     ModelStore,
     ModelStoreError,
     NoChampionError,
-    standing,
+    effective_promotions,
 )
 from serving.scoring.score import OTHER_OUTCOMES, Models, ServedModel
 
@@ -132,7 +132,7 @@ def _before(store: ModelStore, label: str) -> ServedModel | None:
         history = store.history(label)
     except ModelStoreError:
         return None
-    for version in reversed(standing(history)[:-1]):
+    for version in reversed(effective_promotions(history)[:-1]):
         try:
             return _loaded(store, label, version)
         except (BundleError, ModelStoreError):

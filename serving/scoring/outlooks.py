@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from registry.bundle.untreated_risk import TouchedShare
+from registry.bundle.untreated_risk import TreatedShare
 from serving.scoring.score import (
     OTHER_OUTCOMES,
     TIER_HORIZON_DAYS,
@@ -113,7 +113,7 @@ class UntouchedOutlook:
     note: str | None = None  # why there is none at all
     not_known: Mapping[int, str] = field(default_factory=dict)  # by horizon
     assumption: str | None = None  # what has to be true for it to be right
-    touched: Mapping[int, TouchedShare] = field(default_factory=dict)  # labels, by horizon
+    touched: Mapping[int, TreatedShare] = field(default_factory=dict)  # labels, by horizon
 
 
 def untouched_outlook(score: AccountScore, models: Models) -> UntouchedOutlook:
@@ -128,7 +128,7 @@ def untouched_outlook(score: AccountScore, models: Models) -> UntouchedOutlook:
     if score.source != "model" or models.churn is None:
         return UntouchedOutlook(note=BY_FORMULA)
     model = models.churn.model
-    known = model.untouched
+    known = model.untreated_risk
     if known is None:
         return UntouchedOutlook(note=NOT_LOOKED_AT)
     if known.shift is None:

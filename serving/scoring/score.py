@@ -20,7 +20,7 @@ from features.catalogue.feature import AnyFeature
 from features.health.score import Health
 from registry.bundle.feature_contract import FeatureContract
 from registry.bundle.segment_gate import EVERYONE, segment_key
-from registry.bundle.untreated_risk import Untouched
+from registry.bundle.untreated_risk import UntreatedRisk
 from registry.outcomes import OUTLOOKS
 from serving.scoring.expected_money import Money, yearly_of_one
 from serving.scoring.explanations import Reasons
@@ -101,7 +101,7 @@ class ScoringModel(Protocol):
         ...
 
     @property
-    def untouched(self) -> Untouched | None:
+    def untreated_risk(self) -> UntreatedRisk | None:
         """What is known of accounts that nobody acts on; None where nobody looked."""
         ...
 

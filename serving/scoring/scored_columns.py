@@ -132,7 +132,7 @@ class ModelColumns:
 
     def untreated(self, horizon_days: int) -> tuple[Floats, ...]:
         """The risk if nobody acts, its low and high; () where it is not known."""
-        known = self.served.model.untouched
+        known = self.served.model.untreated_risk
         if known is None or known.shift is None or horizon_days not in known.shift.horizons:
             return ()
         bounds = {h: self.interval(h) for h in known.shift.horizons}

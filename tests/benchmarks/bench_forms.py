@@ -77,7 +77,7 @@ class Task:
 
 def task_of(world: TrainingWorld, horizons: tuple[int, ...]) -> Task:
     prepared = world.prepared("churn", horizons)
-    training, later = prepared.training, prepared.later
+    training, later = prepared.training, prepared.long_horizons
     at, rows = prepared.split.test[0], prepared.test
     if later.horizons:
         at = later.test[later.horizons[-1]][0]

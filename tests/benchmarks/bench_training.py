@@ -24,7 +24,7 @@ from training.dataset.labels import label_named
 from training.dataset.splits import CALIBRATION_SHARE, Fold, newest, rolling_folds, time_split
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows
-from training.models.boosting import binned, grow, growing_scores, settings_of
+from training.models.boosting import bin_rows, grow_trees, settings_of, staged_scores
 from training.models.fit import fit, fitted_trees
 from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
 from training.models.specs import LIGHTGBM, Parameters
@@ -127,17 +127,17 @@ def what_is_grown(step: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> 
         calls.append((dataset, parameters, 0))
         place = len(calls) - 1
         for upto, scores in zip(
-            rounds, growing_scores(dataset, parameters, matrix, rounds, seed=seed), strict=True
+            rounds, staged_scores(dataset, parameters, matrix, rounds, seed=seed), strict=True
         ):
             calls[place] = (dataset, parameters, upto)
             yield scores
 
     def kept(dataset, parameters, *, seed):
         calls.append((dataset, parameters, int(parameters["rounds"])))
-        return grow(dataset, parameters, seed=seed)
+        return grow_trees(dataset, parameters, seed=seed)
 
     with monkeypatch.context() as patched:
-        patched.setattr(tuning, "growing_scores", growing)
+        patched.setattr(tuning, "staged_scores", growing)
         for module in (tuning, training.models.binned_rows):
             patched.setattr(module, "grow", kept)
         step()
@@ -156,12 +156,12 @@ def test_one_fit_beside_lightgbm_alone() -> None:
     for rows, changed in ((20_000, {}), (20_000, LARGE), (100_000, LARGE)):
         matrix, outcome = world(rows)
         parameters = {**LIGHTGBM.parameters, **changed}
-        ready = binned(matrix, outcome)
-        booster = grow(ready, parameters, seed=0)
+        ready = bin_rows(matrix, outcome)
+        booster = grow_trees(ready, parameters, seed=0)
         took = in_turn(
             {
-                "LightGBM": lambda ready=ready, p=parameters: grow(ready, p, seed=0),
-                "binning": lambda m=matrix, y=outcome: binned(m, y),
+                "LightGBM": lambda ready=ready, p=parameters: grow_trees(ready, p, seed=0),
+                "binning": lambda m=matrix, y=outcome: bin_rows(m, y),
                 "trees": lambda b=booster: fitted_trees(b),
                 "Keepwell": lambda m=matrix, y=outcome, p=parameters: fit(
                     LIGHTGBM, m, y, p, seed=0
@@ -294,12 +294,14 @@ def test_a_study_beside_one_that_bins_anew(monkeypatch: pytest.MonkeyPatch) -> N
                 patched.setattr(
                     tuning,
                     "grow",
-                    lambda raw, parameters, *, seed: grow(binned(*raw), parameters, seed=seed),
+                    lambda raw, parameters, *, seed: grow_trees(
+                        bin_rows(*raw), parameters, seed=seed
+                    ),
                 )
                 patched.setattr(
                     tuning,
-                    "growing_scores",
-                    lambda raw, *given, seed: growing_scores(binned(*raw), *given, seed=seed),
+                    "staged_scores",
+                    lambda raw, *given, seed: staged_scores(bin_rows(*raw), *given, seed=seed),
                 )
                 return study()
 

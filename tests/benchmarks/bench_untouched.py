@@ -1,4 +1,4 @@
-"""Risk if untouched beside the truth: what is fitted on top of the plain risk, and what it brings.
+"""Risk if untreated beside the truth: what is fitted on top of the plain risk, and what it brings.
 
 Simulated companies tell each account's chance to leave with no further intervention, as the best
 forecaster could know it. In one kind everybody is called by judgement, so the risky are treated; in
@@ -39,11 +39,11 @@ from training.models.model_selection import usable_columns
 from training.models.specs import LIGHTGBM
 from training.models.untreated_risk import (
     SPREADS,
-    Interval,
-    known_of_touching,
+    HorizonInterval,
     logit_weights,
-    touch_chance,
-    touch_intervals,
+    treatment_chance,
+    treatment_intervals,
+    treatment_predictors,
 )
 
 pytestmark = pytest.mark.bench
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.bench
 ACCOUNTS = int(os.environ.get("KEEPWELL_BENCH_ACCOUNTS", "1000"))
 REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "3"))
 MONTHS, DRAWS, SEED, HORIZON = 24, 500, 1, 90
-PLAIN, TODAY = "plain risk", "shift, and the chance of being touched (today's)"
+PLAIN, TODAY = "plain risk", "shift, and the chance of being treated (today's)"
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -80,13 +80,13 @@ WORLDS: Mapping[str, tuple[Programme, ...]] = {
 
 @dataclass(frozen=True)
 class Task:
-    """A world's rows, who was touched when, and the true risk without further interventions."""
+    """A world's rows, who was treated when, and the true risk without further interventions."""
 
     training: TrainingSet
-    touched: TreatedRows
+    treated: TreatedRows
     truth: Vector  # per row, NaN where it is not known
     near: Vector
-    intervals: list[Interval]
+    intervals: list[HorizonInterval]
     chance: Vector
     columns: list[int]
 
@@ -110,7 +110,7 @@ def task_of(programmes: tuple[Programme, ...], seed: int) -> Task:
     )
     prepared = TrainingWorld(events, snapshots, until).prepared()
     training = prepared.training
-    touched = treated_rows(training, prepared.labelled, treatment_log(events, until))
+    treated = treated_rows(training, prepared.labelled, treatment_log(events, until))
     columns = usable_columns(training, ~np.isnan(training.outcome), LIGHTGBM)
     near = scores_by_fifths(LIGHTGBM, training, columns, LIGHTGBM.parameters, at=until, seed=SEED)
     keys = pl.DataFrame(
@@ -123,13 +123,13 @@ def task_of(programmes: tuple[Programme, ...], seed: int) -> Task:
     truth = keys.join(chances, on=ROW, how="left", maintain_order="left")
     return Task(
         training,
-        touched,
+        treated,
         truth[f"churn_probability_{HORIZON}d"].to_numpy().copy(),
         near,
-        touch_intervals(
-            training, touched, {}, known_of_touching(training, touched, near), at=until
+        treatment_intervals(
+            training, treated, {}, treatment_predictors(training, treated, near), at=until
         ),
-        touch_chance(training, touched, columns, at=until)[0],
+        treatment_chance(training, treated, columns, at=until)[0],
         columns,
     )
 
@@ -179,7 +179,7 @@ def forms(task: Task) -> dict[str, Vector]:
     both = (SPREADS[0], SPREADS[1])
     return {
         PLAIN: 1 - stays,
-        "touched rows left out, not weighted": by(
+        "treated rows left out, not weighted": by(
             lambda k: np.column_stack((one, t)), (weight > 0).astype(float), both
         ),
         "shift": by(lambda k: one[:, None], weight, (1.0,)),
@@ -188,7 +188,7 @@ def forms(task: Task) -> dict[str, Vector]:
         ),
         "shift and slope": by(lambda k: np.column_stack((one, slope[k])), weight, both),
         TODAY: by(lambda k: np.column_stack((one, t)), weight, both),
-        "shift, slope and the chance of being touched": by(
+        "shift, slope and the chance of being treated": by(
             lambda k: np.column_stack((one, slope[k], t)), weight, (*both, SPREADS[1])
         ),
         "a LightGBM of its own, weighted": own(task),
@@ -196,7 +196,7 @@ def forms(task: Task) -> dict[str, Vector]:
 
 
 def own(task: Task) -> Vector:
-    """Trees fitted to the untouched rows alone, each with its weight."""
+    """Trees fitted to the untreated rows alone, each with its weight."""
     training = task.training
     x = training.matrix[:, task.columns]
     weight = np.zeros(len(x))
@@ -238,18 +238,18 @@ def table(tasks: list[Task]) -> str:
     y, who, most = np.concatenate(truth), np.concatenate(account), np.concatenate(risky)
     draws = account_draws(who, DRAWS, np.random.default_rng(SEED))
     every = {name: np.concatenate(parts) for name, parts in said.items()}
-    share = treated_shares(tasks[0].training, tasks[0].touched, {})[HORIZON]
+    share = treated_shares(tasks[0].training, tasks[0].treated, {})[HORIZON]
     worth = np.mean(
         [np.sum(t.intervals[-1].weight) ** 2 / np.sum(t.intervals[-1].weight ** 2) for t in tasks]
     )
     lines = [
         f"{len(tasks)} companies of {ACCOUNTS:,} accounts, {len(y):,} rows; in the first "
-        f"{share.touched:,} of {share.rows:,} labels were touched; the untouched rows are worth "
-        f"{worth:,.0f} rows each. True risk if untouched {y.mean():.4f} on average, "
-        f"{y[most].mean():.4f} in the fifth most likely to be touched.",
+        f"{share.treated:,} of {share.rows:,} labels were treated; the untreated rows are worth "
+        f"{worth:,.0f} rows each. True risk if untreated {y.mean():.4f} on average, "
+        f"{y[most].mean():.4f} in the fifth most likely to be treated.",
         "",
         "| | RMSE to the truth | squared error minus that of the plain risk, × 1000 | said minus "
-        "true | in the fifth most likely to be touched |",
+        "true | in the fifth most likely to be treated |",
         "|---|---|---|---|---|",
     ]
     for name, p in every.items():
@@ -274,4 +274,4 @@ def test_every_form_of_the_risk_if_untouched_beside_the_truth() -> None:
             tasks = [task_of(programmes, 100 * number + repeat) for repeat in range(REPEATS)]
             parts.append(f"**{name}**: {table(tasks)}\n")
             print(parts[-1], flush=True)
-    write_section("Risk if untouched", "\n".join(parts))
+    write_section("Risk if untreated", "\n".join(parts))

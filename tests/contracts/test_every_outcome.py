@@ -63,7 +63,7 @@ def test_pages_show_it_in_its_words(told) -> None:
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)
 def test_an_outcome_has_a_label_models_and_words(outcome) -> None:
     label = label_named(outcome.name)
-    assert (label.horizons, label.later) == (outcome.horizons, outcome.long_horizons)
+    assert (label.horizons, label.long_horizons) == (outcome.horizons, outcome.long_horizons)
     assert set(label.reads) <= KIND_NAMES
     assert set(outcome.models) <= set(MODEL_NAMES)
     assert all(vars(outcome.words).values())

@@ -159,10 +159,10 @@ def _answers(served: ServedModel, frame: pl.DataFrame) -> Mapping[str, object]:
     }
     points, start = model.points(matrix, HORIZON)
     untreated: Sequence[Sequence[float]] = ()
-    if model.untouched is not None and HORIZON in model.untouched.shift.horizons:
+    if model.untreated_risk is not None and HORIZON in model.untreated_risk.shift.horizons:
         plain = {h: model.probability(matrix, h) for h in model.horizons}
         bounds = {h: model.probability_interval(matrix, h) for h in model.horizons}
-        risk = model.untouched.risk(
+        risk = model.untreated_risk.risk(
             matrix,
             plain,
             {h: b[0] for h, b in bounds.items()},

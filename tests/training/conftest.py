@@ -279,7 +279,7 @@ def back_test(small_company):
 @pytest.fixture(scope="session")
 def back_tested(small_company, back_test):
     """A back-test of the small company: what was played, and how it was judged."""
-    from training.backtest.judge import judge
+    from training.backtest.judge import judge_backtest
 
     played = back_test(small_company())
-    return played, judge(played, capacity=10)
+    return played, judge_backtest(played, capacity=10)

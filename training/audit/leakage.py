@@ -36,14 +36,14 @@ from training.audit.report import (
 )
 from training.dataset.history import History, differs, sample, values_as_of
 
-LATER = tuple(timedelta(days=days) for days in (1, 7, 14, 28, 30, 60, 90))
+SHIFTS = tuple(timedelta(days=days) for days in (1, 7, 14, 28, 30, 60, 90))
 """How much later a value may have been read; tried where it is not what was known."""
 
 EXPLAINED_ACCOUNTS = 200
 LEAST_ALIKE = 0.5
 """A column is a property's only if at least this share of its values are what was known."""
 
-WORDS_OF_KNOWLEDGE = re.compile(
+NAMES_OF_KNOWN_AT = re.compile(
     r"(recorded|known|occurred|happened|created|updated|modified|changed|computed|loaded|seen|"
     r"snapshot|event)(_|$)"
 )
@@ -171,7 +171,7 @@ def _sources(
         "were recorded after the cutoff",
         values_as_of(rows, by_occurrence),
     )
-    for later in LATER:
+    for later in SHIFTS:
         shifted = rows.with_columns(
             as_of=pl.min_horizontal(
                 pl.col("as_of") + later, pl.lit(history.complete_until, UTC_INSTANT)
@@ -256,7 +256,7 @@ def _late_times(audited: AuditedSet) -> list[LeakFinding]:
     findings = []
     for name in audited.features:
         values = audited.frame[name]
-        if not values.dtype.is_temporal() or not WORDS_OF_KNOWLEDGE.search(name):
+        if not values.dtype.is_temporal() or not NAMES_OF_KNOWN_AT.search(name):
             continue
         if values.dtype == pl.Date or getattr(values.dtype, "time_zone", None) is None:
             values = values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")

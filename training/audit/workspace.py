@@ -20,7 +20,7 @@ from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
-from registry.promotion.promotion import Audited
+from registry.promotion.promotion import AuditResult
 from training.audit.future_perturbation import check_altered_future
 from training.audit.leakage import check_against_history
 from training.audit.report import LABEL, SPLIT, AuditedSet, AuditError, AuditReport, report_of
@@ -51,7 +51,9 @@ def audit(audited: AuditedSet, history: History, *, rng: np.random.Generator) ->
     )
 
 
-def audited(workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1) -> Audited:
+def audit_for_promotion(
+    workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1
+) -> AuditResult:
     """What the audit of a label's training set came to, for a promotion's evidence."""
     try:
         report = audit(
@@ -60,8 +62,8 @@ def audited(workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1)
             rng=np.random.default_rng(seed),
         )
     except (TrainingError, SnapshotError) as error:
-        return Audited(is_clean=None, sentences=(str(error),))
-    return Audited(is_clean=report.is_clean, sentences=report.lines())
+        return AuditResult(is_clean=None, sentences=(str(error),))
+    return AuditResult(is_clean=report.is_clean, sentences=report.lines())
 
 
 def history_of(workspace: Workspace, *, as_of: datetime) -> History:

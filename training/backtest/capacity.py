@@ -19,14 +19,14 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Captured:
+class CapturedShare:
     """What the first accounts of every cutoff hold."""
 
     share: Interval  # of the MRR that went
     lift: Interval
 
 
-def captured(
+def captured_share(
     y: Vector,
     value: Vector,
     score: Vector,
@@ -35,7 +35,7 @@ def captured(
     draws: Matrix,
     *,
     capacity: int,
-) -> Captured:
+) -> CapturedShare:
     """What the ``capacity`` highest scores of every cutoff capture, with intervals over accounts.
 
     Args:
@@ -54,7 +54,9 @@ def captured(
         sums += _reached(y[rows], value[rows], score[rows], weights[:, rows], capacity)
     share = _over(sums[0], sums[3])
     rate = _over((weights * y).sum(axis=1), weights.sum(axis=1))
-    return Captured(share=_interval(share), lift=_interval(_over(_over(sums[1], sums[2]), rate)))
+    return CapturedShare(
+        share=_interval(share), lift=_interval(_over(_over(sums[1], sums[2]), rate))
+    )
 
 
 def _reached(y: Vector, value: Vector, score: Vector, w: Matrix, capacity: int) -> Matrix:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.backtest.run import JudgedRows
+from training.backtest.run import BacktestRows
 from training.metrics import Interval, auc, evaluate, row_log_loss
 from training.models.specs import BASE_RATE
 
@@ -39,7 +39,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class GroupMetrics:
     """How good every contender is on a group, and what the best one promised there."""
 
     metrics: Mapping[str, Mapping[str, Interval]]  # contender, metric
@@ -61,10 +61,10 @@ class Group:
     n_outcomes: int
     n_accounts: int
     n_accounts_with_outcome: int
-    verdict: Verdict | None
+    verdict: GroupMetrics | None
 
 
-def judge_groups(rows: JudgedRows, best: str, draws: Matrix) -> tuple[Group, ...]:
+def judge_groups(rows: BacktestRows, best: str, draws: Matrix) -> tuple[Group, ...]:
     """Every group of every dimension that is known of any account, at every horizon."""
     return tuple(
         judge_group(rows, labels == name, position, best, draws, dimension=dimension, name=name)
@@ -75,7 +75,7 @@ def judge_groups(rows: JudgedRows, best: str, draws: Matrix) -> tuple[Group, ...
 
 
 def judge_group(
-    rows: JudgedRows,
+    rows: BacktestRows,
     inside: NDArray[np.bool_],
     position: int,
     best: str,
@@ -91,7 +91,7 @@ def judge_group(
     verdict = None
     if min(len(happened), len(spared)) >= LEAST_ACCOUNTS:
         p = {contender: every[inside, position] for contender, every in rows.probabilities.items()}
-        verdict = Verdict(
+        verdict = GroupMetrics(
             metrics={contender: evaluate(y, p[contender], account, draws) for contender in p},
             ranking={
                 contender: auc_at_a_cutoff(y, p[contender], rows.cutoff[inside], account, draws)
@@ -116,7 +116,7 @@ def judge_group(
     )
 
 
-def dimensions(rows: JudgedRows) -> dict[str, NDArray[np.str_]]:
+def dimensions(rows: BacktestRows) -> dict[str, NDArray[np.str_]]:
     """The name of each row's group, by dimension; dimensions of which nothing is known are out."""
     named: dict[str, NDArray[np.str_]] = {}
     for trait, values in rows.traits.items():
@@ -131,7 +131,7 @@ def dimensions(rows: JudgedRows) -> dict[str, NDArray[np.str_]]:
     return named
 
 
-def unknown_dimensions(rows: JudgedRows) -> tuple[str, ...]:
+def unknown_dimensions(rows: BacktestRows) -> tuple[str, ...]:
     """Dimensions of which nothing is known, in words."""
     return tuple(
         _spoken(trait)

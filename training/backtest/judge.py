@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from training.backtest.capacity import Captured, captured
+from training.backtest.capacity import CapturedShare, captured_share
 from training.backtest.groups import (
     LEAST_ACCOUNTS,
     Group,
@@ -26,7 +26,7 @@ from training.backtest.groups import (
     unknown_dimensions,
 )
 from training.backtest.long_horizons import LongHorizonOrigin, LongHorizonRows
-from training.backtest.run import BacktestError, BacktestRun, JudgedRows, Origin
+from training.backtest.run import BacktestError, BacktestRows, BacktestRun, Origin
 from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws, row_log_loss
 from training.models.specs import BASE_RATE, FEW_ACCOUNTS, SPECS, ModelSpec
 
@@ -50,13 +50,13 @@ class Capacity:
     horizon: int
     n_rows: int
     n_without_mrr: int  # accounts without a known MRR cannot be ordered by it
-    contenders: Mapping[str, Captured]
-    most: Captured  # who knew beforehand captures this
+    contenders: Mapping[str, CapturedShare]
+    most: CapturedShare  # who knew beforehand captures this
 
 
 @dataclass(frozen=True, kw_only=True)
-class FarHorizon:
-    """A later horizon, judged on the rows of the origins that could learn it, or why it is not."""
+class LongHorizonResult:
+    """A long horizon, judged on the rows of the origins that could learn it, or why it is not."""
 
     horizon: int
     origins: tuple[LongHorizonOrigin, ...]
@@ -101,7 +101,7 @@ class Backtest:
     horizons: tuple[int, ...]
     best: ModelSpec
     by_horizon: tuple[Group, ...]  # all rows, a horizon each
-    later: tuple[FarHorizon, ...]
+    long_horizons: tuple[LongHorizonResult, ...]
     differences: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # horizon, contender, other
     losses: tuple[Mapping[str, float], ...]  # per origin: contender -> log loss, longest horizon
     counts: tuple[Mapping[str, int], ...]  # per origin: rows and outcomes, fitted and judged
@@ -132,9 +132,9 @@ class Backtest:
         return f"{self.label}: {said}: {found}."
 
 
-def judge(
+def judge_backtest(
     played: BacktestRun,
-    later: tuple[LongHorizonRows, ...] = (),
+    long_horizons: tuple[LongHorizonRows, ...] = (),
     *,
     capacity: int,
     seed: int = 0,
@@ -143,8 +143,8 @@ def judge(
     """Judge what was played.
 
     Args:
-        played: from ``play``.
-        later: from ``backtest_long_horizons``, by the best that may serve and whom it is compared with.
+        played: from ``run_backtest``.
+        long_horizons: from ``backtest_long_horizons``, for the contenders of ``compare_with``.
         capacity: accounts that the team can act on at every cutoff.
         seed: of the draws.
         n_draws: bootstrap draws behind every interval.
@@ -155,11 +155,11 @@ def judge(
     check_capacity(capacity)
     draws = account_draws(played.rows.account, n_draws, np.random.default_rng(seed))
     with threadpool_limits(limits=1, user_api="blas"):  # as in a training
-        return _judge(played, later, draws, capacity)
+        return _judge(played, long_horizons, draws, capacity)
 
 
 def _judge(
-    played: BacktestRun, later: tuple[LongHorizonRows, ...], draws: Matrix, capacity: int
+    played: BacktestRun, long_horizons: tuple[LongHorizonRows, ...], draws: Matrix, capacity: int
 ) -> Backtest:
     rows = played.rows
     best = best_of(played)
@@ -185,7 +185,7 @@ def _judge(
         best=best,
         by_horizon=by_horizon,
         differences=_differences(rows, draws),
-        later=tuple(_far(far, best, draws) for far in later),
+        long_horizons=tuple(_judge_long_horizon(far, best, draws) for far in long_horizons),
         losses=_losses(played),
         counts=tuple(_counts(played, number) for number in range(len(played.origins))),
         groups=_together(
@@ -193,7 +193,7 @@ def _judge(
                 *judge_groups(rows, best.name, draws),
                 *(
                     group
-                    for far in later
+                    for far in long_horizons
                     if far.rows is not None
                     for group in judge_groups(far.rows, best.name, draws)
                 ),
@@ -256,7 +256,7 @@ def candidates(played: BacktestRun) -> tuple[ModelSpec, ...]:
     )
 
 
-def compared(best: ModelSpec, played: BacktestRun) -> tuple[ModelSpec, ...]:
+def compare_with(best: ModelSpec, played: BacktestRun) -> tuple[ModelSpec, ...]:
     """The best and what it is compared with, of those that took part."""
     return tuple(
         spec
@@ -276,10 +276,10 @@ def _together(groups: tuple[Group, ...]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: order[group.dimension, group.name]))
 
 
-def _far(far: LongHorizonRows, best: ModelSpec, draws: Matrix) -> FarHorizon:
-    """A later horizon, judged like a nearer one on the rows that it has."""
+def _judge_long_horizon(far: LongHorizonRows, best: ModelSpec, draws: Matrix) -> LongHorizonResult:
+    """A long horizon, judged like a nearer one on the rows that it has."""
     if far.rows is None:
-        return FarHorizon(
+        return LongHorizonResult(
             horizon=far.horizon,
             origins=far.origins,
             pooled=None,
@@ -290,7 +290,7 @@ def _far(far: LongHorizonRows, best: ModelSpec, draws: Matrix) -> FarHorizon:
     everybody = np.ones(len(far.rows.account), dtype=np.bool_)
     losses, inside = _row_losses(far.rows, 0)
     origin = far.rows.origin[inside]
-    return FarHorizon(
+    return LongHorizonResult(
         horizon=far.horizon,
         origins=far.origins,
         why_not=None,
@@ -315,7 +315,7 @@ def _far(far: LongHorizonRows, best: ModelSpec, draws: Matrix) -> FarHorizon:
     )
 
 
-def _row_losses(rows: JudgedRows, position: int) -> tuple[dict[str, Vector], NDArray[np.bool_]]:
+def _row_losses(rows: BacktestRows, position: int) -> tuple[dict[str, Vector], NDArray[np.bool_]]:
     """Log loss of each decided row by contender, and which rows are decided."""
     inside = rows.decided(position)
     y = rows.outcomes[inside, position]
@@ -324,7 +324,7 @@ def _row_losses(rows: JudgedRows, position: int) -> tuple[dict[str, Vector], NDA
     }, inside
 
 
-def _differences(rows: JudgedRows, draws: Matrix) -> dict[int, dict[str, dict[str, Interval]]]:
+def _differences(rows: BacktestRows, draws: Matrix) -> dict[int, dict[str, dict[str, Interval]]]:
     """Log loss of each contender minus that of each other on the same rows."""
     differences: dict[int, dict[str, dict[str, Interval]]] = {}
     for position, horizon in enumerate(rows.horizons):
@@ -371,8 +371,8 @@ def _capacity(played: BacktestRun, draws: Matrix, capacity: int) -> Capacity | N
     if len(np.unique(rows.account[known][(y == 1) & (value > 0)])) < LEAST_ACCOUNTS:
         return None
 
-    def of(score: Vector) -> Captured:
-        return captured(
+    def of(score: Vector) -> CapturedShare:
+        return captured_share(
             y, value, score, rows.cutoff[known], rows.account[known], draws, capacity=capacity
         )
 

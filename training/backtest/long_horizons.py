@@ -4,7 +4,7 @@
 
     origin   ── windows of 365 days that had closed ──┤ learns ├ judged, where 365 days have passed
 
-An origin learns a later horizon from the windows of that length that had closed by then, with the
+An origin learns a long horizon from the windows of that length that had closed by then, with the
 outcomes known then, as a training that day would have; it judges the rows whose windows have closed
 since. Early origins know too few, late ones have no closed window to judge: each says which, with
 its counts, and a horizon that no origin can both learn and judge is not estimable.
@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from training.backtest.run import BacktestRun, JudgedRows, Origin, aligned
+from training.backtest.run import BacktestRows, BacktestRun, Origin, align_columns
 from training.dataset.cutoffs import reach_of
 from training.dataset.labels import cohort_rows, label_rows
 from training.dataset.splits import closed_by
@@ -36,7 +36,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class LongHorizonOrigin:
-    """What an origin knew of a later horizon and what it judges there, or why it does not."""
+    """What an origin knew of a long horizon and what it judges there, or why it does not."""
 
     moment: datetime
     n_cutoffs: int  # whose windows of that length had closed
@@ -49,11 +49,11 @@ class LongHorizonOrigin:
 
 @dataclass(frozen=True, kw_only=True)
 class LongHorizonRows:
-    """A later horizon over all origins: each origin's counts, and the rows that are judged."""
+    """A long horizon over all origins: each origin's counts, and the rows that are judged."""
 
     horizon: int
     origins: tuple[LongHorizonOrigin, ...]
-    rows: JudgedRows | None  # None: not estimable
+    rows: BacktestRows | None  # None: not estimable
 
     @property
     def reason(self) -> str | None:
@@ -85,7 +85,7 @@ def backtest_long_horizons(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[LongHorizonRows, ...]:
-    """Run these specs at every origin, at each later horizon of the label.
+    """Run these specs at every origin, at each long horizon of the label.
 
     Args:
         played: the back-test at the nearer horizons; its origins and its rows are taken.
@@ -95,7 +95,7 @@ def backtest_long_horizons(
         progress: called with the step, how far it is and how far it goes.
     """
     training = played.prepared.training
-    wanted = tuple(h for h in training.label.later if h > training.horizons[-1])
+    wanted = tuple(h for h in training.label.long_horizons if h > training.horizons[-1])
     if not wanted:
         return ()
     place = np.concatenate(
@@ -110,7 +110,7 @@ def backtest_long_horizons(
         for number, origin in enumerate(played.origins):
             if progress is not None:
                 progress(
-                    f"later horizons, origin {origin.moment:%Y-%m-%d}", number, len(played.origins)
+                    f"long horizons, origin {origin.moment:%Y-%m-%d}", number, len(played.origins)
                 )
             known = _outcomes(origin.known, events, wanted, origin.moment)
             learned: dict[int, Vector] = {}
@@ -177,23 +177,23 @@ def _outcomes(
     training: TrainingSet, events: pl.DataFrame, horizons: tuple[int, ...], known_until: datetime
 ) -> dict[int, Vector]:
     """The outcomes of the rows of a set at other horizons, NaN where they were open then."""
-    label = replace(training.label, horizons=horizons, later=())
+    label = replace(training.label, horizons=horizons, long_horizons=())
     rows = cohort_rows(label, events, training.cutoffs).filter(pl.col("as_of") < known_until)
     labelled = label_rows(label, events, rows, known_until=known_until)
-    found = aligned(training, labelled, [label.column(h) for h in horizons])
+    found = align_columns(training, labelled, [label.column(h) for h in horizons])
     return {h: found[:, column] for column, h in enumerate(horizons)}
 
 
 def _rows(
     played: BacktestRun, horizon: int, outcome: Vector, said: dict[str, Vector]
-) -> JudgedRows | None:
+) -> BacktestRows | None:
     """The rows that some origin judges at the horizon, with every contender's probability."""
     near = played.rows
     judged: Bools = ~np.isnan(next(iter(said.values())))
     if not judged.any():
         return None
     keep = np.flatnonzero(judged)
-    return JudgedRows(
+    return BacktestRows(
         label=near.label,
         horizons=(horizon,),
         cutoff=near.cutoff[keep],

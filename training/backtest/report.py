@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from training.backtest.groups import Group
-from training.backtest.judge import COMPARED_WITH, Backtest, FarHorizon
+from training.backtest.judge import COMPARED_WITH, Backtest, LongHorizonResult
 from training.metrics import Interval
 from training.models.specs import SPECS, spec_named
 from training.pipeline.record.tables import COLUMNS
@@ -20,7 +20,7 @@ Json = str | int | float | None | list["Json"] | dict[str, "Json"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class ReportTable:
     """A table with a heading."""
 
     title: str
@@ -39,16 +39,18 @@ class Sheet:
         return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows)])
 
 
-def sheets(result: Backtest) -> tuple[Sheet, ...]:
+def report_tables(result: Backtest) -> tuple[ReportTable, ...]:
     """Everything a person reads, in order."""
     found = [
         _origins(result),
         *(_pooled(result, group) for group in result.by_horizon),
         _paired(result),
     ]
-    if result.later:
-        found.append(_far_origins(result))
-        found += [_pooled(result, far.pooled) for far in result.later if far.pooled is not None]
+    if result.long_horizons:
+        found.append(_long_horizon_origins(result))
+        found += [
+            _pooled(result, far.pooled) for far in result.long_horizons if far.pooled is not None
+        ]
     if result.capacity is not None:
         found.append(_captured(result))
     return (
@@ -78,7 +80,12 @@ def remarks(result: Backtest) -> tuple[str, ...]:
         if result.capacity is not None
         else ["Revenue captured is not said: too few accounts with a known MRR had the outcome."]
     )
-    return (*left, *capacity, *result.notes, *(far.sentence(result.best) for far in result.later))
+    return (
+        *left,
+        *capacity,
+        *result.notes,
+        *(far.sentence(result.best) for far in result.long_horizons),
+    )
 
 
 def as_json(result: Backtest) -> dict[str, Json]:
@@ -108,7 +115,9 @@ def as_json(result: Backtest) -> dict[str, Json]:
             str(horizon): _differences_json(by_contender)
             for horizon, by_contender in result.differences.items()
         },
-        "later": {str(far.horizon): _far_json(result, far) for far in result.later},
+        "later": {
+            str(far.horizon): _long_horizon_json(result, far) for far in result.long_horizons
+        },
         "groups": [_group_json(group) for group in result.groups],
         "capacity": None
         if capacity is None
@@ -131,9 +140,9 @@ def as_json(result: Backtest) -> dict[str, Json]:
     }
 
 
-def _origins(result: Backtest) -> Sheet:
+def _origins(result: Backtest) -> ReportTable:
     best = result.best
-    return Sheet(
+    return ReportTable(
         title=f"{result.label}: {len(result.origins)} origins",
         columns=(
             "origin",
@@ -163,7 +172,7 @@ def _origins(result: Backtest) -> Sheet:
     )
 
 
-def _pooled(result: Backtest, group: Group) -> Sheet:
+def _pooled(result: Backtest, group: Group) -> ReportTable:
     """All rows at one horizon, best log loss first."""
     title = (
         f"{result.label} within {group.horizon} days: {group.n_rows:,} rows of "
@@ -171,11 +180,11 @@ def _pooled(result: Backtest, group: Group) -> Sheet:
         f"{group.n_accounts_with_outcome:,} with the outcome"
     )
     if group.verdict is None:
-        return Sheet(title=f"{title}: {TOO_FEW}", columns=("",), rows=())
+        return ReportTable(title=f"{title}: {TOO_FEW}", columns=("",), rows=())
     metrics, ranking = group.verdict.metrics, group.verdict.ranking
     ordered = sorted(metrics, key=lambda name: metrics[name]["log_loss"].value)
     shown = {name: heading for name, heading in COLUMNS.items() if name != "lift_at_10_percent"}
-    return Sheet(
+    return ReportTable(
         title=title,
         columns=("", *shown.values(), RANKING),
         rows=tuple(
@@ -189,13 +198,13 @@ def _pooled(result: Backtest, group: Group) -> Sheet:
     )
 
 
-def _paired(result: Backtest) -> Sheet:
+def _paired(result: Backtest) -> ReportTable:
     """Each contender minus the best, and minus what a model has to be compared with."""
     differences = result.differences[result.horizons[-1]]
     others = tuple(
         dict.fromkeys((result.best.name, *(name for name in COMPARED_WITH if name in differences)))
     )
-    return Sheet(
+    return ReportTable(
         title=f"Paired difference in log loss at {result.horizons[-1]} days, row minus column",
         columns=("", *(spec_named(name).title for name in others)),
         rows=tuple(
@@ -206,11 +215,11 @@ def _paired(result: Backtest) -> Sheet:
     )
 
 
-def _far_origins(result: Backtest) -> Sheet:
-    """What every origin knew of every later horizon and judges there, or why it does not."""
+def _long_horizon_origins(result: Backtest) -> ReportTable:
+    """What every origin knew of every long horizon and judges there, or why it does not."""
     best = result.best
-    return Sheet(
-        title=f"{result.label} at later horizons, by origin",
+    return ReportTable(
+        title=f"{result.label} at long horizons, by origin",
         columns=(
             "days",
             "origin",
@@ -236,17 +245,17 @@ def _far_origins(result: Backtest) -> Sheet:
                 ),
                 origin.why_not or "",
             )
-            for far in result.later
+            for far in result.long_horizons
             for origin, losses in zip(far.origins, far.losses, strict=True)
         ),
     )
 
 
-def _captured(result: Backtest) -> Sheet:
+def _captured(result: Backtest) -> ReportTable:
     capacity = result.capacity
     assert capacity is not None, "asked for only where there is one"
     ordered = sorted(capacity.contenders, key=lambda n: -capacity.contenders[n].share.value)
-    return Sheet(
+    return ReportTable(
         title=f"The first {capacity.capacity} accounts of every cutoff by probability × MRR, "
         f"{capacity.horizon} days; nobody could capture more than "
         f"{_cell(capacity.most.share)}",
@@ -266,7 +275,7 @@ def _ordering(name: str) -> str:
     return "MRR alone (base rate)" if name == "base_rate" else spec_named(name).title
 
 
-def _groups(result: Backtest, dimension: str) -> Sheet:
+def _groups(result: Backtest, dimension: str) -> ReportTable:
     """The best on each group at each horizon, with what it promised there."""
     name = result.best.name
     rows = []
@@ -288,7 +297,7 @@ def _groups(result: Backtest, dimension: str) -> Sheet:
                 _cell(found.observed),
             )
         )
-    return Sheet(
+    return ReportTable(
         title=f"{result.best.title} by {dimension}",
         rows=tuple(rows),
         columns=(
@@ -334,7 +343,7 @@ def _group_json(group: Group) -> Json:
     return told
 
 
-def _far_json(result: Backtest, far: FarHorizon) -> Json:
+def _long_horizon_json(result: Backtest, far: LongHorizonResult) -> Json:
     return {
         "verdict": "not estimable" if far.pooled is None else "judged",
         "says": far.sentence(result.best),

@@ -61,7 +61,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedRows:
+class BacktestRows:
     """The rows of all origins together, with every contender's probabilities for them."""
 
     label: Label
@@ -86,7 +86,7 @@ class BacktestRun:
 
     prepared: PreparedData
     origins: tuple[Origin, ...]
-    rows: JudgedRows
+    rows: BacktestRows
     notes: tuple[str, ...]
 
 
@@ -161,7 +161,7 @@ def run_backtest(
         notes += tuple(
             f"{horizon} days: not estimable. {reason}"
             for horizon, reason in prepared.not_estimable.items()
-            if horizon not in label.later
+            if horizon not in label.long_horizons
         )  # those are asked origin by origin
     return BacktestRun(prepared=prepared, origins=origins, rows=rows, notes=notes)
 
@@ -210,12 +210,12 @@ def known_at_origin(
     """
     label = training.label
     labelled = label_rows(label, events, rows.filter(pl.col("as_of") < moment), known_until=moment)
-    outcomes = aligned(training, labelled, [label.column(h) for h in training.horizons])
-    amounts = aligned(training, labelled, ["amount_ratio"])
+    outcomes = align_columns(training, labelled, [label.column(h) for h in training.horizons])
+    amounts = align_columns(training, labelled, ["amount_ratio"])
     return replace(training, outcomes=outcomes, amounts=amounts[:, 0])
 
 
-def aligned(training: TrainingSet, labelled: LabelledRows, columns: list[str]) -> Matrix:
+def align_columns(training: TrainingSet, labelled: LabelledRows, columns: list[str]) -> Matrix:
     """Columns of labelled rows in the order of the training set, NaN where there is none."""
     keys = pl.DataFrame(
         {
@@ -289,11 +289,11 @@ def _judged(
     origins: tuple[Origin, ...],
     traits: FeatureReader | None,
     probabilities: Mapping[str, Matrix],
-) -> JudgedRows:
+) -> BacktestRows:
     training = prepared.training
     masks = [training.rows_at(origin.judged) for origin in origins]
     place = np.concatenate([np.flatnonzero(mask) for mask in masks])
-    mrr = aligned(training, prepared.labelled, ["mrr"])[place, 0]
+    mrr = align_columns(training, prepared.labelled, ["mrr"])[place, 0]
     amount = training.amounts[place]
     keys = pl.DataFrame(
         {
@@ -308,7 +308,7 @@ def _judged(
         if traits is None
         else keys.join(traits(keys), on=ROW, how="left", maintain_order="left", validate="1:1")
     )
-    return JudgedRows(
+    return BacktestRows(
         label=training.label,
         horizons=training.horizons,
         cutoff=training.cutoff[place],

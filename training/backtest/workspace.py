@@ -13,7 +13,13 @@ from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from training.backtest.groups import TRAITS
-from training.backtest.judge import Backtest, best_of, check_capacity, compared, judge
+from training.backtest.judge import (
+    Backtest,
+    best_of,
+    check_capacity,
+    compare_with,
+    judge_backtest,
+)
 from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.run import BacktestError, run_backtest
 from training.dataset.labels import label_named
@@ -77,10 +83,10 @@ def backtest_workspace(
         traits=lambda rows: features.historical(rows, TRAITS),
         progress=progress,
     )
-    later = backtest_long_horizons(
-        played, events, compared(best_of(played), played), seed=seed, progress=progress
+    long_horizons = backtest_long_horizons(
+        played, events, compare_with(best_of(played), played), seed=seed, progress=progress
     )
-    return judge(played, later, capacity=capacity, seed=seed)
+    return judge_backtest(played, long_horizons, capacity=capacity, seed=seed)
 
 
 def _check_declared(snapshots: SnapshotStore, names: list[str]) -> None:

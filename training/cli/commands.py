@@ -33,7 +33,7 @@ from registry.store.open_store import pending_uploads_in, store_at
 if TYPE_CHECKING:
     from registry.promotion.promotion import EvidenceDocument
     from registry.store.mlflow import MlflowModelStore
-    from training.models.binned_rows import Growing
+    from training.models.binned_rows import MakeGrower
     from training.pipeline.training_result import TrainingResult
 
 
@@ -117,7 +117,7 @@ def backtest(
     moment = moment_of(place, as_of)  # before what takes seconds to import
 
     from training.backtest.report import as_json as report_as_json
-    from training.backtest.report import remarks, sheets
+    from training.backtest.report import remarks, report_tables
     from training.backtest.workspace import backtest_workspace
 
     with step(f"Back-testing {label}") as progress:
@@ -132,7 +132,7 @@ def backtest(
         )
     if as_json is not None:
         write_atomically(as_json, json.dumps(report_as_json(result), indent=1).encode())
-    for sheet in sheets(result):
+    for sheet in report_tables(result):
         out.print(f"\n{sheet.title}", highlight=False, markup=False)
         if sheet.rows:
             table = Table(*sheet.columns)
@@ -278,7 +278,7 @@ def train_models(
     seed: int,
     by: str | None = None,
     seconds: float | None = None,
-    growing: Growing | None = None,
+    growing: MakeGrower | None = None,
 ) -> tuple[TrainingResult, ...]:
     """Train these labels, saying what goes on; ``by`` promotes what has earned it."""
     store = store_at(models_address(place), os.environ)
@@ -318,15 +318,15 @@ def train_models(
 
 
 @contextmanager
-def _grown_elsewhere(cluster: str | None, workers: int | None) -> Iterator[Growing | None]:
+def _grown_elsewhere(cluster: str | None, workers: int | None) -> Iterator[MakeGrower | None]:
     """Where a training grows its trees, if not in this process."""
     if cluster is None and workers is None:
         yield None
         return
-    from training.models.dask import grown_on, joined
+    from training.models.dask import connect_to_cluster, trees_of_cluster
 
-    with joined(cluster, workers=workers or 1) as client:
-        yield grown_on(client)
+    with connect_to_cluster(cluster, workers=workers or 1) as client:
+        yield trees_of_cluster(client)
 
 
 def promotion_evidence(
@@ -341,11 +341,11 @@ def promotion_evidence(
     as_of = store.load(label, version).metadata.as_of
 
     from registry.promotion.promotion import check_lines
-    from training.audit.workspace import audited
+    from training.audit.workspace import audit_for_promotion
     from training.pipeline.evidence import promotion_of_version
 
     with step("Auditing the rows it learned from"):
-        found = audited(place, label, as_of=as_of)
+        found = audit_for_promotion(place, label, as_of=as_of)
     decision, evidence = promotion_of_version(
         store, label, version, audited=found, capacity=capacity or place.settings.capacity
     )

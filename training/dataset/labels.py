@@ -44,7 +44,9 @@ class Label:
     description: str
     rule: Rule
     horizons: tuple[int, ...]  # days
-    later: tuple[int, ...] = ()  # longer ones, served where the data reach: `label_long_horizons`
+    long_horizons: tuple[
+        int, ...
+    ] = ()  # longer ones, served where the data reach: `label_long_horizons`
     cohort: Cohort = "active"
     lead_days: int = 0
     grace_days: int = 30  # a new contract within fewer days of a cancellation: a late renewal
@@ -61,10 +63,12 @@ class Label:
                 f"Label {self.name!r} needs horizons in rising order, each once; "
                 f"it has {self.horizons}."
             )
-        if list(self.later) != sorted(h for h in {*self.later} if h > self.horizons[-1]):
+        if list(self.long_horizons) != sorted(
+            h for h in {*self.long_horizons} if h > self.horizons[-1]
+        ):
             raise LabelError(
-                f"Label {self.name!r} needs later horizons in rising order, each longer than "
-                f"{self.horizons[-1]} days; it has {self.later}."
+                f"Label {self.name!r} needs long horizons in rising order, each longer than "
+                f"{self.horizons[-1]} days; it has {self.long_horizons}."
             )
         if self.horizons[0] <= 0 or self.lead_days < 0:
             raise LabelError(
@@ -89,7 +93,7 @@ class Label:
             "name": self.name,
             "rule": self.rule,
             "cohort": self.cohort,
-            "horizons": ",".join(map(str, (*self.horizons, *self.later))),
+            "horizons": ",".join(map(str, (*self.horizons, *self.long_horizons))),
             "lead_days": self.lead_days,
             "grace_days": self.grace_days,
             "pause_days": self.pause_days,
@@ -106,7 +110,7 @@ def label_of(outcome: Outcome) -> Label:
         description=outcome.description,
         rule=outcome.rule,
         horizons=outcome.horizons,
-        later=outcome.long_horizons,
+        long_horizons=outcome.long_horizons,
         cohort=outcome.cohort,
         lead_days=outcome.lead_days,
         silence_days=outcome.silence_days,

@@ -2,11 +2,12 @@
 
 ::
 
-    as_of ───────── touched ─────── outcome ──── end of the label window
+    as_of ───────── treated ─────── outcome ──── end of the label window
             the label is that of an account that somebody acted on
 
-A touch is an action that was carried out, or a logged decision for an arm that receives one. Kept
-and lost accounts are counted alike, by action. Reads the log as it was known; estimates nothing.
+A treatment is an action that was carried out, or a logged decision for an arm that receives one.
+Accounts that stayed and that left are counted alike, by action. Reads the log as it was known;
+estimates nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from features.events.schema import UNTREATED_ARMS, UTC_INSTANT
 from features.events.visibility import recorded_before, visible_events, with_superseded
-from registry.bundle.untreated_risk import NO_LOG, TouchedShare, Untouched
+from registry.bundle.untreated_risk import NO_LOG, TreatedShare, UntreatedRisk
 from training.dataset.labels import ROW, LabelledRows
 from training.dataset.training_set import TrainingSet
 
@@ -40,17 +41,17 @@ SECONDS_PER_DAY = 86_400.0
 class TreatmentLog:
     """Logged interventions: what was done, and what a lottery decided.
 
-    ``touches``: account_id, at, action, by_chance. ``spared``: account_id, at, propensity, for
+    ``treatments``: account_id, at, action, by_chance. ``controls``: account_id, at, propensity, for
     each account that a lottery left alone. Both as known at the end.
 
-    ``touch_versions`` and ``choice_versions``: account_id, at, recorded_at, superseded_at. Every
-    version of a touch, and of a touch or a decision about an arm: what was corrected after a
-    cutoff was known at it.
+    ``treatment_versions`` and ``choice_versions``: account_id, at, recorded_at, superseded_at. Every
+    version of a treatment, and of a treatment or a decision about an arm, because a cutoff knew
+    the version from before a correction.
     """
 
-    touches: pl.DataFrame
-    spared: pl.DataFrame
-    touch_versions: pl.DataFrame
+    treatments: pl.DataFrame
+    controls: pl.DataFrame
+    treatment_versions: pl.DataFrame
     choice_versions: pl.DataFrame
 
 
@@ -59,18 +60,20 @@ class TreatedRows:
     """Per row of a training set, in days from its cutoff; ``NEVER`` where it did not come."""
 
     outcome_days: Vector
-    touch_days: Vector
-    by_chance: Bools  # whether a lottery decided on that first touch
-    action: tuple[str | None, ...]  # of that first touch
-    spared_row: NDArray[np.int64]  # row, days and chance of each draw that spared an account
-    spared_days: Vector
-    spared_chance: Vector  # of being touched by that draw
-    days_since_touch: Vector  # known at the cutoff, NaN: never
+    treated_days: Vector
+    by_chance: Bools  # whether a lottery decided on that first treatment
+    action: tuple[str | None, ...]  # of that first treatment
+    control_row: NDArray[
+        np.int64
+    ]  # row, days and chance of each draw that left an account untreated
+    control_days: Vector
+    control_chance: Vector  # of being treated by that draw
+    days_since_treatment: Vector  # known at the cutoff, NaN: never
     days_since_choice: Vector
 
     def treated_within(self, days: float) -> Bools:
-        """Rows touched in their first ``days``, and before their outcome."""
-        return np.asarray((self.touch_days < self.outcome_days) & (self.touch_days < days))
+        """Rows treated in their first ``days``, and before their outcome."""
+        return np.asarray((self.treated_days < self.outcome_days) & (self.treated_days < days))
 
 
 def treatment_log(events: pl.DataFrame | None, known_until: datetime) -> TreatmentLog:
@@ -106,7 +109,7 @@ def treatment_log(events: pl.DataFrame | None, known_until: datetime) -> Treatme
         )
         .collect()
     )
-    # Keepwell's own draws say who was offered something: what was done is what touches.
+    # Keepwell's own draws say only who was offered something; the treatment is what was done.
     decided = read.filter(
         (pl.col("kind") == "action.decided")
         & pl.col("arm").is_not_null()
@@ -116,7 +119,7 @@ def treatment_log(events: pl.DataFrame | None, known_until: datetime) -> Treatme
     by_chance = ((pl.col("propensity") > 0) & (pl.col("propensity") < 1)).fill_null(value=False)
     versions = ("account_id", "at", "recorded_at", "superseded_at")
     columns = (*versions, "action")
-    touches = pl.concat(
+    treatments = pl.concat(
         [
             decided.filter(treated).select(*columns, by_chance=by_chance),
             read.filter(pl.col("kind") == "action.executed").select(
@@ -124,19 +127,19 @@ def treatment_log(events: pl.DataFrame | None, known_until: datetime) -> Treatme
             ),
         ]
     ).sort("at", "account_id", "by_chance", descending=(False, False, True))
-    spared = decided.filter(~treated & by_chance)
+    controls = decided.filter(~treated & by_chance)
     return TreatmentLog(
-        touches=visible_events(touches, known_until).select(
+        treatments=visible_events(treatments, known_until).select(
             "account_id", "at", "action", "by_chance"
         ),
-        spared=visible_events(spared, known_until).select("account_id", "at", "propensity"),
-        touch_versions=touches.select(versions),
-        choice_versions=pl.concat([decided.select(versions), touches.select(versions)]),
+        controls=visible_events(controls, known_until).select("account_id", "at", "propensity"),
+        treatment_versions=treatments.select(versions),
+        choice_versions=pl.concat([decided.select(versions), treatments.select(versions)]),
     )
 
 
 def treated_rows(training: TrainingSet, labelled: LabelledRows, log: TreatmentLog) -> TreatedRows:
-    """When each row of a training set was first touched, and when its outcome came."""
+    """When each row of a training set was first treated, and when its outcome came."""
     keys = pl.DataFrame(
         {
             "account_id": [training.accounts[i] for i in training.account],
@@ -146,79 +149,82 @@ def treated_rows(training: TrainingSet, labelled: LabelledRows, log: TreatmentLo
     outcome_at = keys.join(
         labelled.frame.select(*ROW, "outcome_at"), on=ROW, how="left", maintain_order="left"
     )["outcome_at"]
-    after = keys.join(log.touches, on="account_id").filter(pl.col("at") >= pl.col("as_of"))
+    after = keys.join(log.treatments, on="account_id").filter(pl.col("at") >= pl.col("as_of"))
     first = keys.join(
         after.sort("at", maintain_order=True).group_by("row", maintain_order=True).first(),
         on="row",
         how="left",
         maintain_order="left",
     )
-    spared = keys.join(log.spared, on="account_id").filter(pl.col("at") >= pl.col("as_of"))
+    controls = keys.join(log.controls, on="account_id").filter(pl.col("at") >= pl.col("as_of"))
     return TreatedRows(
         outcome_days=_days(outcome_at - keys["as_of"], NEVER),
-        touch_days=_days(first["at"] - keys["as_of"], NEVER),
+        treated_days=_days(first["at"] - keys["as_of"], NEVER),
         by_chance=first["by_chance"].fill_null(value=False).to_numpy(),
         action=tuple(first["action"]),
-        spared_row=spared["row"].cast(pl.Int64).to_numpy(),
-        spared_days=_days(spared["at"] - spared["as_of"], NEVER),
-        spared_chance=spared["propensity"].to_numpy(),
-        days_since_touch=_since(keys, log.touch_versions),
+        control_row=controls["row"].cast(pl.Int64).to_numpy(),
+        control_days=_days(controls["at"] - controls["as_of"], NEVER),
+        control_chance=controls["propensity"].to_numpy(),
+        days_since_treatment=_since(keys, log.treatment_versions),
         days_since_choice=_since(keys, log.choice_versions),
     )
 
 
 def treated_shares(
-    training: TrainingSet, touched: TreatedRows, later: Mapping[int, Vector]
-) -> dict[int, TouchedShare]:
-    """By horizon: how many decided rows were touched in their label window before the outcome."""
-    outcomes = {**{h: training.outcomes[:, k] for k, h in enumerate(training.horizons)}, **later}
+    training: TrainingSet, treated: TreatedRows, long_outcomes: Mapping[int, Vector]
+) -> dict[int, TreatedShare]:
+    """By horizon: how many decided rows were treated in their label window before the outcome."""
+    outcomes = {
+        **{h: training.outcomes[:, k] for k, h in enumerate(training.horizons)},
+        **long_outcomes,
+    }
     shares = {}
     for horizon, outcome in sorted(outcomes.items()):
         decided = ~np.isnan(outcome)
-        within = decided & touched.treated_within(training.label.lead_days + horizon)
+        within = decided & treated.treated_within(training.label.lead_days + horizon)
         actions = pl.Series(
-            [touched.action[i] or "not named" for i in np.flatnonzero(within)], dtype=pl.String
+            [treated.action[i] or "not named" for i in np.flatnonzero(within)], dtype=pl.String
         ).value_counts(sort=True)
-        shares[horizon] = TouchedShare(
+        shares[horizon] = TreatedShare(
             rows=int(decided.sum()),
-            touched=int(within.sum()),
+            treated=int(within.sum()),
             with_outcome=int((outcome == 1).sum()),
-            touched_with_outcome=int((within & (outcome == 1)).sum()),
+            treated_with_outcome=int((within & (outcome == 1)).sum()),
             actions=dict(sorted(actions.iter_rows(), key=lambda one: (-one[1], one[0]))),
         )
     return shares
 
 
-def treated_section(untouched: Untouched) -> str:
-    """What a model card says of touched labels."""
-    if not any(share.touched for share in untouched.shares.values()):
-        return f"## Touched labels\n\n{NO_LOG}"
+def treated_section(risk: UntreatedRisk) -> str:
+    """The section of a model card about treated labels."""
+    if not any(share.treated for share in risk.shares.values()):
+        return f"## Treated labels\n\n{NO_LOG}"
     lines = [
-        "## Touched labels",
+        "## Treated labels",
         "",
         "Rows whose account was acted on in the label window, before the outcome if it came:",
         "",
-        "| horizon | labels | touched | with the outcome | of these touched | "
-        "without | of these touched |",
+        "| horizon | labels | treated | with the outcome | of these treated | "
+        "without | of these treated |",
         "|---|---|---|---|---|---|---|",
     ]
-    for horizon, share in sorted(untouched.shares.items()):
-        kept, kept_touched = (
+    for horizon, share in sorted(risk.shares.items()):
+        kept, treated_without_outcome = (
             share.rows - share.with_outcome,
-            (share.touched - share.touched_with_outcome),
+            (share.treated - share.treated_with_outcome),
         )
         lines.append(
-            f"| {horizon} days | {share.rows:,} | {share.touched:,} ({share.share:.1%}) | "
-            f"{share.with_outcome:,} | {share.touched_with_outcome:,} | {kept:,} | "
-            f"{kept_touched:,} |"
+            f"| {horizon} days | {share.rows:,} | {share.treated:,} ({share.share:.1%}) | "
+            f"{share.with_outcome:,} | {share.treated_with_outcome:,} | {kept:,} | "
+            f"{treated_without_outcome:,} |"
         )
-    told = [f"- {sentence}" for sentence in untouched.sentences]
-    told += [
+    notes = [f"- {sentence}" for sentence in risk.sentences]
+    notes += [
         f"- Risk if nobody acts within {horizon} days: not known. {why}"
-        for horizon, why in untouched.not_known.items()
-        if untouched.shift is not None
+        for horizon, why in risk.not_known.items()
+        if risk.shift is not None
     ]
-    return "\n".join([*lines, "", *told])
+    return "\n".join([*lines, "", *notes])
 
 
 def _since(keys: pl.DataFrame, versions: pl.DataFrame) -> Vector:

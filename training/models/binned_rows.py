@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset.training_set import TrainingSet
-from training.models.boosting import binned, grow
+from training.models.boosting import bin_rows, grow_trees
 from training.models.fit import FittedModel, fitted_trees, refuse_one_class
 from training.models.specs import Parameters
 
@@ -32,7 +32,7 @@ class Grower(Protocol):
         ...
 
 
-Growing = Callable[[TrainingSet, Bools, list[int]], Grower]
+MakeGrower = Callable[[TrainingSet, Bools, list[int]], Grower]
 """Makes a grower of these rows and columns of a training set."""
 
 
@@ -49,7 +49,7 @@ class BinnedRows:
         """Bin these rows and columns."""
         outcome = training.outcome[rows]
         return cls(
-            dataset=binned(training.part(rows, columns), outcome),
+            dataset=bin_rows(training.part(rows, columns), outcome),
             outcome=outcome,
             place=np.where(rows, np.cumsum(rows) - 1, -1),
         )
@@ -62,7 +62,7 @@ class BinnedRows:
         """The trees of these rows of the training set, or OneClassError."""
         places = self._places(rows)
         refuse_one_class(self.outcome[places])
-        return fitted_trees(grow(self._part(places), parameters, seed=seed))
+        return fitted_trees(grow_trees(self._part(places), parameters, seed=seed))
 
     def _part(self, places: NDArray[np.int64]) -> lgb.Dataset:
         if len(places) == len(self.outcome):

@@ -25,12 +25,12 @@ CELLS_PER_THREAD = 20_000_000
 """Below so many cells a second thread costs more than it brings."""
 
 
-def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
+def bin_rows(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
     """The rows in LightGBM's bins, ready for any parameters that do not alter binning."""
     return lgb.Dataset(matrix, outcome, params=_fixed(matrix)).construct()
 
 
-def grow(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:
+def grow_trees(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:
     """Grow the trees; the booster holds on to the Dataset, its text does not."""
     # kept, LightGBM does not write and read them once more to set the Dataset free
     return lgb.train(
@@ -41,7 +41,7 @@ def grow(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Boos
     )
 
 
-def growing_scores(
+def staged_scores(
     dataset: lgb.Dataset,
     parameters: Parameters,
     matrix: Matrix,

@@ -5,7 +5,7 @@ added up. Sums come in another order and bagging draws within a worker, so the t
 of one machine to the bit, and their metrics are the same within their intervals (test). A worker
 that dies ends the attempt: all rows are fitted again on the workers that are left, or the error
 says so. There is no half of a model. Whoever has a client and Dask arrays has the extra ``dask``;
-with ``joined`` and ``grown_on`` a whole training grows its trees there.
+with ``connect_to_cluster`` and ``trees_of_cluster`` a whole training grows its trees there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from training.dataset.errors import OneClassError, TrainingError
 from training.dataset.training_set import TrainingSet
-from training.models.binned_rows import Bools, Growing
+from training.models.binned_rows import Bools, MakeGrower
 from training.models.boosting import raw_scores
 from training.models.fit import FittedModel, fitted_trees, fitting_of
 from training.models.specs import LIGHTGBM, ModelSpec, Parameters
@@ -55,7 +55,7 @@ class ClusterError(TrainingError):
 
 
 @contextmanager
-def joined(
+def connect_to_cluster(
     address: str | None = None,
     *,
     workers: int = 2,
@@ -86,7 +86,7 @@ def joined(
                 )
             )
             client = enter(connect(cluster))
-            client.run(_say_nothing)
+            client.run(_silence_workers)
         else:
             try:
                 client = enter(connect(address, timeout=answers_within))
@@ -99,7 +99,7 @@ def joined(
         yield client
 
 
-def grown_on(client: Client) -> Growing:
+def trees_of_cluster(client: Client) -> MakeGrower:
     """Trees from the workers of this client, for any rows and columns of a training set."""
 
     def growing(training: TrainingSet, rows: Bools, columns: list[int]) -> ClusterRows:
@@ -205,7 +205,9 @@ def grow_on_cluster(
     for _ in range(attempts):
         workers = _workers(client)
         try:
-            return _grown(matrix, outcome, parameters, seed=seed, client=client, workers=workers)
+            return _grow_once(
+                matrix, outcome, parameters, seed=seed, client=client, workers=workers
+            )
         except _WorkersLostError as exc:
             lost.append(str(exc))
     raise ClusterError(
@@ -219,7 +221,7 @@ class _WorkersLostError(Exception):
     """Workers died while they fitted."""
 
 
-def _grown(
+def _grow_once(
     matrix: da.Array,
     outcome: da.Array,
     parameters: Parameters,
@@ -298,7 +300,7 @@ def _settings(parameters: Parameters, *, seed: int) -> Mapping[str, Any]:
     }
 
 
-def _say_nothing() -> None:
+def _silence_workers() -> None:
     """Keep what LightGBM prints about its sockets, on workers of this machine, off the screen."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what compiled code prints to
 

@@ -20,7 +20,7 @@ from registry.bundle.linear import LinearForm
 from registry.bundle.model_forms import ModelForm, TreeForm
 from registry.trees.arrays import TreeArrays
 from training.dataset.errors import OneClassError
-from training.models.boosting import binned, grow, mean_score
+from training.models.boosting import bin_rows, grow_trees, mean_score
 from training.models.formula_prior import fit_formula_prior
 from training.models.linear_design import LinearDesign
 from training.models.specs import ModelSpec, Parameters
@@ -121,7 +121,7 @@ class TreeFitting:
     def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
         """Trees grown from rows that are binned for this fit alone."""
         refuse_one_class(rows.outcome)
-        return fitted_trees(grow(binned(rows.matrix, rows.outcome), parameters, seed=seed))
+        return fitted_trees(grow_trees(bin_rows(rows.matrix, rows.outcome), parameters, seed=seed))
 
 
 FITTINGS: Mapping[str, FormFitting] = {
@@ -183,7 +183,7 @@ def refuse_one_class(outcome: Vector) -> None:
 def fitted_trees(booster: lgb.Booster, level: float | None = None) -> FittedModel:
     """Grown trees as they are served, with their level on the rows they were grown from.
 
-    The level is asked of a booster that has its rows yet, as ``grow`` gives it, or said.
+    The level is asked of a booster that has its rows yet, as ``grow_trees`` gives it, or said.
     """
     return FittedModel(
         form=TreeForm(trees=TreeArrays.from_dump(booster.dump_model())),

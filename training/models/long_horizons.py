@@ -13,7 +13,7 @@ the accounts that are still there when it begins::
 So no probability falls as the horizon grows, and to ask for a year changes nothing that is said of
 90 days. Accounts are held out here and not months: a year before the test nothing older is left to
 hold out. Where few accounts had the outcome in that time there is the slope alone, and the
-training says so. Each later horizon is judged on cutoffs after every window that it has learned
+training says so. Each long horizon is judged on cutoffs after every window that it has learned
 from; where there are none, or where it is no better than the base rate, it is not estimable.
 """
 
@@ -103,20 +103,20 @@ def label_long_horizons(
     *,
     known_until: datetime,
 ) -> LongHorizonLabels:
-    """Label the rows of a training set at the label's later horizons, and say which can be judged.
+    """Label the rows of a training set at the label's long horizons, and say which can be judged.
 
     Args:
-        label: with its later horizons.
+        label: with its long horizons.
         training: the rows, labelled at the shorter horizons.
         events: what decides the label.
         rows: cohort rows; those of the training set are among them.
         known_until: nothing later is read.
     """
-    wanted = tuple(h for h in label.later if h > training.horizons[-1])
+    wanted = tuple(h for h in label.long_horizons if h > training.horizons[-1])
     if not wanted:
         return LongHorizonLabels(outcomes={}, test={}, not_estimable={})
     labelled = label_rows(
-        replace(label, horizons=wanted, later=()), events, rows, known_until=known_until
+        replace(label, horizons=wanted, long_horizons=()), events, rows, known_until=known_until
     )
     keys = pl.DataFrame(
         {
@@ -199,7 +199,7 @@ def fit_long_horizons(
     Args:
         spec: whose score of the near they start from.
         training: rows at the shorter horizons.
-        outcomes: the later horizons to add, each with its outcomes.
+        outcomes: the long horizons to add, each with its outcomes.
         columns: what the spec reads.
         parameters: of the spec.
         at: windows that close after it are not known.
@@ -259,7 +259,7 @@ def long_horizon_probability(
     at: datetime,
     seed: int,
 ) -> dict[int, Vector]:
-    """A spec's probabilities of rows at later horizons, made from what was known at a moment."""
+    """A spec's probabilities of rows at long horizons, made from what was known at a moment."""
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
     before = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
     columns = usable_columns(training, before, spec)
@@ -351,7 +351,7 @@ def _fit_chance(
     held = np.empty(len(f))
     for fifth in range(FIFTHS):
         out = accounts % FIFTHS == fifth
-        slope, form = _fit_far(
+        slope, form = _fit_own_form(
             f[~out],
             matrix[~out],
             outcome[~out],
@@ -361,7 +361,7 @@ def _fit_chance(
             ends=ends,
         )
         held[out] = _score(slope, form, f[out], matrix[out])
-    slope, form = _fit_far(f, matrix, outcome, accounts, own=own, renewal=renewal, ends=ends)
+    slope, form = _fit_own_form(f, matrix, outcome, accounts, own=own, renewal=renewal, ends=ends)
     judged = newer if 0 < outcome[newer].sum() < newer.sum() else np.ones(len(f), dtype=np.bool_)
     calibration = fit_calibration(
         held[judged],
@@ -381,7 +381,7 @@ def _fit_chance(
     )
 
 
-def _fit_far(
+def _fit_own_form(
     f: Vector,
     matrix: Matrix,
     outcome: Vector,

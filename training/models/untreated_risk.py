@@ -1,17 +1,17 @@
 """Estimate the risk if nobody acts, from labels of which some were treated.
 
 The estimand is P(outcome within the horizon | features, no logged intervention in the window), the
-prediction under "no treatment" of van Geloven et al. (2020). A row counts until it is touched::
+prediction under "no treatment" of van Geloven et al. (2020). A row counts until it is treated::
 
     interval k     ├────────── outcome: it counts
-                   ├─── touched: censored from here on
+                   ├─── treated: censored from here on
                    ├──────────────────── neither: it counts
-    weight         1 / chance of having stayed untouched so long
+    weight         1 / chance of having stayed untreated so long
 
 Chances that a lottery logged are taken as logged; for the rest a penalised regression by interval
-says who is touched, fitted to other accounts than it is asked about. What is fitted is small: by
-how much the log-odds of untouched rows lie above those that the model's own score has in all rows,
-on average and by the chance of being touched. Errors draw whole accounts.
+says who is treated, fitted to other accounts than it is asked about. What is fitted is small: by
+how much the log-odds of untreated rows lie above those that the model's own score has in all rows,
+on average and by the chance of being treated. Errors draw whole accounts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from registry.bundle.calibration import sigmoid
 from registry.bundle.linear import LinearForm
-from registry.bundle.untreated_risk import NO_LOG, ONLY_CHURN, Untouched, UntouchedShift
+from registry.bundle.untreated_risk import NO_LOG, ONLY_CHURN, UntreatedRisk, UntreatedShift
 from training.dataset.cutoffs import reach_of
 from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
@@ -40,74 +40,74 @@ Matrix = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Places = NDArray[np.int64]
 
-LEAST_TOUCHED = 10
-"""So many accounts have to have been touched, or nothing says who is."""
+LEAST_TREATED_ACCOUNTS = 10
+"""At least so many treated accounts are needed to learn who is treated."""
 
 LEAST_OUTCOMES = 20
-"""So many untreated accounts with the outcome: two numbers are fitted to them."""
+"""At least so many untreated accounts with the outcome are needed: two numbers are fitted to them."""
 
 LEAST_EFFECTIVE = 50
-"""So many accounts the weighted rows have to be worth; below it a few of them decide alone."""
+"""The weighted rows have to be worth so many accounts; below it a few of them decide alone."""
 
 MOST_WEIGHT = 20.0
-"""A row stands for so many at most: one in twenty stays untouched where nearly all are touched."""
+"""The largest weight of a row: one in twenty stays untreated where nearly all are treated."""
 
 MOST_AT_LIMIT = 0.2
-"""Above this share of rows at that limit there is nobody to compare the touched with."""
+"""Above this share of rows at that limit there is nobody to compare the treated with."""
 
-TOUCH_STRENGTH = 0.003
-"""Inverse penalty of the regression on being touched."""
+TREATMENT_STRENGTH = 0.003
+"""Inverse penalty of the regression on being treated."""
 
 SPREADS = (1.0, 0.3)
-"""Known beforehand of the shift and of the weight of being touched: none, give or take this."""
+"""Prior standard deviations of the shift and of the weight of being treated; both have mean 0."""
 
 REFIT_DRAWS = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Interval:
-    """The rows that could have the outcome between two horizons, touched or not."""
+class HorizonInterval:
+    """The rows that could have the outcome between two horizons, treated or not."""
 
     horizon: int
     rows: Places
     outcome: Vector
-    untouched: Bools  # until the outcome, or to the end of the interval
+    untreated: Bools  # until the outcome, or to the end of the interval
     stay: Vector  # chance of that
 
     @property
     def weight(self) -> Vector:
         """What each row stands for; 0 where it is censored."""
-        return np.where(self.untouched, np.minimum(1 / self.stay, MOST_WEIGHT), 0.0)
+        return np.where(self.untreated, np.minimum(1 / self.stay, MOST_WEIGHT), 0.0)
 
 
 def fit_untreated_risk(
     spec: ModelSpec,
     training: TrainingSet,
-    touched: TreatedRows,
-    later: Mapping[int, Vector],
+    treated: TreatedRows,
+    long_outcomes: Mapping[int, Vector],
     columns: list[int],
     parameters: Parameters,
     *,
     at: datetime,
     seed: int,
-) -> Untouched:
+) -> UntreatedRisk:
     """Estimate the risk if nobody acts, or say why it cannot be.
 
     Args:
         spec: whose score it starts from.
         training: rows at the nearer horizons.
-        touched: when each row was touched, and when its outcome came.
-        later: the longer horizons that are served, each with its outcomes.
+        treated: when each row was treated, and when its outcome came.
+        long_outcomes: the longer horizons that are served, each with its outcomes.
         columns: what the spec reads.
         parameters: of the spec.
         at: windows that close after it are not known.
         seed: of everything random.
     """
-    shares = treated_shares(training, touched, later)
-    came = np.isfinite(touched.touch_days)
+    shares = treated_shares(training, treated, long_outcomes)
+    came = np.isfinite(treated.treated_days)
     if not came.any() or training.label.rule != "contract_ends":
         reason = ONLY_CHURN if came.any() else NO_LOG
-        return Untouched(
+        return UntreatedRisk(
             shares=shares,
             shift=None,
             not_known=dict.fromkeys(shares, reason),
@@ -115,16 +115,16 @@ def fit_untreated_risk(
             effective_accounts=0.0,
         )
     near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
-    intervals = touch_intervals(
-        training, touched, later, known_of_touching(training, touched, near), at=at
+    intervals = treatment_intervals(
+        training, treated, long_outcomes, treatment_predictors(training, treated, near), at=at
     )
     judged, not_known, effective = _judged(training, intervals)
-    drawn = float(touched.by_chance[came].mean())
+    drawn = float(treated.by_chance[came].mean())
     shift = None
     if judged:
-        chance, form = touch_chance(training, touched, columns, at=at)
+        chance, form = treatment_chance(training, treated, columns, at=at)
         shift = _fit_shift(training, judged, near, chance, form, seed=seed)
-    return Untouched(
+    return UntreatedRisk(
         shares=shares,
         shift=shift,
         not_known=not_known,
@@ -133,42 +133,45 @@ def fit_untreated_risk(
     )
 
 
-def touch_intervals(
+def treatment_intervals(
     training: TrainingSet,
-    touched: TreatedRows,
-    later: Mapping[int, Vector],
+    treated: TreatedRows,
+    long_outcomes: Mapping[int, Vector],
     known: Matrix,
     *,
     at: datetime,
-) -> list[Interval]:
-    """Who could have the outcome between each two horizons, and the chance to be untouched there.
+) -> list[HorizonInterval]:
+    """Who could have the outcome between each two horizons, and the chance to be untreated there.
 
     Args:
         training: rows at the nearer horizons.
-        touched: when each row was touched, and when its outcome came.
-        later: the longer horizons, each with its outcomes.
-        known: rows × what may tell who is touched.
+        treated: when each row was treated, and when its outcome came.
+        long_outcomes: the longer horizons, each with its outcomes.
+        known: rows × what may tell who is treated.
         at: windows that close after it are not known.
     """
-    outcomes = {**{h: training.outcomes[:, k] for k, h in enumerate(training.horizons)}, **later}
+    outcomes = {
+        **{h: training.outcomes[:, k] for k, h in enumerate(training.horizons)},
+        **long_outcomes,
+    }
     log_stay, start, before = np.zeros(len(known)), 0.0, np.zeros(len(known))
     found = []
     for horizon, outcome in sorted(outcomes.items()):
         end = float(training.label.lead_days + horizon)
         here = _closed(training, horizon, at) & (before == 0) & ~np.isnan(outcome)
-        until = np.minimum(touched.outcome_days, end)
-        there = here & (touched.touch_days >= start)
-        came = there & (touched.touch_days < until)
-        judged = came & ~touched.by_chance  # by a person: nobody logged the chance
+        until = np.minimum(treated.outcome_days, end)
+        there = here & (treated.treated_days >= start)
+        came = there & (treated.treated_days < until)
+        judged = came & ~treated.by_chance  # by a person: nobody logged the chance
         own = np.log1p(-_chance_by_fifths(training, known, judged, there & ~(came & ~judged)))
-        passed = _share_passed(touched, judged, there, until)
-        log_now = log_stay + passed * own + _spared(touched, until)
+        passed = _share_passed(treated, judged, there, until)
+        log_now = log_stay + passed * own + _log_chance_untreated(treated, until)
         found.append(
-            Interval(
+            HorizonInterval(
                 horizon=horizon,
                 rows=np.flatnonzero(here),
                 outcome=outcome[here],
-                untouched=touched.touch_days[here] >= until[here],
+                untreated=treated.treated_days[here] >= until[here],
                 stay=np.exp(log_now[here]),
             )
         )
@@ -176,22 +179,22 @@ def touch_intervals(
     return found
 
 
-def touch_chance(
-    training: TrainingSet, touched: TreatedRows, columns: list[int], *, at: datetime
+def treatment_chance(
+    training: TrainingSet, treated: TreatedRows, columns: list[int], *, at: datetime
 ) -> tuple[Vector, LinearForm]:
-    """Each row's log-odds of being touched before the longest near horizon, and the served form.
+    """Each row's log-odds of being treated before the longest near horizon, and the served form.
 
     By the model's own features alone, because nothing else is known when it answers.
     """
     horizon = training.horizons[-1]
     rows = _closed(training, horizon, at) & ~np.isnan(training.outcome)
-    came = touched.treated_within(float(training.label.lead_days + horizon)) & rows
+    came = treated.treated_within(float(training.label.lead_days + horizon)) & rows
     x, y = training.matrix[:, columns], came.astype(np.float64)
     scores = np.empty(len(x))
     for fifth in range(FIFTHS):
         out = training.account % FIFTHS == fifth
-        scores[out] = _touch_form(x[rows & ~out], y[rows & ~out]).score(x[out])
-    return scores, _touch_form(x[rows], y[rows])
+        scores[out] = _treatment_form(x[rows & ~out], y[rows & ~out]).score(x[out])
+    return scores, _treatment_form(x[rows], y[rows])
 
 
 def logit_weights(
@@ -221,13 +224,13 @@ MOST_STEPS, CLOSE, TINY = 50, 1e-8, 1e-6
 
 def _fit_shift(
     training: TrainingSet,
-    intervals: list[Interval],
+    intervals: list[HorizonInterval],
     near: Vector,
     chance: Vector,
     form: LinearForm,
     *,
     seed: int,
-) -> UntouchedShift:
+) -> UntreatedShift:
     rows = np.concatenate([one.rows for one in intervals])
     accounts, outcome, weight = (
         training.account[rows],
@@ -239,7 +242,7 @@ def _fit_shift(
     low, high = np.quantile(chance[rows], [0.01, 0.99])
     t = np.clip(chance[rows], low, high)
     centre = float(t.mean())
-    touching = np.column_stack((np.ones(len(rows)), t - centre))
+    treatment_design = np.column_stack((np.ones(len(rows)), t - centre))
     scores = [np.column_stack((np.ones(len(one.rows)), near[one.rows])) for one in intervals]
     present = np.unique(accounts)
     # rows of one account overlap, so what is known beforehand weighs as if accounts were the rows
@@ -262,7 +265,7 @@ def _fit_shift(
         ]
         offset = np.concatenate([design @ w for design, w in zip(scores, plain, strict=True)])
         return plain, logit_weights(
-            touching,
+            treatment_design,
             outcome,
             offset,
             share * weight * times[accounts],
@@ -278,20 +281,20 @@ def _fit_shift(
         times[present] = rng.multinomial(len(present), np.full(len(present), 1 / len(present)))
         drawn[draw] = fitted(times, plain, best)[1]
     (a, b), (_, c) = np.cov(drawn.T)
-    return UntouchedShift(
+    return UntreatedShift(
         horizons=tuple(one.horizon for one in intervals),
         shift=float(best[0]),
         weight=float(best[1]),
         centre=centre,
         bounds=(float(low), float(high)),
         covariance=((float(a), float(b)), (float(b), float(c))),
-        touch=form,
+        treatment=form,
     )
 
 
 def _judged(
-    training: TrainingSet, intervals: list[Interval]
-) -> tuple[list[Interval], dict[int, str], float]:
+    training: TrainingSet, intervals: list[HorizonInterval]
+) -> tuple[list[HorizonInterval], dict[int, str], float]:
     """The intervals that can be learned from, why others cannot, and what their rows are worth."""
     near = [one for one in intervals if one.horizon <= training.horizons[-1]]
     effective = _effective_accounts(training, near[-1])
@@ -308,66 +311,66 @@ def _judged(
     return judged, not_known, effective
 
 
-def _why_not(training: TrainingSet, intervals: list[Interval]) -> str | None:
+def _why_not(training: TrainingSet, intervals: list[HorizonInterval]) -> str | None:
     """Why these rows cannot tell what untreated accounts do; None where they can."""
     last = intervals[-1]
 
     def accounts(name: str) -> int:
         chosen = [
-            one.rows[~one.untouched if name == "touched" else one.untouched & (one.outcome == 1)]
+            one.rows[~one.untreated if name == "treated" else one.untreated & (one.outcome == 1)]
             for one in intervals
         ]
         return len(np.unique(training.account[np.concatenate(chosen)]))
 
-    touched, lost = accounts("touched"), accounts("untouched with the outcome")
-    if touched < LEAST_TOUCHED:
+    treated, lost = accounts("treated"), accounts("untreated with the outcome")
+    if treated < LEAST_TREATED_ACCOUNTS:
         return (
-            f"Only {touched} accounts were treated, and {LEAST_TOUCHED} are needed to tell "
+            f"Only {treated} accounts were treated, and {LEAST_TREATED_ACCOUNTS} are needed to tell "
             f"whom that happens to."
         )
     at_limit = float((last.stay < 1 / MOST_WEIGHT).mean())
     if at_limit > MOST_AT_LIMIT:
         return (
-            f"{at_limit:.0%} of the rows were all but sure to be touched, so there is nobody "
+            f"{at_limit:.0%} of the rows were all but sure to be treated, so there is nobody "
             f"to compare them with."
         )
     if lost < LEAST_OUTCOMES:
         return (
-            f"Only {lost} accounts had the outcome without being touched before it, and "
+            f"Only {lost} accounts had the outcome without being treated before it, and "
             f"{LEAST_OUTCOMES} are needed."
         )
     effective = _effective_accounts(training, last)
     if effective < LEAST_EFFECTIVE:
         return (
-            f"The untouched rows are worth {effective:.0f} accounts once they stand for all, "
+            f"The untreated rows are worth {effective:.0f} accounts once they stand for all, "
             f"and {LEAST_EFFECTIVE} are needed."
         )
     return None
 
 
-def _effective_accounts(training: TrainingSet, one: Interval) -> float:
+def _effective_accounts(training: TrainingSet, one: HorizonInterval) -> float:
     """How many accounts of equal weight would be worth as much (Kish 1965)."""
     by_account = np.bincount(training.account[one.rows], one.weight)
     total = float(by_account.sum())
     return total**2 / float((by_account**2).sum()) if total > 0 else 0.0
 
 
-def known_of_touching(training: TrainingSet, touched: TreatedRows, near: Vector) -> Matrix:
-    """What may tell who is touched: every feature, the score, and what was done before."""
+def treatment_predictors(training: TrainingSet, treated: TreatedRows, near: Vector) -> Matrix:
+    """What may tell who is treated: every feature, the score, and what was done before."""
     every = usable_columns(training, np.ones(len(near), dtype=np.bool_), LIGHTGBM)
     return np.column_stack(
-        (training.matrix[:, every], near, touched.days_since_touch, touched.days_since_choice)
+        (training.matrix[:, every], near, treated.days_since_treatment, treated.days_since_choice)
     )
 
 
 def _chance_by_fifths(training: TrainingSet, known: Matrix, came: Bools, rows: Bools) -> Vector:
-    """The chance of being touched in an interval, by a fit that does not know the account."""
+    """The chance of being treated in an interval, by a fit that does not know the account."""
     chance = np.zeros(len(known))
-    if len(np.unique(training.account[came])) < LEAST_TOUCHED:
+    if len(np.unique(training.account[came])) < LEAST_TREATED_ACCOUNTS:
         return chance  # too few to tell by whom: as good as none
     for fifth in range(FIFTHS):
         out = training.account % FIFTHS == fifth
-        form = _touch_form(known[rows & ~out], came[rows & ~out].astype(np.float64))
+        form = _treatment_form(known[rows & ~out], came[rows & ~out].astype(np.float64))
         chance[out] = sigmoid(form.score(known[out]))
     return np.minimum(chance, MOST_CHANCE)
 
@@ -375,8 +378,8 @@ def _chance_by_fifths(training: TrainingSet, known: Matrix, came: Bools, rows: B
 MOST_CHANCE = 0.98
 
 
-def _touch_form(known: Matrix, came: Vector) -> LinearForm:
-    """The log-odds of being touched; their level where these rows are all alike."""
+def _treatment_form(known: Matrix, came: Vector) -> LinearForm:
+    """The log-odds of being treated; their level where these rows are all alike."""
     if not 0 < came.sum() < len(came):
         n = known.shape[1]
         level = float(np.log((came.sum() + 0.5) / (len(came) - came.sum() + 0.5)))
@@ -387,28 +390,28 @@ def _touch_form(known: Matrix, came: Vector) -> LinearForm:
             scale=np.ones(n),
             coefficient=np.zeros(n),
         )
-    return fit_linear(known, came, strength=TOUCH_STRENGTH)
+    return fit_linear(known, came, strength=TREATMENT_STRENGTH)
 
 
-def _share_passed(touched: TreatedRows, came: Bools, there: Bools, until: Vector) -> Vector:
-    """Share of an interval's touches that come before each row's own end.
+def _share_passed(treated: TreatedRows, came: Bools, there: Bools, until: Vector) -> Vector:
+    """Share of an interval's treatments that come before each row's own end.
 
-    By Nelson and Aalen: touches mostly come at few moments, such as the day after a list is made.
+    By Nelson and Aalen: treatments mostly come at few moments, such as the day after a list is made.
     """
-    moments, times = np.unique(touched.touch_days[came], return_counts=True)
+    moments, times = np.unique(treated.treated_days[came], return_counts=True)
     if not len(moments):
         return np.zeros(len(until))
-    left = np.sort(np.minimum(until, touched.touch_days)[there])
+    left = np.sort(np.minimum(until, treated.treated_days)[there])
     at_risk = len(left) - np.searchsorted(left, moments, side="left")
     risen = np.concatenate(([0.0], np.cumsum(times / at_risk)))
     return np.asarray(risen[np.searchsorted(moments, until, side="left")] / risen[-1])
 
 
-def _spared(touched: TreatedRows, until: Vector) -> Vector:
-    """Log of the chance, as it was logged, that each lottery before its end spared a row."""
+def _log_chance_untreated(treated: TreatedRows, until: Vector) -> Vector:
+    """Log of the chance, as it was logged, that each lottery before its end left a row untreated."""
     total = np.zeros(len(until))
-    drawn = touched.spared_days < until[touched.spared_row]
-    np.add.at(total, touched.spared_row[drawn], np.log1p(-touched.spared_chance[drawn]))
+    drawn = treated.control_days < until[treated.control_row]
+    np.add.at(total, treated.control_row[drawn], np.log1p(-treated.control_chance[drawn]))
     return total
 
 

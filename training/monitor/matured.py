@@ -111,7 +111,7 @@ class SegmentFinding:
     loss_gap: Interval | None  # log loss of the model minus that of what would answer instead
 
 
-def matured(
+def judge_matured(
     rows: MaturedRows, left_out: Mapping[str, int], *, level: float, rng: np.random.Generator
 ) -> MaturedOutcomes:
     """How the promises of one horizon turned out; ``level`` is for whether they are off."""

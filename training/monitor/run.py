@@ -36,7 +36,7 @@ from training.monitor.matured import (
     MaturedOutcomes,
     MaturedRows,
     SegmentFinding,
-    matured,
+    judge_matured,
     segment_findings,
 )
 
@@ -148,7 +148,7 @@ def monitor(
         )
     champion.contract.check(digests)
     usual = tuple(h for h in champion.horizons if h in label.horizons) or champion.horizons
-    label = replace(label, horizons=champion.horizons, later=())
+    label = replace(label, horizons=champion.horizons, long_horizons=())
     seen = tuple(at for at in sorted(set(cutoffs)) if at <= as_of)
     monthly, newest = first_of_months(seen), seen[-1:]
     reach = reach_of(usual[-1], lead_days=label.lead_days)
@@ -198,7 +198,7 @@ def monitor(
         spread_then=_spread(chance[then]),
         spread_now=_spread(chance[now]),
         matured=tuple(
-            matured(rows[h], left_out[h], level=1 - WRONG / len(label.horizons), rng=rng)
+            judge_matured(rows[h], left_out[h], level=1 - WRONG / len(label.horizons), rng=rng)
             for h in label.horizons
         ),
         estimate=estimate(
@@ -302,7 +302,7 @@ def _matured_rows(
     keys = read.frame.filter(pl.Series(inside)).select(ROW)
     labelled = label_rows(label, events, cohort_rows(label, events, since), known_until=as_of)
     outcomes = keys.join(labelled.frame, on=ROW, how="left", maintain_order="left")
-    other = _said_instead(champion, formula, read, inside, digests, unknown)
+    other = _fallback_probabilities(champion, formula, read, inside, digests, unknown)
     rows = {}
     for horizon in label.horizons:
         y = outcomes[label.column(horizon)].cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -318,7 +318,7 @@ def _matured_rows(
     return rows, dict(labelled.excluded)
 
 
-def _said_instead(
+def _fallback_probabilities(
     champion: ModelBundle,
     formula: ModelBundle | None,
     read: _Read,

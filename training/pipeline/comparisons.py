@@ -41,7 +41,7 @@ EXPLAINED_ROWS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedRows:
+class EvaluationRows:
     """The test rows: whose, when, what happened, and the money that was at stake."""
 
     outcome: Vector
@@ -52,7 +52,7 @@ class JudgedRows:
     segments: Mapping[str, Rows]
 
     @classmethod
-    def of(cls, prepared: PreparedData, attributes: pl.DataFrame | None = None) -> JudgedRows:
+    def of(cls, prepared: PreparedData, attributes: pl.DataFrame | None = None) -> EvaluationRows:
         """The test rows of a prepared training, at its longest horizon.
 
         ``attributes`` are what the accounts of ``keys_of_test`` are called, in that order.
@@ -78,7 +78,7 @@ class JudgedRows:
                     for title, values in known.items()
                     for name, rows in thirds(title, values).items()
                 },
-                **({} if attributes is None else named(attributes)),
+                **({} if attributes is None else rows_by_attribute(attributes)),
             },
         )
 
@@ -101,12 +101,12 @@ def attributes_of(prepared: PreparedData, reader: FeatureReader) -> pl.DataFrame
     return keys.join(reader(keys), on=ROW, how="left", maintain_order="left", validate="1:1")
 
 
-def named(attributes: pl.DataFrame) -> dict[str, Rows]:
+def rows_by_attribute(attributes: pl.DataFrame) -> dict[str, Rows]:
     """Rows by what their accounts are called; an attribute that nobody has is left out.
 
     >>> import polars as pl
     >>> {name: rows.tolist() for name, rows in
-    ...  named(pl.DataFrame({"service_tier": ["gold", None], "segment": [None, None]})).items()}
+    ...  rows_by_attribute(pl.DataFrame({"service_tier": ["gold", None], "segment": [None, None]})).items()}
     {'service tier gold': [True, False], 'service tier unknown': [False, True]}
     """
     found: dict[str, Rows] = {}
@@ -138,7 +138,7 @@ def thirds(title: str, values: Vector) -> dict[str, Rows]:
     return {name: rows for name, rows in parts.items() if rows.any()}
 
 
-def first_accounts(rows: JudgedRows, probability: Vector, capacity: int) -> Rows:
+def rows_at_capacity(rows: EvaluationRows, probability: Vector, capacity: int) -> Rows:
     """The rows that a team would look after: the most expected money at each cutoff."""
     expected = np.nan_to_num(probability * rows.mrr)
     taken = np.zeros(len(expected), dtype=np.bool_)
@@ -148,26 +148,32 @@ def first_accounts(rows: JudgedRows, probability: Vector, capacity: int) -> Rows
     return taken
 
 
-def captured(rows: JudgedRows, probability: Vector, capacity: int) -> float | None:
+def captured_revenue(rows: EvaluationRows, probability: Vector, capacity: int) -> float | None:
     """The share of the money that moved in the first accounts of each cutoff; None: none moved."""
     whole = rows.moved.sum()
-    taken = first_accounts(rows, probability, capacity)
+    taken = rows_at_capacity(rows, probability, capacity)
     return float(rows.moved[taken].sum() / whole) if whole > 0 else None
 
 
-def captured_gain(
-    rows: JudgedRows, probability: Vector, other: Vector, capacity: int, *, among: Rows, seed: int
+def captured_revenue_gain(
+    rows: EvaluationRows,
+    probability: Vector,
+    other: Vector,
+    capacity: int,
+    *,
+    among: Rows,
+    seed: int,
 ) -> Gain | None:
     """How much more of the money one order of accounts captures than another, among these rows."""
     money = np.where(among, rows.moved, 0.0)
     if not money.sum() > 0:
         return None
-    mine, others = (first_accounts(rows, p, capacity).astype(float) for p in (probability, other))
+    mine, others = (rows_at_capacity(rows, p, capacity).astype(float) for p in (probability, other))
     return ratio_gain((mine - others) * money, money, rows.account, np.random.default_rng(seed))
 
 
 def segment_gains(
-    rows: JudgedRows, probability: Vector, other: Vector, *, among: Rows, seed: int
+    rows: EvaluationRows, probability: Vector, other: Vector, *, among: Rows, seed: int
 ) -> dict[str, Gain]:
     """The gain in log loss within every segment of these rows that can be judged alone."""
     found = {}

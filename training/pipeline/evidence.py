@@ -17,7 +17,7 @@ from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.model_forms import ModelForm
 from registry.promotion.promotion import (
     CAPACITY,
-    Audited,
+    AuditResult,
     EvidenceDocument,
     EvidenceError,
     Gain,
@@ -33,9 +33,9 @@ from training.models.model_selection import Contender, fit_rows, usable_columns
 from training.models.specs import BASE_RATE, FORMULA
 from training.pipeline.comparisons import (
     CAPACITIES,
-    JudgedRows,
-    captured,
-    captured_gain,
+    EvaluationRows,
+    captured_revenue,
+    captured_revenue_gain,
     explanations_agreement,
     horizon_gains,
     segment_gains,
@@ -74,7 +74,7 @@ def evidence_of(
     """
     training, test = prepared.training, prepared.test
     horizon = training.horizons[-1]
-    rows, mine = JudgedRows.of(prepared, attributes), best.probabilities[horizon]
+    rows, mine = EvaluationRows.of(prepared, attributes), best.probabilities[horizon]
 
     def over(probability: Vector) -> Gain:
         return gain_over(best, probability, prepared, seed=seed)
@@ -93,8 +93,9 @@ def evidence_of(
     captures = {
         k: (share, more)
         for k in CAPACITIES
-        if (share := captured(rows, mine, k)) is not None
-        and (more := captured_gain(rows, mine, before, k, among=among, seed=seed)) is not None
+        if (share := captured_revenue(rows, mine, k)) is not None
+        and (more := captured_revenue_gain(rows, mine, before, k, among=among, seed=seed))
+        is not None
     }
     return PromotionEvidence(
         log_loss=metrics["log_loss"].value,
@@ -171,7 +172,7 @@ def gain_over(best: Contender, probability: Vector, prepared: PreparedData, *, s
     )
 
 
-def known_champion(store: ModelStore, model: str) -> tuple[ModelBundle | None, bool]:
+def find_champion(store: ModelStore, model: str) -> tuple[ModelBundle | None, bool]:
     """The champion, if any, and whether the store could be asked at all."""
     try:
         return champion_or_none(store, model), True
@@ -283,7 +284,7 @@ def promotion_of_version(
     version: int,
     *,
     capacity: int = CAPACITY,
-    audited: Audited | None = None,
+    audited: AuditResult | None = None,
 ) -> tuple[Promotion, EvidenceDocument]:
     """What the evidence of a stored version allows, and the evidence itself.
 

@@ -1,6 +1,6 @@
 """Judge whether a horizon beyond 90 days is served, and what it must beat.
 
-Each later horizon is judged on its own test rows, of the score that serves, the health formula and
+Each long horizon is judged on its own test rows, of the score that serves, the health formula and
 the base rate. It is served only where it is better than the base rate in most draws of accounts: a
 far chance that knows nothing is the base rate, and noise would let half of such pass.
 """
@@ -22,12 +22,12 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 BETTER_IN = 0.8
-"""A later horizon is served where it is better than the base rate in this share of the draws."""
+"""A long horizon is served where it is better than the base rate in this share of the draws."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedLongHorizons:
-    """The numbers of each contender at each later horizon, and the horizons that are refused."""
+    """The numbers of each contender at each long horizon, and the horizons that are refused."""
 
     metrics: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # horizon, contender, metric
     refused: Mapping[int, str]
@@ -35,18 +35,18 @@ class JudgedLongHorizons:
 
 def judge_long_horizons(
     training: TrainingSet,
-    later: LongHorizonLabels,
+    long_horizons: LongHorizonLabels,
     best: ModelSpec,
     contenders: Sequence[tuple[ModelSpec, Parameters]],
     draws: Matrix,
     *,
     seed: int,
 ) -> JudgedLongHorizons:
-    """Judge the best, beside others, at every later horizon that the data can judge.
+    """Judge the best, beside others, at every long horizon that the data can judge.
 
     Args:
         training: rows at the shorter horizons.
-        later: the outcomes, and the cutoffs that judge.
+        long_horizons: the outcomes, and the cutoffs that judge.
         best: whose score serves; among the contenders, as is the base rate.
         contenders: specs with their parameters.
         draws: of accounts, behind every interval.
@@ -54,11 +54,13 @@ def judge_long_horizons(
     """
     metrics: dict[int, dict[str, Mapping[str, Interval]]] = {}
     refused: dict[int, str] = {}
-    for horizon in later.horizons:
-        test, outcome = later.test[horizon], later.outcomes[horizon]
+    for horizon in long_horizons.horizons:
+        test, outcome = long_horizons.test[horizon], long_horizons.outcomes[horizon]
         rows = training.rows_at(test) & ~np.isnan(outcome)
         y, account = outcome[rows], training.account[rows]
-        known = {h: o for h, o in later.outcomes.items() if h <= horizon and h not in refused}
+        known = {
+            h: o for h, o in long_horizons.outcomes.items() if h <= horizon and h not in refused
+        }
         said = {
             spec.name: long_horizon_probability(
                 spec, training, known, rows, parameters, at=test[0], seed=seed

@@ -40,7 +40,7 @@ class PreparedData:
     tuning_folds: tuple[Fold, ...]
     not_estimable: Mapping[int, str]
     known_until: datetime
-    later: LongHorizonLabels
+    long_horizons: LongHorizonLabels
 
     @property
     def before_test(self) -> NDArray[np.bool_]:
@@ -109,13 +109,13 @@ def prepare(
     split = time_split(mature(training.cutoffs, reach=reach, known_until=known_until), reach=reach)
     _check_outcomes(training, split)
     held_out = newest(split.before_test, TUNING_SHARE)
-    later = label_long_horizons(label, training, events, rows, known_until=known_until)
+    long_horizons = label_long_horizons(label, training, events, rows, known_until=known_until)
     return PreparedData(
         training=training,
         labelled=labelled,
         split=split,
-        later=later,
-        not_estimable={**not_estimable, **later.not_estimable},
+        long_horizons=long_horizons,
+        not_estimable={**not_estimable, **long_horizons.not_estimable},
         known_until=known_until,
         calibration_folds=usable_folds(
             training, rolling_folds(split.before_test, split.calibration, reach=reach)

@@ -19,7 +19,7 @@ from training.dataset.cutoffs import mature, reach_of
 from training.dataset.splits import CALIBRATION_SHARE, newest, rolling_folds
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows
-from training.models.binned_rows import BinnedRows, Growing
+from training.models.binned_rows import BinnedRows, MakeGrower
 from training.models.fit import fitting_of
 from training.models.long_horizons import fit_long_horizons
 from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
@@ -41,12 +41,12 @@ def release(
     code_version: str,
     seed: int,
     metrics: Mapping[str, float],
-    touched: TreatedRows | None = None,
-    growing: Growing = BinnedRows.of,
+    treated: TreatedRows | None = None,
+    growing: MakeGrower = BinnedRows.of,
 ) -> ModelBundle:
     """Refit a spec on every mature row and bundle it.
 
-    ``touched`` says when somebody acted on the accounts; None leaves that out of the bundle;
+    ``treated`` says when somebody acted on the accounts; None leaves that out of the bundle;
     ``growing`` says where trees are grown.
 
     Raises:
@@ -72,24 +72,24 @@ def release(
         draws=CALIBRATION_DRAWS,
         grower=grower,
     )
-    later = fit_long_horizons(
+    long_horizons = fit_long_horizons(
         spec,
         training,
-        prepared.later.outcomes,
+        prepared.long_horizons.outcomes,
         columns,
         parameters,
         at=known_until,
         seed=seed,
         draws=CALIBRATION_DRAWS,
     )
-    untouched = (
+    untreated_risk = (
         None
-        if touched is None
+        if treated is None
         else fit_untreated_risk(
             spec,
             training,
-            touched,
-            prepared.later.outcomes,
+            treated,
+            prepared.long_horizons.outcomes,
             columns,
             parameters,
             at=known_until,
@@ -111,22 +111,25 @@ def release(
         ),
         form=fitted.form,
         calibration=shorter.calibration.shifted(fitted.level).for_serving(training.horizons),
-        later=tuple(chance.for_serving(fitted.level) for chance in later),
-        base_rates={**_rates(training, shorter.rows), **{c.horizon: c.rate for c in later}},
+        long_horizons=tuple(chance.for_serving(fitted.level) for chance in long_horizons),
+        base_rates={**_rates(training, shorter.rows), **{c.horizon: c.rate for c in long_horizons}},
         metadata=BundleMetadata(
             as_of=known_until,
             data_fingerprint=training.fingerprint,
             code_version=code_version,
             label_policy=training.label.policy,
             seeds={"training": seed},
-            notes={"model": spec.name, **{f"later_{c.horizon}d": c.sentence for c in later}},
+            notes={
+                "model": spec.name,
+                **{f"later_{c.horizon}d": c.sentence for c in long_horizons},
+            },
         ),
         reference=ReferenceDistribution.of(matrix),
         golden=GoldenRows(matrix=golden, raw=fitted.score(golden)),
         metrics={**metrics, **({} if rise is None else {AMOUNT_ERROR: rise[1]})},
         amount_ratio=None if rise is None else rise[0],
         not_estimable=prepared.not_estimable,
-        untouched=untouched,
+        untreated_risk=untreated_risk,
         model_text=fitted.text,
     )
 

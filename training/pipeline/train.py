@@ -28,7 +28,7 @@ from training.dataset.labels import Label
 from training.dataset.training_set import FeatureReader
 from training.dataset.treatments import treated_rows, treatment_log
 from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws
-from training.models.binned_rows import BinnedRows, Grower, Growing
+from training.models.binned_rows import BinnedRows, Grower, MakeGrower
 from training.models.fit import fitting_of
 from training.models.model_selection import Contender, run_contender, usable_columns
 from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
@@ -38,12 +38,17 @@ from training.pipeline.comparisons import attributes_of
 from training.pipeline.evidence import (
     as_metrics,
     evidence_of,
+    find_champion,
     gain_over,
-    known_champion,
 )
 from training.pipeline.long_horizon_judging import JudgedLongHorizons, judge_long_horizons
 from training.pipeline.prepare import PreparedData, prepare
-from training.pipeline.record.record_training import RecordedRun, flat_metrics, make_plots, record
+from training.pipeline.record.record_training import (
+    RecordedRun,
+    flat_metrics,
+    make_plots,
+    record_training,
+)
 from training.pipeline.release import release
 from training.pipeline.training_result import TrainingResult
 from training.progress import Progress
@@ -72,7 +77,7 @@ def train(
     seconds: float | None = None,
     journals: Path | None = None,
     interventions: pl.DataFrame | None = None,
-    growing: Growing = BinnedRows.of,
+    growing: MakeGrower = BinnedRows.of,
 ) -> TrainingResult:
     """Train, judge and store; promote where somebody stands for it and the evidence allows.
 
@@ -103,7 +108,7 @@ def train(
         TrainingError: the data cannot answer; the message says why and what to do.
     """
     if horizons is not None:
-        label = replace(label, horizons=tuple(sorted(set(horizons))), later=())
+        label = replace(label, horizons=tuple(sorted(set(horizons))), long_horizons=())
     # small matrices: a second BLAS thread costs ten times what it brings, and moves the last bit
     with threadpool_limits(limits=1, user_api="blas"):
         return _train(
@@ -149,7 +154,7 @@ def _train(
     seconds: float | None,
     journals: Path | None,
     interventions: pl.DataFrame | None,
-    growing: Growing,
+    growing: MakeGrower,
 ) -> TrainingResult:
     started = clock()
     say(f"{label.name}: labels and features", 0, 4)
@@ -189,13 +194,13 @@ def _train(
         for spec in candidates
     }
     say(f"{label.name}: fitting and judging", 2, 4)
-    contenders = _race(prepared, specs, studies, growers, seed=seed)
+    contenders = _run_contest(prepared, specs, studies, growers, seed=seed)
     horizon = prepared.training.horizons[-1]
     best = min(
         (contenders[spec.name] for spec in candidates),
         key=lambda c: c.metrics[horizon]["log_loss"].value,
     )
-    champion, asked = known_champion(store, label.name)
+    champion, asked = find_champion(store, label.name)
     called = None if attributes is None else attributes_of(prepared, attributes)
     evidence = evidence_of(
         best,
@@ -209,13 +214,13 @@ def _train(
     del growers  # a copy of the rows
     promotion = decide(evidence)
 
-    far = _judge_later(prepared, contenders, best, seed=seed)
+    far = _judge_long_horizons(prepared, contenders, best, seed=seed)
     prepared = replace(
         prepared,
-        later=prepared.later.without(far.refused),
+        long_horizons=prepared.long_horizons.without(far.refused),
         not_estimable={**prepared.not_estimable, **far.refused},
     )
-    later = {h: judged for h, judged in far.metrics.items() if h not in far.refused}
+    long_horizon_metrics = {h: judged for h, judged in far.metrics.items() if h not in far.refused}
     notes = (
         *notes,
         *(
@@ -224,11 +229,12 @@ def _train(
         ),
     )
     at_later = replace(
-        best, metrics={**best.metrics, **{h: m[best.spec.name] for h, m in later.items()}}
+        best,
+        metrics={**best.metrics, **{h: m[best.spec.name] for h, m in long_horizon_metrics.items()}},
     )
 
     say(f"{label.name}: refitting and storing", 3, 4)
-    touched = treated_rows(
+    treated = treated_rows(
         prepared.training, prepared.labelled, treatment_log(interventions, known_until)
     )
     bundle = release(
@@ -239,7 +245,7 @@ def _train(
         seed=seed,
         growing=growing,
         metrics={**flat_metrics(at_later), **as_metrics(evidence)},
-        touched=touched,
+        treated=treated,
     )
     notes = (
         *notes,
@@ -249,10 +255,10 @@ def _train(
             if name.startswith("later_")
         ),
     )
-    if bundle.untouched is not None:
-        notes = (*notes, *bundle.untouched.sentences)
+    if bundle.untreated_risk is not None:
+        notes = (*notes, *bundle.untreated_risk.sentences)
     plots = make_plots(contenders, bundle, prepared)
-    recorded = record(
+    recorded = record_training(
         store,
         label.name,
         bundle,
@@ -309,7 +315,7 @@ def _train(
         },
         studies=studies,
         best=best.spec,
-        later=later,
+        long_horizon_metrics=long_horizon_metrics,
         promotion=promotion,
         promoted=promoted,
         version=version,
@@ -364,7 +370,7 @@ def _candidates(specs: tuple[ModelSpec, ...], prepared: PreparedData) -> tuple[M
     return candidates
 
 
-def _race(
+def _run_contest(
     prepared: PreparedData,
     specs: tuple[ModelSpec, ...],
     studies: Mapping[str, Study],
@@ -389,7 +395,7 @@ def _race(
     }
 
 
-def _judge_later(
+def _judge_long_horizons(
     prepared: PreparedData, contenders: Mapping[str, Contender], best: Contender, *, seed: int
 ) -> JudgedLongHorizons:
     """The best model, the formula and the base rate at each longer horizon that can be judged."""
@@ -400,7 +406,7 @@ def _judge_later(
     ]
     return judge_long_horizons(
         prepared.training,
-        prepared.later,
+        prepared.long_horizons,
         best.spec,
         [(c.spec, c.parameters) for c in judged],
         draws,
@@ -431,7 +437,7 @@ def _keep_formula(
         seed=seed,
         metrics=flat_metrics(formula),
     )
-    recorded = record(
+    recorded = record_training(
         store,
         name,
         bundle,

@@ -27,7 +27,9 @@ class TrainingResult:
     differences: Mapping[str, Interval]  # log loss of the best minus that of each other
     studies: Mapping[str, Study]
     best: ModelSpec
-    later: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # longer horizon, contender, metric
+    long_horizon_metrics: Mapping[
+        int, Mapping[str, Mapping[str, Interval]]
+    ]  # longer horizon, contender, metric
     promotion: Promotion  # whether the evidence allows it
     promoted: bool
     version: int | None  # None: the run waits until the tracking store is back

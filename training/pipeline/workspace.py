@@ -22,7 +22,7 @@ from registry.store.store import ModelStore
 from training.dataset.labels import label_named
 from training.dataset.training_set import RememberingReader
 from training.dataset.treatments import TREATMENT_KINDS
-from training.models.binned_rows import BinnedRows, Growing
+from training.models.binned_rows import BinnedRows, MakeGrower
 from training.pipeline.train import Clock, train
 from training.pipeline.training_result import TrainingResult
 from training.progress import Progress
@@ -46,7 +46,7 @@ def train_workspace(
     each: Callable[[TrainingResult], None] | None = None,
     waiting: PendingUploads | None = None,
     seconds: float | None = None,
-    growing: Growing = BinnedRows.of,
+    growing: MakeGrower = BinnedRows.of,
 ) -> tuple[TrainingResult, ...]:
     """Train these labels on what the workspace knew at ``as_of``.
 

@@ -49,7 +49,9 @@ def chance(
 
 def longer(bundle: ModelBundle, *parts: LongHorizonChance) -> ModelBundle:
     rates = {part.horizon: 0.2 for part in parts}
-    return replace(bundle, later=parts, base_rates={**bundle.base_rates, **rates}, not_estimable={})
+    return replace(
+        bundle, long_horizons=parts, base_rates={**bundle.base_rates, **rates}, not_estimable={}
+    )
 
 
 @pytest.fixture(params=["trees", "linear"])
@@ -106,7 +108,7 @@ def test_no_probability_and_no_bound_falls_as_the_horizon_grows(
 def test_the_far_is_the_near_and_then_what_is_left(far) -> None:
     rows = rows_of(far)
     p = far.probability(rows, 90)
-    for part in far.later:
+    for part in far.long_horizons:
         q = sigmoid(
             part.calibration.intercepts[0]
             + part.calibration.slope * part.score(far.raw(rows), rows)
@@ -144,7 +146,7 @@ def test_a_loaded_bundle_says_the_same_of_the_far(far, tmp_path) -> None:
 
 
 def test_what_is_said_of_the_far_is_part_of_the_identity(far) -> None:
-    other = replace(far, later=(chance(180, slope=0.41), far.later[1]))
+    other = replace(far, long_horizons=(chance(180, slope=0.41), far.long_horizons[1]))
     assert other.fingerprint != far.fingerprint
 
 

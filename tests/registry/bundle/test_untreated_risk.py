@@ -13,34 +13,34 @@ from registry.bundle.linear import LinearForm
 from registry.bundle.untreated_risk import (
     BY_JUDGEMENT,
     BY_LOT,
-    TouchedShare,
-    Untouched,
-    UntouchedError,
-    UntouchedShift,
-    untouched_document,
-    untouched_of,
+    TreatedShare,
+    UntreatedRisk,
+    UntreatedRiskError,
+    UntreatedShift,
+    read_untreated_risk,
+    untreated_risk_document,
 )
 
-SHARE = TouchedShare(
-    rows=100, touched=20, with_outcome=10, touched_with_outcome=4, actions={"call": 15, "mail": 5}
+SHARE = TreatedShare(
+    rows=100, treated=20, with_outcome=10, treated_with_outcome=4, actions={"call": 15, "mail": 5}
 )
-TOUCH = LinearForm.plain(
+TREATMENT = LinearForm.plain(
     intercept=-1.0,
     fill=np.zeros(1),
     center=np.zeros(1),
     scale=np.ones(1),
     coefficient=np.array([2.0]),
 )
-SHIFT = UntouchedShift(
+SHIFT = UntreatedShift(
     horizons=(30, 90),
     shift=0.4,
     weight=0.2,
     centre=-1.0,
     bounds=(-3.0, 1.0),
     covariance=((0.01, 0.0), (0.0, 0.0025)),
-    touch=TOUCH,
+    treatment=TREATMENT,
 )
-TOLD = Untouched(
+TOLD = UntreatedRisk(
     shares={30: SHARE, 90: SHARE},
     shift=SHIFT,
     not_known={},
@@ -58,7 +58,7 @@ def logit(p):
 
 def test_the_chance_of_each_time_is_moved_by_the_chance_of_being_acted_on() -> None:
     told = TOLD.risk(MATRIX, PLAIN, LOW, HIGH)
-    near = sigmoid(logit(0.1) + 0.4)  # its log-odds of being touched are those of the mean
+    near = sigmoid(logit(0.1) + 0.4)  # its log-odds of being treated are those of the mean
     after = sigmoid(logit((0.3 - 0.1) / 0.9) + 0.4)
     assert told[30][0][0] == pytest.approx(near)
     assert told[90][0][0] == pytest.approx(near + (1 - near) * after)
@@ -100,21 +100,21 @@ def test_it_is_told_in_sentences() -> None:
 
 
 def test_it_comes_back_from_json_as_it_went() -> None:
-    document = json.loads(json.dumps(untouched_document(TOLD)))
-    again = untouched_of(document, TOUCH)
-    assert untouched_document(again) == untouched_document(TOLD)
+    document = json.loads(json.dumps(untreated_risk_document(TOLD)))
+    again = read_untreated_risk(document, TREATMENT)
+    assert untreated_risk_document(again) == untreated_risk_document(TOLD)
     assert list(again.shares[90].actions) == ["call", "mail"]
     for h, parts in again.risk(MATRIX, PLAIN, LOW, HIGH).items():
         for one, other in zip(parts, TOLD.risk(MATRIX, PLAIN, LOW, HIGH)[h], strict=True):
             assert (one == other).all()
-    silent = Untouched(
+    silent = UntreatedRisk(
         shares={30: SHARE},
         shift=None,
         not_known={30: "Too few."},
         drawn_share=0.0,
         effective_accounts=0.0,
     )
-    assert untouched_of(untouched_document(silent), None).not_known == {30: "Too few."}
+    assert read_untreated_risk(untreated_risk_document(silent), None).not_known == {30: "Too few."}
 
 
 @pytest.mark.parametrize(
@@ -124,62 +124,65 @@ def test_it_comes_back_from_json_as_it_went() -> None:
         (lambda: replace(SHIFT, bounds=(1.0, -1.0)), "lies above its upper bound"),
         (lambda: replace(SHIFT, horizons=(90, 30)), "not in rising order"),
         (lambda: replace(SHIFT, covariance=((-1.0, 0.0), (0.0, 1.0))), "variance below zero"),
-        (lambda: replace(SHARE, touched_with_outcome=11), "does not add up"),
-        (lambda: replace(SHARE, touched=101), "does not add up"),
+        (lambda: replace(SHARE, treated_with_outcome=11), "does not add up"),
+        (lambda: replace(SHARE, treated=101), "does not add up"),
         (lambda: replace(TOLD, shares={30: SHARE}), "labels are counted for"),
-        (lambda: untouched_of(untouched_document(TOLD), None), "lacks the form"),
+        (lambda: read_untreated_risk(untreated_risk_document(TOLD), None), "lacks the form"),
     ],
     ids=["not finite", "bounds", "order", "variance", "share", "rows", "horizons", "form"],
 )
 def test_numbers_that_can_not_be_are_refused(make, said) -> None:
-    with pytest.raises(UntouchedError, match=said):
+    with pytest.raises(UntreatedRiskError, match=said):
         make()
 
 
-def told_of(bundle, horizons=(30, 60, 90)) -> Untouched:
+def told_of(bundle, horizons=(30, 60, 90)) -> UntreatedRisk:
     """What a bundle with this contract could say."""
     n = len(bundle.contract.features)
-    touch = LinearForm.plain(
+    treatment = LinearForm.plain(
         intercept=-1.0,
         fill=np.zeros(n),
         center=np.zeros(n),
         scale=np.ones(n),
         coefficient=np.linspace(-1, 1, n),
     )
-    return Untouched(
+    return UntreatedRisk(
         shares=dict.fromkeys(horizons, SHARE),
         not_known={},
         drawn_share=0.0,
-        shift=replace(SHIFT, horizons=horizons, touch=touch),
+        shift=replace(SHIFT, horizons=horizons, treatment=treatment),
         effective_accounts=99.0,
     )
 
 
 def test_a_bundle_keeps_it(make_tree_bundle, tmp_path) -> None:
     plain = make_tree_bundle()
-    bundle = replace(plain, untouched=told_of(plain))
+    bundle = replace(plain, untreated_risk=told_of(plain))
     bundle.save(tmp_path / "one")
     loaded = ModelBundle.load(tmp_path / "one")
     matrix = np.random.default_rng(0).normal(size=(9, 7))
-    assert untouched_document(loaded.untouched) == untouched_document(bundle.untouched)
+    assert untreated_risk_document(loaded.untreated_risk) == untreated_risk_document(
+        bundle.untreated_risk
+    )
     assert (
-        loaded.untouched.shift.touch.score(matrix) == bundle.untouched.shift.touch.score(matrix)
+        loaded.untreated_risk.shift.treatment.score(matrix)
+        == bundle.untreated_risk.shift.treatment.score(matrix)
     ).all()
     assert loaded.fingerprint == bundle.fingerprint != plain.fingerprint
     plain.save(tmp_path / "other")
-    assert ModelBundle.load(tmp_path / "other").untouched is None
+    assert ModelBundle.load(tmp_path / "other").untreated_risk is None
 
 
 def test_a_bundle_refuses_what_is_of_another_training(
     make_tree_bundle, make_linear_bundle, tmp_path
 ) -> None:
     plain = make_tree_bundle()
-    with pytest.raises(BundleError, match="Touched labels are counted for"):
-        replace(plain, untouched=told_of(plain, horizons=(30, 90)))
+    with pytest.raises(BundleError, match="Treated labels are counted for"):
+        replace(plain, untreated_risk=told_of(plain, horizons=(30, 90)))
     with pytest.raises(BundleError, match="does not read the 7 features"):
-        replace(plain, untouched=told_of(make_linear_bundle()))
+        replace(plain, untreated_risk=told_of(make_linear_bundle()))
     with pytest.raises(BundleError, match="The bundle is damaged: Of 100 labels 120"):
-        decode(_altered(encode(replace(plain, untouched=told_of(plain)))))
+        decode(_altered(encode(replace(plain, untreated_risk=told_of(plain)))))
 
 
 def _altered(files):

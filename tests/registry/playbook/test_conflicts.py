@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.playbook.actions import PlaybookError
-from registry.playbook.conflicts import Conflict, ways_given
+from registry.playbook.conflicts import Conflict, conflicts_by_action
 from registry.playbook.playbook import (
     ACTIONS_FILE,
     SEQUENCES_FILE,
@@ -84,8 +84,8 @@ def test_a_circle_is_named_from_action_to_action():
     ]
     said = "'ceo_email' gives way to 'success_call' gives way to 'dunning' gives way to 'ceo_email'"
     with pytest.raises(PlaybookError, match=re.escape(said)):
-        ways_given(BOOK.actions, circle)
-    assert len(ways_given(BOOK.actions, circle[:2])) == len(BOOK.actions)
+        conflicts_by_action(BOOK.actions, circle)
+    assert len(conflicts_by_action(BOOK.actions, circle[:2])) == len(BOOK.actions)
 
 
 @given(pairs=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
@@ -93,7 +93,7 @@ def test_conflicts_are_put_in_order_or_refused_as_a_circle(pairs):
     actions = [replace(BOOK.actions[0], id=f"a{n}") for n in range(6)]
     conflicts = [conflict(f"a{one}", f"a{other}") for one, other in pairs]
     try:
-        order = list(ways_given(actions, conflicts))
+        order = list(conflicts_by_action(actions, conflicts))
     except PlaybookError:
         reached = {n: {other for one, other in pairs if one == n} for n in range(6)}
         for _ in range(6):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from registry.promotion.promotion import (
-    Audited,
+    AuditResult,
     EvidenceError,
     Gain,
     PromotionEvidence,
@@ -29,7 +29,7 @@ GOOD = PromotionEvidence(
     n_rows_with_champion=400, captured={20: 0.4}, captured_over={20: CLEAR},
     segments={"MRR lowest third": CLEAR, "MRR highest third": EVEN}, explanations_agreement=0.8,
 )  # fmt: skip
-CLEAN = Audited(is_clean=True, sentences=("nothing was found.",))
+CLEAN = AuditResult(is_clean=True, sentences=("nothing was found.",))
 
 
 def with_confidence(share: float, mean: float = 0.01) -> Gain:
@@ -118,14 +118,14 @@ def test_refused_with_the_reason(case):
 
 
 def test_a_leak_is_refused_whatever_else_is_said():
-    audited = Audited(is_clean=False, sentences=("mrr_next knows the future.", "So does x."))
+    audited = AuditResult(is_clean=False, sentences=("mrr_next knows the future.", "So does x."))
     promotion = decide(GOOD, audited=audited)
     assert not promotion.approved
     assert promotion.reasons[-1].endswith("not known then: mrr_next knows the future. So does x.")
 
 
 def test_rows_that_could_not_be_audited_are_not_taken_for_clean():
-    audited = Audited(is_clean=None, sentences=("The snapshots lack 3 features.",))
+    audited = AuditResult(is_clean=None, sentences=("The snapshots lack 3 features.",))
     promotion = decide(GOOD, audited=audited)
     assert not promotion.approved
     assert promotion.reasons[-1].endswith("audited for leaks: The snapshots lack 3 features.")
@@ -149,7 +149,7 @@ def test_all_reasons_are_given_at_once():
         captured_over={20: WORSE}, calibration_error=0.5, segments={"x": WORSE},
         explanations_agreement=0.0,
     )  # fmt: skip
-    promotion = decide(bad, audited=Audited(is_clean=False, sentences=("A leak.",)))
+    promotion = decide(bad, audited=AuditResult(is_clean=False, sentences=("A leak.",)))
     assert {check.outcome for check in promotion.checks} == {"failed"}
 
 

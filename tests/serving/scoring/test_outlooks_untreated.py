@@ -15,9 +15,9 @@ from registry.bundle.linear import LinearForm
 from registry.bundle.untreated_risk import (
     BY_JUDGEMENT,
     NO_LOG,
-    TouchedShare,
-    Untouched,
-    UntouchedShift,
+    TreatedShare,
+    UntreatedRisk,
+    UntreatedShift,
 )
 from registry.store.store import MemoryModelStore
 from serving.scoring.models_served import champions
@@ -30,17 +30,17 @@ from serving.scoring.outlooks import (
 from serving.scoring.score import Models, ServedModel
 from serving.scoring.scored_columns import score_accounts
 
-SHARE = TouchedShare(
+SHARE = TreatedShare(
     rows=400,
-    touched=100,
+    treated=100,
     with_outcome=40,
-    touched_with_outcome=12,
+    treated_with_outcome=12,
     actions={"success_call": 70, "tips_email": 30},
 )
 HORIZONS = (30, 60, 90)
 
 
-def told(bundle, *, horizons: tuple[int, ...] = HORIZONS) -> Untouched:
+def told(bundle, *, horizons: tuple[int, ...] = HORIZONS) -> UntreatedRisk:
     """Half a unit more in log-odds, and more for who has more of the first feature."""
     n = len(bundle.contract.names)
     touch = LinearForm.plain(
@@ -50,12 +50,12 @@ def told(bundle, *, horizons: tuple[int, ...] = HORIZONS) -> Untouched:
         scale=np.ones(n),
         coefficient=np.eye(n)[0],
     )
-    return Untouched(
+    return UntreatedRisk(
         shares=dict.fromkeys(HORIZONS, SHARE),
         drawn_share=0.0,
         effective_accounts=200.0,
         not_known={h: "Too few outcomes." for h in HORIZONS if h not in horizons},
-        shift=UntouchedShift(
+        shift=UntreatedShift(
             horizons=horizons,
             shift=0.5,
             weight=0.01,
@@ -71,8 +71,8 @@ def told(bundle, *, horizons: tuple[int, ...] = HORIZONS) -> Untouched:
 def served(churn_bundle, store):
     """The champions, with what the churn model says of untouched accounts."""
 
-    def served(untouched: Untouched | None) -> Models:
-        bundle = replace(churn_bundle, untouched=untouched)
+    def served(untouched: UntreatedRisk | None) -> Models:
+        bundle = replace(churn_bundle, untreated_risk=untouched)
         return replace(champions(store), churn=ServedModel(model=bundle, version="churn version 1"))
 
     return served
@@ -126,7 +126,7 @@ def test_it_is_what_the_bundle_says_of_the_same_row(served, scored, frame, churn
 
 
 def test_where_nothing_tells_it_is_not_known_and_never_the_plain_risk(served, scored) -> None:
-    no_log = Untouched(
+    no_log = UntreatedRisk(
         shares=dict.fromkeys(HORIZONS, SHARE),
         shift=None,
         drawn_share=0.0,
@@ -178,7 +178,9 @@ def test_the_service_tells_it_with_its_assumption_and_the_share(
     make_client, shared_workspace, store, churn_bundle
 ) -> None:
     own = MemoryModelStore()
-    add_model(own, "churn", replace(churn_bundle, untouched=told(churn_bundle, horizons=(30, 60))))
+    add_model(
+        own, "churn", replace(churn_bundle, untreated_risk=told(churn_bundle, horizons=(30, 60)))
+    )
     client = make_client(shared_workspace, own)
     rows = client.get("/v1/accounts").json()["items"]
     account = next(row["account_id"] for row in rows if row["contract_status"] != "ended")

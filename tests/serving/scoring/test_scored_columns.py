@@ -23,7 +23,7 @@ from registry.bundle.long_horizons import LongHorizonChance
 from registry.bundle.metadata import AMOUNT_ERROR
 from registry.bundle.model_forms import TreeForm
 from registry.bundle.segment_gate import EVERYONE, segment_key
-from registry.bundle.untreated_risk import TouchedShare, Untouched, UntouchedShift
+from registry.bundle.untreated_risk import TreatedShare, UntreatedRisk, UntreatedShift
 from registry.trees.arrays import TreeArrays
 from serving.scoring.explanations import peers_of
 from serving.scoring.models_served import champions
@@ -104,7 +104,7 @@ def trees(frame, shared_workspace) -> ModelBundle:
         contract=contract,
         form=form,
         calibration=calibration(30, 60, 90),
-        later=(LongHorizonChance(slope=0.5, form=None, calibration=calibration(180)),),
+        long_horizons=(LongHorizonChance(slope=0.5, form=None, calibration=calibration(180)),),
         base_rates=dict(zip(horizons, (0.03, 0.06, 0.09, 0.15), strict=True)),
         metadata=BundleMetadata(
             as_of=BEFORE,
@@ -141,7 +141,7 @@ def knows_of_untouched(models: Models, *horizons: int) -> Models:
         scale=np.ones(n),
         coefficient=0.2 * np.eye(n)[0],
     )
-    shift = UntouchedShift(
+    shift = UntreatedShift(
         horizons=horizons,
         shift=0.4,
         weight=0.3,
@@ -150,17 +150,17 @@ def knows_of_untouched(models: Models, *horizons: int) -> Models:
         covariance=((0.01, 0.001), (0.001, 0.02)),
         touch=touch,
     )
-    told = Untouched(
+    told = UntreatedRisk(
         shares=dict.fromkeys(
             model.horizons,
-            TouchedShare(rows=40, touched=10, with_outcome=4, touched_with_outcome=1),
+            TreatedShare(rows=40, treated=10, with_outcome=4, treated_with_outcome=1),
         ),
         not_known={h: "Too few." for h in model.horizons if h not in horizons},
         shift=shift,
         drawn_share=0.0,
         effective_accounts=30.0,
     )
-    return replace(models, churn=replace(models.churn, model=replace(model, untouched=told)))
+    return replace(models, churn=replace(models.churn, model=replace(model, untreated_risk=told)))
 
 
 CASES = {

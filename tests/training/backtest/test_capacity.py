@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.backtest.capacity import captured
+from training.backtest.capacity import captured_share
 
 ONE_DRAW = np.ones((2, 6))
 
 
 def of(y, value, score, cutoff, capacity, draws=ONE_DRAW, account=None):
     account = np.arange(len(y)) if account is None else account
-    return captured(
+    return captured_share(
         np.array(y, float),
         np.array(value, float),
         np.array(score, float),
@@ -57,9 +57,11 @@ def test_a_draw_is_worth_what_its_rows_written_out_are(capacity) -> None:
     score, cutoff = rng.integers(0, 25, n).astype(float), rng.integers(0, 3, n)
     account = rng.integers(0, n_accounts, n)
     draw = rng.multinomial(n_accounts, np.full(n_accounts, 1 / n_accounts)).astype(float)
-    weighted = captured(y, value, score, cutoff, account, np.stack([draw, draw]), capacity=capacity)
+    weighted = captured_share(
+        y, value, score, cutoff, account, np.stack([draw, draw]), capacity=capacity
+    )
     again = np.repeat(np.arange(n), draw[account].astype(int))
-    written = captured(
+    written = captured_share(
         y[again],
         value[again],
         score[again],
@@ -77,6 +79,8 @@ def test_a_score_that_knows_nothing_captures_its_share_of_seats() -> None:
     n = 4000
     y, account = (rng.random(n) < 0.1).astype(float), np.arange(n)
     draws = rng.multinomial(n, np.full(n, 1 / n), size=50).astype(float)
-    found = captured(y, np.ones(n), rng.random(n), np.zeros(n, int), account, draws, capacity=1000)
+    found = captured_share(
+        y, np.ones(n), rng.random(n), np.zeros(n, int), account, draws, capacity=1000
+    )
     assert found.share.low < 0.25 < found.share.high
     assert found.lift.low < 1 < found.lift.high

@@ -15,7 +15,7 @@ from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import EVENT_SCHEMA
 from registry.promotion.promotion import gain
-from training.backtest.judge import best_of, judge
+from training.backtest.judge import best_of, judge_backtest
 from training.backtest.run import BacktestError, run_backtest
 from training.dataset.cutoffs import first_of_months
 from training.dataset.labels import cohort_rows, label_named
@@ -54,7 +54,7 @@ def test_where_many_accounts_left_the_best_has_the_lowest_log_loss(
     back_test,
 ) -> None:
     played = back_test(small_company(n_accounts=400, leaves=0.10), n_origins=2)
-    result = judge(played, capacity=10, n_draws=50)
+    result = judge_backtest(played, capacity=10, n_draws=50)
     assert not played.prepared.has_few_outcomes
     pooled = result.by_horizon[-1].verdict.metrics
     serving = ("lightgbm", "logistic", "formula_prior")
@@ -63,7 +63,7 @@ def test_where_many_accounts_left_the_best_has_the_lowest_log_loss(
 
 
 def test_features_that_know_nothing_teach_nothing(small_company, back_test) -> None:
-    result = judge(back_test(small_company(told=0.0)), capacity=10)
+    result = judge_backtest(back_test(small_company(told=0.0)), capacity=10)
     assert result.learned == "nothing"
     assert "churn: nothing was learned." in result.summary
 
@@ -127,10 +127,10 @@ def test_accounts_without_a_known_mrr_are_counted_and_not_ordered(back_tested) -
     mrr = played.rows.mrr.copy()
     mrr[::10] = np.nan
     unknown = replace(played, rows=replace(played.rows, mrr=mrr, value=mrr))
-    assert judge(unknown, capacity=5, n_draws=20).capacity.n_without_mrr == len(mrr[::10])
+    assert judge_backtest(unknown, capacity=5, n_draws=20).capacity.n_without_mrr == len(mrr[::10])
     nothing = np.full(len(mrr), np.nan)
     assert (
-        judge(
+        judge_backtest(
             replace(played, rows=replace(played.rows, mrr=nothing, value=nothing)),
             capacity=5,
             n_draws=20,
@@ -143,7 +143,7 @@ def test_accounts_without_a_known_mrr_are_counted_and_not_ordered(back_tested) -
 def test_a_capacity_of_nobody_is_refused(back_tested, capacity) -> None:
     played, _ = back_tested
     with pytest.raises(BacktestError, match=f"capacity of {capacity} accounts captures nothing"):
-        judge(played, capacity=capacity)
+        judge_backtest(played, capacity=capacity)
 
 
 def test_too_few_outcomes_in_all_are_refused(back_tested) -> None:
@@ -152,7 +152,7 @@ def test_too_few_outcomes_in_all_are_refused(back_tested) -> None:
     outcomes[:3] = 1.0
     few = replace(played, rows=replace(played.rows, outcomes=outcomes))
     with pytest.raises(BacktestError, match=r"3 of .* accounts had the outcome 'churn' within 90"):
-        judge(few, capacity=5)
+        judge_backtest(few, capacity=5)
 
 
 def test_without_a_model_that_may_serve_there_is_no_best(back_tested) -> None:
@@ -229,7 +229,7 @@ def test_labels_of_noise_teach_nothing_and_it_is_said() -> None:
         known_until=known_until,
         n_origins=4,
     )
-    result = judge(played, capacity=20)
+    result = judge_backtest(played, capacity=20)
     assert result.by_horizon[-1].n_accounts_with_outcome > 50
     assert result.learned == "nothing", result.summary
     assert "nothing was learned" in result.summary

@@ -16,9 +16,9 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
-from training.backtest.judge import best_of, compared, judge
+from training.backtest.judge import best_of, compare_with, judge_backtest
 from training.backtest.long_horizons import backtest_long_horizons
-from training.backtest.report import as_json, remarks, sheets
+from training.backtest.report import as_json, remarks, report_tables
 from training.backtest.run import run_backtest
 from training.dataset.labels import CONTRACT_KINDS, ROW, USE_KINDS, label_named
 from training.models.specs import BASE_RATE, FORMULA, SPECS
@@ -61,17 +61,19 @@ def played(simulated):
 
 @pytest.fixture(scope="module")
 def later(played, simulated):
-    return backtest_long_horizons(played, simulated["events"], compared(best_of(played), played))
+    return backtest_long_horizons(
+        played, simulated["events"], compare_with(best_of(played), played)
+    )
 
 
 @pytest.fixture(scope="module")
 def result(played, later):
-    return judge(played, later, capacity=10, n_draws=DRAWS)
+    return judge_backtest(played, later, capacity=10, n_draws=DRAWS)
 
 
 def test_a_year_is_judged_on_48_months_beside_the_baselines(result) -> None:
-    assert [far.horizon for far in result.later] == [180, 365]
-    year = result.later[1]
+    assert [far.horizon for far in result.long_horizons] == [180, 365]
+    year = result.long_horizons[1]
     assert year.why_not is None
     assert year.pooled is not None
     assert year.pooled.verdict is not None
@@ -158,8 +160,8 @@ def test_what_was_recorded_after_an_origin_changes_nothing_that_it_says_of_a_yea
 
 
 def test_every_sheet_and_the_json_tell_the_far(result) -> None:
-    told = {sheet.title: sheet for sheet in sheets(result)}
-    by_origin = told["churn at later horizons, by origin"]
+    told = {sheet.title: sheet for sheet in report_tables(result)}
+    by_origin = told["churn at long horizons, by origin"]
     assert len(by_origin.rows) == 2 * len(result.origins)
     assert {len(row) for row in by_origin.rows} == {len(by_origin.columns)}
     assert any("365 days that had closed, and 6 are needed" in row[-1] for row in by_origin.rows)
@@ -170,7 +172,7 @@ def test_every_sheet_and_the_json_tell_the_far(result) -> None:
     report = json.loads(json.dumps(as_json(result), allow_nan=False))
     year = report["later"]["365"]
     assert year["verdict"] == "judged"
-    assert year["pooled"]["rows"] == result.later[1].pooled.n_rows
+    assert year["pooled"]["rows"] == result.long_horizons[1].pooled.n_rows
     assert set(year["differences_in_log_loss"]["base_rate"]) == {
         result.best.name,
         "formula",
@@ -231,7 +233,7 @@ def test_an_origin_that_knows_enough_but_has_nothing_to_judge_says_that(played, 
 
 def test_a_label_without_later_horizons_has_none(played, simulated) -> None:
     near = replace(
-        played.prepared.training, label=replace(played.prepared.training.label, later=())
+        played.prepared.training, label=replace(played.prepared.training.label, long_horizons=())
     )
     without = replace(played, prepared=replace(played.prepared, training=near))
     assert backtest_long_horizons(without, simulated["events"], SPECS) == ()
@@ -243,13 +245,13 @@ def test_contraction_and_silence_are_back_tested_too_and_have_no_later_horizon(
     label,
 ) -> None:
     played = run_backtest(label_named(label), **simulated, n_origins=2)
-    result = judge(
+    result = judge_backtest(
         played,
         backtest_long_horizons(played, simulated["events"], SPECS),
         capacity=10,
         n_draws=DRAWS,
     )
-    assert (result.label, result.horizons, result.later) == (label, (90,), ())
+    assert (result.label, result.horizons, result.long_horizons) == (label, (90,), ())
     assert result.learned == "yes", result.summary
     pooled = result.by_horizon[-1].verdict
     assert pooled.ranking[result.best.name].low > 0.6
@@ -267,5 +269,5 @@ def test_progress_is_told(short, simulated) -> None:
     )
     assert [(done, total) for _, done, total in heard] == [(0, 2), (1, 2)]
     assert [step for step, _, _ in heard] == [
-        f"later horizons, origin {origin.moment:%Y-%m-%d}" for origin in played.origins
+        f"long horizons, origin {origin.moment:%Y-%m-%d}" for origin in played.origins
     ]

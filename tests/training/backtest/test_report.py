@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from training.backtest.report import TOO_FEW, Sheet, as_json, remarks, sheets
+from training.backtest.report import TOO_FEW, ReportTable, as_json, remarks, report_tables
 
 
 @pytest.fixture(scope="module")
-def told(back_tested) -> tuple[Sheet, ...]:
+def told(back_tested) -> tuple[ReportTable, ...]:
     _, result = back_tested
-    return sheets(result)
+    return report_tables(result)
 
 
 def test_every_sheet_is_rectangular(told) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from features.events.schema import UTC_INSTANT, events_frame
-from registry.bundle.untreated_risk import NO_LOG, Untouched
+from registry.bundle.untreated_risk import NO_LOG, UntreatedRisk
 from training.dataset.labels import cohort_rows, label_named, label_rows
 from training.dataset.training_set import build_training_set
 from training.dataset.treatments import treated_rows, treated_section, treated_shares, treatment_log
@@ -26,7 +26,7 @@ def decided(timelines, account: str, day: str, arm: str | None, propensity: floa
 
 
 @pytest.fixture
-def touched(timelines):
+def treated(timelines):
     """Rows of 2 January 2024: a leaves after 18 days, b after 39, c and d stay."""
 
     def of(*events, superseded=()):
@@ -52,8 +52,8 @@ def touched(timelines):
     return of
 
 
-def test_a_touch_counts_from_the_cutoff_to_the_outcome(touched, timelines) -> None:
-    training, rows = touched(
+def test_a_touch_counts_from_the_cutoff_to_the_outcome(treated, timelines) -> None:
+    training, rows = treated(
         executed(timelines, "a", "2024-01-20"),  # on the day it left: too late
         executed(timelines, "b", "2024-01-02"),  # at the cutoff itself
         executed(timelines, "c", "2024-01-01"),  # before it: history
@@ -61,64 +61,64 @@ def test_a_touch_counts_from_the_cutoff_to_the_outcome(touched, timelines) -> No
     )
     assert training.accounts == ("a", "b", "c", "d")
     assert rows.outcome_days.tolist() == [18, 39, np.inf, np.inf]
-    assert rows.touch_days.tolist() == [18, 0, np.inf, 59]
+    assert rows.treated_days.tolist() == [18, 0, np.inf, 59]
     assert rows.treated_within(30).tolist() == [False, True, False, False]
     assert rows.treated_within(59).tolist() == [False, True, False, False]  # half-open
     assert rows.treated_within(60).tolist() == [False, True, False, True]
 
 
-def test_shares_tell_lost_from_kept_and_name_the_actions(touched, timelines) -> None:
-    training, rows = touched(
+def test_shares_tell_lost_from_kept_and_name_the_actions(treated, timelines) -> None:
+    training, rows = treated(
         executed(timelines, "b", "2024-01-05", "call"),
         executed(timelines, "b", "2024-01-06", "mail"),
         executed(timelines, "d", "2024-03-01", "mail"),
     )
     shares = treated_shares(training, rows, {180: np.array([1.0, 1.0, np.nan, np.nan])})
     thirty, ninety, far = shares[30], shares[90], shares[180]
-    assert (thirty.rows, thirty.touched, thirty.with_outcome, thirty.touched_with_outcome) == (
+    assert (thirty.rows, thirty.treated, thirty.with_outcome, thirty.treated_with_outcome) == (
         4,
         1,
         1,
         0,
-    )  # b leaves later than in 30 days, and was touched
-    assert (ninety.touched, ninety.touched_with_outcome) == (2, 1)
+    )  # b leaves later than in 30 days, and was treated
+    assert (ninety.treated, ninety.treated_with_outcome) == (2, 1)
     assert dict(ninety.actions) == {"call": 1, "mail": 1}
-    assert (far.rows, far.touched) == (2, 1)  # rows that are not decided are left out
+    assert (far.rows, far.treated) == (2, 1)  # rows that are not decided are left out
     assert "2 of 4 labels (50.0%)" in ninety.sentence
     assert "1 of 2 with the outcome, 1 of 2 without" in ninety.sentence
 
 
-def test_what_was_learned_later_than_the_training_is_not_seen(touched, timelines) -> None:
-    _, rows = touched(executed(timelines, "d", "2024-03-01", known="2024-07-01"))
-    assert np.isinf(rows.touch_days).all()
+def test_what_was_learned_later_than_the_training_is_not_seen(treated, timelines) -> None:
+    _, rows = treated(executed(timelines, "d", "2024-03-01", known="2024-07-01"))
+    assert np.isinf(rows.treated_days).all()
 
 
-def test_a_logged_arm_is_a_touch_and_a_recommendation_is_none(touched, timelines) -> None:
-    _, rows = touched(
+def test_a_logged_arm_is_a_touch_and_a_recommendation_is_none(treated, timelines) -> None:
+    _, rows = treated(
         decided(timelines, "a", "2024-01-05", "treated", 0.5),
         decided(timelines, "b", "2024-01-05", "treated"),
         decided(timelines, "c", "2024-01-05", None, 1.0),
         decided(timelines, "d", "2024-01-05", "control", 0.25),
     )
-    assert rows.touch_days.tolist() == [3, 3, np.inf, np.inf]
+    assert rows.treated_days.tolist() == [3, 3, np.inf, np.inf]
     assert rows.by_chance.tolist() == [True, False, False, False]
-    assert rows.spared_row.tolist() == [3]
-    assert rows.spared_days.tolist() == [3]
-    assert rows.spared_chance.tolist() == [0.25]
+    assert rows.control_row.tolist() == [3]
+    assert rows.control_days.tolist() == [3]
+    assert rows.control_chance.tolist() == [0.25]
 
 
-def test_the_past_of_a_row_is_what_was_recorded_before_it(touched, timelines) -> None:
-    _, rows = touched(
+def test_the_past_of_a_row_is_what_was_recorded_before_it(treated, timelines) -> None:
+    _, rows = treated(
         executed(timelines, "a", "2023-12-23"),
         executed(timelines, "b", "2023-12-23", known="2024-01-03"),
         decided(timelines, "c", "2023-12-13", "control", 0.5),
     )
-    assert rows.days_since_touch[0] == 10
-    assert np.isnan(rows.days_since_touch[1:]).all()
+    assert rows.days_since_treatment[0] == 10
+    assert np.isnan(rows.days_since_treatment[1:]).all()
     assert rows.days_since_choice[[0, 2]].tolist() == [10, 20]
 
 
-def test_what_was_corrected_after_the_cutoff_was_known_at_it(touched, timelines) -> None:
+def test_what_was_corrected_after_the_cutoff_was_known_at_it(treated, timelines) -> None:
     """A call of 23 December is moved, on the day of ``corrected``, to the day before that."""
     for corrected, since, touched_on in (
         ("2024-01-10", 10, 7),
@@ -128,29 +128,29 @@ def test_what_was_corrected_after_the_cutoff_was_known_at_it(touched, timelines)
         old = executed(timelines, "a", "2023-12-23")
         day = timelines.at(corrected) - timedelta(days=1)
         new = replace(old, occurred_at=day, recorded_at=timelines.at(corrected))
-        _, rows = touched(old, new, superseded=[new.recorded_at, None])
-        assert rows.days_since_touch[0] == since
+        _, rows = treated(old, new, superseded=[new.recorded_at, None])
+        assert rows.days_since_treatment[0] == since
         assert rows.days_since_choice[0] == since
-        assert rows.touch_days[0] == touched_on
+        assert rows.treated_days[0] == touched_on
 
 
-def test_the_card_counts_touched_labels_or_says_that_none_is_logged(touched, timelines) -> None:
-    training, rows = touched(executed(timelines, "b", "2024-01-05"))
+def test_the_card_counts_touched_labels_or_says_that_none_is_logged(treated, timelines) -> None:
+    training, rows = treated(executed(timelines, "b", "2024-01-05"))
     some = treated_shares(training, rows, {})
-    untouched = Untouched(
+    untreated = UntreatedRisk(
         shares=some,
         shift=None,
         not_known=dict.fromkeys(some, "Too few."),
         drawn_share=0.0,
         effective_accounts=0.0,
     )
-    card = treated_section(untouched)
+    card = treated_section(untreated)
     assert "| 90 days | 4 | 1 (25.0%) | 2 | 1 | 2 | 0 |" in card
     assert "Risk if nobody acts: not known. Too few." in card
-    training, rows = touched()
+    training, rows = treated()
     none = treated_shares(training, rows, {})
     card = treated_section(
-        Untouched(
+        UntreatedRisk(
             shares=none,
             shift=None,
             not_known=dict.fromkeys(none, NO_LOG),

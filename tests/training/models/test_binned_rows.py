@@ -9,7 +9,7 @@ import pytest
 from training.dataset.errors import OneClassError
 from training.dataset.labels import label_named
 from training.models.binned_rows import BinnedRows
-from training.models.boosting import grow, raw_scores
+from training.models.boosting import grow_trees, raw_scores
 from training.models.fit import fit
 from training.models.model_selection import fit_rows, run_contender, usable_columns
 from training.models.specs import LIGHTGBM
@@ -71,7 +71,7 @@ def test_a_part_in_the_bins_of_all_is_a_fit_to_its_own_rows(prepared, columns) -
     alone = lgb.Dataset(
         matrix, training.outcome[part], reference=bins.dataset, params=bins.dataset.params
     )
-    grown = grow(alone.construct(), LIGHTGBM.parameters, seed=1)
+    grown = grow_trees(alone.construct(), LIGHTGBM.parameters, seed=1)
     theirs = raw_scores(grown, matrix)
     # other bins move a score by 1e-3 and more; the same ones only by the order of additions
     np.testing.assert_allclose(fitted.score(matrix), theirs, rtol=0, atol=1e-12)

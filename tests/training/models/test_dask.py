@@ -18,7 +18,7 @@ from registry.promotion.promotion import gain, log_loss_rows  # noqa: E402 - the
 from training.dataset.errors import OneClassError  # noqa: E402
 from training.dataset.labels import label_named  # noqa: E402
 from training.models.calibration import fit_calibration  # noqa: E402
-from training.models.dask import ClusterError, fit_on_cluster, grown_on, joined  # noqa: E402
+from training.models.dask import ClusterError, connect_to_cluster, fit_on_cluster, trees_of_cluster  # noqa: E402
 from training.models.fit import fit  # noqa: E402
 from training.models.model_selection import usable_columns  # noqa: E402
 from training.models.specs import LIGHTGBM, LOGISTIC  # noqa: E402
@@ -176,7 +176,7 @@ def test_a_whole_training_on_two_workers_judges_like_one_on_this_machine(
     client.wait_for_workers(2)
     company = small_company(n_accounts=400, leaves=0.06)
     here = company.train(trials=0)
-    there = company.train(trials=0, growing=grown_on(client))
+    there = company.train(trials=0, growing=trees_of_cluster(client))
     one, other = (result.metrics["lightgbm"][90] for result in (here, there))
     assert one != other  # bags are drawn within a worker: these trees are not those of one machine
     for metric in ("log_loss", "auc", "brier"):
@@ -190,7 +190,7 @@ def test_a_whole_training_on_two_workers_judges_like_one_on_this_machine(
 def test_rows_of_a_dead_worker_are_sent_again_and_the_training_goes_on(client, prepared) -> None:
     client.wait_for_workers(2)
     training, rows = prepared.training, prepared.before_test
-    grower = grown_on(client)(training, rows, usable_columns(training, rows, LIGHTGBM))
+    grower = trees_of_cluster(client)(training, rows, usable_columns(training, rows, LIGHTGBM))
     older = training.rows_at(prepared.calibration_folds[0].train)
     killer = kill_a_worker_that_fits(client)
     fitted = grower.fitted(rows, LONG, seed=1)
@@ -201,33 +201,33 @@ def test_rows_of_a_dead_worker_are_sent_again_and_the_training_goes_on(client, p
 
 def test_a_part_of_one_class_is_refused_by_the_cluster_too(client, prepared) -> None:
     training, rows = prepared.training, prepared.before_test
-    grower = grown_on(client)(training, rows, usable_columns(training, rows, LIGHTGBM))
+    grower = trees_of_cluster(client)(training, rows, usable_columns(training, rows, LIGHTGBM))
     with pytest.raises(OneClassError, match="nothing to tell apart"):
         grower.fitted(rows & (training.outcome == 0), LIGHTGBM.parameters, seed=1)
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ClusterError, match=r"pip install 'keepwell\[dask\]'"), joined():
+    with pytest.raises(ClusterError, match=r"pip install 'keepwell\[dask\]'"), connect_to_cluster():
         pass
 
 
 def test_an_address_where_nobody_answers_is_said_in_words() -> None:
     with (
         pytest.raises(ClusterError, match=r"answers at 'tcp://127\.0\.0\.1:1' within 0\.5 sec"),
-        joined("tcp://127.0.0.1:1", answers_within=0.5),
+        connect_to_cluster("tcp://127.0.0.1:1", answers_within=0.5),
     ):
         pass
 
 
 def test_workers_of_this_machine_are_started_and_ended(client) -> None:
-    with joined(workers=1) as ours:
+    with connect_to_cluster(workers=1) as ours:
         assert len(ours.scheduler_info()["workers"]) == 1
         address = ours.scheduler.address
-        with joined(address) as again:
+        with connect_to_cluster(address) as again:
             assert again.scheduler.address == address
     with (
         pytest.raises(ClusterError, match="No Dask scheduler answers"),
-        joined(address, answers_within=0.5),
+        connect_to_cluster(address, answers_within=0.5),
     ):
         pass

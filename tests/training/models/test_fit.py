@@ -6,7 +6,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from training.dataset.errors import OneClassError
-from training.models.boosting import binned, grow, growing_scores, raw_scores
+from training.models.boosting import bin_rows, grow_trees, raw_scores, staged_scores
 from training.models.fit import fit, fit_linear
 from training.models.specs import BASE_RATE, LIGHTGBM, LOGISTIC, SPECS
 
@@ -98,9 +98,9 @@ def test_a_column_that_does_not_vary_has_no_weight() -> None:
 
 def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
     matrix, outcome = rows()
-    dataset = binned(matrix, outcome)
-    long = grow(dataset, {**LIGHTGBM.parameters, "rounds": 60}, seed=1)
-    short = grow(dataset, {**LIGHTGBM.parameters, "rounds": 20}, seed=1)
+    dataset = bin_rows(matrix, outcome)
+    long = grow_trees(dataset, {**LIGHTGBM.parameters, "rounds": 60}, seed=1)
+    short = grow_trees(dataset, {**LIGHTGBM.parameters, "rounds": 20}, seed=1)
     assert np.array_equal(raw_scores(long, matrix, rounds=20), raw_scores(short, matrix))
 
 
@@ -109,10 +109,10 @@ def test_scores_after_each_number_of_trees_are_those_of_so_many(least: int) -> N
     """With 290 rows in a leaf growth ends at once, before the last number asked for."""
     matrix, outcome = rows()
     parameters = {**LIGHTGBM.parameters, "min_data_in_leaf": least, "rounds": 20}
-    dataset = binned(matrix, outcome)
-    booster = grow(dataset, parameters, seed=0)
+    dataset = bin_rows(matrix, outcome)
+    booster = grow_trees(dataset, parameters, seed=0)
     counts = (3, 4, 12, 20)
-    growth = growing_scores(dataset, parameters, matrix, counts, seed=0)
+    growth = staged_scores(dataset, parameters, matrix, counts, seed=0)
     for n, scores in zip(counts, growth, strict=True):
         assert scores == pytest.approx(raw_scores(booster, matrix, rounds=n), abs=1e-12)
 

@@ -53,7 +53,7 @@ def test_half_a_year_is_served_and_a_year_is_not_estimable(result) -> None:
     assert "365 days: not estimable. 30 cutoffs are too few" in result.summary
     assert set(result.bundle.not_estimable) == {365}
     assert result.bundle.metrics["log_loss_180d"] == (
-        result.later[180][result.best.name]["log_loss"].value
+        result.long_horizon_metrics[180][result.best.name]["log_loss"].value
     )
 
 
@@ -79,7 +79,7 @@ def test_to_ask_for_longer_horizons_changes_nothing_that_is_said_of_the_shorter(
 
 
 def test_few_accounts_give_the_far_a_slope_and_no_fit_and_the_summary_says_so(result) -> None:
-    (far,) = result.bundle.later
+    (far,) = result.bundle.long_horizons
     assert far.form is None
     assert 0 < far.slope < 1.5
     assert "180 days: only a slope of its own on the nearer score" in result.summary
@@ -87,13 +87,13 @@ def test_few_accounts_give_the_far_a_slope_and_no_fit_and_the_summary_says_so(re
 
 
 def test_enough_accounts_give_the_far_a_fit_of_its_own(prepared, monkeypatch) -> None:
-    training, later = prepared.training, prepared.later
+    training, long = prepared.training, prepared.long_horizons
     columns = usable_columns(training, training.rows_at(training.cutoffs[:-3]), LOGISTIC)
     monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
     (far,) = fit_long_horizons(
         LOGISTIC,
         training,
-        later.outcomes,
+        long.outcomes,
         columns,
         LOGISTIC.parameters,
         at=prepared.known_until,
@@ -106,17 +106,17 @@ def test_enough_accounts_give_the_far_a_fit_of_its_own(prepared, monkeypatch) ->
 
 def test_a_baseline_has_no_fit_of_its_own_however_many_accounts(prepared, monkeypatch) -> None:
     monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
-    training, later = prepared.training, prepared.later
+    training, long = prepared.training, prepared.long_horizons
     (far,) = fit_long_horizons(
-        BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0
+        BASE_RATE, training, long.outcomes, [], {}, at=prepared.known_until, seed=0
     )
     assert far.form is None
 
 
 def test_the_far_chance_is_that_of_those_who_are_still_there(prepared) -> None:
-    training, later = prepared.training, prepared.later
+    training, long = prepared.training, prepared.long_horizons
     (far,) = fit_long_horizons(
-        BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0
+        BASE_RATE, training, long.outcomes, [], {}, at=prepared.known_until, seed=0
     )
     f = np.zeros(1)
     q = float(sigmoid(far.log_odds(f, np.empty((1, 0))))[0])
@@ -126,15 +126,15 @@ def test_the_far_chance_is_that_of_those_who_are_still_there(prepared) -> None:
         if cutoff + timedelta(days=180) <= prepared.known_until
     ]
     newest = np.isin(training.cutoff, closed[-math.ceil(len(closed) / 3) :])
-    there = newest & (training.outcome == 0) & ~np.isnan(later.outcomes[180])
-    assert q == pytest.approx(later.outcomes[180][there].mean(), abs=0.01)
-    whole = later.outcomes[180][newest & ~np.isnan(later.outcomes[180])]
+    there = newest & (training.outcome == 0) & ~np.isnan(long.outcomes[180])
+    assert q == pytest.approx(long.outcomes[180][there].mean(), abs=0.01)
+    whole = long.outcomes[180][newest & ~np.isnan(long.outcomes[180])]
     assert far.rate == pytest.approx(whole.mean(), abs=0.01)
 
 
 def test_a_longer_horizon_is_judged_beside_formula_and_base_rate(result) -> None:
-    assert set(result.later[180]) == {result.best.name, "formula", "base_rate"}
-    losses = {name: m["log_loss"].value for name, m in result.later[180].items()}
+    assert set(result.long_horizon_metrics[180]) == {result.best.name, "formula", "base_rate"}
+    losses = {name: m["log_loss"].value for name, m in result.long_horizon_metrics[180].items()}
     assert losses[result.best.name] < losses["base_rate"]
 
 
@@ -146,8 +146,8 @@ def test_a_score_that_is_no_better_than_the_base_rate_there_is_not_served(small_
 
 
 def test_what_is_decided_after_the_test_opens_is_not_learned_from(prepared) -> None:
-    training, later = prepared.training, prepared.later
-    opens = later.test[180][0]
+    training, long = prepared.training, prepared.long_horizons
+    opens = long.test[180][0]
     late = np.array(
         [
             [(cutoff + timedelta(days=h)) > opens for h in training.horizons]
@@ -156,14 +156,14 @@ def test_what_is_decided_after_the_test_opens_is_not_learned_from(prepared) -> N
     )[training.cutoff]
     spoiled = replace(training, outcomes=np.where(late, 1 - training.outcomes, training.outcomes))
     assert not np.array_equal(spoiled.outcomes, training.outcomes, equal_nan=True)
-    far = later.outcomes[180]
+    far = long.outcomes[180]
     reached = training.cutoff >= next(
         place
         for place, cutoff in enumerate(training.cutoffs)
         if cutoff + timedelta(days=180) > opens
     )
     turned = np.where(reached, 1 - far, far)
-    rows = training.rows_at(later.test[180])
+    rows = training.rows_at(long.test[180])
     one, two = (
         long_horizon_probability(
             LOGISTIC, given, {180: said}, rows, LOGISTIC.parameters, at=opens, seed=0
@@ -174,24 +174,30 @@ def test_what_is_decided_after_the_test_opens_is_not_learned_from(prepared) -> N
 
 
 def test_rows_that_leave_within_the_short_horizon_leave_within_the_long_one(prepared) -> None:
-    short, long = prepared.training.outcome, prepared.later.outcomes[180]
+    short, long = prepared.training.outcome, prepared.long_horizons.outcomes[180]
     known = ~np.isnan(short) & ~np.isnan(long)
     assert (long[known] >= short[known]).all()
     assert long[known].mean() > 1.5 * short[known].mean()
 
 
-@pytest.mark.parametrize("later", [(60,), (90, 180), (365, 180), (180, 180)])
-def test_later_horizons_are_longer_and_in_order(later) -> None:
-    with pytest.raises(LabelError, match="needs later horizons in rising order"):
-        Label(name="x", description="", rule="contract_ends", horizons=(30, 90), later=later)
+@pytest.mark.parametrize("long_horizons", [(60,), (90, 180), (365, 180), (180, 180)])
+def test_long_horizons_are_longer_and_in_order(long_horizons) -> None:
+    with pytest.raises(LabelError, match="needs long horizons in rising order"):
+        Label(
+            name="x",
+            description="",
+            rule="contract_ends",
+            horizons=(30, 90),
+            long_horizons=long_horizons,
+        )
 
 
 @pytest.fixture(scope="module")
 def renewing(prepared):
     """The same rows with a renewal date: whoever leaves after 90 days has it within 180."""
-    training, later = prepared.training, prepared.later
+    training, long = prepared.training, prepared.long_horizons
     rng = np.random.default_rng(4)
-    leaves = (later.outcomes[180] == 1) & (training.outcome == 0)
+    leaves = (long.outcomes[180] == 1) & (training.outcome == 0)
     days = np.where(
         leaves | (rng.random(len(leaves)) < 0.5),
         rng.uniform(1, 179, len(leaves)),
@@ -209,7 +215,7 @@ def far_of(training, prepared, columns=None):
     (far,) = fit_long_horizons(
         LOGISTIC,
         training,
-        prepared.later.outcomes,
+        prepared.long_horizons.outcomes,
         columns,
         LOGISTIC.parameters,
         at=prepared.known_until,

@@ -16,7 +16,7 @@ from training.dataset.labels import label_named
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import NEVER, TreatedRows
 from training.models.specs import LOGISTIC
-from training.models.untreated_risk import fit_untreated_risk, touch_intervals
+from training.models.untreated_risk import fit_untreated_risk, treatment_intervals
 
 HORIZONS = (30, 60, 90)
 CUTOFFS = tuple(datetime(2023 + m // 12, m % 12 + 1, 1, tzinfo=UTC) for m in range(8))
@@ -27,15 +27,15 @@ COLUMNS = [0, 1, 2]
 @dataclass(frozen=True)
 class World:
     training: TrainingSet
-    touched: TreatedRows
+    treated: TreatedRows
     truth: dict[int, np.ndarray]  # horizon: the risk of each row if nobody acts
 
-    def fitted(self, *, later: dict | None = None, at: datetime = UNTIL):
+    def fitted(self, *, long_outcomes: dict | None = None, at: datetime = UNTIL):
         return fit_untreated_risk(
             LOGISTIC,
             self.training,
-            self.touched,
-            later or {},
+            self.treated,
+            long_outcomes or {},
             COLUMNS,
             LOGISTIC.parameters,
             at=at,
@@ -80,15 +80,15 @@ def world(
         else sigmoid(eager - 1.5 + 1.8 * matrix[:, 0] + 0.5 * matrix[:, 1])
     )
     reached = rng.random(n)[account] < share
-    outcome_days, touch_days = np.full(rows, NEVER), np.full(rows, NEVER)
-    spared = []
+    outcome_days, treated_days = np.full(rows, NEVER), np.full(rows, NEVER)
+    controls = []
     for month in range(3):
-        open_ = np.isinf(outcome_days) & np.isinf(touch_days) & reached
+        open_ = np.isinf(outcome_days) & np.isinf(treated_days) & reached
         acts = open_ & (rng.random(rows) < propensity)
-        touch_days[acts] = 30 * month + 0.5
+        treated_days[acts] = 30 * month + 0.5
         if by == "lot":
-            spared += [(row, 30 * month + 0.5) for row in np.flatnonzero(open_ & ~acts)]
-        safe = np.isfinite(touch_days)
+            controls += [(row, 30 * month + 0.5) for row in np.flatnonzero(open_ & ~acts)]
+        safe = np.isfinite(treated_days)
         gone = np.isinf(outcome_days) & (rng.random(rows) < chance * np.where(safe, factor, 1.0))
         outcome_days[gone] = 30 * month + rng.uniform(1, 29, rows)[gone]
     training = TrainingSet(
@@ -107,15 +107,15 @@ def world(
     nothing = np.full(rows, np.nan)
     return World(
         training=training,
-        touched=TreatedRows(
+        treated=TreatedRows(
             outcome_days=outcome_days,
-            touch_days=touch_days,
-            by_chance=np.isfinite(touch_days) & (by == "lot"),
+            treated_days=treated_days,
+            by_chance=np.isfinite(treated_days) & (by == "lot"),
             action=("call",) * rows,
-            spared_row=np.array([row for row, _ in spared], dtype=np.int64),
-            spared_days=np.array([days for _, days in spared]),
-            spared_chance=np.full(len(spared), 0.5),
-            days_since_touch=nothing,
+            control_row=np.array([row for row, _ in controls], dtype=np.int64),
+            control_days=np.array([days for _, days in controls]),
+            control_chance=np.full(len(controls), 0.5),
+            days_since_treatment=nothing,
             days_since_choice=nothing,
         ),
         truth={h: 1 - (1 - chance) ** (k + 1) for k, h in enumerate(HORIZONS)},
@@ -140,16 +140,16 @@ def test_where_the_risky_are_treated_the_plain_risk_understates_and_this_does_no
         assert abs(left) < 0.5 * short
         error = np.sqrt(((told[horizon][0] - truth) ** 2).mean())
         assert error < 0.8 * np.sqrt(((plain[horizon] - truth) ** 2).mean())
-    assert found.shares[90].touched > 0.2 * found.shares[90].rows
+    assert found.shares[90].treated > 0.2 * found.shares[90].rows
     assert found.assumption == BY_JUDGEMENT
 
 
 def test_weights_matter_where_the_risky_are_treated(judged) -> None:
-    """Leaving out touched rows without weighing the others would still understate."""
+    """Leaving out treated rows without weighing the others would still understate."""
     made, found = judged
     _, told = made.risk(found)
-    untouched = made.touched.touch_days >= np.minimum(made.touched.outcome_days, 90)
-    left_out = made.training.outcome[untouched].mean()
+    untreated = made.treated.treated_days >= np.minimum(made.treated.outcome_days, 90)
+    left_out = made.training.outcome[untreated].mean()
     truth = made.truth[90].mean()
     assert abs(told[90][0].mean() - truth) < 0.5 * abs(left_out - truth)
 
@@ -179,30 +179,30 @@ def test_the_chances_of_a_lottery_are_taken_as_logged() -> None:
 
 
 def intervals_of(made: World):
-    return touch_intervals(made.training, made.touched, {}, made.training.matrix, at=UNTIL)
+    return treatment_intervals(made.training, made.treated, {}, made.training.matrix, at=UNTIL)
 
 
 def test_a_draw_of_a_half_that_spared_a_row_makes_it_stand_for_two() -> None:
     for months, one in enumerate(intervals_of(world(n=100, by="lot")), start=1):
-        assert np.allclose(one.stay[one.untouched], 0.5**months)
-        assert np.allclose(one.weight[one.untouched], 2.0**months)
-        assert (one.weight[~one.untouched] == 0).all()
+        assert np.allclose(one.stay[one.untreated], 0.5**months)
+        assert np.allclose(one.weight[one.untreated], 2.0**months)
+        assert (one.weight[~one.untreated] == 0).all()
 
 
 def test_rows_that_stay_untouched_stand_for_all_where_a_person_chose() -> None:
     made = world(n=2000)
     first = intervals_of(made)[0]
     truth = made.truth[30][first.rows].mean()
-    left_out = first.outcome[first.untouched].mean()
+    left_out = first.outcome[first.untreated].mean()
     assert truth - left_out > 0.02
     assert abs(np.average(first.outcome, weights=first.weight) - truth) < 0.6 * (truth - left_out)
 
 
 def test_what_is_done_after_the_outcome_changes_nothing(judged) -> None:
     made, found = judged
-    left = np.isfinite(made.touched.outcome_days) & np.isinf(made.touched.touch_days)
-    late = np.where(left, made.touched.outcome_days + 0.25, made.touched.touch_days)
-    again = replace(made, touched=replace(made.touched, touch_days=late)).fitted()
+    left = np.isfinite(made.treated.outcome_days) & np.isinf(made.treated.treated_days)
+    late = np.where(left, made.treated.outcome_days + 0.25, made.treated.treated_days)
+    again = replace(made, treated=replace(made.treated, treated_days=late)).fitted()
     assert again.shares == found.shares
     assert again.shift.shift == pytest.approx(found.shift.shift, abs=1e-9)
 
@@ -228,11 +228,11 @@ def test_it_lies_between_0_and_1_never_falls_and_is_inside_its_interval(judged) 
 def test_without_a_log_it_is_unknown_and_not_the_plain_risk() -> None:
     made = world(n=200)
     nobody = replace(
-        made.touched,
-        touch_days=np.full_like(made.touched.touch_days, NEVER),
-        by_chance=np.zeros_like(made.touched.by_chance),
+        made.treated,
+        treated_days=np.full_like(made.treated.treated_days, NEVER),
+        by_chance=np.zeros_like(made.treated.by_chance),
     )
-    found = replace(made, touched=nobody).fitted()
+    found = replace(made, treated=nobody).fitted()
     assert found.shift is None
     assert set(found.not_known.values()) == {NO_LOG}
     assert found.risk(made.training.matrix, {}, {}, {}) == {}
@@ -243,10 +243,10 @@ def test_without_a_log_it_is_unknown_and_not_the_plain_risk() -> None:
     ("changes", "said"),
     [
         ({"n": 300, "share": 0.02}, r"Only \d+ accounts were treated, and 10 are needed"),
-        ({"n": 300, "leaves": -6.0}, r"Only \d+ accounts had the outcome without being touched"),
-        ({"eager": 7.0}, r"\d+% of the rows were all but sure to be touched"),
+        ({"n": 300, "leaves": -6.0}, r"Only \d+ accounts had the outcome without being treated"),
+        ({"eager": 7.0}, r"\d+% of the rows were all but sure to be treated"),
     ],
-    ids=["few are touched", "few untouched leave", "nearly all are touched"],
+    ids=["few are treated", "few untreated leave", "nearly all are treated"],
 )
 def test_where_the_log_can_not_tell_there_is_a_reason_with_counts(changes, said) -> None:
     found = world(**changes).fitted()
@@ -285,15 +285,15 @@ def test_immature_rows_are_left_out(judged) -> None:
 def test_a_longer_horizon_joins_or_is_refused_on_its_own(judged) -> None:
     made, found = judged
     nobody_left = made.training.outcome.copy()  # in the time after 90 days
-    more = made.fitted(later={180: nobody_left}, at=datetime(2024, 6, 1, tzinfo=UTC))
+    more = made.fitted(long_outcomes={180: nobody_left}, at=datetime(2024, 6, 1, tzinfo=UTC))
     assert more.shift.horizons == HORIZONS
     assert more.shift.shift == found.shift.shift
     assert "Only 0 accounts had the outcome" in more.not_known[180]
     rng = np.random.default_rng(2)
     went = np.maximum(nobody_left, rng.random(len(nobody_left)) < 0.2)
-    outcome_days = np.where((went == 1) & (nobody_left == 0), 120.0, made.touched.outcome_days)
-    joined = replace(made, touched=replace(made.touched, outcome_days=outcome_days)).fitted(
-        later={180: went}, at=datetime(2024, 6, 1, tzinfo=UTC)
+    outcome_days = np.where((went == 1) & (nobody_left == 0), 120.0, made.treated.outcome_days)
+    joined = replace(made, treated=replace(made.treated, outcome_days=outcome_days)).fitted(
+        long_outcomes={180: went}, at=datetime(2024, 6, 1, tzinfo=UTC)
     )
     assert joined.shift.horizons == (*HORIZONS, 180)
 
@@ -302,7 +302,7 @@ def test_other_labels_are_counted_and_not_estimated() -> None:
     made = world(n=100)
     other = replace(made.training, label=label_named("expansion"))
     found = replace(made, training=other).fitted()
-    assert found.shares[90].touched > 0
+    assert found.shares[90].treated > 0
     assert set(found.not_known.values()) == {ONLY_CHURN}
 
 
@@ -326,14 +326,14 @@ def test_a_training_says_it_in_its_summary_its_card_and_its_bundle(small_company
     ]
     store = type(trained[1])()
     result = company.train(trials=0, store=store, interventions=events_frame(calls))
-    untouched = result.bundle.untouched
-    assert untouched.shares[90].touched > 0
-    assert set(untouched.shares) == set(result.bundle.horizons)
-    for sentence in untouched.sentences:
+    untreated = result.bundle.untreated
+    assert untreated.shares[90].treated > 0
+    assert set(untreated.shares) == set(result.bundle.horizons)
+    for sentence in untreated.sentences:
         assert sentence in result.summary
         assert sentence in store.runs[0].documents["model_card.md"]
     formula = store.runs[1].bundle
-    assert formula.untouched is None  # a fallback, which answers not known
+    assert formula.untreated is None  # a fallback, which answers not known
     plain, _ = trained
-    assert set(plain.bundle.untouched.not_known.values()) == {NO_LOG}
-    assert "touched" not in plain.summary
+    assert set(plain.bundle.untreated.not_known.values()) == {NO_LOG}
+    assert "treated" not in plain.summary

@@ -12,7 +12,7 @@ from training.metrics import account_draws
 from training.monitor.matured import (
     RECENT_CUTOFFS,
     MaturedRows,
-    matured,
+    judge_matured,
     over_expected,
     segment_findings,
 )
@@ -159,7 +159,7 @@ def test_the_interval_of_observed_over_expected_holds_the_truth(rate, n_accounts
 
 def test_all_that_was_promised_and_came_is_told():
     rows = rows_of()
-    told = matured(rows, {"immature": 7}, level=0.95, rng=np.random.default_rng(1))
+    told = judge_matured(rows, {"immature": 7}, level=0.95, rng=np.random.default_rng(1))
     assert told.ratio is not None
     assert told.ratio.low < 1 < told.ratio.high
     assert not told.is_off
@@ -168,11 +168,11 @@ def test_all_that_was_promised_and_came_is_told():
 
 
 def test_promises_that_did_not_come_are_told():
-    told = matured(rows_of(more=1.5), {}, level=0.95, rng=np.random.default_rng(1))
+    told = judge_matured(rows_of(more=1.5), {}, level=0.95, rng=np.random.default_rng(1))
     assert told.is_off
 
 
 def test_without_rows_nothing_is_told():
     rows = rows_of().where(np.zeros(1600, dtype=bool))
-    told = matured(rows, {"immature": 1600}, level=0.95, rng=np.random.default_rng(1))
+    told = judge_matured(rows, {"immature": 1600}, level=0.95, rng=np.random.default_rng(1))
     assert (told.n_rows, told.ratio, told.log_loss, told.is_off) == (0, None, None, False)

@@ -8,12 +8,12 @@ import pytest
 
 from registry.store.store import MemoryModelStore
 from training.pipeline.comparisons import (
-    JudgedRows,
-    captured,
-    captured_gain,
-    first_accounts,
-    named,
+    EvaluationRows,
+    captured_revenue,
+    captured_revenue_gain,
     rank_agreement,
+    rows_at_capacity,
+    rows_by_attribute,
     segment_gains,
     thirds,
 )
@@ -22,7 +22,7 @@ from training.pipeline.evidence import promotion_of_version
 EVERY = np.ones(6, dtype=np.bool_)
 
 # two cutoffs with three accounts each; the same three at both
-ROWS = JudgedRows(
+ROWS = EvaluationRows(
     outcome=np.array([1.0, 0, 0, 0, 1, 1]),
     account=np.array([0, 1, 2, 0, 1, 2]),
     cutoff=np.array([0, 0, 0, 1, 1, 1]),
@@ -34,35 +34,35 @@ ROWS = JudgedRows(
 
 def test_a_team_looks_after_the_most_expected_money_at_each_cutoff():
     even = np.full(6, 0.1)
-    assert first_accounts(ROWS, even, 1).tolist() == [True, False, False, True, False, False]
+    assert rows_at_capacity(ROWS, even, 1).tolist() == [True, False, False, True, False, False]
     likely = np.array([0.01, 0.9, 0.1, 0.01, 0.9, 0.99])
-    assert first_accounts(ROWS, likely, 1).tolist() == [False, True, False, False, True, False]
-    assert first_accounts(ROWS, likely, 9).all()
+    assert rows_at_capacity(ROWS, likely, 1).tolist() == [False, True, False, False, True, False]
+    assert rows_at_capacity(ROWS, likely, 9).all()
 
 
 def test_what_is_captured_is_the_share_of_the_money_that_went():
-    assert captured(ROWS, np.full(6, 0.1), 1) == pytest.approx(100 / 150)
-    assert captured(ROWS, np.array([0, 1.0, 0, 0, 1, 0]), 1) == pytest.approx(50 / 150)
-    assert captured(ROWS, np.full(6, 0.1), 3) == 1.0
-    assert captured(replace(ROWS, moved=np.zeros(6)), np.full(6, 0.1), 1) is None
+    assert captured_revenue(ROWS, np.full(6, 0.1), 1) == pytest.approx(100 / 150)
+    assert captured_revenue(ROWS, np.array([0, 1.0, 0, 0, 1, 0]), 1) == pytest.approx(50 / 150)
+    assert captured_revenue(ROWS, np.full(6, 0.1), 3) == 1.0
+    assert captured_revenue(replace(ROWS, moved=np.zeros(6)), np.full(6, 0.1), 1) is None
 
 
 def test_the_gain_is_the_difference_of_the_shares():
     even, likely = np.full(6, 0.1), np.array([0, 1.0, 0, 0, 1, 0])
-    gained = captured_gain(ROWS, even, likely, 1, among=EVERY, seed=1)
+    gained = captured_revenue_gain(ROWS, even, likely, 1, among=EVERY, seed=1)
     assert gained is not None
     assert gained.mean == pytest.approx(50 / 150)
-    same = captured_gain(ROWS, even, even, 1, among=EVERY, seed=1)
+    same = captured_revenue_gain(ROWS, even, even, 1, among=EVERY, seed=1)
     assert same is not None
     assert (same.mean, same.confidence) == (0, 0.5)
     nothing_went = np.array([False, True, True, True, False, True])
-    assert captured_gain(ROWS, even, likely, 1, among=nothing_went, seed=1) is None
+    assert captured_revenue_gain(ROWS, even, likely, 1, among=nothing_went, seed=1) is None
 
 
 def test_rows_outside_do_not_count():
     even, likely = np.full(6, 0.1), np.array([0, 1.0, 0, 0, 1, 0])
     second = ROWS.cutoff == 1
-    gained = captured_gain(ROWS, even, likely, 1, among=second, seed=1)
+    gained = captured_revenue_gain(ROWS, even, likely, 1, among=second, seed=1)
     assert gained is not None
     assert gained.mean == -1  # the account that went is the second one
 
@@ -80,7 +80,7 @@ def test_only_segments_with_enough_accounts_of_both_kinds_are_judged():
     account = np.arange(40)
     outcome = (account % 2).astype(float)
     halves = {"enough": account < 20, "one too few": account < 19, "all": account >= 0}
-    rows = JudgedRows(
+    rows = EvaluationRows(
         outcome=outcome,
         account=account,
         cutoff=np.zeros(40, dtype=np.int64),
@@ -129,7 +129,7 @@ def test_a_training_carries_what_it_was_compared_on(trained):
 
 
 def test_rows_are_grouped_by_what_their_accounts_are_called():
-    groups = named(
+    groups = rows_by_attribute(
         pl.DataFrame(
             {
                 "account_id": ["a", "b", "c"],

@@ -96,8 +96,8 @@ def test_the_longer_horizons_are_not_estimable_and_the_shorter_are_served(result
 
 def test_a_back_test_can_not_judge_half_a_year_or_a_year_and_counts_why(workspace) -> None:
     result = backtest_workspace(workspace, "churn", as_of=AS_OF, n_origins=2, capacity=20)
-    assert [(far.horizon, far.pooled) for far in result.later] == [(180, None), (365, None)]
-    half, year = (far.sentence(result.best) for far in result.later)
+    assert [(far.horizon, far.pooled) for far in result.long_horizons] == [(180, None), (365, None)]
+    half, year = (far.sentence(result.best) for far in result.long_horizons)
     assert half.startswith("180 days: not estimable. 2 of 2 origins know too little to learn it")
     assert "5 cutoffs had windows of 180 days that had closed, and 6 are needed" in half
     assert "0 cutoffs had windows of 365 days that had closed, and 6 are needed" in year

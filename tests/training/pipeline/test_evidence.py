@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from registry.bundle.bundle import BundleError
-from registry.promotion.promotion import Audited, EvidenceError, Gain, PromotionEvidence
+from registry.promotion.promotion import AuditResult, EvidenceError, Gain, PromotionEvidence
 from registry.store.store import MemoryModelStore, TrainingRun
 from training.pipeline.evidence import (
     as_metrics,
@@ -94,7 +94,7 @@ def test_the_champion_is_compared_on_rows_that_neither_has_learned_from(retraine
     assert evidence.n_rows_with_champion is not None
     assert 0 < evidence.n_rows_with_champion < evidence.n_rows
     decision, document = promotion_of_version(
-        store, "churn", 2, audited=Audited(is_clean=True, sentences=())
+        store, "churn", 2, audited=AuditResult(is_clean=True, sentences=())
     )
     said = next(c for c in decision.checks if c.name == "not worse than the champion")
     assert f"on {evidence.n_rows_with_champion} rows that neither has learned" in said.sentence

@@ -29,7 +29,7 @@ from registry.promotion.promotion import gain, log_loss_rows
 from training.dataset.splits import Fold
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows, Grower
-from training.models.boosting import grow, growing_scores, raw_scores
+from training.models.boosting import grow_trees, raw_scores, staged_scores
 from training.models.fit import fitting_of
 from training.models.model_selection import fit_rows
 from training.models.specs import ModelSpec, Parameters, Range
@@ -172,7 +172,7 @@ def _tune_trees(
     def rows(parameters: Parameters) -> Vector:
         return held_out.loss_rows(
             [
-                raw_scores(grow(part, parameters, seed=seed), matrix[mask])
+                raw_scores(grow_trees(part, parameters, seed=seed), matrix[mask])
                 for part, mask in zip(parts, held_out.masks, strict=True)
             ]
         )
@@ -182,7 +182,7 @@ def _tune_trees(
         found: dict[int, list[Vector]] = {rounds: [] for rounds in ROUNDS}
         losses: dict[int, float] = {}
         for number, mask in enumerate(held_out.masks[:-1]):
-            growth = growing_scores(
+            growth = staged_scores(
                 parts[number], {**spec.parameters, **tried}, matrix[mask], ROUNDS, seed=seed
             )
             for place, (rounds, scores) in enumerate(zip(ROUNDS, growth, strict=True)):

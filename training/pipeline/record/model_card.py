@@ -20,7 +20,7 @@ from training.dataset.treatments import treated_section
 from training.metrics import Interval, account_draws, auc, row_log_loss
 from training.models.model_selection import Contender
 from training.models.tuning.study import Study
-from training.pipeline.comparisons import LEAST_ACCOUNTS, JudgedRows, enough_accounts
+from training.pipeline.comparisons import LEAST_ACCOUNTS, EvaluationRows, enough_accounts
 from training.pipeline.prepare import PreparedData
 from training.pipeline.record.tables import contender_table
 
@@ -63,7 +63,7 @@ def model_card(
     seed: int,
 ) -> str:
     """The card of one version."""
-    rows = JudgedRows.of(prepared, attributes)
+    rows = EvaluationRows.of(prepared, attributes)
     p = shown.probabilities[prepared.training.horizons[-1]]
     parts = [
         f"# {model}: {shown.spec.title}",
@@ -73,7 +73,7 @@ def model_card(
         _metrics(contenders, prepared),
         _by_segment(rows, p, prepared, seed=seed),
         _calibration(rows.outcome, p, prepared),
-        "" if bundle.untouched is None else treated_section(bundle.untouched),
+        "" if bundle.untreated_risk is None else treated_section(bundle.untreated_risk),
         _explained(bundle, prepared, evidence),
         _tuning(shown, study),
         _decision(promotion),
@@ -161,7 +161,7 @@ def _metrics(contenders: Mapping[str, Contender], prepared: PreparedData) -> str
     return "\n".join(parts)
 
 
-def _by_segment(rows: JudgedRows, p: Vector, prepared: PreparedData, *, seed: int) -> str:
+def _by_segment(rows: EvaluationRows, p: Vector, prepared: PreparedData, *, seed: int) -> str:
     training = prepared.training
     draws = account_draws(training.account, CARD_DRAWS, np.random.default_rng(seed))
     lines = [
@@ -186,14 +186,16 @@ def _by_segment(rows: JudgedRows, p: Vector, prepared: PreparedData, *, seed: in
 
 
 def _spread(values: Vector, w: Matrix, form: str = ".3f") -> str:
-    return _said(float(values.mean()), w @ values / np.maximum(w.sum(axis=1), 1), form)
+    return _metrics_of_segment(
+        float(values.mean()), w @ values / np.maximum(w.sum(axis=1), 1), form
+    )
 
 
 def _auc(y: Vector, p: Vector, w: Matrix) -> str:
-    return _said(float(auc(y, p, np.ones((1, len(y))))[0]), auc(y, p, w), ".3f")
+    return _metrics_of_segment(float(auc(y, p, np.ones((1, len(y))))[0]), auc(y, p, w), ".3f")
 
 
-def _said(value: float, drawn: Vector, form: str) -> str:
+def _metrics_of_segment(value: float, drawn: Vector, form: str) -> str:
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
@@ -272,7 +274,7 @@ def _decision(promotion: Promotion | None) -> str:
     )
 
 
-def _limits(bundle: ModelBundle, prepared: PreparedData, rows: JudgedRows) -> str:
+def _limits(bundle: ModelBundle, prepared: PreparedData, rows: EvaluationRows) -> str:
     few = prepared.counts["test_accounts_with_outcome"]
     unjudged = [
         name

@@ -49,7 +49,7 @@ def flat_metrics(contender: Contender) -> dict[str, float]:
     return numbers
 
 
-def record(
+def record_training(
     store: ModelStore,
     model: str,
     bundle: ModelBundle,
