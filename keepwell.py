@@ -374,9 +374,9 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         take_snapshots(place, tuple(sorted(moments)))
         results = train_models(place, (CHURN.name, EXPANSION.name), None, 12, 1, by="keepwell demo")
         with step("Estimating what interventions caused"):
-            from experiments.report.workspace import report_on
+            from experiments.report.workspace import write_workspace_report
 
-            report_on(place, as_of=last, written_at=datetime.now(UTC))
+            write_workspace_report(place, as_of=last, written_at=datetime.now(UTC))
         from training.pipeline.record.tables import brief_of, metrics_table
 
         record = {

@@ -25,7 +25,7 @@ TWICE = re.compile(r"_duplicated_\d+$")
 """How Polars names a column of a CSV file whose name was there before."""
 
 
-class TableError(ValueError):
+class TableFileError(ValueError):
     """A table cannot be used as it is."""
 
 
@@ -37,7 +37,7 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
             twice, or too many rows.
     """
     if not path.is_file():
-        raise TableError(f"There is no file {path}. Name a CSV or Parquet file of {of}.")
+        raise TableFileError(f"There is no file {path}. Name a CSV or Parquet file of {of}.")
     try:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path, n_rows=MOST_ROWS + 1)
@@ -50,21 +50,21 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
                 schema_overrides=NAMES,
             )
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        raise TableError(
+        raise TableFileError(
             f"{path} cannot be read as a table: {str(error).splitlines()[0]}. Save "
             f"it as CSV with a heading, or as Parquet."
         ) from error
     twice = [name for name in frame.columns if TWICE.search(name)]
     if path.suffix.lower() != ".parquet" and twice:
-        raise TableError(
+        raise TableFileError(
             f"{path} has the column {TWICE.sub('', twice[0])!r} twice. Name each column once."
         )
     if frame.width == 1 and any(mark in frame.columns[0] for mark in ";\t|"):
-        raise TableError(
+        raise TableFileError(
             f"{path} has one column, {frame.columns[0]!r:.60}. Separate columns with commas."
         )
     if frame.height > MOST_ROWS:
-        raise TableError(f"{path} has more than {MOST_ROWS:,} rows. Give a part of it.")
+        raise TableFileError(f"{path} has more than {MOST_ROWS:,} rows. Give a part of it.")
     return frame
 
 
@@ -85,7 +85,7 @@ def parse_numbers(
         if wrong.any():
             place = int(wrong.arg_true()[0])
             row = table["_row"][place] if "_row" in table.columns else place + 1
-            raise TableError(
+            raise TableFileError(
                 f"{_row(row, file)} has {text[place]!r:.40} for {name}, which is "
                 f"no number. {next_step}"
             )
@@ -102,7 +102,7 @@ def parse_text(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
     column = table[name]
     if column.dtype.is_nested() or column.dtype in NO_TEXT:
         of = f" of {file}" if file else ""
-        raise TableError(
+        raise TableFileError(
             f"The column {name!r}{of} is neither numbers nor words "
             f"({column.dtype}). Write one number or one word in each row."
         )
@@ -125,7 +125,7 @@ def refuse_rows(
     rows = table.filter(wrong.fill_null(value=False))["_row"].to_list()
     if rows:
         more = f", as have {len(rows) - 1:,} more" if len(rows) > 1 else ""
-        raise TableError(f"{_row(rows[0], file)} {words}{more}. {next_step}")
+        raise TableFileError(f"{_row(rows[0], file)} {words}{more}. {next_step}")
 
 
 def _row(number: int, file: str) -> str:

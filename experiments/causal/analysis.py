@@ -1,6 +1,6 @@
 """Analyse the trials of one design: effects, money, counts, checks and doubts.
 
-``analyse`` takes trials and gives a ``Result``: a value with everything that a page shows. The
+``analyse`` takes trials and gives a ``DesignResult``: a value with everything that a page shows. The
 estimator follows from who decided; a failed check takes the claim away but not the numbers.
 """
 
@@ -38,7 +38,7 @@ HISTOGRAM_BINS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
+class OutcomeEffect:
     """The effect on one outcome, and the plain means of both arms."""
 
     outcome: str
@@ -63,7 +63,7 @@ class TrialCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Naive:
+class NaiveComparison:
     """The number that is usually shown: the plain difference, and the "saves"."""
 
     difference: Estimate
@@ -93,7 +93,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class DesignResult:
     """What one design found."""
 
     design: Design
@@ -102,10 +102,10 @@ class Result:
     verdict: Verdict  # "unknown" whenever a check failed
     is_claimed: bool
     headline: str
-    churn: Effect
-    revenue: Effect
-    mrr_after: Effect
-    naive: Naive
+    churn: OutcomeEffect
+    revenue: OutcomeEffect
+    mrr_after: OutcomeEffect
+    naive: NaiveComparison
     money: RevenueEffect
     counts: TrialCounts
     segments: tuple[SegmentEffect, ...]
@@ -125,7 +125,7 @@ class Result:
 
 def analyse(
     trials: Trials, *, costs: Mapping[str, float], currency: str, rng: np.random.Generator
-) -> Result:
+) -> DesignResult:
     """The result of a design on its trials; ``costs`` maps an action to its cost once."""
     design, sample = trials.design, trials.sample
     estimator = estimator_for(design.mechanism)
@@ -162,7 +162,7 @@ def analyse(
             churn, control_rate=min(max(effects[CHURN].mean_treated - churn.estimate, 0.0), 1.0)
         )
     )
-    return Result(
+    return DesignResult(
         design=design,
         estimator=estimator.name,
         estimator_description=estimator.description,
@@ -223,9 +223,9 @@ def _can_be_read(contrast: Contrast) -> bool:
     return True
 
 
-def _effect(name: str, trials: Trials, contrast: Contrast) -> Effect:
+def _effect(name: str, trials: Trials, contrast: Contrast) -> OutcomeEffect:
     treated, outcome = trials.sample.treated, trials.outcomes[name]
-    return Effect(
+    return OutcomeEffect(
         outcome=name,
         estimate=estimate_of(contrast),
         mean_treated=float(outcome[treated].mean()),
@@ -233,7 +233,7 @@ def _effect(name: str, trials: Trials, contrast: Contrast) -> Effect:
     )
 
 
-def _naive(trials: Trials) -> Naive:
+def _naive(trials: Trials) -> NaiveComparison:
     """The difference of the plain means, with an honest interval around the wrong number."""
     treated, outcome = trials.sample.treated, trials.outcomes[CHURN]
     share = treated.mean()
@@ -255,7 +255,7 @@ def _naive(trials: Trials) -> Naive:
         comparable=everybody,
         kept=everybody,
     )
-    return Naive(
+    return NaiveComparison(
         difference=estimate_of(contrast),
         n_acted_on=int(treated.sum()),
         n_stayed=int((outcome[treated] == 0).sum()),
@@ -318,7 +318,7 @@ def _histogram(contrast: Contrast) -> Histogram:
 
 def _would_change(
     trials: Trials,
-    churn: Effect,
+    churn: OutcomeEffect,
     verdict: Verdict,
     failed: Sequence[CheckResult],
     tipping: float | None,
@@ -350,7 +350,7 @@ def _would_change(
     return tuple(reasons)
 
 
-def describe_exclusions(result: Result) -> tuple[tuple[str, int, int], ...]:
+def describe_exclusions(result: DesignResult) -> tuple[tuple[str, int, int], ...]:
     """Why trials were left out, in words: (reason, treated, untreated); reasons without any apart."""
     return tuple(
         (EXCLUSIONS[reason], *arms) for reason, arms in result.excluded.items() if sum(arms) > 0

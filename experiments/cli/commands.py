@@ -187,11 +187,13 @@ def whom_to_act_on(
 
 def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """Write the causal report: which interventions work, for whom, worth how much."""
-    from experiments.report.workspace import report_on
+    from experiments.report.workspace import write_workspace_report
 
     place = Workspace(workspace)
     with step("Estimating effects"):
-        paths = report_on(place, as_of=moment_of(place, as_of), written_at=datetime.now(UTC))
+        paths = write_workspace_report(
+            place, as_of=moment_of(place, as_of), written_at=datetime.now(UTC)
+        )
     for path in paths:
         out.print(str(path))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from experiments.effects.action_effect import ActionEffect, ActionEffectError, GoodOutcome
-from experiments.effects.measured import Evidence, EvidenceError
+from experiments.effects.measured import MeasuredEffects, MeasuredEffectsError
 
 EFFECTS_FILE = "effects.json"
 MOST_BYTES = 4_000_000
@@ -38,7 +38,7 @@ _COUNTS = ("n", "horizon_days")
 _MOMENTS = ("measured_from", "measured_to")
 
 
-def read_effects(folder: Path) -> Evidence:
+def read_effects(folder: Path) -> MeasuredEffects:
     """The measured effects of a reports folder; none where there is no such file.
 
     Raises:
@@ -48,19 +48,19 @@ def read_effects(folder: Path) -> Evidence:
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
-            raise EvidenceError(
+            raise MeasuredEffectsError(
                 f"{path.name} has {size:,} bytes; at most {MOST_BYTES:,} are read. "
                 f"Keep the newest effect of each action and segment."
             )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return Evidence()
+        return MeasuredEffects()
     except (OSError, UnicodeDecodeError) as exc:
-        raise EvidenceError(f"{path.name} cannot be read ({exc}). Write it again.") from exc
+        raise MeasuredEffectsError(f"{path.name} cannot be read ({exc}). Write it again.") from exc
     return parse_effects(text, path.name)
 
 
-def parse_effects(text: str, where: str = EFFECTS_FILE) -> Evidence:
+def parse_effects(text: str, where: str = EFFECTS_FILE) -> MeasuredEffects:
     """The effects of a JSON text.
 
     Raises:
@@ -69,22 +69,22 @@ def parse_effects(text: str, where: str = EFFECTS_FILE) -> Evidence:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise EvidenceError(f"{where} is not valid JSON ({exc}). Write it again.") from exc
+        raise MeasuredEffectsError(f"{where} is not valid JSON ({exc}). Write it again.") from exc
     if not isinstance(document, dict) or not isinstance(document.get("effects"), list):
-        raise EvidenceError(f"{where} has to be an object with a list `effects`.")
+        raise MeasuredEffectsError(f"{where} has to be an object with a list `effects`.")
     attribute = document.get("segment_attribute", "segment")
     if not isinstance(attribute, str) or not attribute:
-        raise EvidenceError(
+        raise MeasuredEffectsError(
             f"{where}: `segment_attribute` is {attribute!r}; name the attribute "
             f"that segments are values of."
         )
     rows = document["effects"]
     if len(rows) > MOST_EFFECTS:
-        raise EvidenceError(
+        raise MeasuredEffectsError(
             f"{where} holds {len(rows):,} effects; at most {MOST_EFFECTS:,} are "
             f"read. Keep the newest effect of each action and segment."
         )
-    return Evidence(
+    return MeasuredEffects(
         segment_attribute=attribute,
         effects=tuple(
             effect_from(row, f"{where}, effect number {number}")
@@ -100,12 +100,12 @@ def effect_from(row: object, where: str) -> ActionEffect:
         EvidenceError: a field lacks, is unknown or is not what it has to be.
     """
     if not isinstance(row, Mapping):
-        raise EvidenceError(f"{where} has to be an object, not {row!r:.60}.")
+        raise MeasuredEffectsError(f"{where} has to be an object, not {row!r:.60}.")
     known = {field.name: field.default is MISSING for field in fields(ActionEffect)}
     lacking = [name for name, needed in known.items() if needed and name not in row]
     unknown = [name for name in row if name not in known and name not in DERIVED]
     if lacking or unknown:
-        raise EvidenceError(
+        raise MeasuredEffectsError(
             f"{where} lacks {', '.join(lacking) or 'nothing'} and has the unknown "
             f"field(s) {', '.join(map(str, unknown)) or 'none'}. Write it again."
         )
@@ -126,9 +126,9 @@ def effect_from(row: object, where: str) -> ActionEffect:
             else value is None or isinstance(value, str)
         )
         if not fits:
-            raise EvidenceError(f"{where}: `{name}` is {value!r:.60}, which cannot be read.")
+            raise MeasuredEffectsError(f"{where}: `{name}` is {value!r:.60}, which cannot be read.")
     if values["outcome"] not in get_args(GoodOutcome):
-        raise EvidenceError(
+        raise MeasuredEffectsError(
             f"{where}: `outcome` is {values['outcome']!r:.60}; allowed are "
             f"{', '.join(get_args(GoodOutcome))}."
         )
@@ -136,14 +136,14 @@ def effect_from(row: object, where: str) -> ActionEffect:
         values |= {name: datetime.fromisoformat(values[name]) for name in _MOMENTS}
         return ActionEffect(**values)
     except ActionEffectError as exc:
-        raise EvidenceError(f"{where}: {exc}") from exc
+        raise MeasuredEffectsError(f"{where}: {exc}") from exc
     except ValueError as exc:
-        raise EvidenceError(
+        raise MeasuredEffectsError(
             f"{where}: a moment cannot be read ({exc}). Write it like 2026-03-02T00:00:00+00:00."
         ) from exc
 
 
-def effects_document(evidence: Evidence) -> dict[str, object]:
+def effects_document(evidence: MeasuredEffects) -> dict[str, object]:
     """The effects as plain values for JSON."""
     return {
         "segment_attribute": evidence.segment_attribute,
@@ -151,7 +151,7 @@ def effects_document(evidence: Evidence) -> dict[str, object]:
     }
 
 
-def write_effects(evidence: Evidence, folder: Path) -> Path:
+def write_effects(evidence: MeasuredEffects, folder: Path) -> Path:
     """Write the file of effects into a reports folder, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / EFFECTS_FILE

@@ -39,15 +39,18 @@ DOUBT: Mapping[Grade, float] = {"A": 0.0, "B": 1 / 16, "C": 1 / 4}
 OF_95_PERCENT = 1.96
 ONE_SIDED_95_PERCENT = 1.645
 
-GOOD: Mapping[AffectedOutcome, GoodOutcome] = {"churn": "retention", "expansion": "expansion"}
+GOOD_OUTCOME: Mapping[AffectedOutcome, GoodOutcome] = {
+    "churn": "retention",
+    "expansion": "expansion",
+}
 
 
-class EvidenceError(ValueError):
+class MeasuredEffectsError(ValueError):
     """Measured effects that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class MeasuredEffects:
     """Effects that were measured, by action and segment; ``problem`` says why there are none."""
 
     effects: tuple[ActionEffect, ...] = ()
@@ -59,7 +62,7 @@ class Evidence:
         for effect in self.effects:
             key = (effect.action_id, effect.segment, effect.outcome, effect.horizon_days)
             if key in seen:
-                raise EvidenceError(
+                raise MeasuredEffectsError(
                     f"The effect of {effect.action_id!r} in {effect.segment or 'all segments'!r} "
                     f"on {effect.outcome} in {effect.horizon_days} days is there twice. Keep one."
                 )
@@ -97,13 +100,13 @@ class Evidence:
         own = self._by_key.get((action_id, segment, outcome))
         return own if own is not None else self._by_key.get((action_id, None, outcome))
 
-    def for_account(self, attributes: Mapping[str, str | None]) -> Evidence:
+    def for_account(self, attributes: Mapping[str, str | None]) -> MeasuredEffects:
         """What concerns an account with these attributes: the answers stay the same."""
         own = (None, attributes.get(self.segment_attribute))
         return replace(self, effects=tuple(e for e in self.effects if e.segment in own))
 
 
-NO_EVIDENCE = Evidence()
+NO_EFFECTS = MeasuredEffects()
 
 
 @dataclass(frozen=True, kw_only=True)

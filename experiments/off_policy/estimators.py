@@ -29,9 +29,9 @@ from experiments.causal.estimators.nuisances import Folds, design_matrix, predic
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Estimator = Literal["ips", "snips", "direct", "dr", "dr_shrunk"]
+EstimatorName = Literal["ips", "snips", "direct", "dr", "dr_shrunk"]
 
-ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+ESTIMATORS: tuple[EstimatorName, ...] = get_args(EstimatorName)
 SUMS_TO_ONE = 1e-9
 GRID = 40
 """Strengths of shrinking that are tried, between none and all."""
@@ -95,7 +95,7 @@ class PolicyValue:
     policy's own the log is worth, ``largest_weight`` the greatest share of one row in all weights.
     """
 
-    estimator: Estimator
+    estimator: EstimatorName
     mean: float
     error: float
     low: float
@@ -127,7 +127,7 @@ class PolicyComparison:
         return self.effective >= LEAST_EFFECTIVE and self.bound > 0
 
 
-def evaluate(log: LoggedChoices, target: Floats) -> dict[Estimator, PolicyValue]:
+def evaluate(log: LoggedChoices, target: Floats) -> dict[EstimatorName, PolicyValue]:
     """The value of a policy by every estimator.
 
     Args:
@@ -265,7 +265,7 @@ def _weights(log: LoggedChoices, target: Floats) -> Floats:
     return np.asarray(target[np.arange(len(target)), log.chosen] / log.propensity)
 
 
-def _terms(log: LoggedChoices, target: Floats, weight: Floats, name: Estimator) -> Floats:
+def _terms(log: LoggedChoices, target: Floats, weight: Floats, name: EstimatorName) -> Floats:
     """One number per row whose mean is the estimate and whose spread is its error."""
     if name == "ips":
         return weight * log.reward
@@ -302,7 +302,7 @@ def _shrunk(weight: Floats, residual: Floats, direct: Floats) -> Floats:
 
 
 def _value(
-    log: LoggedChoices, name: Estimator, weight: Floats, terms: Floats, unbiased: Floats
+    log: LoggedChoices, name: EstimatorName, weight: Floats, terms: Floats, unbiased: Floats
 ) -> PolicyValue:
     mean, error = float(terms.mean()), _error(terms, log.cluster)
     if name == "dr_shrunk":  # less noise is bought with a bias that nobody knows

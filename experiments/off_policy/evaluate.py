@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.off_policy.estimators import (
     LEAST_EFFECTIVE,
-    Estimator,
+    EstimatorName,
     LoggedChoices,
     PolicyComparison,
     PolicyValue,
@@ -23,15 +23,15 @@ from experiments.off_policy.estimators import (
     mean_weight,
     predict_rewards,
 )
-from experiments.off_policy.log import ROUNDING, Choices
+from experiments.off_policy.log import ROUNDING, ChoiceTable
 
-DEFAULT: Estimator = "dr_shrunk"
+DEFAULT: EstimatorName = "dr_shrunk"
 """The estimator whose value is shown first; the gate is ``dr``, paired."""
 
 MOST_UNSUPPORTED = 0.01
 """More of the candidate's choices than this outside what the log tried cannot be judged by it."""
 
-TITLES: Mapping[Estimator, str] = {
+TITLES: Mapping[EstimatorName, str] = {
     "dr_shrunk": "DR with shrinkage",
     "dr": "DR",
     "snips": "SNIPS",
@@ -63,7 +63,7 @@ class Evaluation:
     without_reward: int
     actions: tuple[str, ...]
     earned: float | None
-    values: Mapping[Estimator, PolicyValue] | None
+    values: Mapping[EstimatorName, PolicyValue] | None
     comparison: PolicyComparison | None
     unsupported: float | None
     weights: tuple[float, float, float] | None
@@ -179,7 +179,7 @@ class Evaluation:
         return [*found, self.verdict]
 
 
-def evaluate_choices(choices: Choices, *, unit: str, rng: np.random.Generator) -> Evaluation:
+def evaluate_choices(choices: ChoiceTable, *, unit: str, rng: np.random.Generator) -> Evaluation:
     """What a log says about the candidate, beside the policy that logged.
 
     Raises:
@@ -221,7 +221,7 @@ def evaluate_choices(choices: Choices, *, unit: str, rng: np.random.Generator) -
     )
 
 
-def why_nothing(choices: Choices) -> str | None:
+def why_nothing(choices: ChoiceTable) -> str | None:
     """Why no other policy can be judged on this log; None where one can."""
     n = len(choices.chosen)
     if choices.rows == 0:
@@ -251,7 +251,7 @@ def why_nothing(choices: Choices) -> str | None:
     return None
 
 
-def _unsupported(choices: Choices) -> float:
+def _unsupported(choices: ChoiceTable) -> float:
     """The share of the candidate's probability on what could not have been chosen, as far as the
     log tells: by its probabilities where it has them, else by what it ever chose."""
     if choices.logged is not None:

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from experiments.table_file import MOST_WORDS, TableError, parse_numbers, refuse_rows
+from experiments.table_file import MOST_WORDS, TableFileError, parse_numbers, refuse_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,12 +43,12 @@ ROUNDING = 1e-6
 """Probabilities as files have them, with six digits, sum to 1 within this."""
 
 
-class ChoicesError(TableError):
+class ChoicesError(TableFileError):
     """Logged decisions cannot be judged on as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class ChoiceTable:
     """The decisions of a table in which chance had a say, and how many others there are.
 
     ``candidate`` and ``logged`` are n × k probabilities; ``logged`` is None where the table does
@@ -69,7 +69,7 @@ class Choices:
     not_context: tuple[str, ...]
 
 
-def build_logged_choices(table: pl.DataFrame) -> Choices:
+def build_logged_choices(table: pl.DataFrame) -> ChoiceTable:
     """The decisions of a table that another policy can be judged on.
 
     Raises:
@@ -109,7 +109,7 @@ def build_logged_choices(table: pl.DataFrame) -> Choices:
     if "account_id" in used.columns:
         refuse_rows(used, pl.col("account_id").is_null(), "has no account_id")
         cluster = used["account_id"].cast(pl.String).rank("dense").to_numpy().astype(np.int64)
-    return Choices(
+    return ChoiceTable(
         actions=actions,
         chosen=chosen,
         propensity=used["propensity"].to_numpy(),

@@ -22,7 +22,7 @@ WHAT_HELPS = "Lower the care, or add hours or money there."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conflict:
+class LimitConflict:
     """One limit that has part in a conflict: of what kind, whose, and what about it."""
 
     limit: Literal["care", "hours", "budget"]
@@ -36,12 +36,12 @@ class ConflictingLimitsError(PlanningError):
     ``conflicts`` are the care that is not met, then the limits that are full.
     """
 
-    def __init__(self, message: str, conflicts: Sequence[Conflict] = ()) -> None:
+    def __init__(self, message: str, conflicts: Sequence[LimitConflict] = ()) -> None:
         super().__init__(message)
         self.conflicts = tuple(conflicts)
 
 
-def in_conflict(options: Options, team: Team, relaxed: Relaxation) -> ConflictingLimitsError:
+def explain_conflict(options: Options, team: Team, relaxed: Relaxation) -> ConflictingLimitsError:
     """Which care cannot be met, and which limits stand in its way."""
     conflicts = [*_unmet(options, team, relaxed), *_full(options, team)]
     full = [each.words for each in conflicts if each.limit != "care"]
@@ -52,7 +52,7 @@ def in_conflict(options: Options, team: Team, relaxed: Relaxation) -> Conflictin
     return ConflictingLimitsError(" ".join([*sentences, WHAT_HELPS]), conflicts)
 
 
-def missed_when_rounded(tier: str, asked: int, reached: int) -> ConflictingLimitsError:
+def explain_rounding(tier: str, asked: int, reached: int) -> ConflictingLimitsError:
     """Care that actions in part meet, and the whole ones that were found do not."""
     words = (
         f"Care of tier {tier!r} asks for {asked} accounts. Whole actions within the hours and "
@@ -60,11 +60,11 @@ def missed_when_rounded(tier: str, asked: int, reached: int) -> ConflictingLimit
     )
     return ConflictingLimitsError(
         f"{words}: lower the care, or add hours.",
-        [Conflict(limit="care", id=tier, words=f"{words}.")],
+        [LimitConflict(limit="care", id=tier, words=f"{words}.")],
     )
 
 
-def _unmet(options: Options, team: Team, relaxed: Relaxation) -> list[Conflict]:
+def _unmet(options: Options, team: Team, relaxed: Relaxation) -> list[LimitConflict]:
     found = []
     for place, care in enumerate(team.care):
         if relaxed.short[place] <= 0:
@@ -77,20 +77,22 @@ def _unmet(options: Options, team: Team, relaxed: Relaxation) -> list[Conflict]:
             if possible < care.accounts
             else f"{reached} fit."
         )
-        found.append(Conflict(limit="care", id=care.tier, words=words))
+        found.append(LimitConflict(limit="care", id=care.tier, words=words))
     return found
 
 
-def _full(options: Options, team: Team) -> list[Conflict]:
+def _full(options: Options, team: Team) -> list[LimitConflict]:
     """The limits that care alone would use up."""
     only = relax(options, team, care_only=True)
     hours = [
-        Conflict(limit="hours", id=name, words=f"the {options.capacity[place]:g} hours of {name}")
+        LimitConflict(
+            limit="hours", id=name, words=f"the {options.capacity[place]:g} hours of {name}"
+        )
         for place, name in enumerate(options.resources)
         if only.hour_price[place] > 0
     ]
     money = [
-        Conflict(
+        LimitConflict(
             limit="budget", id=budget.id, words=f"the {budget.amount:,.0f} of budget {budget.id!r}"
         )
         for budget, price in zip(team.budgets, only.budget_price, strict=True)

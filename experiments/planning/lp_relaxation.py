@@ -118,7 +118,7 @@ def relax(options: Options, team: Team, *, care_only: bool = False) -> Relaxatio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class ProgrammeRows:
     """Some rows of the programme: ``matrix @ x <= most``, columns beyond the matrix are 0."""
 
     matrix: sparse.csc_array
@@ -126,7 +126,7 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
+class ProgrammeColumns:
     """What the programme decides: shares of options, whether an account is tended, and what the
     care of each tier lacks, in this order. Only options that could be part of an answer."""
 
@@ -148,7 +148,7 @@ class Columns:
         return self.n + len(self.tended) + self.tiers
 
 
-def _columns(options: Options, team: Team, value: Floats) -> Columns:
+def _columns(options: Options, team: Team, value: Floats) -> ProgrammeColumns:
     asked = np.array([each.accounts for each in team.care], dtype=float)
     cared = (
         (options.tier >= 0) & (asked[options.tier] > 0)
@@ -157,7 +157,7 @@ def _columns(options: Options, team: Team, value: Floats) -> Columns:
     )
     option = np.flatnonzero((value > 0) | cared[options.account])
     account = options.account[option]
-    return Columns(
+    return ProgrammeColumns(
         option=option,
         account=account,
         group=options.group[option],
@@ -167,12 +167,12 @@ def _columns(options: Options, team: Team, value: Floats) -> Columns:
     )
 
 
-def _limit_rows(columns: Columns, limits: ResourceLimits) -> Rows:
+def _limit_rows(columns: ProgrammeColumns, limits: ResourceLimits) -> ProgrammeRows:
     """Hours of everybody, then budgets: the first rows, where prices are read."""
-    return Rows(matrix=limits.matrix[:, columns.option], most=limits.most + A_LITTLE_MORE)
+    return ProgrammeRows(matrix=limits.matrix[:, columns.option], most=limits.most + A_LITTLE_MORE)
 
 
-def _once_rows(columns: Columns, team: Team) -> list[Rows]:
+def _once_rows(columns: ProgrammeColumns, team: Team) -> list[ProgrammeRows]:
     """So many actions for an account, and one of each group of those that stand in for others."""
     each = [(columns.account, float(team.actions_per_account))]
     if team.actions_per_account > 1:  # else the account's row says it already
@@ -181,7 +181,7 @@ def _once_rows(columns: Columns, team: Team) -> list[Rows]:
     for of, cap in each:
         names, place = np.unique(of, return_inverse=True)
         rows.append(
-            Rows(
+            ProgrammeRows(
                 matrix=sparse.csc_array(
                     (np.ones(columns.n), (place, np.arange(columns.n))),
                     shape=(len(names), columns.n),
@@ -192,7 +192,7 @@ def _once_rows(columns: Columns, team: Team) -> list[Rows]:
     return rows
 
 
-def _care_rows(columns: Columns, options: Options, team: Team) -> list[Rows]:
+def _care_rows(columns: ProgrammeColumns, options: Options, team: Team) -> list[ProgrammeRows]:
     """An account is tended by its options only; then what each tier asks for: the last rows."""
     rows = []
     n, tended = columns.n, len(columns.tended)
@@ -201,7 +201,7 @@ def _care_rows(columns: Columns, options: Options, team: Team) -> list[Rows]:
         place = np.searchsorted(columns.tended, columns.account[theirs])
         done = sparse.csc_array((-np.ones(len(theirs)), (place, theirs)), shape=(tended, n))
         rows.append(
-            Rows(
+            ProgrammeRows(
                 matrix=sparse.hstack([done, sparse.eye_array(tended)], format="csc"),
                 most=np.zeros(tended),
             )
@@ -213,7 +213,7 @@ def _care_rows(columns: Columns, options: Options, team: Team) -> list[Rows]:
         )
         asked = np.array([each.accounts for each in team.care], dtype=float)
         rows.append(
-            Rows(
+            ProgrammeRows(
                 matrix=sparse.hstack([met, -sparse.eye_array(columns.tiers)], format="csc"),
                 most=A_LITTLE_MORE - asked,
             )
@@ -228,7 +228,7 @@ def _widened(matrix: sparse.csc_array, width: int) -> sparse.csc_array:
 
 def _read(
     options: Options,
-    columns: Columns,
+    columns: ProgrammeColumns,
     limits: ResourceLimits,
     x: Floats,
     prices: Floats,

@@ -18,7 +18,9 @@ WAITING_SCHEMA = pl.Schema(
 )
 
 
-def waiting(options: Options, team: Team, relaxed: Relaxation, week: Week) -> pl.DataFrame:
+def explain_not_planned(
+    options: Options, team: Team, relaxed: Relaxation, week: Week
+) -> pl.DataFrame:
     """The offers that would pay and are not planned, with the first reason that holds."""
     offers = options.offers
     planned = np.zeros(offers.height, dtype=bool)

@@ -109,7 +109,7 @@ def with_csms(offers: pl.DataFrame, team: Team) -> pl.DataFrame:
     )
 
 
-def options_of(offers: pl.DataFrame, team: Team) -> Options:
+def build_options(offers: pl.DataFrame, team: Team) -> Options:
     """Every offer with everyone who could carry it out.
 
     Args:

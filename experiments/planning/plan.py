@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import polars as pl
 
-from experiments.planning.infeasibility import in_conflict, missed_when_rounded
+from experiments.planning.infeasibility import explain_conflict, explain_rounding
 from experiments.planning.lp_relaxation import Relaxation, ResourceLimits, limit_resources, relax
-from experiments.planning.not_planned import waiting
-from experiments.planning.options import Options, options_of
-from experiments.planning.rounding import Week, round_plan, tended
+from experiments.planning.not_planned import explain_not_planned
+from experiments.planning.options import Options, build_options
+from experiments.planning.rounding import Week, count_tended, round_plan
 from experiments.planning.team import Team
 from experiments.planning.ties_by_lot import (
     CapacityLottery,
@@ -63,7 +63,7 @@ class BudgetUse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CareGiven:
+class CareUse:
     """Care of one tier: accounts asked for and tended, and what the last of them costs."""
 
     tier: str
@@ -77,7 +77,7 @@ class Plan:
     """Whole actions for a week.
 
     ``value`` is their cautious net value and ``bound`` what no plan within the limits can exceed.
-    ``actions`` has ``PLAN_SCHEMA``, most valuable first; ``waiting`` (``WAITING_SCHEMA``) holds
+    ``actions`` has ``PLAN_SCHEMA``, most valuable first; ``explain_not_planned`` (``WAITING_SCHEMA``) holds
     the offers that would pay and are not in the plan, each with its reason.
     """
 
@@ -85,7 +85,7 @@ class Plan:
     waiting: pl.DataFrame
     hours: tuple[Hours, ...]
     budgets: tuple[BudgetUse, ...]
-    care: tuple[CareGiven, ...]
+    care: tuple[CareUse, ...]
     value: float
     bound: float
     lots: tuple[Lot, ...] = ()
@@ -123,16 +123,16 @@ def make_plan(offers: pl.DataFrame, team: Team, *, lottery: CapacityLottery | No
         ConflictingLimitsError: care does not fit; the message says which limits are in its way.
         PlanningError: the offers cannot be read.
     """
-    options = options_of(offers, team)
+    options = build_options(offers, team)
     limits = limit_resources(options, team)
     relaxed = relax(options, team)
     if relaxed.short.any():
-        raise in_conflict(options, team, relaxed)
+        raise explain_conflict(options, team, relaxed)
     week = round_plan(options, team, limits, relaxed)
-    met = tuple(tended(week, options, place) for place in range(len(team.care)))
+    met = tuple(count_tended(week, options, place) for place in range(len(team.care)))
     for care, count in zip(team.care, met, strict=True):
         if count < care.accounts:
-            raise missed_when_rounded(care.tier, care.accounts, count)
+            raise explain_rounding(care.tier, care.accounts, count)
     lots = draw_lots(options, week, lottery) if lottery is not None else ()
     return _plan(options, team, limits, relaxed, week, met, lots)
 
@@ -162,7 +162,7 @@ def _plan(
     return Plan(
         actions=actions,
         lots=lots,
-        waiting=with_lots(waiting(options, team, relaxed, week), lots),
+        waiting=with_lots(explain_not_planned(options, team, relaxed, week), lots),
         hours=tuple(
             Hours(
                 id=name,
@@ -182,7 +182,7 @@ def _plan(
             for place, budget in enumerate(team.budgets)
         ),
         care=tuple(
-            CareGiven(
+            CareUse(
                 tier=care.tier,
                 asked=care.accounts,
                 tended=count,

@@ -95,7 +95,7 @@ def round_plan(options: Options, team: Team, limits: ResourceLimits, relaxed: Re
     return week
 
 
-def tended(week: Week, options: Options, place: int) -> int:
+def count_tended(week: Week, options: Options, place: int) -> int:
     """How many accounts of a tier of care have an action."""
     accounts = np.unique(options.account[week.is_chosen])
     return int((options.tier[accounts] == place).sum())
@@ -111,7 +111,7 @@ def _fill(week: Week, options: Options, relaxed: Relaxation) -> None:
 
 def _tend(week: Week, options: Options, relaxed: Relaxation, place: int, asked: int) -> None:
     """Tend accounts of a tier until its care is met, putting off what care does not ask for."""
-    missing = asked - tended(week, options, place)
+    missing = asked - count_tended(week, options, place)
     if missing <= 0:
         return
     theirs = np.flatnonzero((options.tier[options.account] == place) & ~week.is_chosen)

@@ -97,7 +97,7 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class ConditionVerdict:
     """Whether a condition holds (None: cannot be told), and in words why.
 
     ``bound`` is what was asked of the figure; ``ask`` names unknown values that a person has to
@@ -112,20 +112,20 @@ class Verdict:
     from_when: datetime | None = None
 
 
-Test = Callable[[Facts], bool | None]
+CompiledCondition = Callable[[Facts], bool | None]
 
 
 def holds(condition: Condition, facts: Facts) -> bool | None:
     """Whether all clauses hold, without words; None where it cannot be told."""
-    return test_of(condition)(facts)
+    return compile_condition(condition)(facts)
 
 
-def test_of(condition: Condition) -> Test:
+def compile_condition(condition: Condition) -> CompiledCondition:
     """What a condition asks, made once: every account is asked all of them."""
     return _TESTS.of(condition)[0]
 
 
-def explain_condition(condition: Condition, facts: Facts) -> Verdict:
+def explain_condition(condition: Condition, facts: Facts) -> ConditionVerdict:
     """Whether all clauses hold, in words; one that fails outweighs one that is not known."""
     _, tests = _TESTS.of(condition)
     verdicts = [
@@ -137,18 +137,18 @@ def explain_condition(condition: Condition, facts: Facts) -> Verdict:
     if failed:
         times = [v.from_when for v in failed]
         known = [t for t in times if t is not None]
-        return Verdict(
+        return ConditionVerdict(
             holds=False,
             words=_joined(v.words for v in failed),
             from_when=max(known) if len(known) == len(times) else None,
         )
     if unknown:
-        return Verdict(
+        return ConditionVerdict(
             holds=None,
             words=_joined(v.words for v in unknown),
             unknown=tuple(name for v in unknown for name in v.unknown),
         )
-    return Verdict(
+    return ConditionVerdict(
         holds=True,
         words=_with_bounds(verdicts),
         ask=tuple(name for v in verdicts for name in v.ask),
@@ -196,13 +196,13 @@ def describe_value(name: str, value: Value, phrases: Mapping[str, str]) -> str:
     return phrase.format(value=value) if phrase else f"{label(name)}: {value:g}"
 
 
-def _tests_of(condition: Condition) -> tuple[Test, tuple[Test, ...]]:
+def _tests_of(condition: Condition) -> tuple[CompiledCondition, tuple[CompiledCondition, ...]]:
     """What a condition asks as a whole, and what each of its clauses asks."""
     tests = tuple(map(_test_of, condition.clauses))
     return tests[0] if len(tests) == 1 else partial(_all_of, tests), tests
 
 
-def _all_of(tests: tuple[Test, ...], facts: Facts) -> bool | None:
+def _all_of(tests: tuple[CompiledCondition, ...], facts: Facts) -> bool | None:
     is_known = True
     for test in tests:
         answer = test(facts)
@@ -212,7 +212,7 @@ def _all_of(tests: tuple[Test, ...], facts: Facts) -> bool | None:
     return True if is_known else None
 
 
-def _test_of(clause: Clause) -> Test:
+def _test_of(clause: Clause) -> CompiledCondition:
     match clause:
         case ComparisonClause():
             return (
@@ -229,7 +229,7 @@ def _test_of(clause: Clause) -> Test:
             assert_never(clause)
 
 
-def _against_number(clause: ComparisonClause, bound: float) -> Test:
+def _against_number(clause: ComparisonClause, bound: float) -> CompiledCondition:
     name, compare = clause.name, _COMPARE[clause.operator]
     when_unknown = None if clause.when_unknown == "refuse" else True
 
@@ -246,7 +246,7 @@ def _against_number(clause: ComparisonClause, bound: float) -> Test:
     return test
 
 
-def _among_words(clause: ComparisonClause, words: tuple[str, ...]) -> Test:
+def _among_words(clause: ComparisonClause, words: tuple[str, ...]) -> CompiledCondition:
     name, is_wanted = clause.name, clause.operator != "!="
     among = frozenset(map(_same_word, words))
     when_unknown = None if clause.when_unknown == "refuse" else True
@@ -276,7 +276,7 @@ def _done_until(clause: ActionDone, facts: Facts) -> datetime | None:
     return None if last is None else last + timedelta(days=clause.within_days)
 
 
-def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> Verdict:
+def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> ConditionVerdict:
     match clause:
         case ComparisonClause():
             return _comparison_in_words(clause, holds, facts)
@@ -285,7 +285,7 @@ def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> Verdict:
             value = facts.values.get(figure)
             words = facts.alert_words.get(clause.alert, _spaced(clause.alert))
             number = "" if value is None else f" ({describe_value(figure, value, facts.phrases)})"
-            return Verdict(
+            return ConditionVerdict(
                 holds=holds,
                 words=f"warning sign: {words}{number}"
                 if clause.alert in facts.alerts
@@ -297,34 +297,38 @@ def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> Verdict:
             assert_never(clause)
 
 
-def _comparison_in_words(clause: ComparisonClause, holds: bool | None, facts: Facts) -> Verdict:
+def _comparison_in_words(
+    clause: ComparisonClause, holds: bool | None, facts: Facts
+) -> ConditionVerdict:
     value = facts.values.get(clause.name)
     if value is None:
         if holds is None:
-            return Verdict(
+            return ConditionVerdict(
                 holds=None, words=f"not known: {label(clause.name)}", unknown=(clause.name,)
             )
-        return Verdict(
+        return ConditionVerdict(
             holds=True, words="", ask=(clause.name,) if clause.when_unknown == "ask" else ()
         )
     described = describe_value(clause.name, value, facts.phrases)
     if not holds:
-        return Verdict(
+        return ConditionVerdict(
             holds=False,
             words=f"{described}, {_asked(clause)} is needed",
             from_when=_waits_until(clause, value, facts.values_as_of),
         )
-    return Verdict(
+    return ConditionVerdict(
         holds=True, words=described, bound="" if isinstance(clause.value, tuple) else _asked(clause)
     )
 
 
-def _done_in_words(clause: ActionDone, holds: bool | None, facts: Facts) -> Verdict:
+def _done_in_words(clause: ActionDone, holds: bool | None, facts: Facts) -> ConditionVerdict:
     name, until = _spaced(clause.action), _done_until(clause, facts)
     words = f"{name} was not done in the last {clause.within_days:g} days"
     if until is not None and holds == clause.wanted:
         words = f"{name} was done on {facts.last_done[clause.action]:%d %B %Y}"
-    return Verdict(holds=holds, words=words, from_when=None if holds or clause.wanted else until)
+    return ConditionVerdict(
+        holds=holds, words=words, from_when=None if holds or clause.wanted else until
+    )
 
 
 def _waits_until(clause: ComparisonClause, value: Value, values_as_of: datetime) -> datetime | None:
@@ -362,7 +366,7 @@ def _requirement(clause: Clause) -> str:
             assert_never(clause)
 
 
-def _with_bounds(verdicts: Iterable[Verdict]) -> str:
+def _with_bounds(verdicts: Iterable[ConditionVerdict]) -> str:
     """Each figure once, with all that was asked of it."""
     bounds: dict[str, list[str]] = {}
     for verdict in verdicts:

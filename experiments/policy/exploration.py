@@ -44,7 +44,7 @@ def chance_for(
     )
 
 
-def by_lot(
+def draw_to_top(
     chosen: Sequence[Candidate],
     playbook: Playbook,
     state: AccountState,
@@ -77,7 +77,7 @@ def by_lot(
     return [first, *(c for c in ranked if c is not first)], lot
 
 
-def held_out(standing: HoldoutStatus) -> Refusal:
+def refuse_in_holdout(standing: HoldoutStatus) -> Refusal:
     """Why an action of an account in the holdout is held back."""
     until = (
         f"until the contract term ends, {standing.until:%d %B %Y}"

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import hypot
 
-from experiments.effects.measured import DOUBT, GOOD, Evidence
+from experiments.effects.measured import DOUBT, GOOD_OUTCOME, MeasuredEffects
 from experiments.policy.derived_values import DerivedValues
 from registry.playbook.playbook import Playbook
 
@@ -46,7 +46,7 @@ too much, which is on the side of the playbook."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredPromise:
+class MeasuredPrior:
     """What was measured of one promise, both relative to the risk.
 
     ``apart`` is the variance that no other action has, ``shared`` the deviation that all have.
@@ -59,37 +59,37 @@ class MeasuredPromise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
+class PriorShrinkage:
     """The share of the playbook's promises to count on: in general, and for measured actions."""
 
     kept: float = 1.0
     measured: int = 0
-    kept_without: Mapping[str, float] | None = None
+    share_without: Mapping[str, float] | None = None
 
     def of(self, action_id: str) -> float:
         """The share for one action, by what was measured of the others."""
-        return (self.kept_without or {}).get(action_id, self.kept)
+        return (self.share_without or {}).get(action_id, self.kept)
 
 
-BELIEVED = Promise()
+NO_SHRINKAGE = PriorShrinkage()
 """Nothing was measured: the playbook is taken at its word."""
 
 
-def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
+def estimate_shrinkage(evidence: MeasuredEffects, playbook: Playbook) -> PriorShrinkage:
     """What the measured actions say of the playbook as a whole.
 
     >>> from registry.playbook.playbook import load_playbook
-    >>> promise_of(Evidence(), load_playbook()).kept
+    >>> estimate_shrinkage(MeasuredEffects(), load_playbook()).kept
     1.0
     """
-    seen: dict[str, MeasuredPromise] = {}
+    seen: dict[str, MeasuredPrior] = {}
     for effect in evidence.over_all:
         action = playbook.by_id.get(effect.action_id)
         if (
             action is None
             or effect.untouched_risk is None
             or action.prior.mean == 0
-            or GOOD.get(action.prior.outcome) != effect.outcome
+            or GOOD_OUTCOME.get(action.prior.outcome) != effect.outcome
         ):
             continue
         promised, apart = action.prior.mean, action.prior.deviation
@@ -98,37 +98,37 @@ def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
         if apart**2 < LEAST_SHARE * error**2:
             continue
         off = (effect.estimate / effect.untouched_risk - promised) / error
-        seen[action.id] = MeasuredPromise(
+        seen[action.id] = MeasuredPrior(
             promised=promised,
             measured=promised + max(-FAR, min(FAR, off)) * error,
             apart=error**2 - SHARED * chance**2,
             shared=SHARED**0.5 * chance,
         )
     if not seen:
-        return BELIEVED
-    return Promise(
-        kept=_kept(seen.values()),
+        return NO_SHRINKAGE
+    return PriorShrinkage(
+        kept=_posterior_share(seen.values()),
         measured=len(seen),
-        kept_without={
-            action_id: _kept([one for name, one in seen.items() if name != action_id])
+        share_without={
+            action_id: _posterior_share([one for name, one in seen.items() if name != action_id])
             for action_id in seen
         },
     )
 
 
-def promise_for(evidence: Evidence, playbook: Playbook) -> Promise:
+def shrinkage_for(evidence: MeasuredEffects, playbook: Playbook) -> PriorShrinkage:
     """The same, found once for the same evidence and playbook: every account asks for it."""
     if not evidence.effects:
-        return BELIEVED
+        return NO_SHRINKAGE
     return _PROMISES.of(evidence).of(playbook)
 
 
-def _kept(seen: Collection[MeasuredPromise]) -> float:
+def _posterior_share(seen: Collection[MeasuredPrior]) -> float:
     """The posterior mean, by the inverse of a diagonal and a rank one (Sherman and Morrison)."""
     common = 1 + sum(one.shared**2 / one.apart for one in seen)
     leaning = sum(one.promised * one.shared / one.apart for one in seen) / common
 
-    def weighed(of: Callable[[MeasuredPromise], float]) -> float:
+    def weighed(of: Callable[[MeasuredPrior], float]) -> float:
         return sum(of(one) * (one.promised - leaning * one.shared) / one.apart for one in seen)
 
     before = DEVIATION**-2
@@ -142,8 +142,8 @@ def _kept(seen: Collection[MeasuredPromise]) -> float:
     )
 
 
-def _promises_for(evidence: Evidence) -> DerivedValues[Playbook, Promise]:
-    return DerivedValues(partial(promise_of, evidence))
+def _promises_for(evidence: MeasuredEffects) -> DerivedValues[Playbook, PriorShrinkage]:
+    return DerivedValues(partial(estimate_shrinkage, evidence))
 
 
 _PROMISES = DerivedValues(_promises_for)

@@ -51,7 +51,7 @@ def quiet_until(moment: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> dat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rest:
+class QuietPeriod:
     """Quiet hours that ``moment`` lies in: nobody is contacted from the first to the second of
     ``hours`` on the clock of ``zone``, that is until ``until`` (UTC)."""
 
@@ -70,15 +70,19 @@ class Rest:
         )
 
 
-def rest_at(moment: datetime, zone: str | None, hours: tuple[int, int] | None) -> Rest | None:
+def quiet_period_at(
+    moment: datetime, zone: str | None, hours: tuple[int, int] | None
+) -> QuietPeriod | None:
     """The quiet hours that a moment lies in, in a time zone (an IANA name); None: it lies in none,
     or nobody knows.
 
-    >>> rest_at(datetime(2026, 3, 3, 3, 30, tzinfo=UTC), "America/New_York", (20, 8)).why
+    >>> quiet_period_at(datetime(2026, 3, 3, 3, 30, tzinfo=UTC), "America/New_York", (20, 8)).why
     'It is 22:30 where they are (America/New_York); nobody is contacted from 20:00 to 8:00.'
     """
     if zone is None or hours is None:
         return None
     there = ZoneInfo(zone)
     until = quiet_until(moment, there, hours)
-    return None if until is None else Rest(zone=there, hours=hours, moment=moment, until=until)
+    return (
+        None if until is None else QuietPeriod(zone=there, hours=hours, moment=moment, until=until)
+    )

@@ -36,7 +36,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from experiments.effects.measured import GOOD, NO_EVIDENCE, Evidence
+from experiments.effects.measured import GOOD_OUTCOME, NO_EFFECTS, MeasuredEffects
 from experiments.policy.account_state import (
     STATE_FACTS,
     AccountState,
@@ -52,9 +52,9 @@ from experiments.policy.arbitration import (
 from experiments.policy.candidates.sentences import (
     DO_NOTHING,
     Proposal,
-    candidate_for,
+    build_candidate,
+    describe_evidence,
     do_nothing,
-    on_evidence,
 )
 from experiments.policy.candidates.sequence_steps import DueStep, due_steps
 from experiments.policy.candidates.triggers import triggers_of
@@ -66,11 +66,16 @@ from experiments.policy.contact.contact_policy import (
     refuse_in_quiet_hours,
 )
 from experiments.policy.contact.snooze import Snooze, refuse_snoozed
-from experiments.policy.exploration import AccountChance, by_lot, held_out
-from experiments.policy.prior_shrinkage import Promise, promise_for
+from experiments.policy.exploration import AccountChance, draw_to_top, refuse_in_holdout
+from experiments.policy.prior_shrinkage import PriorShrinkage, shrinkage_for
 from experiments.policy.recommendation import Candidate, Recommendation, Withheld
 from experiments.policy.value import Stakes, chance_of, compute_stakes, value_of
-from experiments.policy.withholding import Refusal, may_harm, not_allowed, not_worth_it
+from experiments.policy.withholding import (
+    Refusal,
+    refuse_harm,
+    refuse_not_allowed,
+    refuse_without_value,
+)
 from experiments.randomisation.holdout import HoldoutStatus
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
@@ -98,8 +103,8 @@ class _Question:
     limits: Limits
     past: tuple[PastAction, ...]
     put_off: tuple[Snooze, ...]
-    evidence: Evidence
-    promise: Promise
+    evidence: MeasuredEffects
+    promise: PriorShrinkage
     facts: Facts
     at_stake: Stakes
     as_of: datetime
@@ -113,7 +118,7 @@ def recommend(
     limits: Limits,
     history: Iterable[PastAction],
     as_of: datetime,
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: MeasuredEffects = NO_EFFECTS,
     chance: AccountChance | None = None,
     standing: HoldoutStatus | None = None,
     put_off: Iterable[Snooze] = (),
@@ -154,13 +159,13 @@ def recommend(
     otherwise, lot = (chosen if standing is not None and standing.is_held_out else owed), None
     if standing is not None and standing.is_held_out:
         withheld += [
-            _withhold(c.name, c.action_id, c.because, held_out(standing))
+            _withhold(c.name, c.action_id, c.because, refuse_in_holdout(standing))
             for c in chosen
             if c not in owed
         ]
         chosen = owed
     else:
-        chosen, lot = by_lot(chosen, playbook, state, chance)
+        chosen, lot = draw_to_top(chosen, playbook, state, chance)
     return Recommendation(
         account_id=state.account_id,
         as_of=as_of,
@@ -170,7 +175,7 @@ def recommend(
         not_relevant=len(playbook.actions) - len(proposals),
         notes=(
             *question.at_stake.notes,
-            *on_evidence(proposals, evidence, state.attributes, question.promise),
+            *describe_evidence(proposals, evidence, state.attributes, question.promise),
         ),
         lot=lot,
         standing=standing,
@@ -189,7 +194,7 @@ def rule_against(
     history: Iterable[PastAction],
     as_of: datetime,
     asked_at: datetime | None = None,
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: MeasuredEffects = NO_EFFECTS,
     standing: HoldoutStatus | None = None,
     phrases: Mapping[str, str] | None = None,
     alert_words: Mapping[str, str] | None = None,
@@ -212,7 +217,7 @@ def rule_against(
         or refuse_in_cool_down(action, playbook, question.past, as_of)
         or _week(question).refuse_over_cap(action)
         or refuse_after_conflict(action.id, playbook, question.facts.last_done, as_of)
-        or (held_out(standing) if is_held_out and standing is not None else None)
+        or (refuse_in_holdout(standing) if is_held_out and standing is not None else None)
         or refuse_in_quiet_hours(action, playbook, state, limits, question.asked_at)
     )
 
@@ -224,7 +229,7 @@ def _asked(
     history: Iterable[PastAction],
     as_of: datetime,
     asked_at: datetime | None,
-    evidence: Evidence,
+    evidence: MeasuredEffects,
     put_off: Iterable[Snooze],
     phrases: Mapping[str, str] | None,
     alert_words: Mapping[str, str] | None,
@@ -255,7 +260,7 @@ def _asked(
         asked_at=as_of if asked_at is None else asked_at,
         put_off=tuple(put_off),
         evidence=evidence,
-        promise=promise_for(evidence, playbook),
+        promise=shrinkage_for(evidence, playbook),
         facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
         at_stake=compute_stakes(state, playbook.assumptions, limits),
     )
@@ -274,7 +279,7 @@ def _week(question: _Question) -> ContactWeek:
 
 def _barred(action: Action, question: _Question) -> Refusal | None:
     """Eligibility and suitability: not allowed for the account, or measured to harm."""
-    return not_allowed(action, question.playbook, question.facts) or may_harm(
+    return refuse_not_allowed(action, question.playbook, question.facts) or refuse_harm(
         action,
         chance_of(action, question.at_stake),
         question.evidence,
@@ -300,7 +305,7 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
     if refusal is not None:
         return refusal
     contacts = week.contacts_lately if is_contact(action, playbook) else 0
-    good = GOOD.get(action.prior.outcome)
+    good = GOOD_OUTCOME.get(action.prior.outcome)
     effect = (
         None if good is None else question.evidence.of(action.id, good, question.state.attributes)
     )
@@ -308,8 +313,8 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
         action, question.at_stake, question.limits, contacts=contacts, effect=effect, kept=kept
     )
     if value is None or value.cautious <= question.limits.tolerance:
-        return not_worth_it(value)
-    return candidate_for(
+        return refuse_without_value(value)
+    return build_candidate(
         proposal, value, question.playbook, question.facts, question.limits.workday
     )
 

@@ -15,7 +15,7 @@ from math import isnan
 from typing import Any, cast, get_args
 
 from experiments.effects.effects_file import effect_from, effects_document
-from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.effects.measured import NO_EFFECTS, MeasuredEffects
 from experiments.policy.account_state import (
     AccountState,
     Limits,
@@ -24,11 +24,11 @@ from experiments.policy.account_state import (
     PolicyError,
     ScoreSource,
 )
-from experiments.policy.contact.contact_policy import rest_of
+from experiments.policy.contact.contact_policy import quiet_period_of
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.derived_values import DerivedValues
 from experiments.policy.exploration import AccountChance
-from experiments.policy.quiet_hours import Rest, rest_at
+from experiments.policy.quiet_hours import QuietPeriod, quiet_period_at
 from experiments.policy.recommend import recommend, rule_against
 from experiments.policy.recommendation import Recommendation
 from experiments.policy.withholding import Refusal
@@ -58,16 +58,16 @@ class PolicyInputs:
     limits: Limits
     history: tuple[PastAction, ...]
     as_of: datetime
-    evidence: Evidence = NO_EVIDENCE
+    evidence: MeasuredEffects = NO_EFFECTS
     chance: AccountChance | None = None
     standing: HoldoutStatus | None = None
     put_off: tuple[Snooze, ...] = ()
     asked_at: datetime | None = None
 
     @property
-    def rest_until(self) -> datetime | None:
+    def quiet_until_of(self) -> datetime | None:
         """Until when nobody is contacted where the account is; None where it is not quiet there."""
-        rest = rest_of(self.state, self.limits, self.asked_at or self.as_of)
+        rest = quiet_period_of(self.state, self.limits, self.asked_at or self.as_of)
         return None if rest is None else rest.until
 
     def answer(
@@ -148,7 +148,7 @@ class PolicyInputs:
             return _read(stored)
 
 
-def stored_rest(stored: Mapping[str, Any], moment: datetime) -> Rest | None:
+def stored_quiet_period(stored: Mapping[str, Any], moment: datetime) -> QuietPeriod | None:
     """The quiet hours that the account of a stored question is in at another moment.
 
     Of the question only the zone and the hours are read, so that it costs next to nothing.
@@ -162,7 +162,7 @@ def stored_rest(stored: Mapping[str, Any], moment: datetime) -> Rest | None:
             time_zone=stored["state"]["time_zone"] or limits["time_zone"],
             quiet_hours=None if hours is None else tuple(hours),
         )
-        return rest_at(moment, known.time_zone, known.quiet_hours)
+        return quiet_period_at(moment, known.time_zone, known.quiet_hours)
 
 
 @contextmanager
@@ -218,7 +218,7 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
             }
         ),
         history=tuple(_past(each) for each in stored["history"]),
-        evidence=Evidence(
+        evidence=MeasuredEffects(
             effects=tuple(
                 effect_from(row, f"stored effect number {number}")
                 for number, row in enumerate(evidence["effects"], 1)
@@ -288,7 +288,9 @@ def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
     return dict(row)
 
 
-def _evidence_for(evidence: Evidence, attributes: Mapping[str, str | None]) -> dict[str, object]:
+def _evidence_for(
+    evidence: MeasuredEffects, attributes: Mapping[str, str | None]
+) -> dict[str, object]:
     """What concerns an account, as plain values: made once for all accounts of a segment."""
     known = _EVIDENCE.of(evidence)
     segment = attributes.get(evidence.segment_attribute)
@@ -300,7 +302,7 @@ def _evidence_for(evidence: Evidence, attributes: Mapping[str, str | None]) -> d
     return known[segment]
 
 
-def _none_yet(_: Evidence) -> dict[str | None, dict[str, object]]:
+def _none_yet(_: MeasuredEffects) -> dict[str | None, dict[str, object]]:
     return {}
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Literal
 
 from experiments.effects.action_effect import OUTCOME_WORDS
-from experiments.effects.measured import GOOD, Evidence, mix_belief, most_harm
+from experiments.effects.measured import GOOD_OUTCOME, MeasuredEffects, mix_belief, most_harm
 from experiments.policy.conditions import Facts, explain_condition, holds, label, requirement
 from experiments.policy.value import ActionValue
 from registry.playbook.actions import Action
@@ -60,7 +60,7 @@ class Refusal:
     allowed_from: datetime | None = None
 
 
-def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | None:
+def refuse_not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | None:
     """A guard or a condition of the action that fails or cannot be told."""
     for guard in playbook.guards_of[action.id]:
         if guard.only_if is not None and holds(guard.only_if, facts) is not True:
@@ -111,10 +111,10 @@ def find_unknown_values(action: Action, playbook: Playbook, facts: Facts) -> tup
     return tuple(dict.fromkeys(names))
 
 
-def may_harm(
+def refuse_harm(
     action: Action,
     probability: float,
-    evidence: Evidence,
+    evidence: MeasuredEffects,
     attributes: Mapping[str, str | None],
     tolerance: float,
     kept: float = 1.0,
@@ -133,7 +133,7 @@ def may_harm(
         most = (
             most_harm(effect.estimate, effect.standard_error) if effect.high < 0 else -1.0
         )  # the data alone: only harm that they show
-        if GOOD.get(action.prior.outcome) == outcome:
+        if GOOD_OUTCOME.get(action.prior.outcome) == outcome:
             belief = mix_belief(action.prior, probability, effect, kept)
             most = max(most, most_harm(belief.mean, belief.deviation))
         if most > tolerance:
@@ -149,7 +149,7 @@ def may_harm(
     return None
 
 
-def not_worth_it(value: ActionValue | None) -> Refusal:
+def refuse_without_value(value: ActionValue | None) -> Refusal:
     """Doing nothing is better, or what the action is worth cannot be told (None)."""
     if value is None:
         return _unknown(("mrr",), "value")

@@ -40,7 +40,7 @@ def hash_position(design_id: str, account_id: str, *, draw: str = "") -> float:
     return int.from_bytes(hashlib.blake2b(name, digest_size=7).digest(), "big") / 2**56
 
 
-def lottery(
+def draw_assignments(
     design_id: str,
     account_ids: Collection[str],
     *,

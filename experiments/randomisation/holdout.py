@@ -57,7 +57,7 @@ class HoldoutStatus:
         }
 
 
-def standing(
+def holdout_status(
     rule: HoldoutRule,
     key: LotteryKey,
     account_id: str,

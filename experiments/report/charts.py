@@ -30,7 +30,7 @@ MOST_BALANCE_ROWS = 14
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
+class IntervalLine:
     """One line of an interval picture, in the unit of its axis."""
 
     label: str
@@ -41,7 +41,7 @@ class Interval:
     text: str
 
 
-def interval_picture(title: str, rows: Sequence[Interval], *, axis: str) -> str:
+def interval_chart(title: str, rows: Sequence[IntervalLine], *, axis: str) -> str:
     """Estimates with their intervals around a line at zero."""
     if not rows:
         return ""
@@ -76,7 +76,7 @@ def interval_picture(title: str, rows: Sequence[Interval], *, axis: str) -> str:
     return _svg(title, height, parts)
 
 
-def balance_picture(title: str, rows: Sequence[Balance]) -> str:
+def balance_chart(title: str, rows: Sequence[Balance]) -> str:
     """Love plot: differences before the start, unweighted (hollow) and weighted (full)."""
     shown = rows[:MOST_BALANCE_ROWS]
     if not shown:
@@ -124,7 +124,7 @@ def balance_picture(title: str, rows: Sequence[Balance]) -> str:
     return _svg(title, height, parts)
 
 
-def overlap_picture(title: str, histogram: Histogram) -> str:
+def overlap_chart(title: str, histogram: Histogram) -> str:
     """Chances of being acted on: those that were (up) and those that were not (down)."""
     largest = max(*histogram.treated, *histogram.control, 1)
     height, axis, tall = 190, 90, 76.0

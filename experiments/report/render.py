@@ -17,17 +17,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.causal.analysis import Result, describe_exclusions
+from experiments.causal.analysis import DesignResult, describe_exclusions
 from experiments.causal.checks.protocol import CheckVerdict
 from experiments.causal.estimates import Verdict
 from experiments.causal.sample import ESTIMAND_WORDS
 from experiments.causal.sentences import money, points
 from experiments.report.charts import (
-    Interval,
+    IntervalLine,
     Tone,
-    balance_picture,
-    interval_picture,
-    overlap_picture,
+    balance_chart,
+    interval_chart,
+    overlap_chart,
 )
 from experiments.report.report import Report
 
@@ -103,12 +103,12 @@ def report_html(report: Report) -> str:
     return environment.get_template("report.html").render(report=report)
 
 
-def _effect_picture(result: Result) -> Markup:
+def _effect_picture(result: DesignResult) -> Markup:
     """The causal number beside the naive one, in points of churn."""
     churn, naive = result.churn.estimate, result.naive.difference
     tone: Tone = TONE_OF[result.verdict] if result.is_claimed else "faint"
     rows = [
-        Interval(
+        IntervalLine(
             label=label,
             estimate=item.estimate * 100,
             low=item.low * 100,
@@ -122,7 +122,7 @@ def _effect_picture(result: Result) -> Markup:
         )
     ]
     return Markup(
-        interval_picture(
+        interval_chart(
             f"Effect on churn of {result.design.intervention}",
             rows,
             axis="change in accounts leaving, percentage points (left: fewer leave)",
@@ -130,9 +130,9 @@ def _effect_picture(result: Result) -> Markup:
     )
 
 
-def _segment_picture(result: Result) -> Markup:
+def _segment_picture(result: DesignResult) -> Markup:
     rows = [
-        Interval(
+        IntervalLine(
             label=item.segment,
             estimate=item.estimate.estimate * 100,
             low=item.estimate.low * 100,
@@ -143,7 +143,7 @@ def _segment_picture(result: Result) -> Markup:
         for item in result.segments
     ]
     return Markup(
-        interval_picture(
+        interval_chart(
             f"Effect on churn by segment of {result.design.intervention}",
             rows,
             axis="percentage points; intervals hold for all segments together (trials acted on)",
@@ -151,23 +151,21 @@ def _segment_picture(result: Result) -> Markup:
     )
 
 
-def _balance_plot(result: Result) -> Markup:
+def _balance_plot(result: DesignResult) -> Markup:
     return Markup(
-        balance_picture(
-            f"Differences before the start, {result.design.intervention}", result.balance
-        )
+        balance_chart(f"Differences before the start, {result.design.intervention}", result.balance)
     )
 
 
-def _overlap_plot(result: Result) -> Markup:
+def _overlap_plot(result: DesignResult) -> Markup:
     return Markup(
-        overlap_picture(
+        overlap_chart(
             f"Chance of being acted on, {result.design.intervention}", result.propensities
         )
     )
 
 
-def _naive_words(result: Result) -> str:
+def _naive_words(result: DesignResult) -> str:
     """The number that is usually shown, and why it is not the effect."""
     naive = result.naive
     share = naive.n_stayed / naive.n_acted_on

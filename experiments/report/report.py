@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from experiments.causal.analysis import Result, analyse
+from experiments.causal.analysis import DesignResult, analyse
 from experiments.causal.design import Design, DesignNotWrittenError
 from experiments.causal.estimates import Verdict
 from experiments.causal.power import ExperimentCandidate, ExperimentPlan, cheapest_experiment
@@ -45,7 +45,7 @@ class ActionReport:
     verdict: Verdict
     grade: Literal["A", "C"] | None  # A: a lottery, C: judgement that passed its checks
     headline: str
-    results: tuple[Result, ...]
+    results: tuple[DesignResult, ...]
     unanswered: tuple[Unanswered, ...]
     agreement: str | None
 
@@ -106,7 +106,7 @@ def build_report(
                 f"Design {design.design_id!r} was not written before its report. Write it first "
                 f"(experiments.design.write_design): a design comes before the data."
             )
-    results: dict[str, list[Result]] = {}
+    results: dict[str, list[DesignResult]] = {}
     unanswered: dict[str, list[Unanswered]] = {}
     ordered = sorted(designs, key=lambda item: (item.mechanism != "lottery", item.design_id))
     for design in ordered:
@@ -143,7 +143,7 @@ def library_versions() -> dict[str, str]:
 
 
 def _action_report(
-    action: str, results: tuple[Result, ...], unanswered: tuple[Unanswered, ...]
+    action: str, results: tuple[DesignResult, ...], unanswered: tuple[Unanswered, ...]
 ) -> ActionReport:
     """The first claimed result speaks for the action; a lottery comes before judgement."""
     speaker = next((result for result in results if result.is_claimed), None)
@@ -165,7 +165,7 @@ def _action_report(
     )
 
 
-def _agreement(results: Sequence[Result]) -> str | None:
+def _agreement(results: Sequence[DesignResult]) -> str | None:
     """How far a lottery's and a judgement's effect lie apart; they are about other accounts."""
     by_lot = next((item for item in results if item.design.mechanism == "lottery"), None)
     by_choice = next((item for item in results if item.design.mechanism == "judgement"), None)

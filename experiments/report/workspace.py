@@ -30,7 +30,7 @@ LOTTERY_ACTIONS = ("success_call", "value_plan", "usage_analysis", "optimization
 """Actions that a first lottery could be about, where none was logged yet."""
 
 
-def report_on(
+def write_workspace_report(
     workspace: Workspace, *, as_of: datetime, written_at: datetime, seed: int = 1
 ) -> tuple[Path, Path]:
     """Write the report of what was known at ``as_of``; the page and its data.

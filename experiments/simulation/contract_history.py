@@ -13,7 +13,12 @@ import polars as pl
 
 from experiments.effects.measured import EFFECT_HORIZON_DAYS
 from experiments.simulation.accounts import PLAN_UNITS, SEGMENTS, Accounts
-from experiments.simulation.hazards import CERTAIN, foreseen_hazard, given_intent, monthly_logit
+from experiments.simulation.hazards import (
+    CERTAIN,
+    foreseen_hazard,
+    hazard_given_intent,
+    monthly_logit,
+)
 from experiments.simulation.interventions import (
     EFFECT_DAYS,
     REST_DAYS,
@@ -37,7 +42,7 @@ FORESEEN_DAYS = (30, 60, 90)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signs:
+class ObservableSigns:
     """What can be observed of the accounts, as if nobody ever left."""
 
     activity: Activity
@@ -47,7 +52,7 @@ class Signs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chronicle:
+class ContractHistory:
     """What happened to contracts, month by month, and what nobody could see."""
 
     log: pl.DataFrame  # contract events, also those after an end that never happened
@@ -58,14 +63,14 @@ class Chronicle:
     pauses: list[tuple[Ints, Ints, Ints]]
 
 
-def live_through(
+def simulate_contracts(
     accounts: Accounts,
     paths: Paths,
-    signs: Signs,
+    signs: ObservableSigns,
     calendar: Calendar,
     rng: np.random.Generator,
     programmes: tuple[Programme, ...],
-) -> Chronicle:
+) -> ContractHistory:
     """Run every contract and every programme from the first month to the last."""
     book = ContractBook(accounts, paths, calendar, rng)
     salt = f"{int(rng.integers(2**32)):08x}"
@@ -94,7 +99,7 @@ def live_through(
             for point in book.exits
         ]
     )
-    return Chronicle(
+    return ContractHistory(
         log=log,
         exits=exits,
         decisions=pl.concat(decisions),
@@ -104,7 +109,9 @@ def live_through(
     )
 
 
-def observe(accounts: Accounts, book: ContractBook, signs: Signs, day: int) -> ObservedAccounts:
+def observe(
+    accounts: Accounts, book: ContractBook, signs: ObservableSigns, day: int
+) -> ObservedAccounts:
     """What a CSM knows of every account on the morning of ``day``."""
 
     def mean(first: int, last: int) -> Floats:
@@ -124,7 +131,12 @@ def observe(accounts: Accounts, book: ContractBook, signs: Signs, day: int) -> O
 
 
 def _pass_month(
-    book: ContractBook, signs: Signs, month: int, first: int, last: int, rng: np.random.Generator
+    book: ContractBook,
+    signs: ObservableSigns,
+    month: int,
+    first: int,
+    last: int,
+    rng: np.random.Generator,
 ) -> None:
     n = len(book.accounts)
     end = book.next_end()
@@ -226,7 +238,7 @@ def _chances(book: ContractBook, rows: Ints, day: int) -> pl.DataFrame:
         )
         announced = book.intended[rows[near]] & (turn == 0)
         drawn = book.intent_drawn[rows[near]] & (turn == 0)
-        chance[near] = np.where(drawn, given_intent(foreseen, announced), foreseen)
+        chance[near] = np.where(drawn, hazard_given_intent(foreseen, announced), foreseen)
         factor = np.where(end <= book.factor_until[rows], book.factor[rows], 1.0)
         for days, left in stays.items():
             left *= np.where(end < day + days, 1 - np.minimum(chance * factor, CERTAIN), 1.0)

@@ -100,7 +100,7 @@ def event_rows(
     return pl.DataFrame(series)
 
 
-def cut(rows: pl.DataFrame, *, ends: Ints, calendar: Calendar) -> pl.DataFrame:
+def cut_after_end(rows: pl.DataFrame, *, ends: Ints, calendar: Calendar) -> pl.DataFrame:
     """Leave out what happens to an account from its end on, and what the world never learns.
 
     The end of a contract is itself an event at that instant, and stays.
@@ -111,7 +111,7 @@ def cut(rows: pl.DataFrame, *, ends: Ints, calendar: Calendar) -> pl.DataFrame:
     return rows.filter(((rows["occurred"] < last) | is_end) & known)
 
 
-def corrected(
+def draw_corrections(
     rows: pl.DataFrame, kinds: tuple[str, ...], share: float, delay_days: int, chosen: Floats
 ) -> pl.DataFrame:
     """Corrections of some rows: the same event with another quantity, recorded days later.
@@ -126,7 +126,7 @@ def corrected(
     )
 
 
-def as_events(
+def events_of_rows(
     rows: pl.DataFrame, account_ids: list[str], user_ids: list[str], calendar: Calendar
 ) -> pl.DataFrame:
     """Rows with an ``event`` number as a frame of ``EVENT_SCHEMA``, by record time."""

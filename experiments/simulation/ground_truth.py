@@ -35,7 +35,7 @@ class Truth:
     effects: pl.DataFrame
 
 
-def both_futures(decisions: pl.DataFrame, exits: pl.DataFrame) -> pl.DataFrame:
+def add_potential_outcomes(decisions: pl.DataFrame, exits: pl.DataFrame) -> pl.DataFrame:
     """Add the chance to be there 90 days after, without and with the action.
 
     And the days of the 90 for which a contract runs, as expected in both futures.

@@ -73,11 +73,11 @@ def intent_chance(hazard: Floats) -> Floats:
     return INTENT_SHARE * hazard / LEAVES_AFTER_INTENT
 
 
-def given_intent(hazard: Floats, intended: Bools) -> Floats:
+def hazard_given_intent(hazard: Floats, intended: Bools) -> Floats:
     """Chance to leave once it is known whether it was announced.
 
     >>> h = np.array([0.2]); i = intent_chance(h)
-    >>> said, silent = (given_intent(h, np.array([x])) for x in (True, False))
+    >>> said, silent = (hazard_given_intent(h, np.array([x])) for x in (True, False))
     >>> bool(abs(i * said + (1 - i) * silent - h) < 1e-12)
     True
     """

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from experiments.randomisation.assignment import lottery
+from experiments.randomisation.assignment import draw_assignments
 from experiments.simulation.accounts import LANES, Accounts
 from experiments.simulation.event_rows import event_rows, flat_json
 from experiments.simulation.settings import Bools, Floats, Ints
@@ -157,7 +157,7 @@ def draw_half(
 ) -> tuple[Bools, float]:
     """Draw half of the eligible accounts; who was drawn, and the propensity k / n of each."""
     names = [account_ids[index] for index in eligible]
-    drawn = lottery(design, names, k=len(names) // 2, draw=f"{month:02d}")
+    drawn = draw_assignments(design, names, k=len(names) // 2, draw=f"{month:02d}")
     treated = {assignment.account_id for assignment in drawn if assignment.arm == "treated"}
     return np.array([name in treated for name in names]), drawn[0].propensity
 

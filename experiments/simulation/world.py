@@ -19,9 +19,13 @@ from experiments.simulation.accounts import (
     account_rows,
     draw_accounts,
 )
-from experiments.simulation.contract_history import Chronicle, Signs, live_through
-from experiments.simulation.event_rows import as_events, corrected, cut, texts
-from experiments.simulation.ground_truth import Truth, both_futures, mrr_at, true_effects
+from experiments.simulation.contract_history import (
+    ContractHistory,
+    ObservableSigns,
+    simulate_contracts,
+)
+from experiments.simulation.event_rows import cut_after_end, draw_corrections, events_of_rows, texts
+from experiments.simulation.ground_truth import Truth, add_potential_outcomes, mrr_at, true_effects
 from experiments.simulation.interventions import PROGRAMMES, Programme, decision_rows
 from experiments.simulation.latent_health import draw_incidents, draw_paths
 from experiments.simulation.processes.billing import invoice_rows
@@ -78,13 +82,13 @@ def simulate(
     incidents = draw_incidents(accounts, calendar, streams[1])
     paths = draw_paths(accounts, incidents, calendar, streams[2])
     activity = draw_activity(accounts, paths, calendar, streams[3])
-    signs = Signs(
+    signs = ObservableSigns(
         activity=activity,
         units=draw_units(accounts, activity, streams[4]),
         tickets=draw_tickets(paths, activity, streams[5]),
         touches=draw_touches(accounts, paths, calendar, streams[6]),
     )
-    chronicle = live_through(accounts, paths, signs, calendar, streams[7], programmes)
+    chronicle = simulate_contracts(accounts, paths, signs, calendar, streams[7], programmes)
     draws = streams[8]
     plan, limit = _terms_by_day(accounts, chronicle.log, calendar)
     here = _presence(accounts, chronicle, calendar)
@@ -109,18 +113,18 @@ def simulate(
             invoice_rows(chronicle.log, accounts, paths, calendar, draws),
         ]
     )
-    rows = cut(rows, ends=chronicle.ends, calendar=calendar)
+    rows = cut_after_end(rows, ends=chronicle.ends, calendar=calendar)
     rows = rows.sort("recorded", "account", "kind", "occurred", maintain_order=True)
     rows = rows.with_row_index("event")
-    again = corrected(
+    again = draw_corrections(
         rows, CORRECTED_KINDS, CORRECTED_SHARE, CORRECTED_AFTER_DAYS, draws.random(rows.height)
     )
-    rows = pl.concat([rows, cut(again, ends=chronicle.ends, calendar=calendar)]).sort(
+    rows = pl.concat([rows, cut_after_end(again, ends=chronicle.ends, calendar=calendar)]).sort(
         "recorded", maintain_order=True
     )
     return World(
         settings=settings,
-        events=as_events(rows, accounts.ids, activity.user_ids, calendar),
+        events=events_of_rows(rows, accounts.ids, activity.user_ids, calendar),
         truth=_truth(accounts, chronicle, calendar),
     )
 
@@ -199,7 +203,7 @@ def _terms_by_day(
     return plan, limit
 
 
-def _presence(accounts: Accounts, chronicle: Chronicle, calendar: Calendar) -> Bools:
+def _presence(accounts: Accounts, chronicle: ContractHistory, calendar: Calendar) -> Bools:
     """Accounts x days: on a trial or under a running contract, and not paused."""
     day = np.arange(calendar.days)[None, :]
     here = (day >= accounts.begins[:, None]) & (day < chronicle.ends[:, None])
@@ -224,7 +228,7 @@ def _first_mrr(log: pl.DataFrame, n: int) -> Floats:
     return mrr
 
 
-def _truth(accounts: Accounts, chronicle: Chronicle, calendar: Calendar) -> Truth:
+def _truth(accounts: Accounts, chronicle: ContractHistory, calendar: Calendar) -> Truth:
     ids, ends = pl.Series(accounts.ids), pl.Series(chronicle.ends)
     starts_at = calendar.starts_at
 
@@ -236,7 +240,7 @@ def _truth(accounts: Accounts, chronicle: Chronicle, calendar: Calendar) -> Trut
             pl.exclude("account", "day"),
         )
 
-    decisions = both_futures(chronicle.decisions, chronicle.exits)
+    decisions = add_potential_outcomes(chronicle.decisions, chronicle.exits)
     decisions = decisions.with_columns(
         mrr_at_90d=mrr_at(decisions, chronicle.log, 90),
         retained_90d=ends.gather(decisions["account"]) >= decisions["day"] + 90,

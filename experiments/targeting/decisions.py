@@ -19,7 +19,7 @@ from scipy import stats
 from experiments.causal.estimates import CONFIDENCE, mean_and_error
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import Floats
-from experiments.targeting.lottery_file import AskedAccounts, Lottery
+from experiments.targeting.lottery_file import AskedAccounts, LotteryTrials
 from experiments.targeting.stages import describe_stages
 from experiments.targeting.targeting import ArmDecisions, decide_arms
 
@@ -33,7 +33,7 @@ class CostError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BesideNothing:
+class GainOverNothing:
     """What an action for everybody brings a trial beyond its cost, beside doing nothing."""
 
     value: float
@@ -48,12 +48,12 @@ class LotteryDecisions:
     ``for_everybody`` is by action, doing nothing first.
     """
 
-    lottery: Lottery
+    lottery: LotteryTrials
     asked: AskedAccounts
     cost: Floats
     currency: str
     decided: ArmDecisions
-    for_everybody: tuple[BesideNothing, ...]
+    for_everybody: tuple[GainOverNothing, ...]
 
     @property
     def simplest(self) -> int:
@@ -264,20 +264,25 @@ def _amounts(*amounts: float, width: float, sign: bool = True) -> list[str]:
 
 
 def decide_by_lottery(
-    lottery: Lottery, asked: AskedAccounts, *, cost: Floats, currency: str, rng: np.random.Generator
+    lottery: LotteryTrials,
+    asked: AskedAccounts,
+    *,
+    cost: Floats,
+    currency: str,
+    rng: np.random.Generator,
 ) -> LotteryDecisions:
     """Whom of these accounts to act on, with what, learned from a lottery."""
     scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)
     decided = decide_arms(
         scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng, reached=lottery.reached
     )
-    for_everybody = [BesideNothing(value=0.0, low=0.0, high=0.0)]
+    for_everybody = [GainOverNothing(value=0.0, low=0.0, high=0.0)]
     for action in range(1, len(lottery.actions)):
         effect, error, clusters = mean_and_error(scores.of(action), lottery.trials.cluster)
         value = effect - cost[action]
         reach = stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1) * error
         for_everybody.append(
-            BesideNothing(value=float(value), low=float(value - reach), high=float(value + reach))
+            GainOverNothing(value=float(value), low=float(value - reach), high=float(value + reach))
         )
     return LotteryDecisions(
         lottery=lottery,

@@ -15,7 +15,13 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.sample import Floats
-from experiments.table_file import MOST_WORDS, TableError, parse_numbers, parse_text, refuse_rows
+from experiments.table_file import (
+    MOST_WORDS,
+    TableFileError,
+    parse_numbers,
+    parse_text,
+    refuse_rows,
+)
 
 WORDS = (pl.String, pl.Categorical, pl.Enum)
 """Types of a column of words."""
@@ -63,7 +69,7 @@ class Fact:
         strange = words.filter(words.is_not_null() & ~words.is_in(self.words))
         if len(strange):
             row = int((words == strange[0]).arg_true()[0])
-            raise TableError(
+            raise TableFileError(
                 f"Row {table['_row'][row]} of {file} has {strange[0]!r:.40} for {self.name}, which "
                 f"no trial of the lottery has, so that nothing is known of it. The lottery has "
                 f"{', '.join(self.words)}. Mend it, leave the account out, or leave the column out "
@@ -89,7 +95,7 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
     if column.dtype.is_float():
         column = column.fill_nan(None)
     if column.null_count() == len(column):
-        raise TableError(
+        raise TableFileError(
             f"The column {name!r} of {file} is empty, so that it tells nothing. "
             f"Leave it out (--leave-out {name!r})."
         )
@@ -98,7 +104,7 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
             name=name, words=None, has_unknown=False, may_be_stage=_may_be_stage(trials, name)
         )
     if column.dtype not in WORDS:
-        raise TableError(
+        raise TableFileError(
             f"The column {name!r} of {file} is neither numbers nor words "
             f"({column.dtype}). Write it as a number, such as days before the draw, "
             f"or leave it out (--leave-out {name!r})."
@@ -109,7 +115,7 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
         numbers = words.drop_nulls().cast(pl.Float64, strict=False)
         if 2 * numbers.null_count() < len(numbers):
             _numbers(trials, name, file)  # says which of them is no number
-        raise TableError(
+        raise TableFileError(
             f"The column {name!r} of {file} has {len(distinct):,} different words, and "
             f"{MOST_WORDS} are the most that a fact may have. Put those together that are alike, "
             f"or leave it out (--leave-out {name!r})."

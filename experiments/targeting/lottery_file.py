@@ -28,7 +28,7 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.sample import NO_ACTION, Bools, Floats, Ints, Sample
-from experiments.table_file import TableError, parse_numbers, refuse_rows
+from experiments.table_file import TableFileError, parse_numbers, refuse_rows
 from experiments.targeting.facts import Fact, fact_of, parse_words
 from experiments.targeting.propensities import (
     PROPENSITY,
@@ -53,7 +53,7 @@ ASKED_ROWS = "the accounts to decide about"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lottery:
+class LotteryTrials:
     """The trials of a file whose outcome is known and in which chance had a say.
 
     ``actions`` are the arms as the file names them, doing nothing first. ``reached`` is trials x
@@ -87,7 +87,7 @@ def read_lottery(
     nothing: str = NO_ACTION,
     stages: Sequence[str] = (),
     leave_out: Collection[str] = (),
-) -> Lottery:
+) -> LotteryTrials:
     """The lottery of a table; ``nothing`` is the action that is to do nothing.
 
     ``stages`` are columns, in the order of the way to an outcome.
@@ -116,20 +116,20 @@ def read_lottery(
     own, chances = propensities(table, file, actions, arm)
     by_chance = own < 1
     if not by_chance.any():
-        raise TableError(
+        raise TableFileError(
             f"Every row of {file} has propensity 1: chance had no say, so that "
             f"nothing is known of what was not chosen. {_people_chose()}"
         )
     known = table["outcome"].is_not_null().to_numpy()
     if not (by_chance & known).any():
-        raise TableError(
+        raise TableFileError(
             f"No outcome of {file} is known yet. Wait until the follow-up of some trials is over."
         )
     rows = by_chance & known
     used = table.filter(pl.Series(rows))
     facts = tuple(fact_of(used, name, file) for name in _fact_names(table, {*stages, *leave_out}))
     if not facts:
-        raise TableError(
+        raise TableFileError(
             f"{file} has no column with a fact about the accounts, so that nothing "
             f"tells them apart. Add what was known of them before the draw."
         )
@@ -148,8 +148,8 @@ def read_lottery(
     )
     doubt = find_draw_problem(trials, actions)
     if doubt is not None:
-        raise TableError(f"{file} is not what its propensities say: {doubt}")
-    return Lottery(
+        raise TableFileError(f"{file} is not what its propensities say: {doubt}")
+    return LotteryTrials(
         trials=trials,
         outcome=used["outcome"].to_numpy(),
         actions=actions,
@@ -182,12 +182,14 @@ def read_accounts(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> As
                 f"; or leave out what was known only after the draw (--leave-out "
                 f"{one.name!r}){stage}"
             )
-        raise TableError(
+        raise TableFileError(
             f"{file} lacks the column(s) {', '.join(lacking)}, which the lottery "
             f"has. Add them{or_else}."
         )
     if not table.height:
-        raise TableError(f"{file} holds no account. Give one row for each account to decide about.")
+        raise TableFileError(
+            f"{file} holds no account. Give one row for each account to decide about."
+        )
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
     table = table.with_columns(account_id=parse_words(table, "account_id", file))
     refuse_rows(table, pl.col("account_id").is_null(), "has no account_id", file)
@@ -195,7 +197,7 @@ def read_accounts(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> As
     if twice.height:
         name = twice["account_id"][0]
         rows = twice.filter(pl.col("account_id") == name)["_row"].to_list()
-        raise TableError(
+        raise TableFileError(
             f"{file} has account {name!r} in rows {rows[0]} and {rows[1]}; "
             f"{twice['account_id'].n_unique():,} account(s) stand there more than once. Give each "
             f"account to decide about once, with its newest facts."
@@ -211,28 +213,28 @@ def _refuse_missing(
 ) -> None:
     lacking = [name for name in NEEDED if name not in table.columns]
     if lacking:
-        raise TableError(
+        raise TableFileError(
             f"{file} lacks the column(s) {', '.join(lacking)}; a lottery has "
             f"{', '.join((*NEEDED, PROPENSITY))}, and facts from before the draw."
         )
     if PROPENSITY not in table.columns and not propensity_columns(table):
-        raise TableError(
+        raise TableFileError(
             f"{file} has no column {PROPENSITY!r} with the chance of what was drawn, "
             f"and no {PROPENSITY_OF + 'ACTION'!r}. {_people_chose()}"
         )
     strange = [name for name in leave_out if name not in table.columns or name in NEEDED]
     if strange:
         facts = ", ".join(_fact_names(table, ())) or "none"
-        raise TableError(
+        raise TableFileError(
             f"{', '.join(strange)} cannot be left out of {file}: only a column "
             f"with a fact can. Its facts are {facts}."
         )
     for name in stages:
         why = _no_stage(table, name, stages, leave_out)
         if why is not None:
-            raise TableError(f"{name!r} cannot be a stage of {file}: {why}")
+            raise TableFileError(f"{name!r} cannot be a stage of {file}: {why}")
     if not table.height:
-        raise TableError(f"{file} holds no row below its heading. Give one row for each trial.")
+        raise TableFileError(f"{file} holds no row below its heading. Give one row for each trial.")
 
 
 def _no_stage(
@@ -281,25 +283,25 @@ def _actions(table: pl.DataFrame, file: str, nothing: str) -> tuple[str, ...]:
     """Doing nothing, and the others by name."""
     names = sorted(table["action"].unique())
     if len(names) == 1:
-        raise TableError(
+        raise TableFileError(
             f"Every row of {file} has the action {names[0]!r}: there is nothing to "
             f"compare it with. A lottery has rows in which nothing was done."
         )
     if nothing not in names:
-        raise TableError(
+        raise TableFileError(
             f"No row of {file} has the action {nothing!r}, with which the others are compared. It "
             f"has {', '.join(names)}; say which of them is to do nothing with --no-action WORD."
         )
     others = tuple(name for name in names if name != nothing)
     if NO_ACTION in others:
-        raise TableError(
+        raise TableFileError(
             f"{file} has the action {NO_ACTION!r} beside {nothing!r}, and both say "
             f"that nothing is done. Name it otherwise."
         )
     for name in propensity_columns(table):
         of = name.removeprefix(PROPENSITY_OF)
         if of not in names and (parse_numbers(table, name, file).fill_null(0) > 0).any():
-            raise TableError(
+            raise TableFileError(
                 f"{file} has the column {name!r}, and no row has the action {of!r}. "
                 f"Nothing can be learned of what was never drawn: leave out the "
                 f"rows in which it could have been."
@@ -313,7 +315,7 @@ def _clusters(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints
     for number, name in enumerate(actions):
         accounts = np.unique(cluster[arm == number]).size
         if accounts < LEAST_ACCOUNTS:
-            raise TableError(
+            raise TableFileError(
                 f"{file} has {accounts} account(s) with the action {name!r} whose outcome is "
                 f"known, and {LEAST_ACCOUNTS} are the least to decide by. Wait for more, or leave "
                 f"the rows out in which it could be drawn."

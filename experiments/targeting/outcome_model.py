@@ -91,7 +91,7 @@ class Coefficients:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class DesignForm:
     """One way to write the model: what it reads of trials and of the accounts asked about.
 
     Columns are as they are, or also jump at quartiles. The weights are what the log-odds of an
@@ -135,7 +135,7 @@ def expected_outcomes(
             f"{', '.join(sample.covariate_names)}."
         )
     arms, has_outcome = len(sample.arms), outcome != 0
-    way = _way(reached, has_outcome)
+    way = _stages_of(reached, has_outcome)
     if not has_outcome.any():
         return np.zeros((len(asked), arms))
     forms = _forms(sample.covariates, asked)
@@ -148,7 +148,7 @@ def expected_outcomes(
     return np.asarray(chance * _amounts_of(forms, sample, outcome, has_outcome))
 
 
-def _way(reached: Bools | None, has_outcome: Bools) -> Bools:
+def _stages_of(reached: Bools | None, has_outcome: Bools) -> Bools:
     """The stages, and whether there is any outcome as the last."""
     if reached is None:
         return has_outcome[:, None]
@@ -171,7 +171,7 @@ def _way(reached: Bools | None, has_outcome: Bools) -> Bools:
 
 
 def _chances_of(
-    forms: Sequence[Form], sample: Sample, came: Bools, further: Bools, spread: float
+    forms: Sequence[DesignForm], sample: Sample, came: Bools, further: Bools, spread: float
 ) -> Floats:
     """The chances to come further, of who came so far; under up to four forms."""
     arms, happened, counted = len(sample.arms), further[came].astype(float), _counted(sample, came)
@@ -190,7 +190,7 @@ def _chances_of(
 
 
 def _amounts_of(
-    forms: Sequence[Form],
+    forms: Sequence[DesignForm],
     sample: Sample,
     outcome: Floats,
     has_outcome: Bools,
@@ -230,13 +230,13 @@ Fit = Callable[[Floats, Floats | None], Coefficients]
 
 
 def _averaged(
-    forms: Sequence[Form],
+    forms: Sequence[DesignForm],
     arms: int,
     arm_spread: float,
-    fitting: Callable[[Form], Fit],
-) -> list[tuple[float, Form, Coefficients]]:
+    fitting: Callable[[DesignForm], Fit],
+) -> list[tuple[float, DesignForm, Coefficients]]:
     """The posterior under every form and pair of spreads, and its weight."""
-    found: list[tuple[Form, Coefficients]] = []
+    found: list[tuple[DesignForm, Coefficients]] = []
     log_weight = []
     for form in forms:
         fit, begin = fitting(form), None
@@ -337,7 +337,7 @@ def _posterior(mean: Floats, curvature: Floats, precision: Floats, fitted: float
     )
 
 
-def _chances(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
+def _chances(arms: int, fits: list[tuple[float, DesignForm, Coefficients]]) -> Floats:
     """Chances averaged over the posterior: one-dimensional integrals by Gauss and Hermite."""
     found = np.zeros((len(fits[0][1].asked), arms))
     for share, form, one in fits:
@@ -350,7 +350,7 @@ def _chances(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
     return found
 
 
-def _numbers(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
+def _numbers(arms: int, fits: list[tuple[float, DesignForm, Coefficients]]) -> Floats:
     found = np.zeros((len(fits[0][1].asked), arms))
     for share, form, one in fits:
         for arm in range(arms):
@@ -360,7 +360,7 @@ def _numbers(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
     return found
 
 
-def _forms(trials: Floats, asked: Floats) -> tuple[Form, ...]:
+def _forms(trials: Floats, asked: Floats) -> tuple[DesignForm, ...]:
     """Covariates as they are, and with jumps at their quartiles; once, where none has any.
 
     By the trials alone: what is answered of an account does not depend on who else is asked about.
@@ -375,8 +375,8 @@ def _forms(trials: Floats, asked: Floats) -> tuple[Form, ...]:
     )
 
 
-def _form(trials: Floats, asked: Floats) -> Form:
-    return Form(
+def _form(trials: Floats, asked: Floats) -> DesignForm:
+    return DesignForm(
         trials=trials,
         asked=asked,
         trials_weight=np.ones(len(trials)),
@@ -384,11 +384,11 @@ def _form(trials: Floats, asked: Floats) -> Form:
     )
 
 
-def _of_rows(form: Form, rows: Bools) -> Form:
+def _of_rows(form: DesignForm, rows: Bools) -> DesignForm:
     return replace(form, trials=form.trials[rows], trials_weight=form.trials_weight[rows])
 
 
-def _same_points(form: Form, happened: Floats, counted: float) -> Form:
+def _same_points(form: DesignForm, happened: Floats, counted: float) -> DesignForm:
     """The form in which an action adds about the same points to all.
 
     A point is ``1 / slope`` log-odds, with slope ``chance · (1 − chance)`` by the chance that is

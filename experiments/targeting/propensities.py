@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.sample import Floats, Ints
-from experiments.table_file import TableError, parse_numbers, refuse_rows
+from experiments.table_file import TableFileError, parse_numbers, refuse_rows
 
 PROPENSITY, PROPENSITY_OF = "propensity", "propensity:"
 
@@ -39,7 +39,7 @@ def propensities(
         needed = [PROPENSITY_OF + name for name in actions]
         lacking = [name for name in needed if name not in table.columns]
         if lacking:
-            raise TableError(
+            raise TableFileError(
                 f"{file} lacks the column(s) {', '.join(lacking)}: give the chance of every "
                 f"action, doing nothing among them, or only {PROPENSITY!r}."
             )
@@ -103,7 +103,7 @@ def all_propensities(
     same = np.array([float(one.mean()) for one in of_arms])
     if max(float(np.ptp(one)) for one in of_arms) > ROUNDING or abs(same.sum() - 1) > ROUNDING:
         found = ", ".join(f"{name} {one:.3g}" for name, one in zip(actions, same, strict=True))
-        raise TableError(
+        raise TableFileError(
             f"{file} has {len(actions)} actions, and {PROPENSITY!r} says only how likely the one "
             f"was that was drawn. That is enough where chances are the same in all rows and "
             f"sum to 1; here they are, on average, {found}. Give {PROPENSITY_OF + 'ACTION'!r} for "

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.sample import Bools, Floats, Ints
-from experiments.table_file import TableError, refuse_rows
+from experiments.table_file import TableFileError, refuse_rows
 from experiments.targeting.facts import WORDS, parse_flags
 
 MEND = (
@@ -34,7 +34,7 @@ def read_stages(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
     for place, name in enumerate(stages):
         dtype = used[name].dtype
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null, *WORDS)):
-            raise TableError(
+            raise TableFileError(
                 f"{name!r} cannot be a stage of {file}: it is neither numbers nor words "
                 f"({dtype}). Write 1 where a trial came so far and 0 where it did not, or leave "
                 f"the column out (--leave-out {name!r})."
@@ -67,11 +67,11 @@ def read_stages(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
             f"{passed_by:,} trials of {file} have" if passed_by > 1 else (f"1 trial of {file} has")
         )
         if is_last:
-            raise TableError(
+            raise TableFileError(
                 f"{found} an outcome other than 0 and 0 for {name!r}. If outcomes come without it, "
                 f"it is no stage: --leave-out {name!r}."
             )
-        raise TableError(
+        raise TableFileError(
             f"{found} 1 for {stages[place + 1]!r} and 0 for {name!r}, which was named before it. "
             f"Name stages in the order of the way. If {stages[place + 1]!r} comes without "
             f"{name!r}, that is no stage: --leave-out {name!r}."

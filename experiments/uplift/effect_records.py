@@ -41,7 +41,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effects:
+class EffectRecords:
     """The records, the checks behind each action's grade, and the actions nothing is known of."""
 
     records: tuple[ActionEffect, ...]
@@ -61,7 +61,7 @@ def action_effects(
     is_exposed: Bools | None = None,
     excluded: Mapping[str, tuple[int, int]] | None = None,
     age_days: Floats | None = None,
-) -> Effects:
+) -> EffectRecords:
     """The records of every action of the scores.
 
     ``placebos`` are scores of what was measured before the start, under the same arms.
@@ -128,7 +128,7 @@ def action_effects(
             )
         )
     by_segment = _segments(scores, counted, measured, gradings, rng, age_days, moving)
-    return Effects(records=(*records, *by_segment), gradings=gradings, unanswered=unanswered)
+    return EffectRecords(records=(*records, *by_segment), gradings=gradings, unanswered=unanswered)
 
 
 def _segments(

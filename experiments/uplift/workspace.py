@@ -25,8 +25,8 @@ from experiments.causal.sample import Floats, Sample, SampleError
 from experiments.causal.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from experiments.effects.effects_file import EFFECTS_FILE, effects_document
-from experiments.effects.measured import EFFECT_HORIZON_DAYS, Evidence
-from experiments.uplift.effect_records import Effects, Measurement, action_effects
+from experiments.effects.measured import EFFECT_HORIZON_DAYS, MeasuredEffects
+from experiments.uplift.effect_records import EffectRecords, Measurement, action_effects
 from experiments.uplift.grading import Grading
 from experiments.uplift.weekly_trials import (
     EXCLUSIONS,
@@ -57,7 +57,7 @@ class EffectMeasurements:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; the policy reads ``effects``."""
-        evidence = Evidence(effects=self.effects, segment_attribute=self.segment_attribute)
+        evidence = MeasuredEffects(effects=self.effects, segment_attribute=self.segment_attribute)
         return {
             **effects_document(evidence),
             "as_of": self.as_of.isoformat(),
@@ -86,7 +86,7 @@ def measure_effects(
     unanswered: dict[str, str] = {}
     notes: list[str] = []
 
-    def take(found: Effects) -> None:
+    def take(found: EffectRecords) -> None:
         for action, grading in found.gradings.items():
             if gradings.get(action) is None or grading.grade < gradings[action].grade:
                 gradings[action] = grading
@@ -102,20 +102,24 @@ def measure_effects(
     except NoTrialsError as error:
         notes.append(str(error))
     else:
-        notes.append(_left_out(trials))
+        notes.append(_describe_exclusions(trials))
         unanswered |= {
             action: f"Only {count} usable weeks with this action."
             for action, count in trials.too_few.items()
         }
         for outcome in trials.outcomes:
-            take(_judged(trials, outcome, actions, horizon_days, rng))
+            take(_effects_of_judgement(trials, outcome, actions, horizon_days, rng))
     moments = features.select("as_of").unique()["as_of"].to_list()
     for design in propose_designs(
         events, as_of=as_of, snapshots=moments, horizon_days=horizon_days
     ):
         if design.mechanism == "lottery":
             try:
-                take(_drawn(build_trials(events, features, design, as_of=as_of), actions, rng))
+                take(
+                    _effects_of_lottery(
+                        build_trials(events, features, design, as_of=as_of), actions, rng
+                    )
+                )
             except (NoTrialsError, SampleError) as error:
                 unanswered.setdefault(design.action, str(error))
     between = drawn_between_actions(visible_events(events, as_of))
@@ -190,16 +194,16 @@ def _prior_grades(actions: Mapping[str, Action]) -> dict[str, Grade]:
     return {name: "D" for name, action in actions.items() if action.prior.grade == "D"}
 
 
-def _judged(
+def _effects_of_judgement(
     trials: WeeklyTrials,
     outcome: GoodOutcome,
     actions: Mapping[str, Action],
     horizon_days: int,
     rng: np.random.Generator,
-) -> Effects:
+) -> EffectRecords:
     sample, estimator = trials.sample, estimator_for("judgement")
     if not any(_outcome_of(action, actions) == outcome for action in sample.arms[1:]):
-        return Effects(records=(), gradings={}, unanswered={})
+        return EffectRecords(records=(), gradings={}, unanswered={})
     scores = estimator.score(sample, trials.outcomes[outcome], rng=rng)
     found = action_effects(
         scores,
@@ -218,14 +222,16 @@ def _judged(
         age_days=trials.age_days,
     )
     mine = [action for action in sample.arms if _outcome_of(action, actions) == outcome]
-    return Effects(
+    return EffectRecords(
         records=tuple(record for record in found.records if record.action_id in mine),
         gradings={name: grading for name, grading in found.gradings.items() if name in mine},
         unanswered={name: why for name, why in found.unanswered.items() if name in mine},
     )
 
 
-def _drawn(trials: Trials, actions: Mapping[str, Action], rng: np.random.Generator) -> Effects:
+def _effects_of_lottery(
+    trials: Trials, actions: Mapping[str, Action], rng: np.random.Generator
+) -> EffectRecords:
     """A lottery: two arms, with its own odds."""
     design, sample, estimator = trials.design, trials.sample, estimator_for("lottery")
     outcome = _outcome_of(design.action, actions)
@@ -269,7 +275,7 @@ def _placebo_scores(
     return found
 
 
-def _left_out(trials: WeeklyTrials) -> str:
+def _describe_exclusions(trials: WeeklyTrials) -> str:
     lost = ", ".join(
         f"{count:,} {EXCLUSIONS[why]}" for why, count in trials.excluded.items() if count
     )

@@ -18,7 +18,7 @@ from typing import cast, get_args
 
 import polars as pl
 
-from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.effects.measured import NO_EFFECTS, MeasuredEffects
 from experiments.policy.account_state import PastOutcome
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.quiet_hours import zone_named
@@ -186,7 +186,7 @@ def question(
     limits: Limits,
     now: datetime,
     asked_at: datetime | None = None,
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: MeasuredEffects = NO_EFFECTS,
     rules: ExplorationSettings | None = None,
 ) -> PolicyInputs:
     """All that the policy is told about one account: ``now`` on the time of the data, ``asked_at``
@@ -232,7 +232,9 @@ def build_decision(
     plain = answer.to_dict()
     best = answer.ranked[0]
     day = "" if asked_at is None else f":{asked_at.astimezone(UTC):%Y-%m-%d}"
-    rest = "" if asked.rest_until is None else f":quiet until {asked.rest_until.isoformat()}"
+    rest = (
+        "" if asked.quiet_until_of is None else f":quiet until {asked.quiet_until_of.isoformat()}"
+    )
     identity = f"keepwell:{score.account_id}:{now.isoformat()}:{digest}{day}{rest}"
     return Decision(
         decision_id=str(uuid.uuid5(uuid.NAMESPACE_URL, identity)),

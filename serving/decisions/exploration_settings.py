@@ -25,7 +25,7 @@ from pathlib import Path
 from experiments.planning.ties_by_lot import CapacityLottery
 from experiments.policy.exploration import AccountChance, chance_for
 from experiments.randomisation.assignment import LotteryError
-from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, standing
+from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, holdout_status
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.toml_table import Table, TableError
 from serving.scoring.score import AccountScore
@@ -62,7 +62,7 @@ class ExplorationSettings:
             return None
         days = score.features.get("days_to_renewal")
         ends = None if days is None or days != days else score.as_of + timedelta(days=days)
-        return standing(
+        return holdout_status(
             self.holdout,
             self.key,
             score.account_id,

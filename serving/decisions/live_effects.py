@@ -9,18 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.effects.effects_file import EFFECTS_FILE, read_effects
-from experiments.effects.measured import Evidence, EvidenceError
+from experiments.effects.measured import MeasuredEffects, MeasuredEffectsError
 from features.reloaded_file import ReloadedFile
 
 
-def evidence_in(folder: Path) -> Evidence:
+def evidence_in(folder: Path) -> MeasuredEffects:
     """The effects of a reports folder, or none with what is wrong with them."""
     try:
         return read_effects(folder)
-    except EvidenceError as error:
-        return Evidence(problem=str(error))
+    except MeasuredEffectsError as error:
+        return MeasuredEffects(problem=str(error))
 
 
-def measured_effects(folder: Path) -> ReloadedFile[Evidence]:
+def measured_effects(folder: Path) -> ReloadedFile[MeasuredEffects]:
     """The effects of one reports folder as they are now."""
-    return ReloadedFile(folder / EFFECTS_FILE, lambda _: evidence_in(folder), Evidence)
+    return ReloadedFile(folder / EFFECTS_FILE, lambda _: evidence_in(folder), MeasuredEffects)

@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from experiments.policy.contact.contact_policy import is_contact
-from experiments.policy.quiet_hours import Rest
-from experiments.policy.request import stored_rest
+from experiments.policy.quiet_hours import QuietPeriod
+from experiments.policy.request import stored_quiet_period
 from registry.playbook.playbook import load_playbook
 from serving.ledger.errors import QuietHoursError, UnreadableQuestionError
 
@@ -43,9 +43,9 @@ def check_not_quiet(decided: sa.Row[Any], clock: datetime) -> None:
         )
 
 
-def _rest(decided: sa.Row[Any], clock: datetime) -> Rest | None:
+def _rest(decided: sa.Row[Any], clock: datetime) -> QuietPeriod | None:
     try:
-        return stored_rest(json.loads(decided.inputs).get("question", {}), clock)
+        return stored_quiet_period(json.loads(decided.inputs).get("question", {}), clock)
     except ValueError as exc:
         raise UnreadableQuestionError(
             f"Whether {decided.action} would disturb their rest is not known: {exc}"

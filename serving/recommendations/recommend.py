@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
-from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.effects.measured import NO_EFFECTS, MeasuredEffects
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
 from experiments.policy.recommend import Limits, Recommendation
 from features.catalogue.catalogue import Catalogue, load_catalogue
@@ -142,7 +142,7 @@ def decide_on(
     features: Catalogue,
     now: datetime,
     asked_at: datetime | None = None,
-    evidence: Evidence = NO_EVIDENCE,
+    evidence: MeasuredEffects = NO_EFFECTS,
     limits: Limits = USUAL,
     rules: ExplorationSettings | None = None,
     proposed_by: str | None = None,

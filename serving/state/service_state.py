@@ -15,7 +15,7 @@ from functools import cached_property
 
 import polars as pl
 
-from experiments.effects.measured import Evidence
+from experiments.effects.measured import MeasuredEffects
 from features.alerts.alert import is_week_before
 from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import AnyFeature
@@ -93,7 +93,7 @@ class ServiceState:
         return LivePortfolio(make=self._make_portfolio, stamp=self._stamp)
 
     @cached_property
-    def measured(self) -> ReloadedFile[Evidence]:
+    def measured(self) -> ReloadedFile[MeasuredEffects]:
         """What was measured of the actions."""
         if self.whole is not None:
             return self.whole.measured

@@ -23,7 +23,7 @@ from logged_choices import world
 
 from experiments.off_policy.estimators import (
     ESTIMATORS,
-    Estimator,
+    EstimatorName,
     LoggedChoices,
     compare,
     evaluate,
@@ -39,7 +39,7 @@ REPEATS, DRAWS = 1000, 200
 PEERS = {"direct": ".231", "snips": ".434", "dr": ".754", "dr_shrunk": ".205"}
 """Average relative error of Open Bandit Pipeline 0.4.1 on the six tasks; it does not build here."""
 
-Errors = Mapping[Estimator, float]
+Errors = Mapping[EstimatorName, float]
 
 
 def test_simulated_logs() -> None:

@@ -20,7 +20,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from experiments.planning.lp_relaxation import ResourceLimits, limit_resources
-from experiments.planning.options import OFFER_SCHEMA, Options, options_of
+from experiments.planning.options import OFFER_SCHEMA, Options, build_options
 from experiments.planning.plan import make_plan
 from experiments.planning.rounding import Week
 from experiments.planning.team import Budget, Care, Csm, Pool, Team
@@ -142,7 +142,7 @@ def test_a_week_of_a_large_team() -> None:
         began = time.process_time()
         plan = make_plan(offers, team)
         ours.append(time.process_time() - began)
-        options = options_of(offers, team)
+        options = build_options(offers, team)
         limits = limit_resources(options, team)
         began = time.process_time()
         bound = whole_bound(options, team, limits)

@@ -21,7 +21,7 @@ from interleaved import write_section
 from policy_worlds import LIMITS, OFFERS, WORLDS, decisions, history, learned, quarters, worth
 from scipy import stats
 
-from experiments.effects.measured import Evidence
+from experiments.effects.measured import MeasuredEffects
 
 pytestmark = pytest.mark.bench
 
@@ -76,7 +76,7 @@ def _one(world: str, size: int, seed: int) -> tuple[float, ...]:
     now = quarters(rng, NEW_ACCOUNTS)
     brings, place = worth(now, world), np.arange(NEW_ACCOUNTS)
     limits = replace(LIMITS, caution=CAUTION)
-    by_policy, by_rules = (decisions(now, known, limits) for known in (evidence, Evidence()))
+    by_policy, by_rules = (decisions(now, known, limits) for known in (evidence, MeasuredEffects()))
     return (
         float(brings[place, by_policy].mean()),
         float(brings[place, by_rules].mean()),

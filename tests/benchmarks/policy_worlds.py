@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import NO_ACTION, Sample
-from experiments.effects.measured import Evidence
+from experiments.effects.measured import MeasuredEffects
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recommend
 from experiments.uplift.effect_records import Measurement, action_effects
 from registry.playbook.actions import Action
@@ -150,7 +150,7 @@ def learned(
     stays: np.ndarray,
     *,
     repeats: int = 1,
-) -> Evidence:
+) -> MeasuredEffects:
     """What the log says of every action, as the policy reads it."""
     received = [0, *(a for a in range(1, len(OFFERS) + 1) if (arm == a).sum() >= 10)]
     rows = np.isin(arm, received)
@@ -182,10 +182,10 @@ def learned(
         rng=rng,
         age_days=np.linspace(HISTORY_DAYS, 0, len(seen))[rows],
     )
-    return Evidence(effects=found.records)
+    return MeasuredEffects(effects=found.records)
 
 
-def decisions(now: Quarters, evidence: Evidence, limits: Limits = LIMITS) -> np.ndarray:
+def decisions(now: Quarters, evidence: MeasuredEffects, limits: Limits = LIMITS) -> np.ndarray:
     """The arm that the policy puts first for every account."""
     book, ids = _playbook(), [DO_NOTHING, *(offer.id for offer in OFFERS)]
     return np.array(

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments.table_file import TableError, read_table
+from experiments.table_file import TableFileError, read_table
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from experiments.table_file import TableError, read_table
 def test_a_heading_that_is_none_is_said(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "table.csv"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(TableError, match=message):
+    with pytest.raises(TableFileError, match=message):
         read_table(path, "rows")
 
 
@@ -38,15 +38,17 @@ def test_columns_keep_their_names_and_names_keep_their_zeros(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(TableError, match=r"There is no file .*none\.csv\. Name .* file of trials"):
+    with pytest.raises(
+        TableFileError, match=r"There is no file .*none\.csv\. Name .* file of trials"
+    ):
         read_table(tmp_path / "none.csv", "trials")
     broken, empty = tmp_path / "broken.parquet", tmp_path / "empty.csv"
     broken.write_bytes(b"not parquet at all")
     empty.write_text("", encoding="utf-8")
     for path in (broken, empty):
-        with pytest.raises(TableError, match=f"{path.name} cannot be read as a table"):
+        with pytest.raises(TableFileError, match=f"{path.name} cannot be read as a table"):
             read_table(path, "trials")
     monkeypatch.setattr("experiments.table_file.MOST_ROWS", 3)
     pl.DataFrame({"a": [1, 2, 3, 4]}).write_csv(tmp_path / "table.csv")
-    with pytest.raises(TableError, match="has more than 3 rows"):
+    with pytest.raises(TableFileError, match="has more than 3 rows"):
         read_table(tmp_path / "table.csv", "trials")

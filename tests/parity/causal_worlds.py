@@ -14,7 +14,7 @@ import polars as pl
 
 from experiments.causal.design import Design
 from experiments.causal.sample import Sample
-from experiments.randomisation.assignment import hash_position, lottery
+from experiments.randomisation.assignment import draw_assignments, hash_position
 from features.events.schema import EVENT_SCHEMA, properties_text
 
 FIRST = datetime(2025, 1, 1, tzinfo=UTC)
@@ -206,7 +206,9 @@ def event_world(
             free = running & (until <= number)
             pilot = [names[i] for i in np.flatnonzero(free & (np.arange(accounts) % 2 == 0))]
             if "pilot" in programmes and len(pilot) > 20:
-                for item in lottery("pilot", pilot, k=len(pilot) * 2 // 5, draw=str(number)):
+                for item in draw_assignments(
+                    "pilot", pilot, k=len(pilot) * 2 // 5, draw=str(number)
+                ):
                     index = names.index(item.account_id)
                     rows.append(
                         event(

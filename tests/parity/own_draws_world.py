@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from causal_worlds import event, expit, frame
 
-from experiments.randomisation.holdout import HoldoutRule, standing
+from experiments.randomisation.holdout import HoldoutRule, holdout_status
 from experiments.randomisation.keyed_draw import LotteryKey, draw
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -117,7 +117,7 @@ def holdout_world(seed: int, *, accounts: int = 400, share: float = 0.4) -> Draw
     leaves = expit(-1.2 - 0.8 * health)
     held = np.zeros(accounts, dtype=bool)
     for number, name in enumerate(names):
-        stands = standing(
+        stands = holdout_status(
             rule,
             key,
             name,

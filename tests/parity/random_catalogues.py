@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import Evidence
+from experiments.effects.measured import MeasuredEffects
 from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.exploration import chance_for
@@ -259,7 +259,7 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
         history=history,
         as_of=as_of,
         asked_at=asked_at,
-        evidence=Evidence(effects=effects),
+        evidence=MeasuredEffects(effects=effects),
         chance=maybe(None, chance_for(WIDE, KEY, account_id, period="2026-W10")),
         standing=maybe(
             None,

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from experiments.effects.measured import GOOD, Belief, Evidence
+from experiments.effects.measured import GOOD_OUTCOME, Belief, MeasuredEffects
 from experiments.policy.candidates.deadlines import deadline_of
 from experiments.policy.candidates.sequence_steps import DueStep
 from experiments.policy.conditions import Facts, label
-from experiments.policy.prior_shrinkage import BELIEVED, Promise
+from experiments.policy.prior_shrinkage import NO_SHRINKAGE, PriorShrinkage
 from experiments.policy.recommendation import Candidate, Withheld
 from experiments.policy.value import NOTHING, ActionValue
 from experiments.policy.withholding import find_unknown_values
@@ -42,7 +42,7 @@ class Proposal:
     step: DueStep | None
 
 
-def candidate_for(
+def build_candidate(
     proposal: Proposal,
     value: ActionValue,
     playbook: Playbook,
@@ -135,11 +135,11 @@ def _evidence(prior: Prior, belief: Belief | None) -> str:
     )
 
 
-def on_evidence(
+def describe_evidence(
     proposals: Iterable[Proposal],
-    evidence: Evidence,
+    evidence: MeasuredEffects,
     attributes: Mapping[str, str | None],
-    promise: Promise = BELIEVED,
+    promise: PriorShrinkage = NO_SHRINKAGE,
 ) -> tuple[str, ...]:
     """How much of the answer was measured, and why none where something is wrong."""
     notes = (
@@ -152,7 +152,7 @@ def on_evidence(
     measured = sorted(
         p.action.name
         for p in proposals
-        if (good := GOOD.get(p.action.prior.outcome))
+        if (good := GOOD_OUTCOME.get(p.action.prior.outcome))
         and evidence.of(p.action.id, good, attributes) is not None
     )
     notes.append(

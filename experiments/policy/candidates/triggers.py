@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from experiments.policy.conditions import Facts, Test, test_of
+from experiments.policy.conditions import CompiledCondition, Facts, compile_condition
 from experiments.policy.derived_values import DerivedValues
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
@@ -21,7 +21,7 @@ class Triggers:
     brings up."""
 
     actions: tuple[Action, ...]
-    tests: tuple[tuple[str, Test], ...]
+    tests: tuple[tuple[str, CompiledCondition], ...]
     places: Mapping[str, tuple[int, ...]]
 
     def find_triggered_actions(self, facts: Facts, due: Collection[str] = ()) -> list[Action]:
@@ -42,11 +42,11 @@ def triggers_of(playbook: Playbook) -> Triggers:
 
 def _triggers(playbook: Playbook) -> Triggers:
     actions = playbook.actions
-    tests: dict[str, Test] = {}
+    tests: dict[str, CompiledCondition] = {}
     places: dict[str, list[int]] = {}
     for place, action in enumerate(actions):
         for condition in action.triggers:
-            tests.setdefault(condition.text, test_of(condition))
+            tests.setdefault(condition.text, compile_condition(condition))
             places.setdefault(condition.text, []).append(place)
     return Triggers(
         actions=actions,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from experiments.policy.account_state import AccountState, Limits, PastAction
-from experiments.policy.quiet_hours import Rest, rest_at
+from experiments.policy.quiet_hours import QuietPeriod, quiet_period_at
 from experiments.policy.withholding import Refusal
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
@@ -79,16 +79,16 @@ def refuse_in_cool_down(
     return None
 
 
-def rest_of(state: AccountState, limits: Limits, moment: datetime) -> Rest | None:
+def quiet_period_of(state: AccountState, limits: Limits, moment: datetime) -> QuietPeriod | None:
     """The quiet hours that an account is in at a moment; None: in none, or nobody knows."""
-    return rest_at(moment, state.time_zone or limits.time_zone, limits.quiet_hours)
+    return quiet_period_at(moment, state.time_zone or limits.time_zone, limits.quiet_hours)
 
 
 def refuse_in_quiet_hours(
     action: Action, playbook: Playbook, state: AccountState, limits: Limits, moment: datetime
 ) -> Refusal | None:
     """Whether it is night where the account is, for an action that would disturb it."""
-    rest = rest_of(state, limits, moment) if is_contact(action, playbook) else None
+    rest = quiet_period_of(state, limits, moment) if is_contact(action, playbook) else None
     if rest is None:
         return None
     return Refusal(

@@ -24,7 +24,7 @@ from experiments.simulation.hazards import (
     CERTAIN,
     LEAVES_AFTER_PAUSE,
     OF_PRICE_RISE,
-    given_intent,
+    hazard_given_intent,
     intent_chance,
     monthly_logit,
     period_hazard,
@@ -190,7 +190,7 @@ class ContractBook:
         end = self.next_end()
         rows = np.flatnonzero(self.started & (end >= first) & (end < last))
         day = end[rows]
-        chance = given_intent(self._hazard(rows), self.intended[rows])
+        chance = hazard_given_intent(self._hazard(rows), self.intended[rows])
         self._leave_or(rows, day, chance)
         reason = np.zeros(len(rows), dtype=np.int64)
         rises = self.price_rises[rows]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from experiments.planning.infeasibility import Conflict
+from experiments.planning.infeasibility import LimitConflict
 from experiments.planning.plan import Plan
 from experiments.planning.team import (
     HOURS_OF_A_WEEK,
@@ -145,7 +145,7 @@ class PlanRequest(Request):
             actions_per_account=self.actions_per_account,
         )
 
-    def field_of(self, conflict: Conflict) -> str:
+    def field_of(self, conflict: LimitConflict) -> str:
         """The field of this request whose limit has part in a conflict."""
         if conflict.limit == "care":
             return f"care[{[each.tier for each in self.care].index(conflict.id)}].accounts"

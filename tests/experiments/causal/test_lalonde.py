@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from causal_worlds import FIRST
 
-from experiments.causal.analysis import Result, analyse
+from experiments.causal.analysis import DesignResult, analyse
 from experiments.causal.design import Design
 from experiments.causal.estimates import estimate_of
 from experiments.causal.estimators.aipw import estimate_aipw
@@ -90,7 +90,7 @@ def test_adjusted_it_comes_near_the_experiment(controls: str) -> None:
     assert found.standard_error < 1800  # near, and not merely vague
 
 
-def result_of(controls: str) -> Result:
+def result_of(controls: str) -> DesignResult:
     """The programme as an intervention: who earns nothing in 1978 has left."""
     frame = people(controls)
     sample = sample_of(frame, BEFORE_1975, propensity=np.nan)

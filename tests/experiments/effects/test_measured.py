@@ -20,7 +20,12 @@ from experiments.effects.effects_file import (
     read_effects,
     write_effects,
 )
-from experiments.effects.measured import Evidence, EvidenceError, mix_belief, most_harm
+from experiments.effects.measured import (
+    MeasuredEffects,
+    MeasuredEffectsError,
+    mix_belief,
+    most_harm,
+)
 from experiments.policy.recommend import AccountState, Limits, recommend
 from registry.playbook.actions import Prior
 from registry.playbook.playbook import load_playbook
@@ -72,7 +77,7 @@ def ask(*effects, state=STATE, problem=None, **limits):
         limits=Limits(**limits),
         history=(),
         as_of=AS_OF,
-        evidence=Evidence(effects=effects, problem=problem),
+        evidence=MeasuredEffects(effects=effects, problem=problem),
     )
 
 
@@ -244,10 +249,10 @@ def test_what_clearly_harms_is_never_recommended(estimate, error):
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    evidence = Evidence(effects=(effect(), effect(segment="smb")), segment_attribute="icp")
+    evidence = MeasuredEffects(effects=(effect(), effect(segment="smb")), segment_attribute="icp")
     write_effects(evidence, tmp_path / "reports")
     assert read_effects(tmp_path / "reports") == evidence
-    assert read_effects(tmp_path) == Evidence()
+    assert read_effects(tmp_path) == MeasuredEffects()
 
 
 def document(**changes):
@@ -278,7 +283,7 @@ def document(**changes):
     ],
 )
 def test_an_effect_that_can_not_be_read_is_refused(changes, message):
-    with pytest.raises(EvidenceError, match=message):
+    with pytest.raises(MeasuredEffectsError, match=message):
         parse_effects(document(**changes))
 
 
@@ -296,28 +301,30 @@ def test_an_effect_that_can_not_be_read_is_refused(changes, message):
     ids=["cut", "deep", "list", "no list", "number", "no attribute", "many"],
 )
 def test_a_file_that_is_none_is_refused(text, message):
-    with pytest.raises(EvidenceError, match=message):
+    with pytest.raises(MeasuredEffectsError, match=message):
         parse_effects(text)
 
 
 def test_an_effect_twice_is_refused():
     row = effect().to_dict()
-    with pytest.raises(EvidenceError, match="'success_call' in 'all segments' on retention in 90"):
+    with pytest.raises(
+        MeasuredEffectsError, match="'success_call' in 'all segments' on retention in 90"
+    ):
         parse_effects(json.dumps({"effects": [row, row]}))
 
 
 def test_a_file_too_large_or_not_text_is_refused(tmp_path):
     path = tmp_path / EFFECTS_FILE
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(EvidenceError, match="cannot be read"):
+    with pytest.raises(MeasuredEffectsError, match="cannot be read"):
         read_effects(tmp_path)
     path.write_bytes(b" " * (MOST_BYTES + 1))
-    with pytest.raises(EvidenceError, match="at most 4,000,000 are read"):
+    with pytest.raises(MeasuredEffectsError, match="at most 4,000,000 are read"):
         read_effects(tmp_path)
 
 
 def test_the_document_is_plain_json():
-    text = json.dumps(effects_document(Evidence(effects=(effect(),))), allow_nan=False)
+    text = json.dumps(effects_document(MeasuredEffects(effects=(effect(),))), allow_nan=False)
     assert parse_effects(text).effects == (effect(),)
 
 
@@ -349,6 +356,6 @@ def test_a_risk_that_is_none_is_refused(risk):
 
 def test_the_risk_survives_the_file(tmp_path):
     for risk in (None, 0.125):
-        before = Evidence(effects=(effect(untouched_risk=risk),))
+        before = MeasuredEffects(effects=(effect(untouched_risk=risk),))
         write_effects(before, tmp_path)
         assert read_effects(tmp_path) == before

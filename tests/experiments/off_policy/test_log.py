@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from experiments.off_policy.log import MOST_ACTIONS, build_logged_choices
-from experiments.table_file import TableError, read_table
+from experiments.table_file import TableFileError, read_table
 
 GOOD = """account_id,action,propensity,reward,candidate,seats,segment,note
 a,call,0.5,10,call,3,mid,one
@@ -90,7 +90,9 @@ def test_the_probabilities_of_the_policy_that_chose_are_read_and_checked(tmp_pat
     )
     assert good.logged is not None
     assert good.logged.tolist() == [[0.3, 0.7], [0.3, 0.7]]
-    with pytest.raises(TableError, match=r"Row 1 has the propensity 0.3, and logged:call says 0"):
+    with pytest.raises(
+        TableFileError, match=r"Row 1 has the propensity 0.3, and logged:call says 0"
+    ):
         build_logged_choices(table(text + "call,0.3,1,mail,0.7,0.3\n", tmp_path))
 
 
@@ -143,17 +145,17 @@ def test_a_table_that_can_not_be_is_refused_with_its_row(
     message: str,
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(TableError, match=message):
+    with pytest.raises(TableFileError, match=message):
         build_logged_choices(table(GOOD.replace(old, new, 1), tmp_path))
 
 
 def test_a_row_is_counted_as_the_file_has_it(tmp_path: Path) -> None:
     """A row without a reward stands before it, and a column of the file looks like a count."""
     text = "_row,action,propensity,reward,candidate:call,candidate:mail\n9,call,0.5,,0.5,0.5\n"
-    with pytest.raises(TableError, match=r"Row 2 has 'half' for candidate:call, .*\. Write a"):
+    with pytest.raises(TableFileError, match=r"Row 2 has 'half' for candidate:call, .*\. Write a"):
         build_logged_choices(table(f"{text}8,call,0.5,1,half,0.5\n", tmp_path))
     with pytest.raises(
-        TableError,
+        TableFileError,
         match=r"Row 2 has no action\. Mend it, "
         r"or leave the row out",
     ):
@@ -162,14 +164,14 @@ def test_a_row_is_counted_as_the_file_has_it(tmp_path: Path) -> None:
 
 def test_a_column_of_lists_holds_no_numbers() -> None:
     log = pl.DataFrame({"action": ["a", "b"], "propensity": 0.5, "reward": [[1.0], [2.0]]})
-    with pytest.raises(TableError, match=r"'reward' is neither numbers nor words \(List\(Fl"):
+    with pytest.raises(TableFileError, match=r"'reward' is neither numbers nor words \(List\(Fl"):
         build_logged_choices(log)
 
 
 def test_probabilities_that_do_not_sum_to_one_are_refused(tmp_path: Path) -> None:
     text = "action,propensity,reward,candidate:call,candidate:mail\n"
     for row in ("0.6,0.6", "1.5,-0.5", "0.5,"):
-        with pytest.raises(TableError, match="Row 1 has probabilities candidate:… that do not"):
+        with pytest.raises(TableFileError, match="Row 1 has probabilities candidate:… that do not"):
             build_logged_choices(table(f"{text}call,0.5,1,{row}\n", tmp_path))
     sixths = build_logged_choices(table(f"{text}call,0.5,1,0.333333,0.666667\n", tmp_path))
     assert sixths.candidate.sum() == pytest.approx(1.0, abs=1e-12)
@@ -179,12 +181,14 @@ def test_one_probability_does_not_say_what_three_actions_get() -> None:
     log = pl.DataFrame(
         {"action": ["a", "b", "c"], "propensity": 0.5, "reward": 1.0, "candidate_probability": 0.5}
     )
-    with pytest.raises(TableError, match="3 actions, and 'candidate_probability' says only how"):
+    with pytest.raises(
+        TableFileError, match="3 actions, and 'candidate_probability' says only how"
+    ):
         build_logged_choices(log)
 
 
 def test_more_actions_than_can_be_compared_are_refused() -> None:
     names = [f"a{n}" for n in range(MOST_ACTIONS + 1)]
     log = pl.DataFrame({"action": names, "propensity": 0.5, "reward": 1.0, "candidate": "a1"})
-    with pytest.raises(TableError, match=r"names 201 actions, and 200 can be compared"):
+    with pytest.raises(TableFileError, match=r"names 201 actions, and 200 can be compared"):
         build_logged_choices(log)

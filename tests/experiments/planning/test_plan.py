@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from experiments.planning.infeasibility import Conflict, ConflictingLimitsError
+from experiments.planning.infeasibility import ConflictingLimitsError, LimitConflict
 from experiments.planning.lp_relaxation import limit_resources
-from experiments.planning.options import OFFER_SCHEMA, options_of
+from experiments.planning.options import OFFER_SCHEMA, build_options
 from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Budget, Care, Csm, PlanningError, Pool, Team
 
@@ -105,7 +105,7 @@ def worlds(draw: st.DrawFn) -> tuple[pl.DataFrame, Team]:
 
 def best_whole_plan(offers: pl.DataFrame, team: Team) -> float:
     """The value of the best plan of whole actions, by HiGHS on every option at once."""
-    options = options_of(offers, team)
+    options = build_options(offers, team)
     n = len(options.offer)
     if n == 0:
         return 0.0
@@ -342,12 +342,12 @@ def test_more_care_than_hours_names_the_limits_in_its_way() -> None:
     ) as refused:
         make_plan(offers_of(*rows), team)
     assert refused.value.conflicts == (
-        Conflict(
+        LimitConflict(
             limit="care",
             id="enterprise",
             words="Care of tier 'enterprise' asks for 3 accounts, and only 2 fit.",
         ),
-        Conflict(limit="hours", id="ann", words="the 2 hours of ann"),
+        LimitConflict(limit="hours", id="ann", words="the 2 hours of ann"),
     )
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from experiments.policy.exploration import chance_for
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recommend
 from experiments.randomisation.assignment import LotteryError
-from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, standing
+from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, holdout_status
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.playbook import load_playbook
 
@@ -157,7 +157,7 @@ RULE = HoldoutRule(share=0.1, off=("public",))
 def where(
     account_id, *, rule=RULE, number=1, mrr=100.0, segment="smb", start=TERM, end=END, as_of=AS_OF
 ):
-    return standing(
+    return holdout_status(
         rule,
         key(number),
         account_id,

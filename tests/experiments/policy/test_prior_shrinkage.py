@@ -11,15 +11,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import Evidence, mix_belief
+from experiments.effects.measured import MeasuredEffects, mix_belief
 from experiments.policy.prior_shrinkage import (
-    BELIEVED,
     DEVIATION,
     FAR,
     LEAST_SHARE,
+    NO_SHRINKAGE,
     SHARED,
-    promise_for,
-    promise_of,
+    estimate_shrinkage,
+    shrinkage_for,
 )
 from experiments.policy.recommend import AccountState, Limits, recommend
 from registry.playbook.playbook import load_playbook
@@ -63,26 +63,26 @@ def effect(action, estimate, *, error=0.002, risk=0.1, **more) -> ActionEffect:
     )
 
 
-def nothing_came_true(actions) -> Evidence:
-    return Evidence(effects=tuple(effect(action, 0.0) for action in actions))
+def nothing_came_true(actions) -> MeasuredEffects:
+    return MeasuredEffects(effects=tuple(effect(action, 0.0) for action in actions))
 
 
-def all_came_true(actions) -> Evidence:
-    return Evidence(effects=tuple(effect(a, 0.1 * a.prior.mean) for a in actions))
+def all_came_true(actions) -> MeasuredEffects:
+    return MeasuredEffects(effects=tuple(effect(a, 0.1 * a.prior.mean) for a in actions))
 
 
 def test_without_a_measurement_the_playbook_is_taken_at_its_word() -> None:
-    assert promise_of(Evidence(), BOOK) is BELIEVED
-    assert BELIEVED.of("success_call") == 1.0
+    assert estimate_shrinkage(MeasuredEffects(), BOOK) is NO_SHRINKAGE
+    assert NO_SHRINKAGE.of("success_call") == 1.0
 
 
 def test_kept_promises_leave_it_believed_and_broken_ones_do_not() -> None:
     some = ON_CHURN[:6]
-    assert promise_of(all_came_true(some), BOOK).kept == pytest.approx(1.0)
-    broken = promise_of(nothing_came_true(some), BOOK)
+    assert estimate_shrinkage(all_came_true(some), BOOK).kept == pytest.approx(1.0)
+    broken = estimate_shrinkage(nothing_came_true(some), BOOK)
     assert broken.kept < 0.4
     assert broken.measured == 6
-    more = promise_of(nothing_came_true(ON_CHURN[:12]), BOOK)
+    more = estimate_shrinkage(nothing_came_true(ON_CHURN[:12]), BOOK)
     assert more.kept < broken.kept
 
 
@@ -104,15 +104,15 @@ def test_the_share_is_the_mean_of_a_normal_posterior(measured) -> None:
     seen = promised + np.clip(off, -FAR, FAR) * np.sqrt(total)
     known = np.linalg.inv(np.diag(total - SHARED * error**2) + SHARED * np.outer(error, error))
     mean = (DEVIATION**-2 + promised @ known @ seen) / (DEVIATION**-2 + promised @ known @ promised)
-    found = promise_of(Evidence(effects=tuple(effects)), BOOK).kept
+    found = estimate_shrinkage(MeasuredEffects(effects=tuple(effects)), BOOK).kept
     assert found == pytest.approx(np.clip(mean, 0, 1), abs=1e-9)
 
 
 def test_what_was_measured_of_an_action_does_not_count_twice() -> None:
     some = ON_CHURN[:3]
-    all_three = promise_of(nothing_came_true(some), BOOK)
+    all_three = estimate_shrinkage(nothing_came_true(some), BOOK)
     for action in some:
-        others = promise_of(nothing_came_true([a for a in some if a is not action]), BOOK)
+        others = estimate_shrinkage(nothing_came_true([a for a in some if a is not action]), BOOK)
         assert all_three.of(action.id) == pytest.approx(others.kept)
         assert all_three.of(action.id) > all_three.kept
     assert all_three.of("another") == all_three.kept
@@ -123,15 +123,17 @@ def test_one_action_that_does_great_harm_does_not_undo_the_others() -> None:
     harmful = replace(all_came_true(some).effects[0], estimate=-0.09, low=-0.1, high=-0.08)
     worst = replace(harmful, estimate=-0.9, low=-1.0, high=-0.8)
     rest = all_came_true(some).effects[1:]
-    found = promise_of(Evidence(effects=(harmful, *rest)), BOOK)
+    found = estimate_shrinkage(MeasuredEffects(effects=(harmful, *rest)), BOOK)
     assert 0.3 < found.kept < 1
-    assert promise_of(Evidence(effects=(worst, *rest)), BOOK).kept == pytest.approx(found.kept)
+    assert estimate_shrinkage(MeasuredEffects(effects=(worst, *rest)), BOOK).kept == pytest.approx(
+        found.kept
+    )
 
 
 @given(st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=8), st.floats(1e-4, 0.2))
 def test_the_share_lies_between_nothing_and_all(estimates, error) -> None:
-    found = promise_of(
-        Evidence(
+    found = estimate_shrinkage(
+        MeasuredEffects(
             effects=tuple(
                 effect(action, estimate, error=error)
                 for action, estimate in zip(ON_CHURN, estimates, strict=False)
@@ -148,9 +150,9 @@ def test_what_hardly_counts_for_its_own_action_says_nothing_of_the_others(estima
     measured = effect(ON_CHURN[0], estimate, error=error, grade="C")
     own = mix_belief(ON_CHURN[0].prior, 0.3, measured).data_share
     assume(abs(own - LEAST_SHARE) > 1e-9)
-    found = promise_of(Evidence(effects=(measured,)), BOOK)
+    found = estimate_shrinkage(MeasuredEffects(effects=(measured,)), BOOK)
     assert found.measured == (own > LEAST_SHARE)
-    assert own > LEAST_SHARE or found == BELIEVED
+    assert own > LEAST_SHARE or found == NO_SHRINKAGE
 
 
 def test_segments_other_outcomes_and_what_is_no_evidence_say_nothing() -> None:
@@ -163,28 +165,31 @@ def test_segments_other_outcomes_and_what_is_no_evidence_say_nothing() -> None:
         {"horizon_days": 365},
         {"playbook_share": 0.5},
     ):
-        assert promise_of(Evidence(effects=(effect(action, 0.0, **silent),)), BOOK) == BELIEVED
+        assert (
+            estimate_shrinkage(MeasuredEffects(effects=(effect(action, 0.0, **silent),)), BOOK)
+            == NO_SHRINKAGE
+        )
 
 
 def test_it_is_found_once_for_the_same_evidence_and_anew_for_another_playbook() -> None:
     evidence = nothing_came_true(ON_CHURN[:6])
-    first = promise_for(evidence, BOOK)
-    assert promise_for(evidence, BOOK) is first
+    first = shrinkage_for(evidence, BOOK)
+    assert shrinkage_for(evidence, BOOK) is first
     other = replace(BOOK, actions=tuple(a for a in BOOK.actions if a.id != ON_CHURN[0].id))
-    assert promise_for(evidence, other).measured == 5
-    assert promise_for(evidence, BOOK) is first
+    assert shrinkage_for(evidence, other).measured == 5
+    assert shrinkage_for(evidence, BOOK) is first
     assert evidence == nothing_came_true(ON_CHURN[:6])
 
 
 def test_broken_promises_make_what_was_not_measured_worth_less_and_say_so() -> None:
-    def ask(evidence: Evidence):
+    def ask(evidence: MeasuredEffects):
         return recommend(
             STATE, playbook=BOOK, limits=Limits(), history=(), as_of=AS_OF, evidence=evidence
         )
 
-    before = {c.action_id: c for c in ask(Evidence()).ranked}
+    before = {c.action_id: c for c in ask(MeasuredEffects()).ranked}
     others = [a for a in ON_CHURN if a.id not in before][:8]
-    answer = ask(Evidence(effects=tuple(effect(a, 0.06 * a.prior.mean) for a in others)))
+    answer = ask(MeasuredEffects(effects=tuple(effect(a, 0.06 * a.prior.mean) for a in others)))
     shared = [c for c in answer.ranked if c.action_id in before and c.value.outcome == "churn"]
     assert shared
     for candidate in shared:

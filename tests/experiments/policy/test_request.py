@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import Evidence
+from experiments.effects.measured import MeasuredEffects
 from experiments.policy.account_state import AccountState, Limits, PastAction, PolicyError
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.exploration import chance_for
@@ -76,7 +76,7 @@ FULL = PolicyInputs(
     ),
     as_of=AS_OF + timedelta(seconds=7, microseconds=123),
     asked_at=AS_OF + timedelta(days=2, microseconds=456),
-    evidence=Evidence(
+    evidence=MeasuredEffects(
         effects=(
             effect("success_call", "smb", 0.0321),
             effect("success_call", "enterprise", 0.05),
@@ -157,9 +157,9 @@ def test_a_question_without_the_clock_is_judged_on_the_time_of_the_data(hour, is
     assert then.asked_at is None
     reasons = {w.action_id: w.reason for w in then.answer(BOOK).withheld}
     assert reasons["success_call"] == ("put_off" if is_put_off else "quiet_hours")
-    assert (then.rest_until is not None) is is_quiet
+    assert (then.quiet_until_of is not None) is is_quiet
     now = through_json(inputs)
-    assert now.rest_until is None
+    assert now.quiet_until_of is None
     assert "success_call" in {c.action_id for c in now.answer(BOOK).ranked}
 
 
@@ -227,7 +227,7 @@ def test_any_question_comes_back_and_asks_the_same(
             score_source=source,
             features={"severe_tickets_open": tickets},
         ),
-        evidence=Evidence(effects=(effect("success_call", "smb", estimate),)),
+        evidence=MeasuredEffects(effects=(effect("success_call", "smb", estimate),)),
         standing=replace(FULL.standing, is_held_out=is_held_out),
     )
     assert said(through_json(inputs)) == said(inputs)

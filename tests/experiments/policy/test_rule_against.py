@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import Evidence
+from experiments.effects.measured import MeasuredEffects
 from experiments.policy.account_state import PastAction, PolicyError
 from experiments.policy.recommend import AccountState, Limits, recommend, rule_against
 from experiments.randomisation.holdout import HoldoutStatus
@@ -44,8 +44,8 @@ def done(action: str, *, days_ago: float) -> PastAction:
     return PastAction(action_id=action, at=AS_OF - days_ago * DAY, outcome="done")
 
 
-def harmful(action: str) -> Evidence:
-    return Evidence(
+def harmful(action: str) -> MeasuredEffects:
+    return MeasuredEffects(
         effects=(
             ActionEffect(
                 action_id=action,

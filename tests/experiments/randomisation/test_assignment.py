@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.randomisation.assignment import LotteryError, hash_position, lottery
+from experiments.randomisation.assignment import LotteryError, draw_assignments, hash_position
 
 names = st.lists(st.text(min_size=1, max_size=6), min_size=2, max_size=30, unique=True)
 
@@ -16,8 +16,8 @@ def test_a_lottery_draws_exactly_k_whatever_the_order(
 ) -> None:
     k = data.draw(st.integers(1, len(accounts) - 1))
     shuffled = data.draw(st.permutations(accounts))
-    drawn = lottery("design", accounts, k=k, draw="march")
-    assert drawn == lottery("design", shuffled, k=k, draw="march")
+    drawn = draw_assignments("design", accounts, k=k, draw="march")
+    assert drawn == draw_assignments("design", shuffled, k=k, draw="march")
     assert sum(item.arm == "treated" for item in drawn) == k
     assert {item.propensity for item in drawn} == {k / len(accounts)}
     assert {item.account_id for item in drawn} == set(accounts)
@@ -28,7 +28,10 @@ def test_draws_and_designs_are_independent() -> None:
 
     def treated(design: str, draw: str) -> np.ndarray:
         return np.array(
-            [item.arm == "treated" for item in lottery(design, accounts, k=1000, draw=draw)]
+            [
+                item.arm == "treated"
+                for item in draw_assignments(design, accounts, k=1000, draw=draw)
+            ]
         )
 
     same = (treated("one", "march") == treated("one", "april")).mean()
@@ -49,9 +52,9 @@ def test_positions_are_uniform() -> None:
 @pytest.mark.parametrize("k", [0, 3, 4])
 def test_a_lottery_needs_both_arms(k: int) -> None:
     with pytest.raises(LotteryError, match="both arms need at least one"):
-        lottery("d", ["a", "b", "c"], k=k, draw="x")
+        draw_assignments("d", ["a", "b", "c"], k=k, draw="x")
 
 
 def test_a_lottery_names_nobody_twice() -> None:
     with pytest.raises(LotteryError, match="names an account twice"):
-        lottery("d", ["a", "a", "b"], k=1, draw="x")
+        draw_assignments("d", ["a", "a", "b"], k=1, draw="x")

@@ -7,12 +7,12 @@ import pytest
 
 from experiments.causal.analysis import Histogram
 from experiments.causal.checks.balance import Balance
-from experiments.report.charts import Interval, balance_picture, interval_picture, overlap_picture
+from experiments.report.charts import IntervalLine, balance_chart, interval_chart, overlap_chart
 
 
-def rows(*intervals: tuple[float, float]) -> list[Interval]:
+def rows(*intervals: tuple[float, float]) -> list[IntervalLine]:
     return [
-        Interval(
+        IntervalLine(
             label=f"row <{number}>",
             estimate=(low + high) / 2,
             low=low,
@@ -27,15 +27,15 @@ def rows(*intervals: tuple[float, float]) -> list[Interval]:
 @pytest.mark.parametrize(
     "picture",
     [
-        interval_picture("a & b", rows((-3.0, 1.0), (0.5, 9.0)), axis="points"),
-        interval_picture("tiny", rows((-0.0003, 0.0002)), axis="points"),
-        interval_picture("nothing", rows((0.0, 0.0)), axis="points"),
-        interval_picture("large", rows((-5e5, 2e6)), axis="USD"),
-        balance_picture(
+        interval_chart("a & b", rows((-3.0, 1.0), (0.5, 9.0)), axis="points"),
+        interval_chart("tiny", rows((-0.0003, 0.0002)), axis="points"),
+        interval_chart("nothing", rows((0.0, 0.0)), axis="points"),
+        interval_chart("large", rows((-5e5, 2e6)), axis="USD"),
+        balance_chart(
             "b", [Balance(covariate="mrr", unweighted=1.4, weighted=-0.02, standard_error=0.1)]
         ),
-        overlap_picture("o", Histogram(treated=(0,) * 20, control=(0,) * 20)),
-        overlap_picture("o", Histogram(treated=tuple(range(20)), control=(7,) * 20)),
+        overlap_chart("o", Histogram(treated=(0,) * 20, control=(0,) * 20)),
+        overlap_chart("o", Histogram(treated=tuple(range(20)), control=(7,) * 20)),
     ],
 )
 def test_a_picture_is_sound_and_stays_inside_its_frame(picture: str) -> None:
@@ -58,18 +58,18 @@ def test_a_picture_is_sound_and_stays_inside_its_frame(picture: str) -> None:
 
 
 def test_a_picture_says_in_words_what_it_shows() -> None:
-    picture = interval_picture("Effect of calls", rows((-3.0, 1.0)), axis="points")
+    picture = interval_chart("Effect of calls", rows((-3.0, 1.0)), axis="points")
     assert "<title>Effect of calls</title>" in picture
     assert "row &lt;0&gt;" in picture
 
 
 def test_nothing_to_show_draws_nothing() -> None:
-    assert interval_picture("t", [], axis="x") == ""
-    assert balance_picture("t", []) == ""
+    assert interval_chart("t", [], axis="x") == ""
+    assert balance_chart("t", []) == ""
 
 
 def test_the_longer_bar_is_the_larger_number() -> None:
-    picture = overlap_picture("o", Histogram(treated=(1, 4), control=(2, 0)))
+    picture = overlap_chart("o", Histogram(treated=(1, 4), control=(2, 0)))
     heights = [
         float(item.attrib["height"])
         for item in ElementTree.fromstring(picture)

@@ -15,7 +15,9 @@ from experiments.causal.trials import build_trials
 from experiments.report.report import Report, build_report, no_intervention_report
 
 
-def report_on(world: EventWorld, *, cost: float | None = 5.0, **changes: object) -> Report:
+def write_workspace_report(
+    world: EventWorld, *, cost: float | None = 5.0, **changes: object
+) -> Report:
     designs = [replace(design, **changes) for design in world.designs]  # type: ignore[arg-type]
     return build_report(
         world.events,
@@ -35,7 +37,7 @@ def world() -> EventWorld:
 
 @pytest.fixture(scope="module")
 def report(world: EventWorld) -> Report:
-    return report_on(world)
+    return write_workspace_report(world)
 
 
 def test_both_designs_find_the_effect_and_stand_side_by_side(
@@ -89,7 +91,7 @@ def test_money_is_revenue_less_cost(report: Report) -> None:
 
 def test_an_unknown_cost_leaves_the_net_unknown(world: EventWorld) -> None:
     only = replace(world, designs=world.designs[:1])
-    money = report_on(only, cost=None).actions[0].results[0].money
+    money = write_workspace_report(only, cost=None).actions[0].results[0].money
     assert (money.cost, money.net) == (None, None)
 
 
@@ -110,7 +112,7 @@ def test_what_would_change_our_mind_is_said(report: Report) -> None:
 
 def test_the_same_seed_gives_the_same_report(world: EventWorld) -> None:
     only = replace(world, designs=world.designs[1:])
-    assert report_on(only) == report_on(only)
+    assert write_workspace_report(only) == write_workspace_report(only)
 
 
 def test_hidden_judgement_is_caught_by_the_placebo() -> None:
@@ -193,14 +195,14 @@ def test_subtracting_what_was_certain_sharpens_money_and_moves_nothing_else(
 
 def test_a_useless_action_is_not_said_to_work() -> None:
     world = event_world(np.random.default_rng(8), accounts=1200, effect=0.0, programmes=("pilot",))
-    (action,) = report_on(world).actions
+    (action,) = write_workspace_report(world).actions
     assert action.verdict in ("unknown", "does not work")
     assert any("takes about" in reason for reason in action.results[0].would_change)
 
 
 def test_too_early_a_report_is_not_identifiable_and_says_why(world: EventWorld) -> None:
     early = replace(world, as_of=world.designs[0].written_at - timedelta(days=200))  # type: ignore[operator]
-    (action,) = report_on(early).actions
+    (action,) = write_workspace_report(early).actions
     assert action.verdict == "unknown"
     assert action.headline.startswith("Not identifiable yet.")
     assert not action.results
@@ -212,7 +214,7 @@ def test_too_early_a_report_is_not_identifiable_and_says_why(world: EventWorld) 
 
 def test_a_design_comes_before_its_report(world: EventWorld) -> None:
     with pytest.raises(DesignNotWrittenError, match="a design comes before the data"):
-        report_on(world, written_at=None)
+        write_workspace_report(world, written_at=None)
 
 
 def test_without_interventions_the_report_says_so_and_proposes_a_lottery() -> None:
@@ -240,4 +242,6 @@ def test_without_interventions_the_report_says_so_and_proposes_a_lottery() -> No
 
 
 def test_no_design_gives_an_empty_report(world: EventWorld) -> None:
-    assert report_on(replace(world, designs=())).headline == "No design was asked about."
+    assert (
+        write_workspace_report(replace(world, designs=())).headline == "No design was asked about."
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.causal.analysis import Result
+from experiments.causal.analysis import DesignResult
 from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs
 from experiments.report.report import Report, build_report
@@ -50,13 +50,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Truth]:
     return report, world.truth
 
 
-def results(report: Report) -> dict[str, Result]:
+def results(report: Report) -> dict[str, DesignResult]:
     return {
         result.design.intervention: result for action in report.actions for result in action.results
     }
 
 
-def true_fall(truth: Truth, result: Result, segment: str = "all") -> float:
+def true_fall(truth: Truth, result: DesignResult, segment: str = "all") -> float:
     """The truth is about staying; a report is about leaving."""
     row = truth.effects.filter(
         (pl.col("intervention") == result.design.intervention) & (pl.col("segment") == segment)

@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.simulation.event_rows import cut, event_rows, flat_json
+from experiments.simulation.event_rows import cut_after_end, event_rows, flat_json
 from experiments.simulation.settings import PRESETS
 from features.events.schema import properties_text
 
@@ -64,5 +64,5 @@ def test_an_end_cuts_what_follows_it_and_keeps_itself():
         np.zeros(5, dtype=np.int64),
         delay=np.array([0, 0, 0, 0, 86_400]),
     ).with_columns(kind=pl.Series(kinds))
-    kept = cut(rows, ends=np.array([10, 10**6]), calendar=calendar)
+    kept = cut_after_end(rows, ends=np.array([10, 10**6]), calendar=calendar)
     assert kept["kind"].to_list() == ["user.session", "contract.cancelled"]

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from experiments.simulation.ground_truth import both_futures, true_effects
+from experiments.simulation.ground_truth import add_potential_outcomes, true_effects
 from experiments.simulation.hazards import (
     CERTAIN,
     HIGHEST,
-    given_intent,
+    hazard_given_intent,
     intent_chance,
     period_hazard,
 )
@@ -57,7 +57,7 @@ def test_both_futures_equal_a_slow_product():
             "chance": [0.9, 0.1, 0.2, 0.3, 0.9, 0.5, 0.1],
         }
     )
-    found = both_futures(decisions, exits)
+    found = add_potential_outcomes(decisions, exits)
     assert found["decision_id"].to_list() == ["one", "two", "none"]
     assert np.allclose(found["retained_without"], [0.9 * 0.8 * 0.7, 0.5 * 0.9, 1.0])
     assert np.allclose(found["retained_with"], [0.95 * 0.9 * 0.85, 0.05 * 0.7, 1.0])
@@ -230,11 +230,11 @@ def test_adjusting_for_what_the_csm_saw_is_right(confounded):
 def test_announcing_changes_when_not_whether(hazard):
     chance = np.array([hazard])
     said = intent_chance(chance)
-    total = said * given_intent(chance, np.array([True])) + (1 - said) * given_intent(
+    total = said * hazard_given_intent(chance, np.array([True])) + (1 - said) * hazard_given_intent(
         chance, np.array([False])
     )
     assert total == pytest.approx(hazard)
-    assert given_intent(chance, np.array([False]))[0] <= CERTAIN
+    assert hazard_given_intent(chance, np.array([False]))[0] <= CERTAIN
 
 
 def test_a_longer_period_gathers_more_months_of_hazard():

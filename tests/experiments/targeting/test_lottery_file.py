@@ -10,7 +10,7 @@ import pytest
 from experiments.targeting.file import LEAST_ACCOUNTS, read_accounts, read_lottery
 
 from experiments.causal.sample import NO_ACTION
-from experiments.table_file import MOST_WORDS, TableError, read_table
+from experiments.table_file import MOST_WORDS, TableFileError, read_table
 
 FILE = "lottery.csv"
 
@@ -130,7 +130,7 @@ def test_odds_of_every_action_are_read_and_those_of_two_are_complete() -> None:
 
 def test_facts_that_came_after_the_draw_are_refused_unless_they_are_left_out() -> None:
     late = trials().with_columns(visit=(pl.col("action") == "call").cast(int))
-    with pytest.raises(TableError, match="is not what its propensities say: 'visit' is 1 "):
+    with pytest.raises(TableFileError, match="is not what its propensities say: 'visit' is 1 "):
         read_lottery(late, FILE)
     assert "visit" not in read_lottery(late, FILE, leave_out=["visit"]).trials.covariate_names
 
@@ -284,7 +284,7 @@ def test_ids_are_words_and_csv_and_parquet_are_read_alike(tmp_path: Path) -> Non
     ids=lambda value: "" if callable(value) else value[:40],
 )
 def test_a_file_that_is_no_lottery_is_refused(change, message: str) -> None:
-    with pytest.raises(TableError, match=message):
+    with pytest.raises(TableFileError, match=message):
         read_lottery(change(trials()), FILE)
 
 
@@ -296,12 +296,12 @@ def test_a_row_is_counted_as_the_file_has_it() -> None:
         outcome=pl.when(pl.int_range(240) < 100).then(None).otherwise(pl.col("outcome")),
     )
     with pytest.raises(
-        TableError,
+        TableFileError,
         match=r"Row 141 of lottery\.csv has 'n/a' for seats, which is "
         r"no number\. Write a number, or leave it empty where",
     ):
         read_lottery(with_cell(table, "seats", "n/a", row=141), FILE)
-    with pytest.raises(TableError, match=r"Row 141 of lottery\.csv has 'ten' for outcome"):
+    with pytest.raises(TableFileError, match=r"Row 141 of lottery\.csv has 'ten' for outcome"):
         read_lottery(
             with_cell(table.with_columns(pl.col("outcome").cast(str)), "outcome", "ten", row=141),
             FILE,
@@ -312,7 +312,7 @@ def test_a_row_is_counted_as_the_file_has_it() -> None:
 def test_columns_of_lists_are_refused_by_name_and_type(name: str) -> None:
     table = trials().with_columns(pl.concat_list(name))
     with pytest.raises(
-        TableError,
+        TableFileError,
         match=rf"column '{name}' of .* is neither numbers nor words "
         rf".List.*Write",
     ):
@@ -324,7 +324,7 @@ def test_columns_of_lists_of_the_accounts_asked_are_refused(name: str) -> None:
     facts = read_lottery(trials(), FILE).facts
     for kind in (pl.concat_list(name), pl.struct(name).alias(name)):
         with pytest.raises(
-            TableError,
+            TableFileError,
             match=rf"column '{name}' of asked\.csv is neither numbers "
             rf"nor words .(List|Struct).*Write one number or",
         ):
@@ -339,13 +339,13 @@ def with_odds(table: pl.DataFrame, *odds: float) -> pl.DataFrame:
 
 
 def test_an_action_called_as_doing_nothing_is_is_refused() -> None:
-    with pytest.raises(TableError, match="has the action 'none' beside 'mail', and both say"):
+    with pytest.raises(TableFileError, match="has the action 'none' beside 'mail', and both say"):
         read_lottery(trials(), FILE, nothing="mail")
 
 
 @pytest.mark.parametrize("name", ["visits", "outcome"])
 def test_only_facts_can_be_left_out(name: str) -> None:
-    with pytest.raises(TableError, match=f"{name} cannot be left out of .* facts are seats"):
+    with pytest.raises(TableFileError, match=f"{name} cannot be left out of .* facts are seats"):
         read_lottery(trials(), FILE, leave_out=[name])
 
 
@@ -374,10 +374,12 @@ def test_accounts_that_can_not_be_decided_about_are_refused(
     message: str,
 ) -> None:
     facts = read_lottery(trials(), FILE).facts
-    with pytest.raises(TableError, match=message):
+    with pytest.raises(TableFileError, match=message):
         read_accounts(table, "asked.csv", facts)
 
 
 def test_a_file_that_is_not_there_is_named_for_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="Name a CSV or Parquet file of the accounts to decide"):
+    with pytest.raises(
+        TableFileError, match="Name a CSV or Parquet file of the accounts to decide"
+    ):
         read_table(tmp_path / "none.csv", "the accounts to decide about")

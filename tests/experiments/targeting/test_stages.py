@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.table_file import TableError, read_table
+from experiments.table_file import TableFileError, read_table
 from experiments.targeting.lottery_file import read_accounts, read_lottery
 from experiments.targeting.stages import describe_stages
 
@@ -50,7 +50,7 @@ def cells(table: pl.DataFrame, name: str, values: dict[int, object]) -> pl.DataF
 
 
 def message_of(table: pl.DataFrame, stages: list[str], leave_out: tuple[str, ...] = ()) -> str:
-    with pytest.raises(TableError) as refused:
+    with pytest.raises(TableFileError) as refused:
         read_lottery(table, FILE, stages=stages, leave_out=leave_out)
     return str(refused.value)
 
@@ -258,7 +258,7 @@ def test_what_could_be_a_stage_is_offered_as_one_where_accounts_lack_it(
     hint: str,
 ) -> None:
     facts = read_lottery(on_the_way(**columns), FILE, leave_out=["offered"]).facts
-    with pytest.raises(TableError) as refused:
+    with pytest.raises(TableFileError) as refused:
         read_accounts(pl.DataFrame({"account_id": ["x"], "seats": [3.0]}), "asked.csv", facts)
     assert str(refused.value) == (
         "asked.csv lacks the column(s) visited, which the lottery has. Add them; or leave out what "

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from registry.bundle.contract import ContractFeature, FeatureContract, FeatureContractError
+
+from registry.bundle.feature_contract import ContractFeature, FeatureContract, FeatureContractError
 
 CONTRACT = FeatureContract(
     (

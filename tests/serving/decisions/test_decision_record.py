@@ -16,7 +16,7 @@ from serving.decisions.record import (
     question,
 )
 
-from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.effects.measured import NO_EFFECTS, MeasuredEffects
 from experiments.policy.recommend import Limits
 from experiments.policy.request import PolicyInputs
 from features.catalogue.catalogue import load_catalogue
@@ -164,7 +164,7 @@ def test_what_the_timeline_says_reaches_the_policy(near_its_limit):
 
 
 def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
-    def digest(facts=NO_FACTS, evidence=NO_EVIDENCE):
+    def digest(facts=NO_FACTS, evidence=NO_EFFECTS):
         now = near_its_limit.as_of
         asked = question(near_its_limit, facts, (), limits=Limits(), now=now, evidence=evidence)
         return build_decision(
@@ -173,7 +173,7 @@ def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
 
     assert digest() == digest()
     assert digest(replace(NO_FACTS, time_zone="UTC")) != digest()
-    assert digest(evidence=Evidence(problem="It is broken.")) != digest()
+    assert digest(evidence=MeasuredEffects(problem="It is broken.")) != digest()
 
 
 def test_a_stored_question_gives_the_same_ranking(near_its_limit):

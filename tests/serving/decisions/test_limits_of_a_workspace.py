@@ -16,7 +16,7 @@ from small_company import AS_OF
 from experiments.planning.team import Pool, Team
 from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import LIMITS_FILE, LimitsError
-from experiments.report.workspace import full_cost, report_on
+from experiments.report.workspace import full_cost, write_workspace_report
 from registry.playbook.playbook import load_playbook
 from serving.decisions import live_limits as current_limits
 from serving.decisions.live_limits import CurrentLimits
@@ -209,6 +209,6 @@ def test_a_report_counts_hours_at_what_they_cost_here(own_workspace):
     pages = []
     for text in ("", "hourly_cost = 600\n"):
         (own_workspace.root / LIMITS_FILE).write_text(text, encoding="utf-8")
-        page, _ = report_on(own_workspace, as_of=AS_OF, written_at=AS_OF)
+        page, _ = write_workspace_report(own_workspace, as_of=AS_OF, written_at=AS_OF)
         pages.append(page.read_text(encoding="utf-8"))
     assert pages[0] != pages[1]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.effects_file import EFFECTS_FILE, write_effects
-from experiments.effects.measured import Evidence
+from experiments.effects.measured import MeasuredEffects
 from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.recommend import recommend
 from registry.playbook.playbook import load_playbook
@@ -37,7 +37,7 @@ def effect(action="usage_analysis", estimate=0.02):
 
 
 def test_no_file_is_no_evidence_and_no_problem(tmp_path):
-    assert evidence_in(tmp_path) == Evidence()
+    assert evidence_in(tmp_path) == MeasuredEffects()
 
 
 def test_a_broken_file_is_said(tmp_path):
@@ -47,16 +47,16 @@ def test_a_broken_file_is_said(tmp_path):
 
 def test_a_file_is_read_again_when_it_changed_and_only_then(tmp_path):
     measured = measured_effects(tmp_path)
-    assert measured.current() == Evidence()
-    path = write_effects(Evidence(effects=(effect(),)), tmp_path)
+    assert measured.current() == MeasuredEffects()
+    path = write_effects(MeasuredEffects(effects=(effect(),)), tmp_path)
     first = measured.current()
     assert first.effects == (effect(),)
     assert measured.current() is first
-    write_effects(Evidence(effects=(effect(), effect("success_call"))), tmp_path)
+    write_effects(MeasuredEffects(effects=(effect(), effect("success_call"))), tmp_path)
     os.utime(path, ns=(1, 1))
     assert len(measured.current().effects) == 2
     path.unlink()
-    assert measured.current() == Evidence()
+    assert measured.current() == MeasuredEffects()
 
 
 def test_the_answer_says_how_much_is_playbook_and_how_much_is_data(own_client, own_workspace):
@@ -68,7 +68,9 @@ def test_the_answer_says_how_much_is_playbook_and_how_much_is_data(own_client, o
     action = next(
         c["action"] for c in ranked if c["belief"] is not None and c["objective"] == "retain"
     )
-    path = write_effects(Evidence(effects=(effect(action, 0.05),)), own_workspace.reports_dir)
+    path = write_effects(
+        MeasuredEffects(effects=(effect(action, 0.05),)), own_workspace.reports_dir
+    )
     try:
         after = own_client.post("/v1/next-actions", json=asked).json()["items"]
         found = [c for item in after for c in item["ranked"] if c["action"] == action]
@@ -116,7 +118,7 @@ def test_the_page_says_between_what_bounds_we_believe():
         limits=Limits(),
         history=history,
         as_of=moment,
-        evidence=Evidence(effects=(effect("success_call", 0.05),)),
+        evidence=MeasuredEffects(effects=(effect("success_call", 0.05),)),
     )
     call = next(c for c in answer.ranked if c.action_id == "success_call")
     view = action_view(call, "USD")
@@ -126,6 +128,6 @@ def test_the_page_says_between_what_bounds_we_believe():
 
 
 def test_measured_effects_are_no_report(tmp_path):
-    write_effects(Evidence(effects=(effect(),)), tmp_path)
+    write_effects(MeasuredEffects(effects=(effect(),)), tmp_path)
     (tmp_path / "causal.json").write_text('{"title": "Calls"}', encoding="utf-8")
     assert [report.name for report in reports_in(tmp_path)] == ["causal"]

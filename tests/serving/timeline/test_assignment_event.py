@@ -14,7 +14,7 @@ from experiments.causal.interventions import ALL_ACTIONS, assignments, propose_d
 from experiments.policy.exploration import chance_for
 from experiments.policy.recommend import AccountState, Limits
 from experiments.policy.request import PolicyInputs
-from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, standing
+from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, holdout_status
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from features.workspace import Workspace
 from registry.playbook.playbook import load_playbook
@@ -28,7 +28,7 @@ RULE = HoldoutRule(share=0.3)
 
 
 def stands(account_id: str) -> HoldoutStatus:
-    found = standing(
+    found = holdout_status(
         RULE,
         KEY,
         account_id,

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from real_server import running
 from small_company import ACCOUNTS, AS_OF, event, make_workspace
 
-from experiments.planning.infeasibility import Conflict
+from experiments.planning.infeasibility import LimitConflict
 from serving.api.app import create_app
 from serving.api.routes.plans import check_may_keep
 from serving.api.schemas.plans import PlanRequest
@@ -145,7 +145,7 @@ def test_every_limit_of_a_conflict_has_its_field(limit, name, where) -> None:
             "care": [{"tier": "gold", "accounts": 1}, {"tier": "silver", "accounts": 1}],
         }
     )
-    assert body.field_of(Conflict(limit=limit, id=name, words="")) == where
+    assert body.field_of(LimitConflict(limit=limit, id=name, words="")) == where
 
 
 def test_a_team_of_nobody_and_a_name_listed_twice_are_refused(address) -> None:
