@@ -1,6 +1,6 @@
-"""The measured effect of an action, and the file in which the policy finds it.
+"""The measured effects of actions, their file, and the belief that the policy mixes from them.
 
 Holds values; estimates nothing.
 """
 
-__all__ = ["action_effect", "effects_file", "measured"]
+__all__ = ["action_effect", "belief", "effects_file"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from experiments.effects.action_effect import ActionEffect, ActionEffectError, GoodOutcome
-from experiments.effects.measured import MeasuredEffects, MeasuredEffectsError
+from experiments.effects.belief import MeasuredEffects, MeasuredEffectsError
 
 EFFECTS_FILE = "effects.json"
 MOST_BYTES = 4_000_000

@@ -36,7 +36,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from experiments.effects.measured import GOOD_OUTCOME, NO_EFFECTS, MeasuredEffects
+from experiments.effects.belief import GOOD_OUTCOME, NO_EFFECTS, MeasuredEffects
 from experiments.policy.account_state import (
     STATE_FACTS,
     AccountState,
@@ -104,7 +104,7 @@ class _Question:
     past: tuple[PastAction, ...]
     put_off: tuple[Snooze, ...]
     evidence: MeasuredEffects
-    promise: PriorShrinkage
+    shrinkage: PriorShrinkage
     facts: Facts
     at_stake: Stakes
     as_of: datetime
@@ -175,7 +175,7 @@ def recommend(
         not_relevant=len(playbook.actions) - len(proposals),
         notes=(
             *question.at_stake.notes,
-            *describe_evidence(proposals, evidence, state.attributes, question.promise),
+            *describe_evidence(proposals, evidence, state.attributes, question.shrinkage),
         ),
         lot=lot,
         standing=standing,
@@ -260,7 +260,7 @@ def _asked(
         asked_at=as_of if asked_at is None else asked_at,
         put_off=tuple(put_off),
         evidence=evidence,
-        promise=shrinkage_for(evidence, playbook),
+        shrinkage=shrinkage_for(evidence, playbook),
         facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
         at_stake=compute_stakes(state, playbook.assumptions, limits),
     )
@@ -285,14 +285,14 @@ def _barred(action: Action, question: _Question) -> Refusal | None:
         question.evidence,
         question.state.attributes,
         question.limits.harm_tolerance,
-        question.promise.of(action.id),
+        question.shrinkage.of(action.id),
     )
 
 
 def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
     """One action through the stages that look at no other action."""
     action, playbook = proposal.action, question.playbook
-    kept = question.promise.of(action.id)
+    kept = question.shrinkage.of(action.id)
     refusal = (
         _barred(action, question)
         or refuse_snoozed(action.id, question.put_off, question.asked_at)

@@ -14,8 +14,8 @@ from datetime import datetime
 from math import isnan
 from typing import Any, cast, get_args
 
+from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.effects.effects_file import effect_from, effects_document
-from experiments.effects.measured import NO_EFFECTS, MeasuredEffects
 from experiments.policy.account_state import (
     AccountState,
     Limits,

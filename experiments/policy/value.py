@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import Belief, mix_belief
+from experiments.effects.belief import Belief, mix_belief
 from experiments.policy.account_state import AccountState, Limits
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Assumptions

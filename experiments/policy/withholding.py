@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Literal
 
 from experiments.effects.action_effect import OUTCOME_WORDS
-from experiments.effects.measured import GOOD_OUTCOME, MeasuredEffects, mix_belief, most_harm
+from experiments.effects.belief import GOOD_OUTCOME, MeasuredEffects, mix_belief, most_harm
 from experiments.policy.conditions import Facts, explain_condition, holds, label, requirement
 from experiments.policy.value import ActionValue
 from registry.playbook.actions import Action

@@ -15,7 +15,7 @@ import polars as pl
 from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
-from experiments.effects.measured import EFFECT_HORIZON_DAYS
+from experiments.effects.belief import EFFECT_HORIZON_DAYS
 from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import USUAL, read_limits
 from experiments.report.render import write_report

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from experiments.effects.measured import EFFECT_HORIZON_DAYS
+from experiments.effects.belief import EFFECT_HORIZON_DAYS
 from experiments.simulation.accounts import PLAN_UNITS, SEGMENTS, Accounts
 from experiments.simulation.hazards import (
     CERTAIN,

@@ -19,9 +19,9 @@ from scipy import stats
 from experiments.causal.estimates import CONFIDENCE, mean_and_error
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import Floats
+from experiments.targeting.arm_policy import ArmDecisions, decide_arms
 from experiments.targeting.lottery_file import AskedAccounts, LotteryTrials
 from experiments.targeting.stages import describe_stages
-from experiments.targeting.targeting import ArmDecisions, decide_arms
 
 NOT_LEARNED_FROM = "on accounts that it was not learned from"
 DECIMALS = 4

@@ -24,8 +24,8 @@ from experiments.causal.interventions import drawn_between_actions, propose_desi
 from experiments.causal.sample import Floats, Sample, SampleError
 from experiments.causal.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
+from experiments.effects.belief import EFFECT_HORIZON_DAYS, MeasuredEffects
 from experiments.effects.effects_file import EFFECTS_FILE, effects_document
-from experiments.effects.measured import EFFECT_HORIZON_DAYS, MeasuredEffects
 from experiments.uplift.effect_records import EffectRecords, Measurement, action_effects
 from experiments.uplift.grading import Grading
 from experiments.uplift.weekly_trials import (

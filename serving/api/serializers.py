@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from experiments.effects.measured import Belief
+from experiments.effects.belief import Belief
 from experiments.policy.recommend import DO_NOTHING, Candidate, Recommendation
 from serving.api.schemas.accounts import ACCOUNT_ANSWER, AccountAnswer, AccountRow
 from serving.api.schemas.decisions import (

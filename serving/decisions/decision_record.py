@@ -18,7 +18,7 @@ from typing import cast, get_args
 
 import polars as pl
 
-from experiments.effects.measured import NO_EFFECTS, MeasuredEffects
+from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.policy.account_state import PastOutcome
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.quiet_hours import zone_named

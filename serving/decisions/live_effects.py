@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from experiments.effects.belief import MeasuredEffects, MeasuredEffectsError
 from experiments.effects.effects_file import EFFECTS_FILE, read_effects
-from experiments.effects.measured import MeasuredEffects, MeasuredEffectsError
 from features.reloaded_file import ReloadedFile
 
 

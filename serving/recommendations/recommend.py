@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
-from experiments.effects.measured import NO_EFFECTS, MeasuredEffects
+from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
 from experiments.policy.recommend import Limits, Recommendation
 from features.catalogue.catalogue import Catalogue, load_catalogue

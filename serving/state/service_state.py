@@ -15,7 +15,7 @@ from functools import cached_property
 
 import polars as pl
 
-from experiments.effects.measured import MeasuredEffects
+from experiments.effects.belief import MeasuredEffects
 from features.alerts.alert import is_week_before
 from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import AnyFeature

@@ -21,7 +21,7 @@ from interleaved import write_section
 from policy_worlds import LIMITS, OFFERS, WORLDS, decisions, history, learned, quarters, worth
 from scipy import stats
 
-from experiments.effects.measured import MeasuredEffects
+from experiments.effects.belief import MeasuredEffects
 
 pytestmark = pytest.mark.bench
 

@@ -33,8 +33,8 @@ from experiments.causal.estimators.nuisances import (
     predict_outcome,
 )
 from experiments.causal.sample import NO_ACTION, Sample
+from experiments.targeting.arm_policy import held_out_gains, held_out_value
 from experiments.targeting.outcome_model import expected_outcomes
-from experiments.targeting.targeting import held_out_gains, held_out_value
 
 pytestmark = pytest.mark.bench
 

@@ -25,8 +25,8 @@ from scipy import stats
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.estimators.nuisances import design_matrix
 from experiments.causal.sample import NO_ACTION, Sample
+from experiments.targeting.arm_policy import decide_arms
 from experiments.targeting.outcome_model import expected_outcomes
-from experiments.targeting.targeting import decide_arms
 
 pytestmark = pytest.mark.bench
 

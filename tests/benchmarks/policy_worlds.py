@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import NO_ACTION, Sample
-from experiments.effects.measured import MeasuredEffects
+from experiments.effects.belief import MeasuredEffects
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recommend
 from experiments.uplift.effect_records import Measurement, action_effects
 from registry.playbook.actions import Action

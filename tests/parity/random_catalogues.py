@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import MeasuredEffects
+from experiments.effects.belief import MeasuredEffects
 from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.exploration import chance_for

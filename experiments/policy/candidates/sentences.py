@@ -1,6 +1,6 @@
 """Describe an action that passed every stage: what, why, on what evidence.
 
-Values and words for the ranking of ``policy.py``; decides nothing.
+Values and words for the ranking of ``recommend.py``; decides nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from experiments.effects.measured import GOOD_OUTCOME, Belief, MeasuredEffects
+from experiments.effects.belief import GOOD_OUTCOME, Belief, MeasuredEffects
 from experiments.policy.candidates.deadlines import deadline_of
 from experiments.policy.candidates.sequence_steps import DueStep
 from experiments.policy.conditions import Facts, label
@@ -23,7 +23,7 @@ from registry.playbook.playbook import Playbook
 DO_NOTHING = "do_nothing"
 NEEDS_APPROVAL = 2
 
-ALL_KEPT = 0.995
+FULL_SHARE = 0.995
 """From here on the share rounds to all, and nothing is said."""
 
 EVIDENCE_NOTE = (
@@ -139,7 +139,7 @@ def describe_evidence(
     proposals: Iterable[Proposal],
     evidence: MeasuredEffects,
     attributes: Mapping[str, str | None],
-    promise: PriorShrinkage = NO_SHRINKAGE,
+    shrinkage: PriorShrinkage = NO_SHRINKAGE,
 ) -> tuple[str, ...]:
     """How much of the answer was measured, and why none where something is wrong."""
     notes = (
@@ -163,9 +163,9 @@ def describe_evidence(
             f"of the playbook (grade E)."
         )
     )
-    if promise.kept < ALL_KEPT:
+    if shrinkage.share < FULL_SHARE:
         notes.append(
-            f"What {promise.measured} measured action(s) changed is less than the "
-            f"playbook promised, so {promise.kept:.0%} of its other promises are counted."
+            f"What {shrinkage.measured} measured action(s) changed is less than the "
+            f"playbook promised, so {shrinkage.share:.0%} of its other promises are counted."
         )
     return tuple(notes)

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import MeasuredEffects, mix_belief
+from experiments.effects.belief import MeasuredEffects, mix_belief
 from experiments.policy.prior_shrinkage import (
     DEVIATION,
     FAR,
@@ -78,12 +78,12 @@ def test_without_a_measurement_the_playbook_is_taken_at_its_word() -> None:
 
 def test_kept_promises_leave_it_believed_and_broken_ones_do_not() -> None:
     some = ON_CHURN[:6]
-    assert estimate_shrinkage(all_came_true(some), BOOK).kept == pytest.approx(1.0)
+    assert estimate_shrinkage(all_came_true(some), BOOK).share == pytest.approx(1.0)
     broken = estimate_shrinkage(nothing_came_true(some), BOOK)
-    assert broken.kept < 0.4
+    assert broken.share < 0.4
     assert broken.measured == 6
     more = estimate_shrinkage(nothing_came_true(ON_CHURN[:12]), BOOK)
-    assert more.kept < broken.kept
+    assert more.share < broken.share
 
 
 @given(st.lists(st.tuples(st.floats(-0.05, 0.05), st.floats(1e-3, 0.03)), min_size=1, max_size=8))
@@ -104,7 +104,7 @@ def test_the_share_is_the_mean_of_a_normal_posterior(measured) -> None:
     seen = promised + np.clip(off, -FAR, FAR) * np.sqrt(total)
     known = np.linalg.inv(np.diag(total - SHARED * error**2) + SHARED * np.outer(error, error))
     mean = (DEVIATION**-2 + promised @ known @ seen) / (DEVIATION**-2 + promised @ known @ promised)
-    found = estimate_shrinkage(MeasuredEffects(effects=tuple(effects)), BOOK).kept
+    found = estimate_shrinkage(MeasuredEffects(effects=tuple(effects)), BOOK).share
     assert found == pytest.approx(np.clip(mean, 0, 1), abs=1e-9)
 
 
@@ -113,9 +113,9 @@ def test_what_was_measured_of_an_action_does_not_count_twice() -> None:
     all_three = estimate_shrinkage(nothing_came_true(some), BOOK)
     for action in some:
         others = estimate_shrinkage(nothing_came_true([a for a in some if a is not action]), BOOK)
-        assert all_three.of(action.id) == pytest.approx(others.kept)
-        assert all_three.of(action.id) > all_three.kept
-    assert all_three.of("another") == all_three.kept
+        assert all_three.of(action.id) == pytest.approx(others.share)
+        assert all_three.of(action.id) > all_three.share
+    assert all_three.of("another") == all_three.share
 
 
 def test_one_action_that_does_great_harm_does_not_undo_the_others() -> None:
@@ -124,9 +124,9 @@ def test_one_action_that_does_great_harm_does_not_undo_the_others() -> None:
     worst = replace(harmful, estimate=-0.9, low=-1.0, high=-0.8)
     rest = all_came_true(some).effects[1:]
     found = estimate_shrinkage(MeasuredEffects(effects=(harmful, *rest)), BOOK)
-    assert 0.3 < found.kept < 1
-    assert estimate_shrinkage(MeasuredEffects(effects=(worst, *rest)), BOOK).kept == pytest.approx(
-        found.kept
+    assert 0.3 < found.share < 1
+    assert estimate_shrinkage(MeasuredEffects(effects=(worst, *rest)), BOOK).share == pytest.approx(
+        found.share
     )
 
 
@@ -141,7 +141,7 @@ def test_the_share_lies_between_nothing_and_all(estimates, error) -> None:
         ),
         BOOK,
     )
-    assert 0 <= found.kept <= 1
+    assert 0 <= found.share <= 1
     assert all(0 <= found.of(a.id) <= 1 for a in ON_CHURN)
 
 

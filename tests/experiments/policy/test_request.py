@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import MeasuredEffects
+from experiments.effects.belief import MeasuredEffects
 from experiments.policy.account_state import AccountState, Limits, PastAction, PolicyError
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.exploration import chance_for

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import MeasuredEffects
+from experiments.effects.belief import MeasuredEffects
 from experiments.policy.account_state import PastAction, PolicyError
 from experiments.policy.recommend import AccountState, Limits, recommend, rule_against
 from experiments.randomisation.holdout import HoldoutStatus

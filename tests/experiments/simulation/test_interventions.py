@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.effects.measured import EFFECT_HORIZON_DAYS
+from experiments.effects.belief import EFFECT_HORIZON_DAYS
 from experiments.simulation.interventions import (
     PROGRAMMES,
     REST_DAYS,

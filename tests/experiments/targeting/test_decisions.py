@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from experiments.targeting.arm_policy import HeldOutValue
 from experiments.targeting.decisions import (
     CostError,
     LotteryDecisions,
@@ -16,7 +17,6 @@ from experiments.targeting.decisions import (
     parse_costs,
 )
 from experiments.targeting.lottery_file import read_accounts, read_lottery
-from experiments.targeting.targeting import HeldOutValue
 
 ACTIONS = ("nothing", "call", "e=mail")
 

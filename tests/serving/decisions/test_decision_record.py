@@ -16,7 +16,7 @@ from serving.decisions.record import (
     question,
 )
 
-from experiments.effects.measured import NO_EFFECTS, MeasuredEffects
+from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.policy.recommend import Limits
 from experiments.policy.request import PolicyInputs
 from features.catalogue.catalogue import load_catalogue

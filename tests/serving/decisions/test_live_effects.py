@@ -6,8 +6,8 @@ import os
 from datetime import UTC, datetime
 
 from experiments.effects.action_effect import ActionEffect
+from experiments.effects.belief import MeasuredEffects
 from experiments.effects.effects_file import EFFECTS_FILE, write_effects
-from experiments.effects.measured import MeasuredEffects
 from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.recommend import recommend
 from registry.playbook.playbook import load_playbook

@@ -12,6 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
+from experiments.effects.belief import (
+    MeasuredEffects,
+    MeasuredEffectsError,
+    mix_belief,
+    most_harm,
+)
 from experiments.effects.effects_file import (
     EFFECTS_FILE,
     MOST_BYTES,
@@ -19,12 +25,6 @@ from experiments.effects.effects_file import (
     parse_effects,
     read_effects,
     write_effects,
-)
-from experiments.effects.measured import (
-    MeasuredEffects,
-    MeasuredEffectsError,
-    mix_belief,
-    most_harm,
 )
 from experiments.policy.recommend import AccountState, Limits, recommend
 from registry.playbook.actions import Prior

@@ -7,14 +7,14 @@ import pytest
 
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import NO_ACTION, Sample, SampleError
-from experiments.targeting.outcome_model import expected_outcomes
-from experiments.targeting.targeting import (
+from experiments.targeting.arm_policy import (
     ArmDecisions,
     HeldOutValue,
     decide_arms,
     held_out_gains,
     held_out_value,
 )
+from experiments.targeting.outcome_model import expected_outcomes
 
 COST = np.array([0.0, 0.05])
 

@@ -9,12 +9,12 @@ account; they are mixed by their precision::
 
 What was measured is carried over by the risk: an effect on accounts of which a tenth would have
 left is half as large, in points, on one of which a twentieth would. And what was measured of the
-other actions tells how far the playbook can be believed (``promise.py``): ``m`` is multiplied by
-the share of its promises that came true.
+other actions tells how far the playbook can be believed (``policy.prior_shrinkage``): ``m`` is multiplied by
+the share of its effects that came true.
 
 Chance that decided leaves no doubt (grade A); where people did, some stays however many accounts
 there were. Without a measurement the belief is the prior, to the bit. Pure; the files are read and
-written in ``evidence_file.py``.
+written in ``effects_file.py``.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Belief:
     ``low`` and ``high`` hold 95 %. ``playbook_share`` and ``data_share`` add to 1. ``n`` and
     ``effective_n`` count what was measured (0: nothing); ``strength`` is the prior's, in accounts.
     ``measured`` is the estimate of the data alone, with its interval, on accounts of
-    ``measured_risk``. ``kept`` is the share of the playbook's promise that is counted. ``grade``
+    ``measured_risk``. ``kept`` is the share of the prior mean that is counted. ``grade``
     is that of the larger share.
     """
 
@@ -156,7 +156,7 @@ def mix_belief(
 ) -> Belief:
     """The prior for an account with this probability, mixed with what was measured.
 
-    ``kept`` is the share of the playbook's promises that came true with other actions.
+    ``kept`` is the share of the playbook's effects that came true with other actions.
 
     >>> prior = Prior(outcome="churn", mean=0.1, strength=35, grade="E", basis="A guess.")
     >>> round(mix_belief(prior, 0.2, None).mean, 3), round(mix_belief(prior, 0.2, None).deviation, 3)
