@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from experiments.targeting.file import LEAST_ACCOUNTS, read_accounts, read_lottery
 
 from experiments.causal.sample import NO_ACTION
 from experiments.table_file import MOST_WORDS, TableFileError, read_table
+from experiments.targeting.lottery_file import LEAST_ACCOUNTS, read_accounts, read_lottery
 
 FILE = "lottery.csv"
 

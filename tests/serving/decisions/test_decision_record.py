@@ -8,13 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from serving.decisions.record import (
-    NO_FACTS,
-    account_state,
-    build_decision,
-    policy_facts,
-    question,
-)
 
 from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.policy.recommend import Limits
@@ -24,6 +17,13 @@ from features.events.schema import EVENT_SCHEMA
 from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from registry.playbook.playbook import load_playbook
+from serving.decisions.decision_record import (
+    NO_FACTS,
+    account_state,
+    build_decision,
+    policy_facts,
+    question,
+)
 from serving.scoring.models_served import champions
 from serving.scoring.score import AccountScore
 from serving.scoring.scored_columns import score_accounts

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from serving.scoring.families import SHOWN, families_of, family_of
 from small_company import AS_OF, event, family_events, make_store, make_workspace
 
 from features.catalogue.catalogue import load_catalogue
@@ -14,6 +13,7 @@ from features.compute.hierarchy import rolls_up
 from serving.api.serializers import MOST_CHILDREN, family_answer
 from serving.pages.views.family_view import LABELS, family_view
 from serving.problems import UnknownAccountError
+from serving.scoring.account_families import SHOWN, families_of, family_of
 from serving.scoring.portfolio import AccountFilter
 from serving.state.refresh import FreshScores
 
