@@ -112,7 +112,9 @@ def promote(
     by = who(place, by, "approve" if approve else "administer")
     with place.lock():
         if approve:
-            request = check_approval(store.asked(name), label=name, version=version, by=by)
+            request = check_approval(
+                store.pending_request(name), label=name, version=version, by=by
+            )
             store.promote(
                 name,
                 version,
@@ -132,7 +134,7 @@ def promote(
         known = len(store.history(name))
         evidence = promotion_evidence(place, store, name, version, capacity, force)
         if place.settings.second_person:
-            store.ask(name, version, evidence=evidence, by=by, at=datetime.now(UTC))
+            store.request_promotion(name, version, evidence=evidence, by=by, at=datetime.now(UTC))
             out.print(
                 f"Asked for by {by}. It serves as soon as another person approves: keepwell "
                 f"models promote {name} {version} --by NAME --approve",

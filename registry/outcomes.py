@@ -30,7 +30,7 @@ class OutcomeError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeWords:
-    """How people read about an outcome."""
+    """The words for an outcome in sentences for people."""
 
     verb: str  # "more likely to leave"
     gerund: str  # "these go with leaving"
@@ -46,7 +46,7 @@ class Outcome:
 
     Args:
         name: in code, file names and addresses.
-        description: what exactly happens.
+        description: what happens, exactly.
         rule: how it is decided from events.
         words: for people.
         horizons: days, in rising order.

@@ -1,7 +1,7 @@
 """Read a table of a TOML file strictly.
 
-Every key is taken by name and type; what is left over at the end is an error, so that a
-misspelt key never turns into a silent default. Knows nothing of what the table is about.
+Every key is taken by name and type; a key that is left over at the end is an error, so that a
+misspelt key never becomes a silent default. Knows nothing about the meaning of the table.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Table:
         return int(number)
 
     def whole_numbers(self, key: str, *, count: int) -> tuple[int, ...]:
-        """A list of so many whole numbers."""
+        """A list of ``count`` whole numbers."""
         value = self._take(key, None)
         if not isinstance(value, list) or len(value) != count:
             raise TableError(
@@ -138,7 +138,7 @@ class Table:
         return tuple(Table(v, f"{self.where}, `{key}` number {n}") for n, v in enumerate(value, 1))
 
     def end(self) -> None:
-        """Nothing may be left over."""
+        """Refuse keys that were not taken."""
         if self._left:
             left = sorted(self._left)
             meant = sorted(

@@ -1,7 +1,7 @@
 """Find order statistics of many rising lines at once: the k-th lowest of them at any place.
 
-Which line that is changes only where two cross. For a few hundred lines all crossings are asked
-once; a place is then found among those that count, whatever the number of lines.
+The k-th lowest line changes only where two lines cross. For a few hundred lines all crossings are
+computed once; a lookup then takes a binary search among the crossings that matter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 MOST_LINES = 256
-"""The table of more would take longer than what it saves."""
+"""For more lines the table takes longer to make than it saves."""
 
 AT_ONCE = 2048
 

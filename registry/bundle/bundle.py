@@ -124,7 +124,7 @@ class ModelBundle(BundleContents):
         values, base = self.form.contributions(self.golden.matrix), self.form.base
         apart = float(np.abs(raw - self.golden.raw).max())
         unexplained = float(np.abs(values.sum(axis=1) + base - raw).max())
-        # and the ways of many rows, which are faster, have to agree with those of one
+        # The faster functions for many rows have to agree with those for one row.
         many = np.tile(self.golden.matrix, (-(-max(MANY, ENOUGH_FOR_BLOCKS) // len(raw)), 1))
         off = float(np.abs(self.raw(many)[: len(raw)] - raw).max())
         said = float(np.abs(self.contributions(many)[0][: len(raw)] - values).max(initial=0.0))
@@ -175,7 +175,7 @@ class ModelBundle(BundleContents):
     def probability(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None) -> Floats:
         """The calibrated probability of the outcome within the horizon.
 
-        ``raw`` is the raw score of the rows for who has asked for it already, here and below.
+        ``raw`` is the raw score of the rows where the caller has it already, here and below.
         """
         self._check(horizon_days)
         matrix = self.matrix(rows)

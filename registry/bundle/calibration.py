@@ -2,7 +2,7 @@
 
 ``p_h = sigmoid(a_h + b · f)`` with one slope ``b > 0`` for all horizons and intercepts ``a_h`` that
 never fall as the horizon grows. So every horizon ranks accounts alike, and the probability of an
-account never falls with the horizon. Holds the numbers; fitting them is training's.
+account never falls with the horizon. Holds the numbers; `training.models.calibration` fits them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEAST_DRAWS = 20  # below this a 95 % interval is two arbitrary draws
 
 
 class CalibrationError(Exception):
-    """The calibration is not strictly increasing, or says nothing about its own uncertainty."""
+    """The calibration is not strictly increasing, or has no measure of its own uncertainty."""
 
 
 class HorizonError(Exception):
@@ -135,7 +135,7 @@ class Calibration:
 
 _BLOCK = 4096
 _MANY = 5_000
-"""From so many scores on, a table of percentiles is made faster than the percentiles of each."""
+"""From this many scores on, a table of percentiles is faster than percentiles of each score."""
 
 
 def sigmoid(log_odds: npt.NDArray[Any] | float) -> Floats:

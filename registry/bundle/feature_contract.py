@@ -30,7 +30,7 @@ OWN_USE = re.compile(r"use_\w+_count_\d+d")
 
 
 class FeatureContractError(Exception):
-    """The rows do not have the features that the model reads, as it knows them."""
+    """The rows lack features that the model reads, or have them by another definition."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class FeatureContract:
         if digests is not None:
             self.check(digests)
         frame = rows if isinstance(rows, pl.DataFrame) else self._frame(rows)
-        there = frozenset(frame.columns)  # the list is made anew at each look
+        there = frozenset(frame.columns)  # a new list at each call
         lacking = [name for name in self.names if name not in there]
         if lacking:
             raise FeatureContractError(self._lacks(lacking, "this snapshot"))

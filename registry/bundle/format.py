@@ -1,7 +1,7 @@
 """Encode and decode a bundle's files: ``bundle.json``, ``arrays.npz`` and LightGBM's text.
 
-Encoding is deterministic: equal bundles are equal byte for byte. Decoding never unpickles, and what
-is not as it should be becomes a BundleError that says so.
+Encoding is deterministic: equal bundles are equal byte for byte. Decoding never unpickles, and
+raises BundleError for anything that is not valid.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class BundleContents:
     """Everything that a bundle's files hold.
 
     ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
-    is the expected relative rise of MRR given an expansion. ``long_horizons`` are the chances after the
-    last horizon of ``calibration``, in rising order. ``untreated_risk`` is None where the training
-    did not look at interventions.
+    is the expected relative rise of MRR given an expansion. ``long_horizons`` are the chances after
+    the last horizon of ``calibration``, in rising order. ``untreated_risk`` is None where the
+    training did not look at interventions.
     """
 
     label: str

@@ -2,7 +2,7 @@
 
 Per feature, a value ``x`` contributes ``coef · (s(x) - 0)`` where ``s`` is the imputed, clipped and
 scaled value with mean zero over the training rows, plus the coefficient of its missing indicator.
-The indicator is folded into the feature that it speaks about::
+The indicator is part of its feature's contribution::
 
     t(x)   = clip(log1p if `signed_log` (|x|, sign kept) else x, lower, upper);  t(fill) if unknown
     φ_j    = coefficient_j · (t_j - center_j) / scale_j
@@ -74,7 +74,7 @@ class LinearForm:
         lower: Floats | None = None, upper: Floats | None = None,
         signed_log: Floats | None = None,
     ) -> LinearForm:  # fmt: skip
-        """A form where what is left out does nothing."""
+        """A form without the quantities that are not given."""
         none = np.zeros(len(coefficient))
         return cls(
             intercept=intercept, fill=fill, center=center, scale=scale, coefficient=coefficient,
@@ -96,7 +96,7 @@ class LinearForm:
         return float(self.intercept + self.missing_coefficient @ self.missing_rate)
 
     def fits(self, n_features: int) -> bool:
-        """It has a coefficient for every feature."""
+        """Whether it has a coefficient for every feature."""
         return self.n_features_read == n_features
 
     def contributions(self, matrix: Floats) -> Floats:

@@ -1,13 +1,13 @@
 """Probabilities beyond 90 days: P(by 180) = P(by 90) + (1 − P(by 90)) · q.
 
-The score is fitted to the near. For the time between two horizons there is a chance of its own, of
-the accounts that are still there when it begins, so that no probability falls as the horizon
-grows::
+The score is fitted to the horizons up to 90 days. The time between two longer horizons has a
+chance of its own, for accounts that are still there when it begins, so no probability falls as the
+horizon grows::
 
     P(by 180) = P(by 90) + (1 - P(by 90)) · q,    q = sigmoid(a + b·g),    g = slope·f + form(x)
 
-``f`` is the raw score of the near and ``form`` what the features say besides; where few accounts
-could teach it there is none. Holds the numbers; fitting them is training's.
+``f`` is the raw score and ``form`` a linear form of the features; with few accounts to learn from
+there is no form. Holds the numbers; `training.models.long_horizons` fits them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LongHorizonChance:
-    """The chance between the horizon before and this one, of who is still there."""
+    """The chance between the previous horizon and this one, for accounts that are still there."""
 
-    slope: float  # of the raw score of the near
+    slope: float  # of the raw score
     form: LinearForm | None  # in log-odds, beside the score
     calibration: Calibration  # of g, at this horizon alone
 
@@ -40,7 +40,7 @@ class LongHorizonChance:
 
     @property
     def horizon(self) -> int:
-        """Where its time ends, in days from the moment of the score."""
+        """The end of its time, in days from the moment of the score."""
         return self.calibration.horizons[0]
 
     def score(self, raw: Floats, matrix: Floats) -> Floats:
@@ -53,12 +53,12 @@ class LongHorizonChance:
         return np.asarray(self.calibration.intercepts[0] + self.calibration.slope * np.asarray(g))
 
     def drawn(self, g: Floats) -> Floats:
-        """The same in each bootstrap draw: rows × draws."""
+        """The calibrated log-odds in each bootstrap draw: rows × draws."""
         draws = self.calibration.draws
         return np.asarray(draws[:, 1] + g[:, None] * draws[:, 0])
 
     def contributions(self, matrix: Floats, near: Floats, base: float) -> tuple[Floats, float]:
-        """Each feature's part of ``g``, from its part of the near score, and the base."""
+        """Each feature's part of ``g``, from its part of the raw score, and the base."""
         if self.form is None:
             return self.slope * near, self.slope * base
         return (
@@ -68,7 +68,7 @@ class LongHorizonChance:
 
 
 def combine_log_odds(before: Floats, after: Floats) -> Floats:
-    """The log-odds that it comes before or after, from those of each; never below ``before``.
+    """The log-odds of the outcome before or after, from those of each; never below ``before``.
 
     >>> odds = combine_log_odds(np.log([1.0]), np.log([1.0]))  # a half, and a half of what is left
     >>> round(float(odds[0]), 6) == round(float(np.log(3)), 6)

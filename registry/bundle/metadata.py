@@ -37,7 +37,7 @@ class BundleMetadata:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReferenceDistribution:
-    """How each feature was distributed in training: to compare an account, and to see drift.
+    """The distribution of each feature in training, for comparisons and for drift.
 
     ``values[j, q]`` is feature j's quantile at ``levels[q]``, NaN where it was never known.
     """

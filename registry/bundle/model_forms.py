@@ -23,7 +23,7 @@ from registry.trees.shap_batch import BatchShares
 Floats = npt.NDArray[np.float64]
 
 MANY = 4
-"""From so many rows on, contributions of trees are faster a block of rows at a time than row by
+"""From this many rows on, contributions of trees are faster a block of rows at a time than row by
 row."""
 
 
@@ -38,7 +38,7 @@ class ModelForm(Protocol):
 
     @property
     def n_features_read(self) -> int:
-        """How many columns of a matrix it needs at least."""
+        """The smallest number of columns of its matrix."""
         ...
 
     @property
@@ -47,23 +47,23 @@ class ModelForm(Protocol):
         ...
 
     def fits(self, n_features: int) -> bool:
-        """Whether it reads a matrix with so many columns."""
+        """Whether it reads a matrix with this many columns."""
         ...
 
     def score(self, matrix: Floats) -> Floats:
-        """The raw score of each row, in the plainest way; what the others are checked by."""
+        """The raw score of each row, computed plainly; the other methods are checked against it."""
         ...
 
     def score_many(self, matrix: Floats) -> Floats:
-        """The same, in the fastest way."""
+        """The raw score of each row, computed fast."""
         ...
 
     def contributions(self, matrix: Floats) -> Floats:
-        """One value per row and column, in the plainest way."""
+        """One value per row and column, computed plainly."""
         ...
 
     def contributions_of_many(self, matrix: Floats, raw: Floats) -> Floats:
-        """The same in the fastest way, from the rows and their raw scores."""
+        """The contributions computed fast, from the rows and their raw scores."""
         ...
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -86,7 +86,7 @@ class TreeForm:
 
     @property
     def n_features_read(self) -> int:
-        """How many columns of a matrix it needs at least."""
+        """The smallest number of columns of its matrix."""
         return self.trees.n_features_read
 
     @property

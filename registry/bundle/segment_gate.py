@@ -7,10 +7,10 @@
               ◄───────────────────────────────────────
                  better at TO_RETURN looks in a row
 
-A look counts once, and only where it knows outcomes that the look before it did not: looking again
-at the same evidence is no second piece of evidence. A look that is neither ends a run. States are
-kept per model by its fingerprint, so that a new champion starts afresh and a rollback finds what
-was known of the old one. Pure, but for reading a file; who monitors writes it.
+A look counts once, and only if it knows outcomes that the previous look did not: the same evidence
+is not counted twice. A look that is neither better nor worse ends a run. States are stored by the
+model's fingerprint, so a new champion starts afresh and a rollback finds the old model's state.
+Pure, but for reading a file; monitoring writes it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any, Literal
 SegmentVerdict = Literal["worse", "better", "unclear"]
 
 TO_WITHHOLD, TO_RETURN = 2, 3
-"""Looks in a row. More to return than to withhold: a score that comes and goes is believed less
-than the formula."""
+"""Looks in a row. More to return than to withhold, because people trust a score that comes and goes
+less than the formula."""
 
 EVERYONE = "everyone"
 SWITCH_FILE = "segments.json"
@@ -34,11 +34,11 @@ KIND, VERSION = "keepwell-segment-switch", 1
 
 
 class SegmentSwitchError(Exception):
-    """Which segments a model may answer for cannot be read."""
+    """The file of the segments that a model may answer for cannot be read."""
 
 
 def segment_key(segment: str | None) -> str:
-    """A segment as it is kept and said; a tenant's own word never means everyone.
+    """The name under which a segment is stored; a tenant's own word never means everyone.
 
     >>> [segment_key(name) for name in ("small", "everyone", None)]
     ['segment small', 'segment everyone', 'unknown segment']
@@ -48,7 +48,7 @@ def segment_key(segment: str | None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one look at a segment found, from outcomes that were known up to a moment."""
+    """The finding of one look at a segment, from outcomes known up to a moment."""
 
     finding: SegmentVerdict
     known_to: datetime  # the newest label window that it judged closes here
@@ -60,18 +60,18 @@ class SegmentState:
     """Whether a model is withheld from a segment, and how far it is from the other state."""
 
     withheld: bool = False
-    looks: int = 0  # in a row, that speak for the other state
+    looks: int = 0  # in a row, in favour of the other state
     known_to: datetime | None = None  # of the newest look that counted
     since: datetime | None = None  # of the last change
     because: str = ""  # of the last change
 
     @property
     def needed(self) -> int:
-        """How many looks in a row change the state."""
+        """The number of looks in a row that change the state."""
         return TO_RETURN if self.withheld else TO_WITHHOLD
 
     def after(self, look: Look, *, at: datetime) -> SegmentState:
-        """The state after one more look; the same where the look knows nothing new."""
+        """The state after one more look; unchanged if the look knows nothing new."""
         if self.known_to is not None and look.known_to <= self.known_to:
             return self
         speaks_for_change = look.finding == ("better" if self.withheld else "worse")
@@ -89,7 +89,7 @@ class SegmentSwitch:
     models: Mapping[str, Mapping[str, SegmentState]] = field(default_factory=dict)
 
     def of(self, fingerprint: str) -> Mapping[str, SegmentState]:
-        """The segments of one model that were ever looked at."""
+        """The segments of one model that have had a look."""
         return self.models.get(fingerprint, {})
 
     def withheld(self, fingerprint: str) -> dict[str, str]:
@@ -107,7 +107,7 @@ class SegmentSwitch:
         return SegmentSwitch(models={**self.models, fingerprint: {**known, **after}})
 
     def text(self) -> str:
-        """As the file holds it."""
+        """The content of the file."""
         return json.dumps({
             "kind": KIND, "version": VERSION,
             "models": {name: {key: _document(state) for key, state in segments.items()}

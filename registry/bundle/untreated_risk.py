@@ -1,7 +1,7 @@
 """The risk of an account if nobody acts on it, as a bundle stores it.
 
-Among the labels that a model learned from are those of accounts that somebody acted on. The chance
-between two horizons, of who is still there, is moved in log-odds::
+Some labels that a model learned from are of accounts that somebody acted on. For each time between
+two horizons, the chance of accounts that are still there is shifted in log-odds::
 
     logit q'_k = logit q_k + shift + weight · (t - centre),    t = log-odds of being acted on
 
@@ -51,7 +51,7 @@ class UntreatedRiskError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class TreatedShare:
-    """How many labels within a horizon are of accounts that were acted on before their outcome."""
+    """The labels within a horizon whose accounts were acted on before their outcome."""
 
     rows: int
     treated: int
@@ -93,9 +93,9 @@ class TreatedShare:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UntreatedShift:
-    """By how much the log-odds of untreated accounts lie above those of all."""
+    """The difference in log-odds between untreated accounts and all accounts."""
 
-    horizons: tuple[int, ...]  # it is known for, rising
+    horizons: tuple[int, ...]  # for which it is known, rising
     shift: float
     weight: float  # of the log-odds of being acted on
     centre: float
@@ -136,13 +136,13 @@ class UntreatedShift:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UntreatedRisk:
-    """What a bundle knows of accounts that nobody acts on, and of the labels that were treated."""
+    """The risk of accounts that nobody acts on, and the counts of treated labels."""
 
     shares: Mapping[int, TreatedShare]  # by horizon
     shift: UntreatedShift | None
     not_known: Mapping[int, str]  # by horizon: why there is no risk if nobody acts
     drawn_share: float  # of the treatments: those that a lottery decided on
-    effective_accounts: float  # so many accounts the weighted rows are worth
+    effective_accounts: float  # the number of accounts that the weighted rows are worth
 
     def __post_init__(self) -> None:
         named = {*self.not_known, *(self.shift.horizons if self.shift else ())}
@@ -205,7 +205,7 @@ class UntreatedRisk:
                 np.minimum(sigmoid(now - down), risk),
                 np.maximum(sigmoid(now + up), risk),
             )
-        for near, far in pairwise(found):  # an interval does not end before that of a nearer one
+        for near, far in pairwise(found):  # an interval never ends before that of a shorter horizon
             for bound in (1, 2):
                 np.maximum(found[far][bound], found[near][bound], out=found[far][bound])
         return found

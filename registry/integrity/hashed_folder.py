@@ -4,7 +4,7 @@ Written beside its place and renamed into it, so a killed writer leaves nothing.
 every file with its SHA-256; reading checks each before anyone looks inside. Where there is a key,
 a signature of the manifest lies beside it, and a folder that the key did not sign is refused. Knows
 bytes, not models.
-An error names files, never where on this machine they lie: it is shown far from here.
+An error names files without their folder on this machine, because it is shown to other people.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def write_hashed_folder(
     folder: Path, files: Mapping[str, bytes], *, kind: str, version: int,
     key: SigningKey | None = None,
 ) -> None:  # fmt: skip
-    """Put the files and their manifest at ``folder`` in one step; equal content again is fine."""
+    """Put the files and their manifest at ``folder`` in one step; equal content may be written again."""
     manifest = manifest_of(files, kind=kind, version=version)
     seals = {MANIFEST: manifest}
     if key is not None:
@@ -78,7 +78,7 @@ def write_hashed_folder(
 def read_hashed_folder(
     folder: Path, *, kind: str, version: int, key: SigningKey | None = None
 ) -> dict[str, bytes]:
-    """The files by name, each with the content that was written; else the reason why not."""
+    """The files by name, each with the content that was written; else an error with the reason."""
     try:
         manifest = (folder / MANIFEST).read_bytes()
         listed = json.loads(manifest)

@@ -50,7 +50,7 @@ def signing_key(environment: Mapping[str, str]) -> SigningKey | None:
     SigningKey()
 
     Raises:
-        SigningKeyError: the key is too short to keep anybody out.
+        SigningKeyError: the key is too short to be safe.
     """
     stated = environment.get(KEY_VARIABLE)
     return SigningKey(secret=stated.encode()) if stated else None

@@ -1,7 +1,7 @@
 """Read what monitoring found as figures for other programs.
 
-``keepwell monitor`` keeps one document a look and label, ``<as_of>/<label>.json``; each carries its
-figures. Here they are named, and read back from the newest document of every label.
+``keepwell monitor`` saves one document per look and label, ``<as_of>/<label>.json``, with its
+figures. This module names them and reads them from the newest document of every label.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ FIGURES: Mapping[str, str] = {
     "keepwell_estimate_reliable": "1 reliable, 0 not; NaN where nothing could check it.",
     "keepwell_segments_withheld": "Segments for which the champion does not answer.",
 }
-"""Every figure and what it says."""
+"""Every figure and its meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One number; what is not known is left out or is not a number, never zero."""
+    """One number; an unknown one is left out or is NaN, never zero."""
 
     name: str
     value: float
@@ -42,9 +42,9 @@ class Figure:
 
 
 def newest_figures(folder: Path) -> tuple[Figure, ...]:
-    """The figures of the newest look at each label; none where nobody has looked.
+    """The figures of the newest look at each label; none before the first look.
 
-    A document that cannot be read is told in the log and left out.
+    A document that cannot be read is logged and left out.
     """
     newest = {path.name: path for path in sorted(folder.glob("as_of_*/*.json"))}
     found: list[Figure] = []

@@ -1,4 +1,4 @@
-"""Write what monitoring found in the text format of Prometheus."""
+"""Write the figures of monitoring in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from registry.monitoring.figures import FIGURES, Figure
 
 
 class MonitoringCollector:
-    """What monitoring found, asked for whenever the figures are read."""
+    """A collector that reads the newest figures at every scrape."""
 
     def __init__(self, figures: Callable[[], Iterable[Figure]]) -> None:
         self._figures = figures
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One family a name."""
+        """One family per figure."""
         named: dict[str, GaugeMetricFamily] = {}
         for one in self._figures():
             family = named.setdefault(
@@ -29,7 +29,7 @@ class MonitoringCollector:
 
 
 def monitoring_text(figures: Iterable[Figure]) -> bytes:
-    """What monitoring found in Prometheus' text format, for a collector that reads files."""
+    """The figures in Prometheus' text format, for a collector that reads files."""
     registry = CollectorRegistry()
     registry.register(MonitoringCollector(lambda: figures))
     return generate_latest(registry)

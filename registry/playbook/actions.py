@@ -62,7 +62,7 @@ class PlaybookError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What we believe an action changes, and how firmly.
+    """The effect that we believe an action has, and how sure we are.
 
     ``mean`` is relative: with ``churn`` the share of the churn probability that goes away (0.1:
     one in ten of those who would have left stays), with ``expansion`` the share by which the
@@ -161,7 +161,7 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """A condition on whole groups of actions, with the sentence that says why one is held back.
+    """A condition on groups of actions, with the sentence that explains why one is held back.
 
     It concerns an action whose objective, channel or owner is listed, while ``only_if`` holds.
     """
@@ -283,7 +283,7 @@ def read_name(table: Table, key: str) -> str:
 
 
 def read_condition(text: str, where: str) -> Condition:
-    """A condition, with the place it stands at in the message if it cannot be read."""
+    """A condition; an error names the place where it stands."""
     try:
         return parse_condition(text)
     except ConditionError as exc:

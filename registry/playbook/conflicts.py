@@ -1,8 +1,8 @@
 """Conflicts between actions: which give way to which, at the same time and soon after.
 
-A conflict has a direction: the actions of one group give way to those of another. Followed from
-action to action the directions may never lead back, else all of them would be held back at once;
-such a cycle is an error that names it. Reads text into values; knows no account.
+A conflict has a direction: the actions of one group give way to those of another. The directions
+must not form a cycle, because all of its actions would then be held back at once; a cycle is an
+error that names it. Reads text into values; knows no account.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Conflict:
 
 @dataclass(frozen=True, kw_only=True)
 class ConflictOfAction:
-    """What one action gives way to by one conflict."""
+    """One conflict as it concerns an action: the actions to which it gives way."""
 
     conflict: Conflict
     to: frozenset[str]
@@ -69,10 +69,10 @@ def read_conflict(table: Table) -> Conflict:
 def conflicts_by_action(
     actions: Iterable[Action], conflicts: Iterable[Conflict]
 ) -> dict[str, tuple[ConflictOfAction, ...]]:
-    """What each action gives way to, by action, those that others give way to first.
+    """The conflicts of each action; actions to which others give way come first.
 
     Raises:
-        PlaybookError: following who gives way to whom leads back to where it began.
+        PlaybookError: the directions form a cycle.
     """
     actions, conflicts = tuple(actions), tuple(conflicts)
     gives = {
@@ -105,7 +105,7 @@ def conflicts_by_action(
 
 
 def _circle(waiting: Mapping[str, frozenset[str]]) -> str:
-    """A circle among actions that all wait for one of them."""
+    """A cycle among actions that all wait for one of them."""
     path = [min(waiting)]
     while path[-1] not in path[:-1]:
         path.append(min(waiting[path[-1]] & waiting.keys()))

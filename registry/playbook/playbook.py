@@ -1,7 +1,7 @@
 """Read the playbook as a whole: actions, sequences, guards and assumptions.
 
 ``load_playbook()`` reads ``actions.toml`` and ``sequences.toml`` once and checks that they fit each
-other. The registry knows no features and no alerts; who does asks ``check_reads``.
+other. The registry knows no features and no alerts; a caller that does uses ``check_reads``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Growth:
 
 @dataclass(frozen=True, kw_only=True)
 class Assumptions:
-    """What is taken for granted where no model answers; every number is ours.
+    """The probabilities that are assumed where no model answers; every number is ours.
 
     ``churn_by_health`` holds (lowest health score, churn probability in 90 days), highest first.
     """
@@ -65,7 +65,7 @@ class Assumptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Playbook:
-    """All that can be done, in one value."""
+    """All actions, sequences and rules, in one value."""
 
     actions: tuple[Action, ...]
     sequences: tuple[Sequence, ...]
@@ -107,7 +107,7 @@ class Playbook:
 
     @cached_property
     def gives_way(self) -> Mapping[str, tuple[ConflictOfAction, ...]]:
-        """What each action gives way to, those that others give way to first."""
+        """The conflicts of each action; actions to which others give way come first."""
         return conflicts_by_action(self.actions, self.conflicts)
 
     @cached_property
@@ -205,15 +205,15 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
 
 
 def check_reads(book: Playbook, *, names: Collection[str], alerts: Collection[str]) -> None:
-    """Refuse a playbook that reads what nobody declared.
+    """Refuse a playbook that reads undeclared features or alerts.
 
     Args:
         book: the playbook.
-        names: features, attributes and figures that there are.
-        alerts: ids of the warning signs that there are.
+        names: the features, attributes and figures that exist.
+        alerts: the ids of the warning signs that exist.
 
     Raises:
-        PlaybookError: which entry reads what.
+        PlaybookError: an entry reads something undeclared; the message names both.
     """
     read_names, read_alerts = book.reads
     if read_names.issubset(names) and read_alerts.issubset(alerts):
@@ -280,7 +280,7 @@ def _check(book: Playbook) -> None:
             f"Conflict number {number}", set(book.by_id), {*conflict.actions, *conflict.to_actions}
         )
     _check_ids(book)
-    _ = book.gives_way  # refuses a circle
+    _ = book.gives_way  # refuses a cycle
 
 
 def _check_ids(book: Playbook) -> None:

@@ -1,6 +1,6 @@
 """Sequences of actions: steps in order, each some time after day zero.
 
-A sequence says whom it is for, when its clock starts, which step is due when, and what ends it.
+A sequence declares its accounts, the start of its clock, when each step is due, and what ends it.
 The policy treats the step that is due as a candidate like any other. The sequences are in
 ``sequences.toml``. Reads text into values; knows no account.
 
@@ -25,7 +25,7 @@ Stays = Literal["until_next", "until_stop"]
 StartKind = Literal["moment", "age", "ahead", "alert", "entry"]
 
 MOMENTS = ("trial_started", "contract_started", "contract_ended", "incident_opened")
-"""Instants that whoever asks may know; day zero falls back to features without them."""
+"""Instants that the caller may know; without them day zero falls back to features."""
 
 _START = re.compile(r"(?P<kind>[a-z]+)( (?P<name>[a-z][a-z0-9_]*))?( (?P<shift>[-+]\d+)d)?")
 
@@ -56,7 +56,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
-    """Steps in order, for whom they are, when the clock starts and what ends them.
+    """Steps in order, with their accounts, the start of the clock and what ends them.
 
     Of the sequences of one ``calendar`` an account is in the first that applies. It is over when
     a stop condition holds, ``window_days`` after day zero, and, where ``declined_ends``, once the

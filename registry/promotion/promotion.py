@@ -47,14 +47,15 @@ REFITTED = "the champion's kind of model"
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionEvidence:
-    """What is known of a challenger from rows that it was not trained on.
+    """The performance of a challenger on rows that it was not trained on.
 
     A comparison is None where there is nothing to compare with (no champion; the formula itself).
     ``n_rows_with_champion`` are the rows that neither of the two had learned from. Where there are
     none, ``over_refitted`` is over the champion's kind of model, if it is another kind, fitted to
     the same rows. Revenue captured is by the number of accounts that a team can look after at a
     cutoff, segments by their name; both are over whichever of these there is, else the formula.
-    ``explanations_agreement`` is the rank correlation of what refits on other accounts rest on.
+    ``explanations_agreement`` is the rank correlation of feature importances between refits on
+    other accounts.
     """
 
     log_loss: float
@@ -76,7 +77,7 @@ class PromotionEvidence:
 
     @property
     def other(self) -> str:
-        """What revenue captured and segments are held against."""
+        """The gain that revenue captured and segments are compared with."""
         if self.over_champion is not None:
             return "the champion"
         return "the health formula" if self.over_refitted is None else REFITTED
@@ -84,7 +85,7 @@ class PromotionEvidence:
     def document(self) -> EvidenceDocument:
         """As plain values, for the promotion record."""
         document = asdict(self)
-        for name in ("captured", "captured_over"):  # names of JSON are texts
+        for name in ("captured", "captured_over"):  # JSON keys are texts
             document[name] = {str(key): value for key, value in document[name].items()}
         return document
 
@@ -94,7 +95,7 @@ CheckOutcome = Literal["passed", "failed", "not known"]
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionCheck:
-    """One thing that was looked at, what came of it, and the sentence that says so."""
+    """One check of the evidence: its outcome, and a sentence that explains it."""
 
     name: str
     outcome: CheckOutcome
@@ -103,7 +104,7 @@ class PromotionCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditResult:
-    """What an audit of the training rows for leaks came to; None where it could not be made."""
+    """The result of an audit of the training rows for leaks; None if it could not be made."""
 
     is_clean: bool | None
     sentences: tuple[str, ...]
@@ -131,7 +132,7 @@ class Promotion:
 
 
 def check_lines(evidence: EvidenceDocument) -> Iterator[str]:
-    """What each check of a stored promotion said, a line each; none where none is stored.
+    """One line for each check of a stored promotion.
 
     >>> list(check_lines({"checks": [{"outcome": "passed", "sentence": "It is better."}]}))
     ['- passed: It is better.']
@@ -159,14 +160,14 @@ def ratio_gain(
     difference: Floats, of: Floats, accounts: npt.NDArray[np.generic], rng: np.random.Generator,
     *, draws: int = 1000,
 ) -> Gain:  # fmt: skip
-    """The sum of differences over the sum of what they are a part of, drawing whole accounts."""
+    """The sum of differences divided by the sum of their totals, drawing whole accounts."""
     names, which = np.unique(accounts, return_inverse=True)
     total, whole = np.bincount(which, difference), np.bincount(which, of)
     means = np.empty(draws)
     for draw in range(draws):
         chosen = rng.integers(0, len(names), len(names))
         means[draw] = _over(total[chosen].sum(), whole[chosen].sum())
-    means = means[~np.isnan(means)]  # a draw without anything at stake says nothing
+    means = means[~np.isnan(means)]  # a draw with nothing at stake has no ratio
     if not len(means):
         raise EvidenceError("Nothing is at stake in any of the rows, so no share of it is gained.")
     low, high = np.percentile(means, [2.5, 97.5])
@@ -189,7 +190,7 @@ def log_loss_rows(outcome: npt.NDArray[np.generic], probability: Floats) -> Floa
 
 
 CAPACITY = 20
-"""Accounts that a team looks after at a cutoff, where nobody says otherwise."""
+"""Accounts that a team looks after at a cutoff, by default."""
 
 
 def decide(
@@ -206,8 +207,8 @@ def decide(
 ) -> Promotion:
     """Better than base rate and formula with confidence, and nowhere clearly worse than before.
 
-    All checks are made and told, so that a refusal can be mended in one go.
-    Revenue captured is judged at the measured capacity next to the one given.
+    All checks are run and listed, so that every reason of a refusal is seen at once.
+    Revenue captured is compared at the measured capacity next to the one given.
     """
     rarer = min(challenger.n_positives, challenger.n_rows - challenger.n_positives)
     enough = rarer >= least_positives

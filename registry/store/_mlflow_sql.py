@@ -1,8 +1,9 @@
 """Read registered models from MLflow's own SQLite database, without importing MLflow.
 
-To import MLflow and to open its store takes five cpu seconds, more than scoring a quarter of a
-million accounts; to ask which version serves takes a millisecond. The tables are those of one
-revision of MLflow's schema, and a database of another one is left to MLflow. Nothing is written.
+Importing MLflow and opening its store takes five seconds of cpu, more than scoring a quarter of a
+million accounts; reading which version serves from SQLite takes a millisecond. The tables are those
+of one revision of MLflow's schema, and a database of another one is left to MLflow. Nothing is
+written.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 KNOWN_REVISION = "dc11669786a5"
-"""Of MLflow 3.17's schema; a test compares what is read here with what MLflow says."""
+"""Of MLflow 3.17's schema; a test compares the values read here with MLflow's own."""
 
 PATIENCE = 20.0
-"""Seconds to wait for somebody who writes."""
+"""Seconds to wait for a writer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class RegisteredModel:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What a run is called and what was measured of it."""
+    """The name and the metrics of a run."""
 
     name: str
     metrics: Mapping[str, float]
@@ -53,7 +54,7 @@ class MlflowTables:
 
     @property
     def are_known(self) -> bool:
-        """Whether they are of the revision that is read here; False too where nobody can tell."""
+        """Whether they are of the revision that is read here; False if that is unknown."""
         try:
             with self._link() as link:
                 found = link.execute("SELECT version_num FROM alembic_version").fetchall()
@@ -62,7 +63,7 @@ class MlflowTables:
         return found == [(KNOWN_REVISION,)]
 
     def model(self, name: str) -> RegisteredModel:
-        """What is registered under this name at one moment; nothing is no error.
+        """The model registered under this name, read at one moment; empty if there is none.
 
         Raises:
             sqlite3.DatabaseError: the file cannot be read.

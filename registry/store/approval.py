@@ -40,7 +40,7 @@ def check_approval(
 
 
 def _person(name: str) -> str:
-    """A name without what is easily written otherwise.
+    """A name without differences of case and blanks.
 
     >>> _person(" Ann  Lee") == _person("ann lee")
     True

@@ -81,7 +81,7 @@ def chain(records: tuple[ChampionRecord, ...], champion: int | None) -> tuple[Ch
     number = max(of_champion, default=0)
     while number in by_number:
         happened.append(by_number[number])
-        # A record follows an earlier one; one that says otherwise ends the chain, not the process.
+        # A record follows an earlier one; a record that does not ends the chain, not the process.
         number = min(by_number[number].follows, number - 1)
     return tuple(reversed(happened))
 

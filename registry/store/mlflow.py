@@ -1,9 +1,9 @@
 """Store runs and models in MLflow: on SQLite in the workspace, or on a server.
 
 The home of MLflow: nothing else imports it. It is imported when first needed, with its telemetry
-switched off before, and its errors leave here as ``TrackingError`` in words. A reader of a workspace
-does not need it (``_mlflow_sql``). What counts as the champion, and what a kill leaves behind, is
-in ``champion_log``.
+switched off before, and its errors leave here as ``TrackingError`` in words. A reader of a
+workspace does not need it (``_mlflow_sql``). ``champion_log`` decides which version is the
+champion, also after a kill.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class MlflowModelStore:
     """The models of the database or server at ``tracking_uri``.
 
     On SQLite the artifacts are in ``artifacts_dir``, by default ``artifacts`` beside the database.
-    With a ``key`` every bundle is signed, and one that the key did not sign is refused.
-    Making the store touches nothing; reading from a database that does not exist yet finds no
-    models and does not create it.
+    With a ``key`` every bundle is signed, and one that the key did not sign is refused. Making the
+    store reads and writes nothing; reading from a database that does not exist yet finds no models
+    and does not create it.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class MlflowModelStore:
     # ── runs ───────────────────────────────────────────────────────────────────────────────────
 
     def record_run(self, run: TrainingRun) -> str:
-        """Keep a training with everything it produced; its run id."""
+        """Store a training with everything it produced; its run id."""
         with self._asked("keep the run"):
             run_id = str(
                 self._client.create_run(
@@ -172,8 +172,8 @@ class MlflowModelStore:
             )
         return bundle
 
-    def kept(self, label: str, version: int, name: str) -> bytes | None:
-        """What the training of a version kept under this name; None: nothing."""
+    def load_document(self, label: str, version: int, name: str) -> bytes | None:
+        """A file that the training of a version stored beside its bundle; None: there is none."""
         registered = self._registered(label)
         if version not in registered:
             raise unknown_version(label, version)
@@ -215,8 +215,8 @@ class MlflowModelStore:
         self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime,
         approved_by: str | None = None, known_changes: int | None = None,
     ) -> ChampionChange:  # fmt: skip
-        """Make a version the champion; the record is kept before the change is seen."""
-        self.load(label, version)  # what cannot be used never serves
+        """Make a version the champion; the record is stored before the change is seen."""
+        self.load(label, version)  # a bundle that cannot be used never serves
         with self._asked("change the champion"), self._alone:
             happened = self.history(label)
             if happened and version == self._champion_number(label):
@@ -236,10 +236,10 @@ class MlflowModelStore:
             self._change(label, change)
         return change
 
-    def ask(
+    def request_promotion(
         self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
     ) -> PromotionRequest:
-        """Keep that somebody asks for a promotion, until a second person approves it."""
+        """Store a request for a promotion, until a second person approves it."""
         self.load(label, version)
         request = PromotionRequest(version=version, by=by, at=at, evidence=evidence,
                                    changes=len(self.history(label)))  # fmt: skip
@@ -248,7 +248,7 @@ class MlflowModelStore:
             self._client.set_model_version_tag(model_name(label), str(version), key, text)
         return request
 
-    def asked(self, label: str) -> PromotionRequest | None:
+    def pending_request(self, label: str) -> PromotionRequest | None:
         """The newest request, unless the champion changed after it."""
         request = newest_request(self._tags_of(label))
         return request if request and request.changes == len(self.history(label)) else None
@@ -267,12 +267,12 @@ class MlflowModelStore:
             self._client.set_registered_model_alias(name, CHAMPION, version)
             if self._challenger_number(label) is None:
                 self._client.delete_registered_model_alias(name, CHALLENGER)
-        if self._champion_number(label) != change.version:  # on a server nobody waits for another
+        if self._champion_number(label) != change.version:  # a server has no lock
             check_unchanged(label, self.history(label), -1)
 
     @property
     def _alone(self) -> AbstractContextManager[None]:
-        """While it is held, no other process changes a champion; a server has no such lock."""
+        """Keep other processes from changing a champion meanwhile; a server has no such lock."""
         return contextlib.nullcontext() if self._place is None else self._place.lock()
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────
@@ -284,9 +284,9 @@ class MlflowModelStore:
         import mlflow  # noqa: F401 - its import sets the loggers that are turned down next
 
         for noisy in ("mlflow.store.db.utils", "alembic.runtime.migration", "urllib3"):
-            # Migrations and retries are no news; errors are raised, a traceback of them is noise.
+            # Messages on migrations and retries are not shown; errors are raised anyway.
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
-        # MLflow 3.17 loads its tables with a strategy that SQLAlchemy 2.1 deprecates: no news
+        # MLflow 3.17 loads its tables with a strategy that SQLAlchemy 2.1 deprecates: not shown
         # to whoever asks for a model; goes with MLflow 4
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy")
         from mlflow import MlflowClient
@@ -308,7 +308,7 @@ class MlflowModelStore:
 
     @property
     def _tables(self) -> MlflowTables | None:
-        """What can be read without MLflow; None: ask MLflow."""
+        """The tables that can be read without MLflow; None: MLflow has to be asked."""
         if self._place is None:
             return None
         tables = MlflowTables(self._place.database)
@@ -318,7 +318,7 @@ class MlflowModelStore:
         return tables
 
     def _settle(self, place: LocalPlace) -> None:
-        """Once: after a move MLflow's own screens follow whoever reads."""
+        """Rewrite the addresses once, so that MLflow's own pages work after a move."""
         if not self._is_settled:
             try:
                 place.settle()
@@ -330,7 +330,7 @@ class MlflowModelStore:
         return self._model(label).versions
 
     def _model(self, label: str) -> RegisteredModel:
-        """The versions and aliases of a model; nothing where none was registered."""
+        """The versions and aliases of a model; empty where none was registered."""
         if self._is_empty:
             return RegisteredModel()
         name, tables = model_name(label), self._tables

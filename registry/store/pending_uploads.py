@@ -1,6 +1,6 @@
 """Runs that were trained while the tracking server was away and wait for their upload.
 
-A run is kept whole in a folder of its own, in one step, and checked by hash (and signature, where
+A run is saved in a folder of its own, in one step, and checked by hash (and signature, where
 there is a key) when it is read. ``upload`` hands each to the store, oldest first, and removes it
 only when it is registered; after a kill it goes on where it was, and no version is made twice.
 """
@@ -32,7 +32,7 @@ RUN_FILE, RUN_ID = "run.json", "run_id"
 
 
 class PendingUploadError(ModelStoreError):
-    """A run that waits cannot be kept, or is no longer what was kept."""
+    """A run that waits cannot be saved, or was changed since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,11 @@ class PendingUploads:
     folder: Path
     key: SigningKey | None = None
 
-    def keep(self, run: TrainingRun) -> Path:
-        """Keep a run until it can be uploaded; the folder that holds it.
+    def save(self, run: TrainingRun) -> Path:
+        """Save a run until it can be uploaded; returns its folder.
 
         Raises:
-            WaitingRunError: there is no room, or the folder cannot be written.
+            PendingUploadError: there is no room, or the folder cannot be written.
         """
         place = self.folder / (
             f"{run.started_at:%Y%m%dT%H%M%S%f}-{run.label}-{run.bundle.fingerprint[:12]}"
@@ -86,7 +86,7 @@ class PendingUploads:
         """The run in a folder.
 
         Raises:
-            WaitingRunError: it was altered, cut short, or another key signed it.
+            PendingUploadError: it was altered, cut short, or another key signed it.
         """
         try:
             return _decoded(read_hashed_folder(place, kind=KIND, version=VERSION, key=self.key))
@@ -99,10 +99,10 @@ class PendingUploads:
     def upload(
         self, store: ModelStore, *, by: str, clock: Callable[[], datetime]
     ) -> Iterator[UploadedRun]:
-        """Hand every run to the store; each is removed once it is registered.
+        """Give every run to the store; each is removed once it is registered.
 
         The calibrated health formula serves at once, as after any training; a model waits as
-        challenger, whoever trained it.
+        challenger.
         """
         for place in self.places():
             run = self.read(place)
@@ -115,7 +115,7 @@ class PendingUploads:
 
     def _registered(self, store: ModelStore, run: TrainingRun, place: Path) -> int:
         note = self._note(place)
-        # a kill in between: go on where it was, unless the server has lost the run since
+        # after a kill go on with the recorded run, unless the server has lost it since
         with suppress(FileNotFoundError, UnknownModelError):
             run_id = note.read_text(encoding="utf-8")
             for known in store.versions(run.label):
@@ -130,7 +130,7 @@ class PendingUploads:
 
     @staticmethod
     def _note(place: Path) -> Path:
-        """Where the id of a run that was recorded and not yet registered is kept."""
+        """The file with the id of a run that was recorded and not yet registered."""
         return place.with_name(f".{place.name}.{RUN_ID}")
 
 

@@ -2,8 +2,8 @@
 
 A model name is the outcome it predicts, with ``-formula`` for the calibrated health formula. The
 champion is the version that serves. Changing it is a promotion or a rollback, and each leaves a
-record: which version, who, when, on what evidence. ``MemoryModelStore`` says in plain Python what
-every store does; the same exam is set to all of them.
+record: which version, who, when, on what evidence. ``MemoryModelStore`` is the behaviour of every
+store in plain Python; one test suite is run on all of them.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class ChampionChange:
 class PromotionRequest:
     """A promotion that somebody asked for and that waits for a second person.
 
-    It was asked for after so many ``changes`` of the champion, and is void after another one: its
-    evidence is about the champion of then.
+    ``changes`` is the number of changes of the champion before the request. It is void after
+    another change, because its evidence is about the former champion.
     """
 
     version: int
@@ -123,7 +123,7 @@ class ModelStore(Protocol):
     """Runs, versions and champions of the models of one workspace."""
 
     def record_run(self, run: TrainingRun) -> str:
-        """Keep a training with everything it produced; its run id."""
+        """Store a training with everything it produced; its run id."""
         ...
 
     def register(self, label: str, run_id: str) -> int:
@@ -138,10 +138,10 @@ class ModelStore(Protocol):
         """The bundle of one version."""
         ...
 
-    def kept(self, label: str, version: int, name: str) -> bytes | None:
-        """What the training of a version kept under this name beside its bundle; None: nothing.
+    def load_document(self, label: str, version: int, name: str) -> bytes | None:
+        """A file that the training of a version stored beside its bundle; None: there is none.
 
-        Documents by their name (``model_card.md``), plots as ``plots/`` and theirs.
+        Documents by their name (``model_card.md``), plots as ``plots/`` and their name.
         """
         ...
 
@@ -161,21 +161,21 @@ class ModelStore(Protocol):
         self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime,
         approved_by: str | None = None, known_changes: int | None = None,
     ) -> ChampionChange:  # fmt: skip
-        """Make a version the champion; the record is kept before the change is seen.
+        """Make a version the champion; the record is stored before the change is seen.
 
         A bundle that cannot be used is never made champion. Promoting the champion again changes
-        nothing and gives the record it has. With ``known_changes``, so many as the evidence was
-        gathered after, another change since is a ChampionChangedError.
+        nothing and gives the record it has. ``known_changes`` is the number of changes when the
+        evidence was gathered; another change since is a ChampionChangedError.
         """
         ...
 
-    def ask(
+    def request_promotion(
         self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
     ) -> PromotionRequest:
-        """Keep that somebody asks for a promotion, until a second person approves it."""
+        """Store a request for a promotion, until a second person approves it."""
         ...
 
-    def asked(self, label: str) -> PromotionRequest | None:
+    def pending_request(self, label: str) -> PromotionRequest | None:
         """The newest request, unless the champion changed after it."""
         ...
 
@@ -244,7 +244,7 @@ def unknown_run(label: str, run_id: str) -> UnknownModelError:
 def check_unchanged(
     label: str, history: tuple[ChampionChange, ...], known_changes: int | None
 ) -> None:
-    """Nobody changed the champion since, or ChampionChangedError says who did."""
+    """Raise ChampionChangedError, which names who changed the champion since."""
     if known_changes is not None and len(history) != known_changes:
         last = f"{history[-1].by} made version {history[-1].version} serve" if history else ""
         raise ChampionChangedError(
@@ -264,7 +264,7 @@ class MemoryModelStore:
         self._requests: dict[str, PromotionRequest] = {}
 
     def record_run(self, run: TrainingRun) -> str:
-        """Keep a training; its run id."""
+        """Store a training; its run id."""
         run_id = f"run-{len(self._runs) + 1}"
         self._runs[run_id] = run
         return run_id
@@ -298,8 +298,8 @@ class MemoryModelStore:
             raise unknown_version(label, version)
         return self._runs[self._versions[label][version - 1].run_id].bundle
 
-    def kept(self, label: str, version: int, name: str) -> bytes | None:
-        """What the training of a version kept under this name; None: nothing."""
+    def load_document(self, label: str, version: int, name: str) -> bytes | None:
+        """A file that the training of a version stored beside its bundle; None: there is none."""
         if not 1 <= version <= len(self._versions.get(label, [])):
             raise unknown_version(label, version)
         run = self._runs[self._versions[label][version - 1].run_id]
@@ -338,17 +338,17 @@ class MemoryModelStore:
         self._history.setdefault(label, []).append(change)
         return change
 
-    def ask(
+    def request_promotion(
         self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
     ) -> PromotionRequest:
-        """Keep that somebody asks for a promotion."""
+        """Store a request for a promotion."""
         self.load(label, version)
         request = PromotionRequest(version=version, by=by, at=at, evidence=evidence,
                                    changes=len(self.history(label)))  # fmt: skip
         self._requests[label] = request
         return request
 
-    def asked(self, label: str) -> PromotionRequest | None:
+    def pending_request(self, label: str) -> PromotionRequest | None:
         """The newest request, unless the champion changed after it."""
         request = self._requests.get(label)
         return request if request and request.changes == len(self.history(label)) else None

@@ -1,9 +1,9 @@
 """Walk eight trees at once; the scores equal those of ``arrays`` to the last bit.
 
-A step waits for the one before it: where to look next is known only once the value is compared. So
-eight trees of about the same depth go one step each in turn, and a leaf leads to itself until the
-deepest is done. A step needs one number of 64 bits, made of the place of the left child (the right
-one lies next to it), the column to look at and the last code that goes left.
+Within one tree a step has to wait for the comparison before it. So eight trees of about the same
+depth go one step each in turn, and a leaf leads to itself until the deepest tree is done. A step
+needs one number of 64 bits: the place of the left child (the right one lies next to it), the column
+to compare and the last code that goes left.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from registry.trees.numba_cache import compiled
 Bits = npt.NDArray[np.uint64]
 
 AT_ONCE = 8
-COLUMN_BITS, PLACE_BITS = np.uint64(16), np.uint64(32)  # how far left they are in a step's number
+COLUMN_BITS, PLACE_BITS = np.uint64(16), np.uint64(32)  # bit positions in a step's number
 LOW = np.uint64(0xFFFF)
 NEVER = 0xFFFF
-"""No code is beyond it."""
+"""No code is larger."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,9 +1,9 @@
 """Code values by their place among a model's thresholds, as small whole numbers.
 
-A split asks ``value <= threshold``. With the thresholds of a feature in order and a value's code
-the number of them that lie below it, that is ``code <= place of the threshold``, for many rows one
-comparison of 16-bit numbers. A missing value has the largest code, which goes right; where it goes
-left, both sides are one larger, and the largest code becomes 0.
+A split compares ``value <= threshold``. The thresholds of a feature are sorted, and a value's code
+is the number of thresholds below it. Then the comparison is ``code <= place of the threshold``, one
+instruction for many rows of 16-bit numbers. A missing value has the largest code, which goes right;
+where it goes left, both sides are one larger, and the largest code becomes 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Codes = npt.NDArray[np.uint16]
 
 MISSING = 65_535
 ASKED_BY_VALUE = -1
-"""In the place of a threshold's number: the split is not numeric, or has to see the value."""
+"""Marks a split that is not numeric or has to compare the value itself."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -84,7 +84,7 @@ def show(
 def history(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """Show every change of the champion: who, when, and what each check said."""
     store = store_of(Workspace(workspace))
-    history, waiting = store.history(label.value), store.asked(label.value)
+    history, waiting = store.history(label.value), store.pending_request(label.value)
     for change in history:
         second = f", approved by {change.approved_by}" if change.approved_by else ""
         despite = ", despite the evidence" if change.evidence.get("despite_evidence") else ""

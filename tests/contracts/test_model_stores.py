@@ -190,28 +190,28 @@ def test_a_request_moves_nothing_and_waits(store):
     for value in (1.0, 2.0):
         add(store, value)
     promote(store, 1)
-    assert store.asked("churn") is None
-    request = store.ask("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
+    assert store.pending_request("churn") is None
+    request = store.request_promotion("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
     assert request == PromotionRequest(version=2, by="ann", at=AT, evidence=EVIDENCE, changes=1)
-    assert store.asked("churn") == request
-    assert store.asked("expansion") is None
+    assert store.pending_request("churn") == request
+    assert store.pending_request("expansion") is None
     assert flags(store) == [(1, True, False), (2, False, True)]
 
 
 def test_the_newest_request_counts(store):
     for value in (1.0, 2.0):
         add(store, value)
-    store.ask("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
-    newer = store.ask("churn", 1, evidence={}, by="bob", at=AT)
-    assert store.asked("churn") == newer
+    store.request_promotion("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
+    newer = store.request_promotion("churn", 1, evidence={}, by="bob", at=AT)
+    assert store.pending_request("churn") == newer
 
 
 def test_a_request_is_void_after_another_change_of_the_champion(store):
     for value in (1.0, 2.0):
         add(store, value)
-    store.ask("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
+    store.request_promotion("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
     promote(store, 1)
-    assert store.asked("churn") is None
+    assert store.pending_request("churn") is None
 
 
 def test_who_approved_is_remembered(store):
@@ -223,7 +223,7 @@ def test_who_approved_is_remembered(store):
 
 def test_what_is_not_there_can_not_be_asked_for(store):
     with pytest.raises(UnknownModelError, match="'churn' has no version 1"):
-        store.ask("churn", 1, evidence={}, by="ann", at=AT)
+        store.request_promotion("churn", 1, evidence={}, by="ann", at=AT)
 
 
 def test_promoting_what_is_not_there_changes_nothing(store):
@@ -326,9 +326,9 @@ def test_more_numbers_than_fit_in_one_request_are_kept(store):
 
 def test_what_a_training_kept_beside_its_bundle_is_found_by_name(store):
     version = add(store, 0.5)
-    assert store.kept("churn", version, "model_card.md") == b"# Card"
-    assert store.kept("churn", version, "plots/calibration.png") == b"\x89PNG"
+    assert store.load_document("churn", version, "model_card.md") == b"# Card"
+    assert store.load_document("churn", version, "plots/calibration.png") == b"\x89PNG"
     for name in ("plots/other.png", "calibration.png", "none.md", "../../mlflow.db", "plots"):
-        assert store.kept("churn", version, name) is None
+        assert store.load_document("churn", version, name) is None
     with pytest.raises(UnknownModelError, match="has no version 7"):
-        store.kept("churn", 7, "model_card.md")
+        store.load_document("churn", 7, "model_card.md")

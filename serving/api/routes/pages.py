@@ -258,7 +258,9 @@ def _kept(service: ServiceState, label: str, version: int, name: str) -> bytes:
         UnknownModelCardError: it is not there, or the store does not answer.
     """
     try:
-        found = service.store.kept(label, version, name) if is_served_label(label) else None
+        found = (
+            service.store.load_document(label, version, name) if is_served_label(label) else None
+        )
     except ModelStoreError as error:
         raise UnknownModelCardError(without_folders(str(error))) from error
     if found is None:

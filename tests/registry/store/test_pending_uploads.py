@@ -54,19 +54,19 @@ def upload(waiting, store):
 
 
 def test_a_run_that_waited_is_the_run_that_was_kept(waiting, run):
-    kept = waiting.read(waiting.keep(run))
+    kept = waiting.read(waiting.save(run))
     assert kept.bundle.fingerprint == run.bundle.fingerprint
     assert replace(kept, bundle=run.bundle) == run
 
 
 def test_keeping_a_run_twice_keeps_it_once(waiting, run):
-    assert waiting.keep(run) == waiting.keep(run)
+    assert waiting.save(run) == waiting.save(run)
     assert len(waiting.places()) == 1
 
 
 def test_an_upload_registers_the_oldest_first_and_leaves_nothing(waiting, run):
-    waiting.keep(replace(run, name="newer", started_at=AT + timedelta(hours=1)))
-    waiting.keep(replace(run, name="older"))
+    waiting.save(replace(run, name="newer", started_at=AT + timedelta(hours=1)))
+    waiting.save(replace(run, name="older"))
     store = MemoryModelStore()
     assert upload(waiting, store) == [("churn", 1), ("churn", 2)]
     assert [v.run_name for v in store.versions("churn")] == ["older", "newer"]
@@ -77,7 +77,7 @@ def test_an_upload_registers_the_oldest_first_and_leaves_nothing(waiting, run):
 
 def test_the_calibrated_formula_serves_once_it_is_uploaded(waiting, run):
     store = MemoryModelStore()
-    waiting.keep(replace(run, label="churn-formula"))
+    waiting.save(replace(run, label="churn-formula"))
     upload(waiting, store)
     (change,) = store.history("churn-formula")
     assert (change.version, change.by) == (1, "ann")
@@ -90,7 +90,7 @@ def test_where_nothing_waits_nothing_is_uploaded(waiting):
 @pytest.mark.parametrize("fails_at", ["record", "register", "answer after it registered"])
 def test_an_upload_that_was_interrupted_goes_on_and_makes_no_version_twice(waiting, run, fails_at):
     store = StoreThatFails(fails_at)
-    waiting.keep(run)
+    waiting.save(run)
     with pytest.raises(TrackingError, match=f"could not {fails_at}"):
         upload(waiting, store)
     assert len(waiting.places()) == 1
@@ -101,7 +101,7 @@ def test_an_upload_that_was_interrupted_goes_on_and_makes_no_version_twice(waiti
 
 
 def test_a_run_that_the_server_lost_meanwhile_is_uploaded_again(waiting, run):
-    waiting.keep(run)
+    waiting.save(run)
     with pytest.raises(TrackingError, match="could not register"):
         upload(waiting, StoreThatFails("register"))
     assert upload(waiting, MemoryModelStore()) == [("churn", 1)]
@@ -109,8 +109,8 @@ def test_a_run_that_the_server_lost_meanwhile_is_uploaded_again(waiting, run):
 
 @pytest.mark.parametrize("name", ["run.json", "bundle-bundle.json", "manifest.json"])
 def test_a_run_that_was_altered_is_refused_and_the_others_wait(waiting, run, name):
-    place = waiting.keep(run)
-    waiting.keep(replace(run, started_at=AT + timedelta(hours=1)))
+    place = waiting.save(run)
+    waiting.save(replace(run, started_at=AT + timedelta(hours=1)))
     (place / name).write_bytes((place / name).read_bytes()[:-9])
     store = MemoryModelStore()
     with pytest.raises(PendingUploadError, match=r"cannot be used: .*the other runs wait unharmed"):
@@ -121,7 +121,7 @@ def test_a_run_that_was_altered_is_refused_and_the_others_wait(waiting, run, nam
 
 def test_with_a_key_only_signed_runs_are_uploaded(waiting, run):
     keyed = replace(waiting, key=SigningKey(secret=b"a key that nobody guesses"))
-    waiting.keep(run)
+    waiting.save(run)
     with pytest.raises(PendingUploadError, match="is not signed"):
         upload(keyed, MemoryModelStore())
     keyed.keep(replace(run, started_at=AT + timedelta(hours=1)))
@@ -133,4 +133,4 @@ def test_where_there_is_no_room_to_wait_both_is_said(tmp_path, run):
     with pytest.raises(
         PendingUploadError, match=r"cannot be kept in waiting-runs either: .*Make ro"
     ):
-        PendingUploads(folder=tmp_path / "waiting-runs").keep(run)
+        PendingUploads(folder=tmp_path / "waiting-runs").save(run)

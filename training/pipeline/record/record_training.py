@@ -124,7 +124,7 @@ def record_training(
     except TrackingError as exc:
         if waiting is None:
             raise
-        return RecordedRun(run_id=waiting.keep(run).name, version=None, waits_because=str(exc))
+        return RecordedRun(run_id=waiting.save(run).name, version=None, waits_because=str(exc))
 
 
 def make_plots(
