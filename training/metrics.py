@@ -19,7 +19,7 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 SMALLEST = 1e-6
-"""Probabilities are kept this far from 0 and 1 in the logarithm."""
+"""Probabilities are clipped this far from 0 and 1 in the logarithm."""
 
 CELLS = 4_000_000
 """Weights held in memory at once: draws are taken in blocks of this many cells."""
@@ -96,7 +96,7 @@ def lift_at_top(y: Vector, p: Vector, w: Matrix) -> Vector:
 def calibration_error(y: Vector, p: Vector, w: Matrix) -> Vector:
     """Mean distance of promised and observed rate over ten equal groups by score.
 
-    With few positives a perfect model has an error too: compare contenders, not with zero.
+    With few positives a perfect model has an error too: compare contenders with each other.
     """
     order = np.argsort(p, kind="stable")
     starts = np.unique((np.arange(BINS) * len(p)) // BINS)
@@ -153,7 +153,7 @@ def evaluate(
         for name, metric in METRICS.items():
             spread[name][start : start + block] = metric(y, p, weights)
     values = {name: float(metric(y, p, ones)[0]) for name, metric in METRICS.items()}
-    # a resample repeats rows, which alone moves groups further from their promise: take that off
+    # a resample repeats rows, which by itself adds to the error of groups: subtract that
     extra = float(np.nanmean(spread["calibration_error"])) - values["calibration_error"]
     spread["calibration_error"] = np.maximum(spread["calibration_error"] - max(extra, 0.0), 0.0)
     return {name: _interval(values[name], spread[name]) for name in METRICS}

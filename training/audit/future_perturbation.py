@@ -5,7 +5,7 @@
     past ─────────────────┤ cutoff ────── future: cut off               the same
     past ─────────────────┤ cutoff ────── future: other, earlier, more   values
 
-If any value differs, the way reads what it could not have known. The set
+If any value differs, the code that computes features reads data from after the cutoff. The set
 itself is compared with the history in ``leakage``.
 """
 
@@ -73,7 +73,7 @@ def check_altered_future(
 
 
 def with_altered_future(events: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
-    """The same past with another future: what comes later is other, earlier, and more.
+    """The same past with another future: later events are altered, moved earlier, and added.
 
     Later events get other quantities, counts and people, and every second one happened before the
     cutoff. The newest known event of every account is corrected at the very cutoff.

@@ -1,15 +1,15 @@
 """Look for leakage: values in a training set that nobody knew at the cutoff.
 
-Whatever the timeline can say about a column (a feature, an attribute, a property of that name) is
-computed again from what was recorded before each cutoff. Where it differs, the value is looked for
-where it may have come from::
+Every column that the timeline has (a feature, an attribute, a property of that name) is computed
+again from what was recorded before each cutoff. A value that differs is compared with its likely
+sources::
 
     as_of ──┬── recorded later, happened before     events counted by when they happened
             ├── +1 … +90 days                       a later snapshot
             └── end of the data                     a field as it stands today
 
-Columns that the timeline knows nothing about are named, not judged; ``suspicious_features`` looks
-at all columns.
+Columns that the timeline does not have are named, not judged; ``suspicious_features`` looks at all
+columns.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from training.audit.report import (
 from training.dataset.history import History, differs, sample, values_as_of
 
 SHIFTS = tuple(timedelta(days=days) for days in (1, 7, 14, 28, 30, 60, 90))
-"""How much later a value may have been read; tried where it is not what was known."""
+"""How much later a value may have been read; tried where it differs from the value known then."""
 
 EXPLAINED_ACCOUNTS = 200
 LEAST_ALIKE = 0.5
-"""A column is a property's only if at least this share of its values are what was known."""
+"""A column counts as a property if at least this share of its values are those known then."""
 
 NAMES_OF_KNOWN_AT = re.compile(
     r"(recorded|known|occurred|happened|created|updated|modified|changed|computed|loaded|seen|"
     r"snapshot|event)(_|$)"
 )
-"""Columns of times with such a name say when something was known; a renewal date does not."""
+"""Names of columns that hold when something became known; a renewal date is none."""
 
 KEY = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -56,7 +56,7 @@ def check_against_history(
     audited: AuditedSet,
     history: History,
 ) -> tuple[list[LeakFinding], list[CheckScope], frozenset[str]]:
-    """Values that are not what was known at their cutoff, and where they may have come from.
+    """Find values that were not known at their cutoff, and their likely sources.
 
     Returns:
         Findings, what was looked at, and the columns that could be recomputed.
@@ -76,7 +76,7 @@ def check_against_history(
         apart = differs(audited.frame[name], known[name])
         apart &= ~_is_filled_in(audited.frame[name], known[name], apart)
         if name in by_property and apart.sum() > (1 - LEAST_ALIKE) * len(apart):
-            names.remove(name)  # another thing of the same name
+            names.remove(name)  # the same name with another meaning
         elif apart.any():
             differing[name] = apart
     findings = _explained(audited, history, differing) + _late_times(audited)
@@ -158,7 +158,7 @@ def _sources(
     rows: pl.DataFrame,
     history: History,
 ) -> Iterator[tuple[str, str, pl.DataFrame]]:
-    """Where values may have come from: each source in a word, in words, and its values."""
+    """The possible sources of values: a key, a description and the values of each."""
     by_occurrence = replace(
         history,
         events=history.events.filter(newest_version()).with_columns(
@@ -242,7 +242,7 @@ def _is_field(name: str, catalogue: Catalogue) -> bool:
 
 
 def _is_filled_in(values: pl.Series, known: pl.Series, apart: pl.Series) -> pl.Series:
-    """Where an unknown number was filled in with one number for all rows: no leak, if unwise."""
+    """Where unknown numbers were all filled in with one number: unwise, but no leak."""
     nothing = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
     unknown = known.is_null()
     if not values.dtype.is_numeric() or not (unknown & apart).any():
@@ -252,7 +252,7 @@ def _is_filled_in(values: pl.Series, known: pl.Series, apart: pl.Series) -> pl.S
 
 
 def _late_times(audited: AuditedSet) -> list[LeakFinding]:
-    """Columns of times that say when something was known, and say: after the cutoff."""
+    """Columns with times of knowledge that lie after the cutoff."""
     findings = []
     for name in audited.features:
         values = audited.frame[name]

@@ -1,15 +1,15 @@
-"""The audit of a training set: does it hold what was not known at its cutoffs?
+"""The audit of a training set: does it hold values that were not known at its cutoffs?
 
-A set is rows of ``account_id`` and ``as_of`` with features and a label, wherever it was made. It is
-held against the timeline and against itself::
+A set has rows of ``account_id`` and ``as_of`` with features and a label, whoever made it. It is
+compared with the timeline and with itself::
 
-    the future altered     the way to the features must not notice       (altered_future)
-    features recomputed    from what was recorded before each cutoff     (foreknowledge)
-    one feature alone      must not tell the outcome by itself           (too_good)
-    rows and windows       each row once, no window across the split     (audited_rows)
+    the future altered     no feature before it may change               (future_perturbation)
+    features recomputed    from what was recorded before each cutoff     (leakage)
+    one feature alone      must not predict the outcome by itself        (suspicious_features)
+    rows and windows       each row once, no window across the split     (row_checks)
 
-Returns findings; changes nothing. The bounds and what they were measured on:
-``docs/explanation/what-the-audit-finds.md``.
+Returns findings; changes nothing. The bounds and the data they were measured on are
+in ``docs/explanation/what-the-audit-finds.md``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CHECKS: Mapping[Check, str] = {
     "rows": "A row is there twice",
     "windows": "A label window crosses the split, or is not closed",
 }
-"""Every check and what it finds, in the order of the report."""
+"""Every check with a description, in the order of the report."""
 
 LABEL, SPLIT = "label", "split"
 PARTS = ("train", "test")
@@ -49,7 +49,7 @@ class AuditError(TrainingError):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedSet:
-    """A training set as it is, checked for what an audit needs.
+    """A training set with the columns that an audit needs.
 
     ``frame`` has ``account_id``, an aware ``as_of``, ``label`` (1, 0 or null: not decided), maybe
     ``split`` (train, test or null), and else features. ``reach`` is the time from a cutoff to the
@@ -123,7 +123,7 @@ class LeakFinding:
 
     check: Check
     feature: str  # the column, or "rows" where no single one is to blame
-    rows: int  # rows of the set that speak for it
+    rows: int  # rows of the set that show it
     evidence: str
     next: str
 
@@ -135,7 +135,7 @@ class LeakFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckScope:
-    """What a check looked at, or why it could not."""
+    """The scope of a check, or the reason why it was not possible."""
 
     check: Check
     at: str
@@ -144,7 +144,7 @@ class CheckScope:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
-    """All findings on one set, and what was looked at to come to them."""
+    """All findings on one set, and the scope of every check."""
 
     name: str
     rows: int
@@ -169,7 +169,7 @@ class AuditReport:
         )
 
     def lines(self) -> tuple[str, ...]:
-        """What a person reads: each finding with its evidence and what to do, then the sum."""
+        """The lines for people: each finding with its evidence and the next step, then a summary."""
         said = [
             f"{f.title}: {f.feature}\n   {f.evidence}.\n   → {f.next}\n"
             for f in self.findings[:MOST_SHOWN]

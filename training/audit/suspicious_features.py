@@ -1,10 +1,10 @@
 """Look for features that predict the outcome too well by themselves.
 
-Each feature is cut into bins, missing being one; the rate of a bin is learned on four fifths of the
-accounts and scores the last fifth. What an honest feature reaches was measured on the clean samples
-(``docs/explanation``); far above that something is in the feature that came after the cutoff.
-Columns that were recomputed from the timeline are held to the absolute bounds only: what was known
-may stand out. Pure.
+Each feature is cut into bins, and missing is a bin; the outcome rate of a bin is learned on four
+fifths of the accounts and scores the last fifth. The AUC of honest features was measured on clean
+samples (``docs/explanation``); a feature far above it must hold something from after the cutoff.
+For columns that were recomputed from the timeline only the absolute bounds apply, because a feature
+that was known then may well stand out. Pure.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ MOST_AUC = 0.90
 """No honest feature alone reaches this; the best of any label on the clean samples has 0.85."""
 
 MOST_ABOVE_OTHERS = 0.15
-"""So far may a column that cannot be recomputed lie above the best that is not its kin."""
+"""How far a column that cannot be recomputed may lie above the best unrelated one."""
 
-KIN = 0.8
-"""Features whose ranks correlate by more than this say the same and are not compared."""
+RELATED = 0.8
+"""Features whose ranks correlate by more than this are related and are not compared."""
 
 MOST_MISSING_AUC = 0.80
 """Bound for the absence of a value alone; the best on the clean samples has 0.70."""
 
 MOST_PURE = 0.90
-"""So large may the outcome's share be where a feature has one value; churn, samples: 0.46."""
+"""The largest share of the outcome where a feature has one value; churn, samples: 0.46."""
 
 FOLDS, BINS, LEAK_DRAWS = 5, 20, 400
-MOST_RANKED = 60  # so many of the best are compared with each other; the rest cannot be too good
+MOST_RANKED = 60  # the best ones are compared with each other; the rest cannot be too good
 LEAST_ROWS_OF_A_CLASS = 20
 PRIOR_ROWS = 5.0  # of the base rate, added to each bin
 EDGES = (0.01, *np.linspace(1 / BINS, 1 - 1 / BINS, BINS - 1), 0.99)
@@ -67,7 +67,7 @@ def check_features(
 ) -> tuple[list[LeakFinding], list[CheckScope]]:
     """Features that alone predict the outcome too well, by value or by absence.
 
-    ``recomputed`` names the columns that were held against the timeline.
+    ``recomputed`` names the columns that were compared with the timeline.
     """
     decided = audited.frame.filter(audited.outcome.is_not_null())
     y = decided["label"].cast(pl.Float64).to_numpy()
@@ -109,7 +109,7 @@ def _alone(
             (
                 o
                 for o in ordered
-                if o.name != column.name and not _are_kin(ranks[column.name], ranks.get(o.name))
+                if o.name != column.name and not _are_related(ranks[column.name], ranks.get(o.name))
             ),
             None,
         )
@@ -271,12 +271,12 @@ def _folds(account_ids: pl.Series) -> Codes:
     return np.array([fold[account] for account in account_ids], dtype=np.int64)
 
 
-def _are_kin(one: Vector | None, other: Vector | None) -> bool:
+def _are_related(one: Vector | None, other: Vector | None) -> bool:
     if one is None or other is None:
         return False
     if one.std() == 0 or other.std() == 0:
         return False
-    return bool(abs(np.corrcoef(one, other)[0, 1]) > KIN)
+    return bool(abs(np.corrcoef(one, other)[0, 1]) > RELATED)
 
 
 def _interval(y: Vector, score: Vector, draws: Vector) -> Interval:

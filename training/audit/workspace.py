@@ -1,7 +1,8 @@
 """Audit the training set of a workspace, or one from a file.
 
-The workspace's own set is the one that ``train_workspace`` would learn from: cohort rows, features through
-Feast, the split with its embargo. A file is taken as it is. Both are held against the events.
+The workspace's own set is the one that ``train_workspace`` would learn from: cohort rows, features
+through Feast, the split with its embargo. A file is read as it is. Both are compared with the
+events.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def audit(audited: AuditedSet, history: History, *, rng: np.random.Generator) ->
 def audit_for_promotion(
     workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1
 ) -> AuditResult:
-    """What the audit of a label's training set came to, for a promotion's evidence."""
+    """The result of the audit of a label's training set, as evidence for a promotion."""
     try:
         report = audit(
             set_of_workspace(workspace, label, as_of=as_of),

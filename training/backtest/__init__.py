@@ -1,4 +1,4 @@
-"""Replay past moments: what would have been said then, and what came true.
+"""Replay past moments: compare what the models would have predicted then with what happened.
 
 Judges ranking, level, groups and a team's capacity.
 """

@@ -1,8 +1,9 @@
-"""Measure what a team reaches that can act on a given number of accounts at every cutoff.
+"""Measure the revenue that a team reaches if it can act on some accounts at every cutoff.
 
-At each cutoff the accounts are ordered by what is expected to go (or to come): probability times
-MRR. Revenue captured is the share of the MRR that did go which belonged to the first ``capacity``
-accounts; lift is their rate of the outcome over everybody's. Equal places share the last seat.
+At each cutoff the accounts are ordered by the MRR that is expected to go (or to come): probability
+times MRR. Revenue captured is the share of the MRR lost that belonged to the first ``capacity``
+accounts; lift is their outcome rate divided by that of all accounts. Accounts with equal scores
+share the last places.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class CapturedShare:
-    """What the first accounts of every cutoff hold."""
+    """The revenue captured and the lift of the first accounts of every cutoff."""
 
     share: Interval  # of the MRR that went
     lift: Interval
@@ -36,13 +37,14 @@ def captured_share(
     *,
     capacity: int,
 ) -> CapturedShare:
-    """What the ``capacity`` highest scores of every cutoff capture, with intervals over accounts.
+    """The share captured by the ``capacity`` highest scores of every cutoff, with intervals over
+    accounts.
 
     Args:
         y: 0 or 1 per row.
         value: MRR that goes with the outcome, per row.
         score: the order of the accounts, highest first.
-        cutoff: when the row's account is to be called or not.
+        cutoff: the moment when the team chooses among the accounts.
         account: of each row, a position in the draws.
         draws: from ``account_draws``.
         capacity: accounts that can be called at a cutoff.

@@ -1,7 +1,7 @@
 """Judge groups of accounts: by segment, service tier and tenure.
 
-A group is judged only where enough different accounts had the outcome and enough did not: below
-that its interval would be as wide as the scale, so it says "too few to judge" and no number.
+A group is judged only where enough different accounts had the outcome and enough did not: with
+fewer its interval would be as wide as the scale, so it gets "too few to judge" and no number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 LEAST_ACCOUNTS = 10
-"""So many accounts with the outcome, and as many without, are needed to judge: with ten, the 95 %
+"""The number of accounts with the outcome, and without, needed to judge: with ten, the 95 %
 interval of an AUC of 0.7 is already 0.3 wide (Hanley and McNeil 1982)."""
 
 TENURE = "tenure_days"
@@ -33,14 +33,14 @@ TENURE_BANDS = (
 """First day of each band, and its name."""
 
 TRAITS = ("segment", "service_tier", TENURE)
-"""What rows are grouped by."""
+"""The traits that rows are grouped by."""
 
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupMetrics:
-    """How good every contender is on a group, and what the best one promised there."""
+    """The metrics of every contender on a group, and the best one's predicted rate there."""
 
     metrics: Mapping[str, Mapping[str, Interval]]  # contender, metric
     ranking: Mapping[str, Interval]  # contender: AUC among the accounts of one cutoff
@@ -65,7 +65,7 @@ class Group:
 
 
 def judge_groups(rows: BacktestRows, best: str, draws: Matrix) -> tuple[Group, ...]:
-    """Every group of every dimension that is known of any account, at every horizon."""
+    """Judge every group of every known dimension at every horizon."""
     return tuple(
         judge_group(rows, labels == name, position, best, draws, dimension=dimension, name=name)
         for dimension, labels in dimensions(rows).items()
@@ -84,7 +84,7 @@ def judge_group(
     dimension: str,
     name: str,
 ) -> Group:
-    """The rows inside at the horizon in this position."""
+    """Judge the rows ``inside`` at the horizon in this position."""
     inside = inside & rows.decided(position)
     y, account = rows.outcomes[inside, position], rows.account[inside]
     happened, spared = np.unique(account[y == 1]), np.unique(account[y == 0])
@@ -117,7 +117,7 @@ def judge_group(
 
 
 def dimensions(rows: BacktestRows) -> dict[str, NDArray[np.str_]]:
-    """The name of each row's group, by dimension; dimensions of which nothing is known are out."""
+    """The name of each row's group, by dimension; unknown dimensions are left out."""
     named: dict[str, NDArray[np.str_]] = {}
     for trait, values in rows.traits.items():
         if all(value is None for value in values):
@@ -132,7 +132,7 @@ def dimensions(rows: BacktestRows) -> dict[str, NDArray[np.str_]]:
 
 
 def unknown_dimensions(rows: BacktestRows) -> tuple[str, ...]:
-    """Dimensions of which nothing is known, in words."""
+    """A sentence for each dimension that is not known of any account."""
     return tuple(
         _spoken(trait)
         for trait, values in rows.traits.items()
@@ -143,7 +143,7 @@ def unknown_dimensions(rows: BacktestRows) -> tuple[str, ...]:
 def auc_at_a_cutoff(
     y: Vector, p: Vector, cutoff: NDArray[np.int64], account: NDArray[np.int64], draws: Matrix
 ) -> Interval:
-    """Share of pairs of accounts at one cutoff, one with the outcome and one without, in order.
+    """The share of pairs at one cutoff, one account with the outcome and one without, in order.
 
     Over all cutoffs at once, a base rate that follows a rising rate has an AUC above 0.5 and
     ranks nobody; a team chooses among accounts of one moment.

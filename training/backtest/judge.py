@@ -2,8 +2,8 @@
 
 Intervals and paired differences draw whole accounts, the same draws everywhere. The best is the
 one with the lowest log loss at the longest horizon among those that a training today would let
-serve: where few accounts have left, only what is made for that. What is said of it is a
-sentence with its reason: it has learned something, that is not shown, or nothing was learned.
+serve: where few accounts have left, only models made for that. The verdict is a sentence
+with its reason: it has learned something, that is not shown, or nothing was learned.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Matrix = NDArray[np.float64]
 Learned = Literal["yes", "not shown", "nothing"]
 
 COMPARED_WITH = ("base_rate", "formula", "usage", "logistic")
-"""What a number about a model stands beside, and the best."""
+"""The contenders that the best is compared with."""
 
 LEAST_RANKING = 0.55
 """An AUC at a cutoff that is not shown to lie above this orders eleven pairs of twenty at best:
@@ -51,7 +51,7 @@ class Capacity:
     n_rows: int
     n_without_mrr: int  # accounts without a known MRR cannot be ordered by it
     contenders: Mapping[str, CapturedShare]
-    most: CapturedShare  # who knew beforehand captures this
+    most: CapturedShare  # captured with perfect knowledge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class LongHorizonResult:
     losses: tuple[Mapping[str, float], ...]  # per origin; empty where it judges nothing
 
     def sentence(self, best: ModelSpec) -> str:
-        """What is known of the best at this horizon."""
+        """The result of the best at this horizon, in a sentence."""
         if self.pooled is None:
             return f"{self.horizon} days: not estimable. {self.why_not}"
         opening = (
@@ -113,7 +113,7 @@ class Backtest:
 
     @property
     def summary(self) -> str:
-        """What the back-test says, in a sentence."""
+        """The result of the back-test, in a sentence."""
         horizon = self.horizons[-1]
         pooled = self.by_horizon[-1].verdict
         assert pooled is not None, "a back-test whose longest horizon cannot be judged is refused"
@@ -140,7 +140,7 @@ def judge_backtest(
     seed: int = 0,
     n_draws: int = BOOTSTRAP_DRAWS,
 ) -> Backtest:
-    """Judge what was played.
+    """Judge a back-test that was run.
 
     Args:
         played: from ``run_backtest``.
@@ -247,7 +247,7 @@ def best_of(played: BacktestRun) -> ModelSpec:
 
 
 def candidates(played: BacktestRun) -> tuple[ModelSpec, ...]:
-    """What a training today would let serve: where few accounts have left, what is made for it."""
+    """The specs that a training today would let serve: where few accounts have left, those made for it."""
     few = played.prepared.has_few_outcomes
     return tuple(
         spec
@@ -266,7 +266,7 @@ def compare_with(best: ModelSpec, played: BacktestRun) -> tuple[ModelSpec, ...]:
 
 
 def _together(groups: tuple[Group, ...]) -> tuple[Group, ...]:
-    """The horizons of a group beside each other, groups in the order they came."""
+    """The groups in their order, with the horizons of each group together."""
     order = {
         key: place
         for place, key in enumerate(
@@ -277,7 +277,7 @@ def _together(groups: tuple[Group, ...]) -> tuple[Group, ...]:
 
 
 def _judge_long_horizon(far: LongHorizonRows, best: ModelSpec, draws: Matrix) -> LongHorizonResult:
-    """A long horizon, judged like a nearer one on the rows that it has."""
+    """Judge a long horizon like a shorter one, on the rows that it has."""
     if far.rows is None:
         return LongHorizonResult(
             horizon=far.horizon,
@@ -390,7 +390,7 @@ def _capacity(played: BacktestRun, draws: Matrix, capacity: int) -> Capacity | N
 
 
 def _learned(played: BacktestRun, draws: Matrix, longest: Group, best: ModelSpec) -> Learned:
-    """Whether what may serve is better than knowing nothing, or at least tells apart.
+    """Whether what may serve is better than the base rate, or at least ranks.
 
     Better: the interval of the paired difference to the base rate lies below 0. The best has
     learned something if it is better and its AUC at a cutoff lies above 0.5 (over all cutoffs, even

@@ -6,8 +6,8 @@
 
 An origin learns a long horizon from the windows of that length that had closed by then, with the
 outcomes known then, as a training that day would have; it judges the rows whose windows have closed
-since. Early origins know too few, late ones have no closed window to judge: each says which, with
-its counts, and a horizon that no origin can both learn and judge is not estimable.
+since. Early origins know too few outcomes, late ones have no closed window to judge: each gives its
+reason and counts, and a horizon that no origin can both learn and judge is not estimable.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class LongHorizonOrigin:
-    """What an origin knew of a long horizon and what it judges there, or why it does not."""
+    """The data that an origin had on a long horizon and the rows it judges, or why it does not."""
 
     moment: datetime
     n_cutoffs: int  # whose windows of that length had closed
@@ -88,9 +88,9 @@ def backtest_long_horizons(
     """Run these specs at every origin, at each long horizon of the label.
 
     Args:
-        played: the back-test at the nearer horizons; its origins and its rows are taken.
-        events: the events that it was played on.
-        specs: who takes part, each with its declared parameters.
+        played: the back-test at the shorter horizons; its origins and its rows are used.
+        events: the events of that back-test.
+        specs: the contenders, each with its declared parameters.
         seed: of everything random.
         progress: called with the step, how far it is and how far it goes.
     """
@@ -106,7 +106,7 @@ def backtest_long_horizons(
         (h, spec.name): np.full(len(training.account), np.nan) for h in wanted for spec in specs
     }
     told: dict[int, list[LongHorizonOrigin]] = {h: [] for h in wanted}
-    with threadpool_limits(limits=1, user_api="blas"):  # as at the nearer horizons
+    with threadpool_limits(limits=1, user_api="blas"):  # as at the shorter horizons
         for number, origin in enumerate(played.origins):
             if progress is not None:
                 progress(
@@ -147,7 +147,7 @@ def backtest_long_horizons(
 def _seen(
     origin: Origin, known: Vector, before: Vector, horizon: int, judged: Vector
 ) -> LongHorizonOrigin:
-    """What the origin knew of the horizon, and whether that is enough to learn and to judge."""
+    """Count the data of the origin at the horizon, and check whether they suffice."""
     training = origin.known
     closed = closed_by(
         training.cutoffs, origin.moment, reach=reach_of(horizon, lead_days=training.label.lead_days)

@@ -1,6 +1,6 @@
 """Report a back-test as tables, Markdown and JSON.
 
-A group with too few outcomes says so, in words; nothing here turns it into a number.
+A group with too few outcomes gets those words, never a number.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ReportTable:
 
 
 def report_tables(result: Backtest) -> tuple[ReportTable, ...]:
-    """Everything a person reads, in order."""
+    """All tables of the report, in order."""
     found = [
         _origins(result),
         *(_pooled(result, group) for group in result.by_horizon),
@@ -63,7 +63,7 @@ def report_tables(result: Backtest) -> tuple[ReportTable, ...]:
 
 
 def remarks(result: Backtest) -> tuple[str, ...]:
-    """What was left out, and why."""
+    """The notes of the report: what was left out, and why."""
     longest = result.horizons[-1]
     left = [
         f"Left out, since every horizon is judged on the rows that are decided at {longest} "
@@ -89,7 +89,7 @@ def remarks(result: Backtest) -> tuple[str, ...]:
 
 
 def as_json(result: Backtest) -> dict[str, Json]:
-    """Everything, for programs."""
+    """The report as plain values, for programs."""
     capacity = result.capacity
     return {
         "label": result.label,
@@ -199,7 +199,7 @@ def _pooled(result: Backtest, group: Group) -> ReportTable:
 
 
 def _paired(result: Backtest) -> ReportTable:
-    """Each contender minus the best, and minus what a model has to be compared with."""
+    """Each contender minus the best, and minus the baselines."""
     differences = result.differences[result.horizons[-1]]
     others = tuple(
         dict.fromkeys((result.best.name, *(name for name in COMPARED_WITH if name in differences)))
@@ -216,7 +216,7 @@ def _paired(result: Backtest) -> ReportTable:
 
 
 def _long_horizon_origins(result: Backtest) -> ReportTable:
-    """What every origin knew of every long horizon and judges there, or why it does not."""
+    """One row for each origin and long horizon: the data it had, or why it does not judge."""
     best = result.best
     return ReportTable(
         title=f"{result.label} at long horizons, by origin",
@@ -276,7 +276,7 @@ def _ordering(name: str) -> str:
 
 
 def _groups(result: Backtest, dimension: str) -> ReportTable:
-    """The best on each group at each horizon, with what it promised there."""
+    """The best on each group at each horizon, with its predicted rate there."""
     name = result.best.name
     rows = []
     for group in result.groups:

@@ -1,4 +1,4 @@
-"""Run the contest of a training at many origins, each on what was known then.
+"""Run every contender of a training at many origins, each on what was known then.
 
 ::
 
@@ -31,22 +31,22 @@ from training.models.fit import fitting_of
 from training.models.model_selection import run_contender, usable_columns
 from training.models.specs import SPECS, ModelSpec
 from training.pipeline.prepare import PreparedData, prepare, usable_folds
-from training.progress import Progress
+from training.progress import Progress, no_progress
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 LEAST_ORIGINS = 2
-"""One origin is a training; only several say how much its numbers move."""
+"""One origin is a training; only several show how much its numbers vary."""
 
 
 class BacktestError(TrainingError):
-    """The data, or what was asked, do not make a back-test."""
+    """A back-test is not possible with these data or arguments."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """A moment at which everything is fitted anew: by what it fits, and what it judges."""
+    """A moment at which everything is fitted anew: the cutoffs it fits and those it judges."""
 
     moment: datetime
     fitted: tuple[datetime, ...]  # cutoffs whose label windows had closed
@@ -112,7 +112,7 @@ def run_backtest(
         digests: the features to read, each with the digest of its definition.
         cutoffs: moments that have a snapshot.
         known_until: nothing later counts.
-        n_origins: so many at most; with fewer cutoffs that can judge, each of them is one.
+        n_origins: the most; with fewer cutoffs that can judge, each of them is one.
         seed: of everything random.
         traits: what rows are grouped by, as known at each row's moment.
         progress: called with the step, how far it is and how far it goes.
@@ -126,7 +126,7 @@ def run_backtest(
             f"A back-test needs at least {LEAST_ORIGINS} origins; {n_origins} asked for. For one, "
             f"train (keepwell train)."
         )
-    say = progress or _silent
+    say = progress or no_progress
     say("labels and features", 0, n_origins)
     # small matrices: a second BLAS thread costs ten times what it brings
     with threadpool_limits(limits=1, user_api="blas"):
@@ -169,7 +169,7 @@ def run_backtest(
 def find_origins(
     prepared: PreparedData, events: pl.DataFrame, n_origins: int
 ) -> tuple[Origin, ...]:
-    """The moments to start from: every cutoff with enough before it, in so many blocks.
+    """The moments to start from: cutoffs with enough data before them, in blocks.
 
     Raises:
         BacktestError: fewer than two cutoffs have enough before them.
@@ -234,7 +234,7 @@ def align_columns(training: TrainingSet, labelled: LabelledRows, columns: list[s
 def _calibrating(
     known: TrainingSet, fitted: tuple[datetime, ...], reach: timedelta
 ) -> tuple[Fold, ...]:
-    """The folds that calibrate at an origin; none where too little was known."""
+    """The folds that calibrate at an origin; none if there were too few data."""
     folds = rolling_folds(fitted, newest(fitted, CALIBRATION_SHARE), reach=reach) if fitted else ()
     try:
         usable = usable_folds(known, folds)
@@ -325,7 +325,3 @@ def _judged(
 def _reach(prepared: PreparedData) -> timedelta:
     training = prepared.training
     return reach_of(training.horizons[-1], lead_days=training.label.lead_days)
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """Nobody is watching."""

@@ -42,7 +42,7 @@ def backtest_workspace(
         workspace: whose events and snapshots are read; nothing is written.
         label: name of a declared label.
         as_of: nothing recorded at or after it is seen.
-        n_origins: so many at most.
+        n_origins: the largest number of origins.
         capacity: accounts that the team can act on at every cutoff.
         seed: of everything random.
         progress: called with the step, how far it is and how far it goes.

@@ -280,7 +280,7 @@ def train_models(
     seconds: float | None = None,
     growing: MakeGrower | None = None,
 ) -> tuple[TrainingResult, ...]:
-    """Train these labels, saying what goes on; ``by`` promotes what has earned it."""
+    """Train these labels and report progress; ``by`` promotes models whose evidence allows it."""
     store = store_at(models_address(place), os.environ)
 
     from features.compute.backfill import stale
@@ -319,7 +319,7 @@ def train_models(
 
 @contextmanager
 def _grown_elsewhere(cluster: str | None, workers: int | None) -> Iterator[MakeGrower | None]:
-    """Where a training grows its trees, if not in this process."""
+    """The place where a training grows its trees, if not in this process."""
     if cluster is None and workers is None:
         yield None
         return
@@ -337,7 +337,7 @@ def promotion_evidence(
     capacity: int | None,
     force: bool,
 ) -> EvidenceDocument:
-    """What speaks for a version, printed; refused where something speaks against it."""
+    """Print the evidence for a version; refuse it if a check fails."""
     as_of = store.load(label, version).metadata.as_of
 
     from registry.promotion.promotion import check_lines

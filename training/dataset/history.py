@@ -1,6 +1,6 @@
 """The history that a training set is compared with: events, and the features they give.
 
-Gives back what was known of any account at any moment, by the one way from events to features.
+Computes the features of any account at any moment, by the same code as snapshots.
 Reads events by ranges of accounts; writes nothing.
 """
 
@@ -19,7 +19,7 @@ from features.health.formula import FORMULAS, HealthFormula
 from training.dataset.labels import ROW
 
 TOLERANCE = 1e-6
-"""Relative: a set may come through 32-bit floats and other orders of summing."""
+"""Relative, because a set may have 32-bit floats or sums in another order."""
 
 EVENTS_AT_ONCE = 3_000_000
 CUTOFFS_AT_ONCE = 32
@@ -30,14 +30,14 @@ FeatureMaker = Callable[[pl.DataFrame, Sequence[datetime], Mapping[str, datetime
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """The timeline that a set is held against, and the way from it to features."""
+    """The timeline that a set is compared with, and the way from it to features."""
 
     events: pl.LazyFrame  # LAKE_SCHEMA
     catalogue: Catalogue
     first_recorded: Mapping[str, datetime]
     complete_until: datetime
     formula: HealthFormula = field(default_factory=lambda: FORMULAS["balanced"])
-    make: FeatureMaker | None = None  # another way to features, to be tried on an altered future
+    make: FeatureMaker | None = None  # another way to features, for tests of an altered future
 
     def features(
         self,
@@ -45,7 +45,7 @@ class History:
         as_ofs: Sequence[datetime],
         first: Mapping[str, datetime],
     ) -> pl.DataFrame:
-        """Features by the way that is audited."""
+        """The features, by the code that is audited."""
         if self.make is not None:
             return self.make(events, as_ofs, first)
         return build_snapshots(
@@ -84,7 +84,7 @@ def values_as_of(rows: pl.DataFrame, history: History) -> pl.DataFrame:
 
 
 def _ranges(accounts: pl.Series, history: History) -> list[list[str]]:
-    """The accounts in parts of about so many events each."""
+    """The accounts in parts of about ``EVENTS_AT_ONCE`` events each."""
     counts = dict(history.events.group_by("account_id").len().collect().iter_rows())
     ranges: list[list[str]] = [[]]
     events = 0
@@ -111,5 +111,5 @@ def differs(one: pl.Series, other: pl.Series, *, exact: bool = False) -> pl.Seri
 
 
 def sample(accounts: pl.Series, n: int) -> list[str]:
-    """A stable draw of so many accounts, whatever their order."""
+    """Draw n accounts; the draw does not depend on their order."""
     return sorted(accounts, key=lambda one: hashlib.blake2b(one.encode()).digest())[:n]

@@ -23,7 +23,7 @@ from registry.outcomes import OUTCOMES, Cohort, Money, Outcome, Rule
 from training.dataset.errors import TrainingError
 
 CONTRACT_KINDS = (*CONTRACT_TERMS, "contract.paused", "contract.resumed", "contract.cancelled")
-"""What the contract labels read. Nothing else ends a contract: neither silence nor a deletion."""
+"""The kinds that contract labels read. Nothing else ends a contract: neither silence nor a deletion."""
 
 TRIAL_KINDS = ("trial.started", "trial.ended")
 USE_KINDS = ("feature.used", "user.session")
@@ -240,10 +240,10 @@ def label_rows(
 
 
 def _known(events: pl.DataFrame, known_until: datetime) -> pl.DataFrame:
-    """The events as known at the end, ``recorded_at`` when what they say was first known.
+    """The events as known at the end, with ``recorded_at`` when their content was first known.
 
-    A correction of what decides nothing, such as a note, would else make known only then what was
-    known at a cutoff before it.
+    Without this, a correction that decides nothing (of a note) would hide the event from cutoffs
+    that had known it.
     """
     known = visible_events(events, known_until)
     if "superseded_at" not in events.columns or events["superseded_at"].null_count() == len(events):
@@ -261,7 +261,7 @@ def _known(events: pl.DataFrame, known_until: datetime) -> pl.DataFrame:
 def contract_endings(
     label: Label, events: pl.LazyFrame, known_until: datetime
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Two frames: the endings that stand, and the pauses that nothing has decided yet.
+    """Two frames: the endings that count, and the pauses that are not decided yet.
 
     A cancellation stands unless a new contract follows within the grace. A pause is an ending
     once its days are over; before that, with nothing after it, it is undecided.
@@ -314,8 +314,8 @@ def _outcomes(
 ) -> pl.LazyFrame:
     """Per row: when the outcome came, by how much, and from when the account is undecided.
 
-    What became known only after the cutoff but had happened before it counts as an outcome
-    before the window, so the row is excluded instead of labelled with a state that was over.
+    An event that happened before the cutoff and became known after it counts as an outcome before
+    the window: the row is excluded, because its state was already over.
     """
     if label.rule == "use_stops":
         return _first(

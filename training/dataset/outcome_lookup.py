@@ -1,8 +1,8 @@
 """Look up whether an account had the outcome within a horizon of a moment.
 
-Who asks whether a promise was kept has to ask for the event that was promised: a cancellation that
-a late renewal follows is none, a pause that lasts is one, and what is not decided yet is not known.
-Pure.
+A prediction has to be compared with the outcome that it predicted: a cancellation followed by a
+late renewal is no churn, a pause that lasts is churn, and an open window is unknown. So the label's
+own rules decide. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from features.events.schema import UTC_INSTANT
 from training.dataset.labels import Label, label_rows
 
 Moment = tuple[str, datetime]
-"""An account, and when something was promised of it; it was in the label's cohort then."""
+"""An account and the moment of a prediction; it was in the label's cohort then."""
 
 
 def look_up_outcomes(
@@ -27,13 +27,13 @@ def look_up_outcomes(
     *,
     known_until: datetime,
 ) -> dict[Moment, bool | None]:
-    """Whether the label's outcome came about within ``horizon`` days of each moment; None where
-    that is not decided by ``known_until``.
+    """Whether the outcome came within ``horizon`` days of each moment; None if not yet decided.
+
 
     Args:
-        label: whose outcome; of churn and silence, which need no terms of the contract.
+        label: churn or silence, because these need no terms of the contract.
         horizon: days, one of the label's.
-        moments: each asked about once.
+        moments: accounts with moments; repeats are looked up once.
         events: of ``LAKE_SCHEMA``, every kind that the label reads.
         known_until: nothing later is read.
     """

@@ -6,7 +6,7 @@ one::
     train ───── windows close ──┤ calibration ───── windows close ──┤ test ───── known_until
                     (cutoffs whose windows would cross are embargoed)
 
-Accounts stand on both sides, but never the same account at the same cutoff. Pure.
+The same account may be on both sides, but at different cutoffs. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CALIBRATION_SHARE = 1 / 3
 """Share of the cutoffs before the test that calibrate: the newest ones, because rates drift."""
 
 MOST_FOLDS = 4
-"""So many refits a rolling origin costs at most; neighbouring cutoffs share one."""
+"""The most refits of a rolling origin; neighbouring cutoffs share one."""
 
 
 class SplitError(TrainingError):

@@ -1,7 +1,7 @@
 """The training set: cohort rows with features as known then, and outcomes.
 
 Features come from a reader that joins point in time (Feast, or a frame of snapshots in a test);
-labels come from ``labels``. What a set holds decides its fingerprint.
+labels come from ``labels``. The fingerprint is a hash of the content.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FeatureReader(Protocol):
 
 
 class RememberingReader:
-    """Reads once what several labels ask for alike: their cohorts are mostly the same rows."""
+    """A reader that caches rows, because the cohorts of several labels are mostly the same rows."""
 
     def __init__(self, reader: FeatureReader) -> None:
         self._reader = reader
@@ -75,7 +75,7 @@ class TrainingSet:
         return [self.names.index(name) for name in names]
 
     def part(self, rows: NDArray[np.bool_] | NDArray[np.intp], columns: list[int]) -> Matrix:
-        """The features of these rows (a mask or places) and columns, row by row in memory."""
+        """The features of these rows (a mask or positions) and columns, contiguous by row."""
         return np.take(self.matrix[rows], columns, axis=1)
 
     @property

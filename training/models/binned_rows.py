@@ -1,9 +1,9 @@
 """Bin rows once for all fits to parts of them.
 
 A training grows trees from many parts of the same rows: the folds of the study and of the
-calibration, the fit that is judged, refits for the stability of its explanations. The rows are
-binned once and each part takes its rows of those bins. Bins are edges of features and know no
-outcome; rows of the test are never among them.
+calibration, the fit that is judged, and refits for the stability of explanations. The rows are
+binned once, and each part uses those bins. Bin edges depend on features, not on outcomes, and never
+on rows of the test.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 
 
 class Grower(Protocol):
-    """Grows trees from parts of the rows it was made for."""
+    """Grows trees from parts of the rows that it was made for."""
 
     def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> FittedModel:
         """The trees of these rows of the training set, or OneClassError."""

@@ -19,10 +19,10 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 NEAREST_TO_SURE = 1e-15
-"""A probability of 0 or 1 counts as this far from it: log-odds of 34.5 to either side."""
+"""Probabilities are clipped this far from 0 and 1: log-odds of 34.5 to either side."""
 
 CELLS_PER_THREAD = 20_000_000
-"""Below so many cells a second thread costs more than it brings."""
+"""With fewer cells a second thread costs more than it saves."""
 
 
 def bin_rows(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
@@ -31,8 +31,8 @@ def bin_rows(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
 
 
 def grow_trees(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:
-    """Grow the trees; the booster holds on to the Dataset, its text does not."""
-    # kept, LightGBM does not write and read them once more to set the Dataset free
+    """Grow the trees; the booster references the Dataset, its text does not."""
+    # with this LightGBM does not write and read the model once more to free the Dataset
     return lgb.train(
         settings_of(dataset, parameters, seed=seed),
         dataset,
@@ -51,7 +51,7 @@ def staged_scores(
 ) -> Iterator[Vector]:
     """Raw scores of other rows after each of these numbers of trees, which rise.
 
-    No tree is grown before its scores are asked for, and each is asked once.
+    Trees are grown only when their scores are iterated, and each is scored once.
     """
     booster = lgb.Booster(settings_of(dataset, parameters, seed=seed), dataset)
     scores, ended = np.zeros(len(matrix)), False

@@ -3,9 +3,9 @@
 ``p_h = sigmoid(a_h + b·f)`` with one slope ``b > 0`` for all horizons and ``a_h`` that never
 falls, so a probability never falls as the horizon grows. That is the proportional-odds model of
 when the outcome first comes; it is fitted jointly, by maximum likelihood over the intervals
-between horizons (McCullagh 1980), on rows that were scored out of time. A row whose later windows
-are not decided counts as far as it is known. Scores come centred on the rows that their own fit
-learned from: then the intercepts are the newest level, and no fit's older level enters twice.
+between horizons (McCullagh 1980), on rows that were scored out of time. A row whose longer windows
+are not decided counts up to the horizon that is known. Scores are centred on the rows of their own
+fit: then the intercepts are the newest level, and no fit's older level enters twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SLOPE_PRIOR = 0.2
 """Standard deviation of log b around 0: a penalised score in log-odds needs little stretching."""
 
 PRIOR_ROWS = 0.5
-"""Weight of the made-up row that keeps an empty interval between horizons finite."""
+"""Weight of an artificial row that keeps an empty interval between horizons finite."""
 
 NARROWEST = 1e-12
 

@@ -4,8 +4,9 @@ The same spec and the same parameters; every worker holds its part of the rows, 
 added up. Sums come in another order and bagging draws within a worker, so the trees are not those
 of one machine to the bit, and their metrics are the same within their intervals (test). A worker
 that dies ends the attempt: all rows are fitted again on the workers that are left, or the error
-says so. There is no half of a model. Whoever has a client and Dask arrays has the extra ``dask``;
-with ``connect_to_cluster`` and ``trees_of_cluster`` a whole training grows its trees there.
+says so. There is never half a model. Needs the extra
+``dask``. With ``connect_to_cluster`` and ``trees_of_cluster`` a whole training grows its trees
+there.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 ATTEMPTS = 2
-"""So often all rows are fitted, if workers die."""
+"""The number of attempts to fit all rows, if workers die."""
 
 GRACE = 5.0
 """Seconds that LightGBM has to end by itself once a worker is gone; it may wait for its peer."""
@@ -47,11 +48,11 @@ ANSWERS_WITHIN = 10
 """Seconds that a scheduler has to answer at its address."""
 
 PARTS_PER_WORKER = 2
-"""Rows go to the workers in so many parts each: what is left shares those of a dead one."""
+"""The parts of rows per worker, so that the others can share those of a dead one."""
 
 
 class ClusterError(TrainingError):
-    """The cluster could not fit the model; nothing of it is kept."""
+    """The cluster could not fit the model; no part of it is used."""
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def connect_to_cluster(
     """A client of the scheduler at this address; without one, of workers started here.
 
     Raises:
-        ClusterError: Dask is not installed, or nobody answers.
+        ClusterError: Dask is not installed, or no scheduler answers.
     """
     try:
         import dask.array  # noqa: F401 - without it nothing can be sent
@@ -179,7 +180,7 @@ def grow_on_cluster(
         parameters: of the spec, or those that a study found.
         seed: of everything random.
         client: of a cluster whose workers can reach each other.
-        attempts: so often, if workers die.
+        attempts: the number of attempts, if workers die.
 
     Raises:
         ClusterError: there is no worker, or workers died in every attempt.
@@ -230,7 +231,7 @@ def _grow_once(
     client: Client,
     workers: frozenset[str],
 ) -> lgb.Booster:
-    """One attempt, watched: LightGBM itself may wait for a dead peer for ever."""
+    """One attempt with a watch on the workers: LightGBM itself may wait for ever for a dead one."""
     made: list[lgb.Booster] = []
     failed: list[BaseException] = []
 

@@ -1,8 +1,8 @@
 """Fit one model: a matrix and outcomes in, a raw score out.
 
-The table ``FITTINGS`` has a class for each form of model. Trees come from ``boosting``, the logistic
-regression from scikit-learn. A raw score is in log-odds, before calibration. Same inputs and seed,
-same model to the bit; no clock.
+The table ``FITTINGS`` has a class for each form of model. Trees come from ``boosting``, the
+logistic regression from scikit-learn. A raw score is in log-odds, before calibration. Same inputs
+and seed, same model to the bit; no clock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class FittedModel:
-    """A fitted model, ready to score; nothing of the rows it was fitted to is kept."""
+    """A fitted model, ready to score; it does not hold the rows it was fitted to."""
 
     form: ModelForm | None  # what is served; None: the constant, which never is
     text: str | None = None  # LightGBM's own, for data scientists
@@ -130,7 +130,7 @@ FITTINGS: Mapping[str, FormFitting] = {
     "prior": FormulaPriorFitting(),
     "constant": ConstantFitting(),
 }
-"""By the form that a spec names."""
+"""The fitting of every form."""
 
 
 def fitting_of(spec: ModelSpec) -> FormFitting:
@@ -183,7 +183,7 @@ def refuse_one_class(outcome: Vector) -> None:
 def fitted_trees(booster: lgb.Booster, level: float | None = None) -> FittedModel:
     """Grown trees as they are served, with their level on the rows they were grown from.
 
-    The level is asked of a booster that has its rows yet, as ``grow_trees`` gives it, or said.
+    The level is given, or computed from a booster that still has its rows (``grow_trees``).
     """
     return FittedModel(
         form=TreeForm(trees=TreeArrays.from_dump(booster.dump_model())),

@@ -1,9 +1,8 @@
 """A model for few outcomes, which starts from the health formula and the renewal date.
 
-Two things are known before an account has left: the health formula, and that a contract that is
-renewed after the label window does not end in it. Their log-odds, calibrated on the rows, are the
-offset; what the other features add to it is a strongly penalised regression that starts from
-nothing::
+Two things are known before any account has left: the health formula, and that a contract whose
+renewal lies after the label window does not end in it. Their log-odds, calibrated on the rows, are
+the offset; the other features are added by a strongly penalised regression that starts from zero::
 
     f = offset(health score, renewal beyond the window) + added(all other features)
 
@@ -28,7 +27,7 @@ Matrix = NDArray[np.float64]
 
 MOST_STEPS = 60
 CLOSE = 1e-12
-"""Relative gain of a step after which there is no other; Newton's last digits come at once."""
+"""The relative gain below which Newton's method stops; its last digits come in one step."""
 
 SMALLEST = 1e-6
 

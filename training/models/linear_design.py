@@ -1,8 +1,8 @@
 """The design matrix of a linear model, on one scale, so that penalties are equal.
 
 Signed logarithms, bounded, standardised over the rows of the fit, unknown values imputed; where a
-feature is unknown often enough to tell, being unknown is a column of its own. What is fitted to
-these columns becomes a ``LinearForm``, which says the same of a feature's own value.
+feature is unknown often enough to tell, being unknown is a column of its own. The
+fitted weights become a ``LinearForm`` on the features' own values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RARE = 0.01
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearDesign:
-    """How the values of some rows are brought onto one scale."""
+    """The transformation that brings features onto one scale."""
 
     fill: Vector
     center: Vector

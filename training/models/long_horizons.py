@@ -1,19 +1,19 @@
 """Fit probabilities beyond the horizon of the models: half a year, a year.
 
 Few cutoffs are old enough for a window that long, and a score fitted to them alone would not know
-the newest months. So the near keeps its score, and the time after it has a chance of its own, of
-the accounts that are still there when it begins::
+the newest months. So the shorter horizons keep their score, and the time after them has a chance of
+its own, for accounts that are still there when it begins::
 
     cutoffs   ── closed at 180 days, still there at 90 ──┤ ········ embargo ········ ├── test ──┤
-    near f    five fits, each without a fifth of the accounts, score that fifth
-    far g     slope · f + a step where the renewal lies after the horizon
+    score f   five fits, each without a fifth of the accounts, score that fifth
+    long g    slope · f + a step where the renewal lies after the horizon
               + a strongly penalised regression on every feature
               calibrated by the same fifths on the newest third of those cutoffs
 
-So no probability falls as the horizon grows, and to ask for a year changes nothing that is said of
-90 days. Accounts are held out here and not months: a year before the test nothing older is left to
-hold out. Where few accounts had the outcome in that time there is the slope alone, and the
-training says so. Each long horizon is judged on cutoffs after every window that it has learned
+So no probability falls as the horizon grows, and a long horizon changes no probability by 90 days.
+Accounts are held out here instead of months: a year before the test no older months are left.
+With few accounts that had the outcome in that time there is the slope alone, and the training
+says so. Each long horizon is judged on cutoffs after every window that it has learned
 from; where there are none, or where it is no better than the base rate, it is not estimable.
 """
 
@@ -53,21 +53,21 @@ Matrix = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 LEAST_OUTCOMES = 10
-"""A part needs so many accounts with the outcome, and so many without it."""
+"""Each part needs this many accounts with the outcome, and as many without."""
 
 LEAST_CUTOFFS = 6
-"""A far chance is learned from half a year of cutoffs at least: in fewer a season is the rate."""
+"""At least half a year of cutoffs: with fewer the rate would be that of a season."""
 
 FIFTHS = 5
 
 USUAL_SLOPE, SLOPE_SPREAD = 0.5, 0.5
-"""What is known of the slope beforehand: what tells the near tells less of the far."""
+"""Prior of the slope: a score of 90 days predicts less of the time after them."""
 
 RENEWAL_SPREAD = 1.0
-"""What is known beforehand of the step where a contract outlasts the horizon, in spreads of it."""
+"""Prior standard deviation of the step where a contract outlasts the horizon."""
 
 LEAST_BEYOND = 0.01
-"""So large a part of the rows outlasts the horizon, and does not, or there is no step."""
+"""The least share of rows that outlast the horizon, and that do not, for a step."""
 
 STRENGTH = 1e-4
 """Of the features beside the score; inverse penalty per row-sum of the loss."""
@@ -82,7 +82,7 @@ class LongHorizonLabels:
     not_estimable: Mapping[int, str]
 
     def without(self, reasons: Mapping[int, str]) -> LongHorizonLabels:
-        """The same without the horizons for which there is a reason."""
+        """The labels without the refused horizons."""
         return LongHorizonLabels(
             outcomes={h: o for h, o in self.outcomes.items() if h not in reasons},
             test={h: t for h, t in self.test.items() if h not in reasons},
@@ -146,10 +146,10 @@ def label_long_horizons(
 
 @dataclass(frozen=True, kw_only=True)
 class LongHorizonFit:
-    """A fitted chance between two horizons, of who is still there at the first."""
+    """A fitted chance between two horizons, for accounts that are still there at the first."""
 
     horizon: int
-    slope: float  # of the centred near score
+    slope: float  # of the centred score
     form: LinearForm | None
     has_own_fit: bool  # on every feature, beside the slope and the renewal
     calibration: CalibrationFit
@@ -157,12 +157,12 @@ class LongHorizonFit:
     n_accounts: int  # distinct accounts that had the outcome between the two
 
     def log_odds(self, f: Vector, matrix: Matrix) -> Vector:
-        """The calibrated log-odds of rows with these centred near scores."""
+        """The calibrated log-odds of rows with these centred scores."""
         g = _score(self.slope, self.form, f, matrix)
         return np.asarray(self.calibration.intercepts[0] + self.calibration.slope * g)
 
     def for_serving(self, level: float) -> LongHorizonChance:
-        """The value that a bundle holds, for near scores that lie higher by ``level``."""
+        """The value that a bundle holds, for scores that lie higher by ``level``."""
         return LongHorizonChance(
             slope=self.slope,
             form=self.form,
@@ -194,10 +194,10 @@ def fit_long_horizons(
     seed: int,
     draws: int = 0,
 ) -> tuple[LongHorizonFit, ...]:
-    """The chances after the near, in rising order of their horizons.
+    """Fit the chances after the last short horizon, in rising order of their horizons.
 
     Args:
-        spec: whose score of the near they start from.
+        spec: whose score they start from.
         training: rows at the shorter horizons.
         outcomes: the long horizons to add, each with its outcomes.
         columns: what the spec reads.
@@ -242,7 +242,7 @@ def fit_long_horizons(
 def probability_by(
     near: Vector, chances: tuple[LongHorizonFit, ...], f: Vector, matrix: Matrix
 ) -> Vector:
-    """The probability by the last of the chances, from the log-odds by the last near horizon."""
+    """The probability by the last of the chances, from the log-odds by the last short horizon."""
     odds = near
     for chance in chances:
         odds = combine_log_odds(odds, chance.log_odds(f, matrix))
@@ -278,7 +278,7 @@ def long_horizon_probability(
 
 
 def near_folds(training: TrainingSet, at: datetime) -> tuple[Fold, ...]:
-    """Folds that calibrate the near at a moment; none where too little was known."""
+    """The folds that calibrate the shorter horizons at a moment; none with too few data."""
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
     closed = closed_by(training.cutoffs, at, reach=reach)
     held_out = newest(closed, CALIBRATION_SHARE) if closed else ()
@@ -391,7 +391,7 @@ def _fit_own_form(
     renewal: int | None,
     ends: int,
 ) -> tuple[float, LinearForm | None]:
-    """The slope of the near score, and what the renewal and every feature say beside it."""
+    """Fit the slope of the score, and the renewal and every feature beside it."""
     design, steps = _design(matrix, renewal, ends)
     columns = design.columns(matrix) if own or steps else np.empty((len(f), 0))
     used = np.full(columns.shape[1], own)
@@ -417,9 +417,8 @@ def _fit_own_form(
 def _design(matrix: Matrix, renewal: int | None, ends: int) -> tuple[LinearDesign, bool]:
     """The scale of every feature, and whether the renewal is a step where the horizon ends.
 
-    A contract that runs beyond the horizon cannot end within it, however near the score puts it;
-    before that, sooner or later makes no difference. Where all run so long, or none, the date is a
-    feature like others.
+    A contract that runs beyond the horizon cannot end within it; for other contracts the date makes
+    no difference. If all contracts run that long, or none, the date is a feature like others.
     """
     if renewal is None:
         return LinearDesign.of(matrix), False
@@ -445,7 +444,7 @@ def scores_by_fifths(
     at: datetime,
     seed: int,
 ) -> Vector:
-    """The centred near score of every row, by a fit that does not know its account."""
+    """The centred score of every row, by a fit without its account."""
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
     known = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
     scores = np.zeros(len(training.account))

@@ -41,7 +41,7 @@ class OutOfTimeScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """One spec after the race: its probabilities on the test rows and how good they are."""
+    """One fitted spec: its probabilities on the test rows and their metrics."""
 
     spec: ModelSpec
     parameters: Parameters
@@ -155,7 +155,7 @@ def run_contender(
         outcome = training.outcomes[test, position]
         decided = ~np.isnan(outcome)
         if not 0 < outcome[decided].sum() < decided.sum():
-            continue  # a short horizon that nobody reached cannot be judged
+            continue  # a short horizon without any outcome cannot be judged
         metrics[horizon] = evaluate(
             outcome[decided],
             probabilities[horizon][decided],

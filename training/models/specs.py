@@ -1,7 +1,7 @@
 """The models that compete, each declared once.
 
-A spec says what a model reads, in which form it is fitted, with which parameters, and what the
-study may change. Declares; fits nothing.
+A spec declares the features that a model reads, its form, its parameters, and what the study may
+change. It fits nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LIGHTGBM = ModelSpec(
     title="LightGBM",
     form="trees",
     may_serve=True,
-    # Few accounts leave, so little may be believed: small trees, large leaves, strong shrinkage,
+    # Few accounts leave, so shrink strongly: small trees, large leaves, small steps,
     # each tree on half of the features and of the rows.
     parameters={
         "learning_rate": 0.05,
@@ -83,7 +83,7 @@ FORMULA_PRIOR = ModelSpec(
     form="prior",
     may_serve=True,
     for_few=True,
-    # the formula and the renewal date are believed as they are calibrated, all else hardly
+    # formula and renewal date count as they are calibrated, all else is strongly penalised
     parameters={"prior_strength": 1.0, "strength": 0.001},
 )
 

@@ -8,10 +8,10 @@ prediction under "no treatment" of van Geloven et al. (2020). A row counts until
                    ├──────────────────── neither: it counts
     weight         1 / chance of having stayed untreated so long
 
-Chances that a lottery logged are taken as logged; for the rest a penalised regression by interval
-says who is treated, fitted to other accounts than it is asked about. What is fitted is small: by
-how much the log-odds of untreated rows lie above those that the model's own score has in all rows,
-on average and by the chance of being treated. Errors draw whole accounts.
+Logged chances of a lottery are used as they are; for the rest a penalised regression by interval
+predicts treatment, fitted to other accounts than it predicts. Only two numbers are fitted: how far
+the log-odds of untreated rows lie above those of the model's own score in all rows, on average and
+by the chance of being treated. Errors draw whole accounts.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class HorizonInterval:
 
     @property
     def weight(self) -> Vector:
-        """What each row stands for; 0 where it is censored."""
+        """The weight of each row; 0 where it is censored."""
         return np.where(self.untreated, np.minimum(1 / self.stay, MOST_WEIGHT), 0.0)
 
 
@@ -141,13 +141,14 @@ def treatment_intervals(
     *,
     at: datetime,
 ) -> list[HorizonInterval]:
-    """Who could have the outcome between each two horizons, and the chance to be untreated there.
+    """The rows that could have the outcome between each two horizons, and the chance to be
+    untreated.
 
     Args:
         training: rows at the nearer horizons.
         treated: when each row was treated, and when its outcome came.
         long_outcomes: the longer horizons, each with its outcomes.
-        known: rows × what may tell who is treated.
+        known: rows × predictors of treatment.
         at: windows that close after it are not known.
     """
     outcomes = {
@@ -184,7 +185,7 @@ def treatment_chance(
 ) -> tuple[Vector, LinearForm]:
     """Each row's log-odds of being treated before the longest near horizon, and the served form.
 
-    By the model's own features alone, because nothing else is known when it answers.
+    Uses the model's own features alone, because nothing else is known when it predicts.
     """
     horizon = training.horizons[-1]
     rows = _closed(training, horizon, at) & ~np.isnan(training.outcome)
@@ -251,7 +252,7 @@ def _fit_shift(
     def fitted(
         times: Vector, plain: list[Vector] | None, best: Vector | None
     ) -> tuple[list[Vector], Vector]:
-        """What the score says in all rows, and shift and weight; each account so many times."""
+        """The fit of the score in all rows, and shift and weight; ``times`` weighs accounts."""
         plain = [
             logit_weights(
                 design,
@@ -349,14 +350,14 @@ def _why_not(training: TrainingSet, intervals: list[HorizonInterval]) -> str | N
 
 
 def _effective_accounts(training: TrainingSet, one: HorizonInterval) -> float:
-    """How many accounts of equal weight would be worth as much (Kish 1965)."""
+    """The number of accounts of equal weight with the same precision (Kish 1965)."""
     by_account = np.bincount(training.account[one.rows], one.weight)
     total = float(by_account.sum())
     return total**2 / float((by_account**2).sum()) if total > 0 else 0.0
 
 
 def treatment_predictors(training: TrainingSet, treated: TreatedRows, near: Vector) -> Matrix:
-    """What may tell who is treated: every feature, the score, and what was done before."""
+    """The predictors of treatment: every feature, the score, and earlier treatments."""
     every = usable_columns(training, np.ones(len(near), dtype=np.bool_), LIGHTGBM)
     return np.column_stack(
         (training.matrix[:, every], near, treated.days_since_treatment, treated.days_since_choice)
@@ -367,7 +368,7 @@ def _chance_by_fifths(training: TrainingSet, known: Matrix, came: Bools, rows: B
     """The chance of being treated in an interval, by a fit that does not know the account."""
     chance = np.zeros(len(known))
     if len(np.unique(training.account[came])) < LEAST_TREATED_ACCOUNTS:
-        return chance  # too few to tell by whom: as good as none
+        return chance  # too few to learn from: counts as none
     for fifth in range(FIFTHS):
         out = training.account % FIFTHS == fifth
         form = _treatment_form(known[rows & ~out], came[rows & ~out].astype(np.float64))
@@ -396,7 +397,8 @@ def _treatment_form(known: Matrix, came: Vector) -> LinearForm:
 def _share_passed(treated: TreatedRows, came: Bools, there: Bools, until: Vector) -> Vector:
     """Share of an interval's treatments that come before each row's own end.
 
-    By Nelson and Aalen: treatments mostly come at few moments, such as the day after a list is made.
+    By Nelson and Aalen: treatments mostly come at few moments, such as the day after a list is
+    made.
     """
     moments, times = np.unique(treated.treated_days[came], return_counts=True)
     if not len(moments):

@@ -1,6 +1,6 @@
 """Compare today's data and outcomes with those a model was trained on.
 
-Says whether to retrain, and withholds a model from a segment that matured outcomes speak against.
+Reports whether to retrain, and withholds a model from segments where it was clearly worse.
 """
 
 __all__ = ["workspace"]

@@ -1,9 +1,9 @@
 """Measure drift: how far features or scores are from those of the training.
 
 A feature's distance is the Jensen-Shannon distance (0 alike, 1 apart) between its bins then and
-now; unknown is a bin. A finite company always differs from itself: so many snapshots of the same
-size are drawn from the training rows, whole accounts on the side of training, and what distance
-they have without any drift is taken off. Features count by their share of the model's reasons; the
+now; unknown is a bin. A finite sample always differs from its population: snapshots of the same
+size are drawn from the training rows, whole accounts on the side of training, and their distance
+without any drift is subtracted. Features count by their share of the model's reasons; the
 alarm is on the weighted sum. Pure.
 """
 
@@ -22,13 +22,13 @@ BINS = 10
 """Equal parts of the training values; fewer where values repeat."""
 
 MANY = 0.05
-"""Share of the training rows from which on a value is one that many have."""
+"""A value that at least this share of training rows has is common."""
 
 FALSE_ALARMS = 0.01
 """How often a snapshot without drift raises the alarm; twice as often with 40 accounts."""
 
 LEAST_DISTANCE = 0.10
-"""No smaller drift is an alarm, however sure: a normal feature that moves by a quarter of its
+"""A smaller drift is no alarm, however certain: a normal feature that moves by a quarter of its
 standard deviation has this distance."""
 
 LEAST_ACCOUNTS = 30
@@ -54,7 +54,7 @@ class FeatureDrift:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """How far all features are together, and the limit that chance seldom passes."""
+    """The distance of all features together, and the limit that chance seldom exceeds."""
 
     distance: float  # weighted by share
     limit: float
@@ -65,7 +65,7 @@ class Drift:
 
     @property
     def is_alarm(self) -> bool:
-        """Whether it is more than chance and more than little."""
+        """Whether it is beyond chance and large enough to matter."""
         return self.distance > self.limit
 
 
@@ -165,7 +165,7 @@ def _edges(values: Vector) -> Vector:
 
 
 def _coded(rows: Matrix, bins: list[Vector], widest: int) -> Places:
-    """Of each value its place among all bins of all columns; unknown is the last of a column."""
+    """The bin of each value, numbered over all columns; unknown is the last bin of a column."""
     coded = np.empty(rows.shape, dtype=np.int64)
     for j, edges in enumerate(bins):
         found = np.searchsorted(edges, rows[:, j], side="left")

@@ -1,11 +1,10 @@
 """Estimate the performance of a model before labels mature, and whether to trust the estimate.
 
-Probabilities that are calibrated say themselves how good they are: of accounts with probability p
-a share p will have the outcome, so the expected log loss and AUC follow (confidence-based
-estimation, as NannyML calls it). That holds while accounts like these behave as they did. So the
-estimate is held against what it would have said of the labels that have matured, and is called
-unreliable where it was wrong there, where accounts lie outside of what the model has learned from,
-where its features have drifted, or where there are few accounts. Pure.
+Of accounts with a calibrated probability p a share p will have the outcome, so the expected log
+loss and AUC follow from the probabilities (confidence-based estimation, as NannyML calls it). That
+holds while such accounts behave as before. So the estimate is compared with matured labels, and
+called unreliable if it was wrong there, if accounts lie outside the training data, if features have
+drifted, or if there are few accounts. Pure.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from training.monitor.matured import LEAST_ACCOUNTS, LOOK_DRAWS, MaturedRows
 Vector = NDArray[np.float64]
 
 LEAST_ROWS = 100
-"""Accounts that an estimate needs."""
+"""The least number of accounts for an estimate."""
 
 MOST_OUTSIDE = 0.05
 """Share of what the model reads, by weight, that may lie beyond all that training saw."""
@@ -36,7 +35,7 @@ Trust = Literal["reliable", "not reliable", "not checked"]
 
 @dataclass(frozen=True, kw_only=True)
 class PastError:
-    """What the estimate would have said of rows whose labels have matured since."""
+    """The estimate for rows whose labels have matured since, beside the realised value."""
 
     horizon: int
     n_rows: int
@@ -46,14 +45,14 @@ class PastError:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether it was off by more than chance and more than little."""
+        """Whether the error is beyond chance and large enough to matter."""
         clear = self.gap.low > 0 or self.gap.high < 0
         return clear and abs(self.gap.value) > MOST_ERROR * self.realised
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedPerformance:
-    """How good the model is expected to be on the newest snapshot, before any label of it."""
+    """The expected performance of the model on the newest snapshot, before its labels."""
 
     horizon: int
     n_rows: int
@@ -109,7 +108,7 @@ def estimate(
 
 
 def past_error(rows: MaturedRows, *, rng: np.random.Generator) -> PastError:
-    """The estimate beside what came, on rows that have matured."""
+    """The estimate beside the realised value, on rows that have matured."""
     expected = expected_log_loss(rows.probability)
     realised = row_log_loss(rows.outcome, rows.probability)
     account = np.unique(rows.account, return_inverse=True)[1]

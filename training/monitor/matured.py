@@ -1,9 +1,9 @@
-"""Compare matured labels with what was predicted, and with what would answer instead.
+"""Compare matured labels with the model's predictions and with those of the fallback.
 
 Only rows count whose cutoff lies at or after all that the model has learned from, and whose label
 window has closed; what is immature is counted and left out. Intervals draw whole accounts, and are
-never narrower than chance alone makes the number of accounts with the outcome (Garwood's exact
-Poisson interval), so that no outcome at all is no proof. Pure.
+never narrower than the exact Poisson interval of the number of accounts with the outcome (Garwood),
+so that no outcome at all is no proof. Pure.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Places = NDArray[np.int64]
 LOOK_DRAWS = 2000
 
 WRONG = 0.05
-"""Chance that a look finds against the model in any segment although it is as good there."""
+"""The chance that a look finds the model worse in any segment although it is as good."""
 
 BETTER_IN = 0.80
-"""Share of the draws in which a withheld model has to be better: what a promotion asks for."""
+"""Share of the draws in which a withheld model has to be better, as for a promotion."""
 
 CLEARLY_OFF = 1.25
-"""Promises are off where the interval of observed over expected lies beyond it, or its inverse."""
+"""Predictions are off if the interval of observed over expected lies beyond it, or its inverse."""
 
 LEAST_LOSS = 0.01
 """A model is not withheld for less than this share of the other's log loss, however sure."""
 
 LEAST_ACCOUNTS = 10
-"""With the outcome, and without: fewer do not judge which of two is better."""
+"""Accounts with the outcome, and without, needed to judge which of two is better."""
 
 RECENT_CUTOFFS = 6
-"""The newest ones judge a segment: a model may be found better again."""
+"""Only the newest cutoffs judge a segment, so that a model can become better again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaturedRows:
-    """Decided rows at one horizon, with what the model and what would answer instead said."""
+    """Decided rows at one horizon, with the probabilities of the model and of the fallback."""
 
     horizon: int
     outcome: Vector
@@ -53,7 +53,7 @@ class MaturedRows:
     instead: Vector | None
     account: Places
     cutoff: Places  # in order of time
-    segment: NDArray[np.str_]  # as `segment_key` says it
+    segment: NDArray[np.str_]  # as `segment_key` names it
 
     def where(self, rows: NDArray[np.bool_]) -> MaturedRows:
         """Only these rows."""
@@ -82,7 +82,7 @@ class MaturedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class MaturedOutcomes:
-    """How a horizon's promises turned out, over all matured rows."""
+    """The predictions of a horizon beside the outcomes, over all matured rows."""
 
     horizon: int
     n_rows: int
@@ -98,7 +98,7 @@ class MaturedOutcomes:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentFinding:
-    """What the recent matured rows say of the model in one segment."""
+    """The verdict of the recent matured rows on the model in one segment."""
 
     key: str
     horizon: int
@@ -108,13 +108,13 @@ class SegmentFinding:
     n_accounts_with_outcome: int
     ratio: Interval
     ratio_instead: Interval | None
-    loss_gap: Interval | None  # log loss of the model minus that of what would answer instead
+    loss_gap: Interval | None  # log loss of the model minus that of the fallback
 
 
 def judge_matured(
     rows: MaturedRows, left_out: Mapping[str, int], *, level: float, rng: np.random.Generator
 ) -> MaturedOutcomes:
-    """How the promises of one horizon turned out; ``level`` is for whether they are off."""
+    """Compare predictions and outcomes of one horizon; ``level`` decides whether they are off."""
     if not len(rows.outcome):
         return MaturedOutcomes(
             horizon=rows.horizon,
@@ -151,11 +151,11 @@ def segment_findings(
 ) -> tuple[SegmentFinding, ...]:
     """Every segment, and everyone together, that the recent rows can judge.
 
-    The chance to find against a good model is shared among the segments.
+    The chance to find a good model worse is shared among the segments.
 
     Args:
         rows: of one horizon.
-        instead: what would answer instead, in words.
+        instead: the fallback, in words.
         rng: for the draws.
     """
     recent = rows.recent
@@ -189,7 +189,7 @@ def over_expected(
     happened = len(np.unique(account[y == 1]))
     least = chi2.ppf(tail, 2 * happened) / 2 if happened else 0.0
     most = chi2.ppf(1 - tail, 2 * happened + 2) / 2
-    # what one account with the outcome adds; where there is none, as if rows were as many accounts
+    # what one account with the outcome adds; without any, rows count as accounts
     each = ratio / happened if happened else len(account) / len(np.unique(account)) / p.sum()
     return Interval(
         value=ratio, low=float(min(low, least * each)), high=float(max(high, most * each))
@@ -199,7 +199,7 @@ def over_expected(
 def _finding(
     key: str, rows: MaturedRows, instead: str, wrong: float, rng: np.random.Generator
 ) -> SegmentFinding:
-    """What one segment's rows say, each verdict wrong with this chance at most."""
+    """The verdict on one segment, wrong with this chance at most."""
     y, account = rows.outcome, rows.account
     draws = account_draws(account, LOOK_DRAWS, rng)
     ratio = over_expected(y, rows.probability, account, draws, level=1 - wrong)

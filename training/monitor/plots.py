@@ -1,7 +1,7 @@
 """Plots of the monitoring of a champion, as PNG bytes by file name.
 
-Which features have drifted and how much each counts; how scores are spread then and now; and what
-came of the promises, by horizon and segment. Opens no window and keeps no state.
+Which features have drifted and how much each counts; the spread of scores then and now; and
+predictions beside outcomes, by horizon and segment. Opens no window and keeps no state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLUE, RED, GREY = "#1b5e8c", "#b0413e", "#bbbbbb"
 
 
 def monitor_plots(seen: Monitoring) -> dict[str, bytes]:
-    """The pictures that there is something to show in."""
+    """The plots for which there are data."""
     made: dict[str, bytes] = {}
     if seen.features is not None:
         made["features.png"] = _features(seen, seen.features)

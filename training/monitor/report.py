@@ -25,10 +25,10 @@ States = Mapping[str, SegmentState]
 
 
 def lines(seen: Monitoring, states: States, *, model: str) -> tuple[str, ...]:
-    """What a person reads after a look.
+    """The lines for people after a look.
 
     Args:
-        seen: what was found.
+        seen: the result of the look.
         states: the segments of this model after the look.
         model: which one, in words.
     """
@@ -46,7 +46,7 @@ def lines(seen: Monitoring, states: States, *, model: str) -> tuple[str, ...]:
 
 
 def document(seen: Monitoring, states: States, *, model: str, fingerprint: str) -> dict[str, Json]:
-    """All of it as plain values, figures for programs included."""
+    """The look as plain values, with the figures for programs."""
     plain = _plain(seen)
     assert isinstance(plain, dict), "a dataclass is a mapping of its fields"
     return {
@@ -68,7 +68,7 @@ def document(seen: Monitoring, states: States, *, model: str, fingerprint: str) 
 
 
 def figures(seen: Monitoring, states: States) -> tuple[Figure, ...]:
-    """All of it as figures; what is not known has none."""
+    """The look as figures; an unknown value has none."""
     reliable = {"reliable": 1.0, "not reliable": 0.0, "not checked": math.nan}
     found: dict[str, float] = {
         "monitoring_as_of_seconds": seen.as_of.timestamp(),
@@ -196,7 +196,7 @@ def _number(value: float | None) -> str:
 
 
 def _plain(value: object) -> Json:
-    """A value of ours as JSON knows it; what is no number is null."""
+    """A value for JSON; NaN becomes null."""
     if is_dataclass(value):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, datetime):

@@ -5,9 +5,9 @@
     ── cutoffs it learned from ──┤ held out ┤ trained ├── since ──────────────────── newest ┤ as_of
        drift of features: then      drift of scores      matured labels: what came       now
 
-Features of the newest snapshot are held against the rows that the model learned from, its scores
-against those of cutoffs whose outcomes it had not seen. Labels judge where their window opened
-after the training and has closed; before that an estimate speaks, with its doubts. Functions of
+Features of the newest snapshot are compared with the rows that the model learned from, its scores
+with those of cutoffs whose outcomes it had not seen. Labels count if their window opened after the
+training and has closed; until then there is an estimate, with its doubts. Functions of
 values to values: reads through the reader it is given, writes nothing.
 """
 
@@ -45,10 +45,10 @@ Matrix = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 
 SEGMENT = "segment"
-"""The attribute that a model is withheld by."""
+"""The attribute by which a model is withheld."""
 
 SHARES_FROM = 2_000
-"""Rows whose reasons say how much each feature counts."""
+"""The number of rows whose contributions give the weight of each feature."""
 
 SCORE = "score"
 
@@ -61,7 +61,7 @@ class MonitorError(TrainingError):
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """What one look at a champion found. What is None is not known, and ``unknown`` says why."""
+    """The result of one look at a champion. None is not known; ``unknown`` gives the reason."""
 
     label: str
     as_of: datetime
@@ -78,13 +78,13 @@ class Monitoring:
     estimate: ExpectedPerformance
     segments: tuple[SegmentFinding, ...]
     looks: Mapping[str, Look]  # of the segments, for the switch
-    instead: str  # what answers where the model does not, in words
+    instead: str  # the fallback, in words
     unknown: tuple[str, ...]
     next_outcomes_at: datetime | None  # when the next label window closes; None: no cutoff waits
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """What needs a person, a word each."""
+        """The alarms that need a person, a word each."""
         off = tuple(f"calibration at {one.horizon} days" for one in self.matured if one.is_off)
         worse = tuple(one.key for one in self.segments if one.finding == "worse")
         return (
@@ -97,7 +97,7 @@ class Monitoring:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """Every row that is looked at: the champion's matrix, whose it is, at which cutoff."""
+    """The rows of the look: the champion's matrix, with account and cutoff."""
 
     frame: pl.DataFrame
     matrix: Matrix
@@ -137,7 +137,7 @@ def monitor(
         seed: of the draws.
 
     Raises:
-        MonitorError: the champion is younger than the moment, or nobody is there to look at.
+        MonitorError: the champion is younger than the moment, or there are no accounts.
         FeatureContractError: the champion reads a feature that is gone or defined otherwise.
     """
     trained_at = champion.metadata.as_of
@@ -326,7 +326,7 @@ def _fallback_probabilities(
     digests: Mapping[str, str],
     unknown: list[str],
 ) -> dict[int, Vector]:
-    """By horizon, what would answer for these rows if the model did not."""
+    """By horizon, the probabilities of the fallback for these rows."""
     if formula is None:
         return {h: np.full(int(inside.sum()), champion.base_rate(h)) for h in champion.horizons}
     try:
@@ -349,7 +349,7 @@ def _looks(
     since: tuple[datetime, ...],
     judging: MaturedRows | None,
 ) -> dict[str, Look]:
-    """What was found as the switch takes it: with how far the outcomes were known."""
+    """The findings as input of the switch, with how far outcomes were known."""
     if judging is None:
         return {}
     judged = np.isin(_microseconds(pl.Series(since, dtype=UTC_INSTANT)), judging.cutoff)

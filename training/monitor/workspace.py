@@ -1,6 +1,6 @@
 """Monitor the champions of a workspace, and save what was found.
 
-The switch is written first, in one step: it is what protects a reader. Pictures and documents
+The switch is written first, in one step, because it protects readers. Pictures and documents
 follow, a document after its pictures. A process that is killed in between leaves the old switch or
 the new one, and looking again as of the same moment completes the rest and counts no look twice.
 """
@@ -36,8 +36,7 @@ from training.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoredModel:
-    """One look at one champion, and where it is kept; without a champion only the line that says
-    so."""
+    """One look at one champion, and its files; without a champion only the line that says so."""
 
     label: str
     lines: tuple[str, ...]
@@ -60,7 +59,7 @@ def monitor_workspace(
     Raises:
         LabelError: a label that is not declared.
         SegmentSwitchError: the segments that are withheld cannot be read.
-        MonitorError: a champion is younger than the moment, or nobody is there to look at.
+        MonitorError: a champion is younger than the moment, or there are no accounts.
     """
     switch_file = workspace.monitoring_dir / SWITCH_FILE
     found = []
@@ -158,7 +157,7 @@ def monitor_model(
 
 
 def folder_of(workspace: Workspace, as_of: datetime) -> Path:
-    """Where the looks as of a moment are kept."""
+    """The folder of the looks as of a moment."""
     return workspace.monitoring_dir / f"as_of_{as_of.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 

@@ -2,9 +2,9 @@
 
 Revenue captured: at each cutoff a team looks after the accounts with the most revenue at risk; what
 counts is the share of all MRR at stake that those accounts hold. Segments: the log loss within
-thirds of the rows by MRR, tenure and health, within what accounts are called (segment, service
-tier), and at each shorter horizon. Explanations: whether refits on other accounts rest on the same
-features. Everything is paired and drawn by whole accounts. Pure.
+thirds of the rows by MRR, tenure and health, within the groups of an attribute (segment, service
+tier), and at each shorter horizon. Explanations: whether refits on other accounts rank the
+features alike. Everything is paired and drawn by whole accounts. Pure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CAPACITIES = (5, 10, 20, 50, 100, 200)
 """Accounts a cutoff at which revenue captured is measured."""
 
 LEAST_ACCOUNTS = 10
-"""A segment needs so many accounts with the outcome, and without, to be judged alone."""
+"""The number of accounts with the outcome, and without, needed to judge a segment alone."""
 
 PARTS = ("lowest", "middle", "highest")
 
@@ -55,7 +55,7 @@ class EvaluationRows:
     def of(cls, prepared: PreparedData, attributes: pl.DataFrame | None = None) -> EvaluationRows:
         """The test rows of a prepared training, at its longest horizon.
 
-        ``attributes`` are what the accounts of ``keys_of_test`` are called, in that order.
+        ``attributes`` are those of the accounts of ``keys_of_test``, in that order.
         """
         training, test = prepared.training, prepared.test
         mrr = _mrr(prepared)[test]
@@ -96,18 +96,18 @@ def keys_of_test(prepared: PreparedData) -> pl.DataFrame:
 
 
 def attributes_of(prepared: PreparedData, reader: FeatureReader) -> pl.DataFrame:
-    """What the accounts of the test rows were called at their cutoffs, row by row."""
+    """The attributes of the accounts of the test rows at their cutoffs, row by row."""
     keys = keys_of_test(prepared)
     return keys.join(reader(keys), on=ROW, how="left", maintain_order="left", validate="1:1")
 
 
 def rows_by_attribute(attributes: pl.DataFrame) -> dict[str, Rows]:
-    """Rows by what their accounts are called; an attribute that nobody has is left out.
+    """Rows by the value of an attribute; an attribute that is never known is left out.
 
     >>> import polars as pl
     >>> {name: rows.tolist() for name, rows in
-    ...  rows_by_attribute(pl.DataFrame({"service_tier": ["gold", None], "segment": [None, None]})).items()}
-    {'service tier gold': [True, False], 'service tier unknown': [False, True]}
+    ...  rows_by_attribute(pl.DataFrame({"service_tier": ["gold", None], "segment": [None,
+    None]})).items()} {'service tier gold': [True, False], 'service tier unknown': [False, True]}
     """
     found: dict[str, Rows] = {}
     for column in attributes.drop(ROW, strict=False):
@@ -149,7 +149,7 @@ def rows_at_capacity(rows: EvaluationRows, probability: Vector, capacity: int) -
 
 
 def captured_revenue(rows: EvaluationRows, probability: Vector, capacity: int) -> float | None:
-    """The share of the money that moved in the first accounts of each cutoff; None: none moved."""
+    """The share of the revenue that changed in the first accounts of each cutoff; None: none changed."""
     whole = rows.moved.sum()
     taken = rows_at_capacity(rows, probability, capacity)
     return float(rows.moved[taken].sum() / whole) if whole > 0 else None
@@ -164,7 +164,7 @@ def captured_revenue_gain(
     among: Rows,
     seed: int,
 ) -> Gain | None:
-    """How much more of the money one order of accounts captures than another, among these rows."""
+    """How much more revenue one order of accounts captures than another, among these rows."""
     money = np.where(among, rows.moved, 0.0)
     if not money.sum() > 0:
         return None
@@ -227,7 +227,7 @@ def explanations_agreement(
     refit: Callable[[Rows], ModelForm | None],
     rng: np.random.Generator,
 ) -> float | None:
-    """How alike a form and its refits on other accounts rank the features: mean correlation.
+    """The mean rank correlation of feature importance between a form and its refits.
 
     None where none of them reads any feature.
     """

@@ -67,10 +67,10 @@ def evidence_of(
     attributes: pl.DataFrame | None = None,
     grower: Grower | None = None,
 ) -> PromotionEvidence:
-    """What the test rows say about the best model, at the longest horizon.
+    """The evidence of the test rows about the best model, at the longest horizon.
 
-    ``attributes`` are what the accounts of the test rows are called, for segments of that name;
-    ``grower`` made the trees of the best model, and makes those of its refits.
+    ``attributes`` of the accounts of the test rows define segments; ``grower`` made the trees of
+    the best model, and makes those of its refits.
     """
     training, test = prepared.training, prepared.test
     horizon = training.horizons[-1]
@@ -181,7 +181,7 @@ def find_champion(store: ModelStore, model: str) -> tuple[ModelBundle | None, bo
 
 
 def champion_or_none(store: ModelStore, model: str) -> ModelBundle | None:
-    """The bundle that serves, if any does; one that cannot be used is no standard to reach."""
+    """The bundle that serves, if any; one that cannot be used is not compared with."""
     try:
         return store.champion(model)
     except (NoChampionError, BundleError):
@@ -286,7 +286,7 @@ def promotion_of_version(
     capacity: int = CAPACITY,
     audited: AuditResult | None = None,
 ) -> tuple[Promotion, EvidenceDocument]:
-    """What the evidence of a stored version allows, and the evidence itself.
+    """The promotion that the evidence of a stored version allows, and the evidence itself.
 
     Raises:
         UnknownModelError: there is no such version.

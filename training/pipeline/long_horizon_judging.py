@@ -1,8 +1,8 @@
 """Judge whether a horizon beyond 90 days is served, and what it must beat.
 
 Each long horizon is judged on its own test rows, of the score that serves, the health formula and
-the base rate. It is served only where it is better than the base rate in most draws of accounts: a
-far chance that knows nothing is the base rate, and noise would let half of such pass.
+the base rate. It is served only if it is better than the base rate in most draws of accounts: noise
+alone would let half of the useless ones pass.
 """
 
 from __future__ import annotations

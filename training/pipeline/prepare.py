@@ -26,7 +26,7 @@ TUNING_SHARE = 1 / 2
 """Share of the cutoffs before the test that judge in the study: the newest ones."""
 
 LEAST_OUTCOMES = 10
-"""A fold needs so many rows of either class to be fitted."""
+"""The least number of rows of either class in a fold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class PreparedData:
     def has_few_outcomes(self) -> bool:
         """Whether too few accounts left before the test for a model without a prior.
 
-        Only of churn: the health formula is no prior for what else an account may do.
+        Only for churn, because the health formula is no prior for other outcomes.
         """
         left = self.training.account[self.before_test & (self.training.outcome == 1)]
         return self.training.label.rule == "contract_ends" and len(np.unique(left)) < FEW_ACCOUNTS
@@ -88,7 +88,7 @@ def prepare(
     """Label the cohort, read the features, and split by time.
 
     Raises:
-        NoAccountsError: nobody is in the cohort.
+        NoAccountsError: the cohort is empty.
         HorizonTooLongError: the data cannot judge any horizon.
         OneClassError: the outcome never came before the test, or too rarely.
     """

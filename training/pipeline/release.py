@@ -1,8 +1,8 @@
 """Refit the chosen model on all mature rows and put it in a bundle.
 
-Parameters are those that won the race; the calibration comes from rows that the refits scored out
-of time, the newest ones, because rates drift. The bundle tests itself on golden rows whose scores
-are those of the library that fitted the model.
+Parameters are those of the best contender; the calibration comes from rows that the refits scored
+out of time, the newest ones, because rates drift. The bundle tests itself on golden rows whose
+scores are those of the library that fitted the model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from training.pipeline.prepare import PreparedData, usable_folds
 GOLDEN_ROWS = 32
 
 CALIBRATION_DRAWS = 200
-"""Bootstrap draws kept for intervals: the ends of a 95 % interval rest on five of them."""
+"""Bootstrap draws for intervals: the ends of a 95 % interval rest on five of them."""
 
 
 def release(
@@ -46,8 +46,8 @@ def release(
 ) -> ModelBundle:
     """Refit a spec on every mature row and bundle it.
 
-    ``treated`` says when somebody acted on the accounts; None leaves that out of the bundle;
-    ``growing`` says where trees are grown.
+    ``treated`` holds when accounts were acted on; None leaves that out of the bundle.
+    ``growing`` makes the grower of trees.
 
     Raises:
         OneClassError: the rows hold too little to learn from.
@@ -147,7 +147,7 @@ def _rates(training: TrainingSet, rows: NDArray[np.bool_]) -> dict[int, float]:
 def _usual_rise(training: TrainingSet, rows: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Mean relative rise of MRR among rows that expanded, and its standard error over accounts.
 
-    None for other labels. Rows of one account tell of the same rise, so accounts are the sample.
+    None for other labels. Rows of one account share the same rise, so accounts are the sample.
     """
     grown = rows & (training.outcome == 1) & ~np.isnan(training.amounts)
     if training.label.money != "expected_expansion" or not grown.any():

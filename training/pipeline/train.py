@@ -2,7 +2,7 @@
 
 ::
 
-    cohort rows ─► labels ─► features as known then ─► split with embargo ─► study ─► race
+    cohort rows ─► labels ─► features as known then ─► split with embargo ─► study ─► contest
         ─► better than base rate and formula? ─► refit on all mature rows ─► bundle ─► store
 
 Reads features through the reader it is given and writes to the store it is given; the clock is
@@ -51,7 +51,7 @@ from training.pipeline.record.record_training import (
 )
 from training.pipeline.release import release
 from training.pipeline.training_result import TrainingResult
-from training.progress import Progress
+from training.progress import Progress, no_progress
 
 Clock = Callable[[], datetime]
 
@@ -79,7 +79,7 @@ def train(
     interventions: pl.DataFrame | None = None,
     growing: MakeGrower = BinnedRows.of,
 ) -> TrainingResult:
-    """Train, judge and store; promote where somebody stands for it and the evidence allows.
+    """Train, judge and store; promote if a person is named and the evidence allows it.
 
     Args:
         label: what to predict.
@@ -94,15 +94,15 @@ def train(
         code_version: version of this code, kept in the bundle.
         seed: of everything random.
         trials: budget of the study; 0 keeps the defaults.
-        by: who promotes where the evidence allows; None leaves the model a challenger.
+        by: the person who promotes if the evidence allows; None leaves the model a challenger.
         horizons: other horizons in days than the label's own.
         progress: called with the step, how far it is and how far it goes.
-        waiting: where runs are kept while the store does not answer; None: then it is an error.
-        attributes: what accounts are called (segment, tier), to judge each such group alone.
+        waiting: where runs are saved while the store does not answer; None: then it is an error.
+        attributes: of accounts (segment, tier), to judge each such group alone.
         seconds: no trial of the study begins later than this; None: only trials are counted.
         journals: a folder in which a study that is killed leaves its trials, to go on.
-        growing: where trees are grown; the study's always here.
-        interventions: the events of ``TREATMENT_KINDS``, to tell which labels were treated; None: none.
+        growing: makes the grower of trees; the study's trees are always grown here.
+        interventions: the events of ``TREATMENT_KINDS``, to find treated labels; None: none.
 
     Raises:
         TrainingError: the data cannot answer; the message says why and what to do.
@@ -124,7 +124,7 @@ def train(
             seed=seed,
             trials=trials,
             by=by,
-            say=progress or _silent,
+            say=progress or no_progress,
             waiting=waiting,
             attributes=attributes,
             seconds=seconds,
@@ -327,7 +327,7 @@ def _train(
 
 
 def _difference(found: Gain) -> Interval:
-    """A gain as the difference in log loss: what is gained is lower."""
+    """A gain as a difference in log loss, where lower is better."""
     return Interval(value=-found.mean, low=-found.high, high=-found.low)
 
 
@@ -356,7 +356,7 @@ def _runners(prepared: PreparedData) -> tuple[tuple[ModelSpec, ...], tuple[str, 
 
 
 def _candidates(specs: tuple[ModelSpec, ...], prepared: PreparedData) -> tuple[ModelSpec, ...]:
-    """Those that may serve: where few accounts have left, only what is made for that."""
+    """The specs that may serve: where few accounts have left, only those made for that."""
     candidates = tuple(
         spec for spec in specs if spec.may_serve and (spec.for_few or not prepared.has_few_outcomes)
     )
@@ -427,7 +427,7 @@ def _keep_formula(
     clock: Clock,
     waiting: PendingUploads | None,
 ) -> int | None:
-    """Keep the health formula with its calibration, so that it can answer whenever it must."""
+    """Store the health formula with its calibration, as the fallback of the model."""
     formula, started = contenders[FORMULA.name], clock()
     bundle = release(
         FORMULA,
@@ -458,7 +458,7 @@ def _keep_formula(
 
 
 def _while_away(recorded: RecordedRun, asked: bool) -> tuple[str, ...]:
-    """What a person has to know of a training during which the store did not answer."""
+    """The notes of a training during which the store did not answer."""
     notes = []
     if recorded.waits_because is not None:
         notes.append(
@@ -471,7 +471,3 @@ def _while_away(recorded: RecordedRun, asked: bool) -> tuple[str, ...]:
             "was not promoted."
         )
     return tuple(notes)
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """Nobody is watching."""

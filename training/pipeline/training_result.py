@@ -16,7 +16,7 @@ from training.models.tuning.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What came of a training: every contender's numbers, the decision, and what was stored."""
+    """The result of a training."""
 
     label: Label
     not_estimable: Mapping[int, str]

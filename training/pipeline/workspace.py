@@ -28,7 +28,7 @@ from training.pipeline.training_result import TrainingResult
 from training.progress import Progress
 
 ATTRIBUTES = ("segment", "service_tier")
-"""What accounts are called; a promotion is judged on each such group alone."""
+"""The attributes by whose groups a promotion is judged."""
 
 
 def train_workspace(
@@ -58,13 +58,13 @@ def train_workspace(
         clock: for the record of the runs.
         trials: budget of the tuning study.
         seed: of everything random.
-        by: who promotes where the evidence allows; None leaves the models challengers.
+        by: the person who promotes if the evidence allows; None leaves the models challengers.
         horizons: other horizons in days than the labels' own.
         progress: called with the step, how far it is and how far it goes.
         each: called with each result as it comes.
-        waiting: where runs are kept while the store does not answer; None: then it is an error.
+        waiting: where runs are saved while the store does not answer; None: then it is an error.
         seconds: no trial of a study begins later than this; None: only trials are counted.
-        growing: where trees are grown; the study's always here.
+        growing: makes the grower of trees; the study's trees are always grown here.
 
     Raises:
         LabelError: a label that is not declared.

@@ -1,7 +1,7 @@
 """The journal of a tuning study, from which a stopped study is resumed.
 
-The first line is the key of the study (data, space, seed); a journal of another study is no
-journal of this one and starts anew. The file is replaced in one step after every trial, so after a
+The first line is the key of the study (data, space, seed); a journal with another key is
+started anew. The file is replaced in one step after every trial, so after a
 kill all finished trials are there. A study that has ended leaves no journal.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedTrial:
-    """What a trial came to: its loss, or where it was stopped."""
+    """The result of a trial: its loss, or where it was stopped."""
 
     parameters: Mapping[str, float]
     loss: float
@@ -45,7 +45,7 @@ class StudyJournal:
         )
 
     def add(self, trial: FinishedTrial) -> None:
-        """Write a finished trial down, before the next one begins."""
+        """Save a finished trial, before the next one begins."""
         before = self.finished()
         lines = [self._header, *(json.dumps(asdict(one)).encode() for one in (*before, trial))]
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class StudyJournal:
         draft.replace(self.path)
 
     def close(self) -> None:
-        """The study has ended; the next one starts anew."""
+        """End the study; the next one starts anew."""
         self.path.unlink(missing_ok=True)
 
     @property

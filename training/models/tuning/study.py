@@ -10,7 +10,7 @@ from training.models.specs import Parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a study found: the parameters to use and how they compare with the defaults."""
+    """The result of a study: the parameters to use and how they compare with the defaults."""
 
     parameters: Parameters
     loss: float  # of these parameters on the folds that chose
@@ -23,12 +23,12 @@ class Study:
 
     @property
     def confidence(self) -> float:
-        """That the chosen parameters beat the defaults, on the fold that chose nothing."""
+        """The share of draws in which the chosen parameters beat the defaults, on the newest fold."""
         return 0.0 if self.confirmed is None else self.confirmed.confidence
 
     @property
     def sentence(self) -> str:
-        """What came of the study, as the card says it."""
+        """The result of the study, as a sentence of the card."""
         if self.trials == 0:
             return "No study was made: these are the declared parameters."
         made = f"A study of {self.trials} trials, {self.pruned} of them stopped early"

@@ -5,13 +5,13 @@
     folds     1 ─► 2 ─► 3           the study: its trials are judged, pruned and chosen here
                           ─► 4      the newest fold confirms: the chosen one against the defaults
 
-The judge is the log loss of out-of-time scores over time-ordered folds, with the level of every
-fold set right first: calibration does that anyway, and a base rate that drifts must not choose the
+The criterion is the log loss of out-of-time scores over time-ordered folds, with the level of every
+fold corrected first: calibration does that anyway, and a base rate that drifts must not choose the
 model. LightGBM's Dataset is binned once for the whole study, without the rows of the test part. A
 trial that does worse than the median of the others after as many folds and trees is stopped there,
 and its next trees are never grown. Defaults stay unless the chosen
 parameters are clearly better on the newest fold, which chose nothing. A study that was killed goes
-on with its finished trials, and finds what it would have found.
+on with its finished trials, with the same result.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 LEAST_CONFIDENCE = 0.95
-"""Defaults are beaten when the winner is better in so many draws of accounts on the newest fold."""
+"""Parameters replace the defaults if they are better in this share of draws on the newest fold."""
 
 ROUNDS = (30, 60, 90, 120, 180, 240)
 """Numbers of trees that are judged; one growth gives them all."""
 
 LEAST_OTHERS = 3
-"""No trial is stopped before so many others have come as far."""
+"""No trial is stopped before this many others have come as far."""
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 """Penalties of the logistic regression that are judged."""
@@ -74,7 +74,7 @@ def tune(
         training: the rows; those of the test are not in the folds.
         folds: in time order; the newest confirms.
         columns: positions of what the spec reads.
-        trials: so many at most.
+        trials: the largest number.
         seed: of everything random.
         progress: called with the step, how far it is and how far it goes.
         least_confidence: that the chosen parameters have to reach over the defaults.
@@ -106,7 +106,7 @@ def tune(
 
 
 def levelled_rows(f: Vector, outcome: Vector) -> Vector:
-    """Log loss per row once the level of the scores fits; their spread is the model's own.
+    """Log loss per row after the level of the scores is corrected, but not their spread.
 
     The level at which probabilities sum to the outcomes, by Newton's method kept in a bracket.
     """
@@ -247,7 +247,7 @@ def _untuned(spec: ModelSpec) -> Study:
 def _study(
     spec: ModelSpec, trials: int, seed: int, journal: StudyJournal | None
 ) -> tuple[optuna.Study, int]:
-    """A study with what an earlier process had finished of it, and how many trials that are."""
+    """A study with the trials that an earlier process finished, and their number."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=_sampler(trials, seed, 0), pruner=_WorseThanMost())
     ranges = {name: _distribution(r) for name, r in spec.space.items()}

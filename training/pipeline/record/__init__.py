@@ -1,4 +1,4 @@
-"""What a training leaves behind: the run, its model card, plots, tables and a summary.
+"""The record of a training: the run, its model card, plots, tables and a summary.
 
 Written once; nothing reads it back to decide.
 """

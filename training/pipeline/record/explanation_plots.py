@@ -1,8 +1,8 @@
-"""Plots of what a model's scores are made of, over all rows at once.
+"""Plots of the contributions to a model's scores, over all rows at once.
 
 A summary (one point a row: how much a feature moved it, coloured by the feature's value) and
 dependence (the contribution along the feature's value, rows where it is unknown apart). Both show
-the exact contributions of the bundle, in log-odds; they are no picture of causes.
+the exact contributions of the bundle, in log-odds; they do not show causes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Write the model card: what a reader has to know before trusting a model.
+"""Write the model card: the facts to know before trusting a model.
 
-Purpose, data, label policy, metrics with intervals by horizon and segment, calibration, what the
-scores rest on and how stable that is, the decision, limits, and what it must not be used for. Every
+Purpose, data, label policy, metrics with intervals by horizon and segment, calibration, the
+features behind the scores and their stability, the decision, limits, and excluded uses. Every
 number is taken from the training; nothing is typed. Markdown.
 """
 
@@ -28,7 +28,7 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 GROUPS = 8
-"""Groups of test rows by probability, in which promised and observed are compared."""
+"""Groups of test rows by probability, in which predicted and observed rates are compared."""
 
 CARD_DRAWS = 200
 TOP = 10

@@ -70,7 +70,7 @@ def importance_plot(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[st
 
 
 def explanation_plots(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[str, bytes]:
-    """What moves the scores over all rows: a summary, and the strongest features one by one."""
+    """The contributions over all rows: a summary, and the strongest features one by one."""
     rows = matrix[:ROWS_EXPLAINED]
     values, _ = bundle.contributions(rows)
     names = bundle.contract.names

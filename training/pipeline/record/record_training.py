@@ -67,11 +67,11 @@ def record_training(
     evidence: PromotionEvidence | None = None,
     attributes: pl.DataFrame | None = None,
 ) -> RecordedRun:
-    """Record a run and register its bundle; where the store is away, keep it until it is back.
+    """Record a run and register its bundle; while the store does not answer, save it for later.
 
     Raises:
         TrackingError: the store does not answer, and there is nowhere to wait.
-        WaitingRunError: nor is there room to keep it.
+        PendingUploadError: nor is there room to save it.
     """
     training = prepared.training
     horizon = training.horizons[-1]
@@ -143,7 +143,7 @@ def make_plots(
 
 
 def _of_evidence(evidence: PromotionEvidence | None) -> dict[str, float]:
-    """What a promotion is judged on, as columns of the list of runs."""
+    """The evidence for a promotion, as columns of the list of runs."""
     if evidence is None:
         return {}
     gains = {
