@@ -33,7 +33,7 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
     """The table of a file; ``of`` says in words what its rows are.
 
     Raises:
-        TableError: there is no such file, it is neither CSV nor Parquet, has a column
+        TableFileError: there is no such file, it is neither CSV nor Parquet, has a column
             twice, or too many rows.
     """
     if not path.is_file():
@@ -74,7 +74,8 @@ def parse_numbers(
     """A column as numbers, null where it is empty; ``file`` is named where there are several.
 
     Raises:
-        TableError: a word that is no number, in the row that the column ``_row`` says, or counted
+        TableFileError: a word that is no number, in the row that the column ``_row`` says, or
+        counted
             from 1 where there is none; or a column that holds no words either.
     """
     column = table[name]
@@ -97,7 +98,7 @@ def parse_text(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
     """A column as text, without blanks around it.
 
     Raises:
-        TableError: a column of lists or the like, which a Parquet file may have.
+        TableFileError: a column of lists or the like, which a Parquet file may have.
     """
     column = table[name]
     if column.dtype.is_nested() or column.dtype in NO_TEXT:
@@ -120,7 +121,7 @@ def refuse_rows(
     """Let no row pass that is wrong; their numbers are in the column ``_row``.
 
     Raises:
-        TableError: there are some; the first is named, how many more there are, and what to do.
+        TableFileError: there are some; the first is named, how many more there are, and what to do.
     """
     rows = table.filter(wrong.fill_null(value=False))["_row"].to_list()
     if rows:

@@ -1,7 +1,7 @@
 """Analyse the trials of one design: effects, money, counts, checks and doubts.
 
-``analyse`` takes trials and gives a ``DesignResult``: a value with everything that a page shows. The
-estimator follows from who decided; a failed check takes the claim away but not the numbers.
+``analyse`` takes trials and gives a ``DesignResult``: a value with everything that a page shows.
+The estimator follows from who decided; a failed check takes the claim away but not the numbers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class OutcomeEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialCounts:
-    """How much the result rests on."""
+    """The counts behind the result."""
 
     n_accounts: int
     n_trials: int
@@ -64,7 +64,7 @@ class TrialCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class NaiveComparison:
-    """The number that is usually shown: the plain difference, and the "saves"."""
+    """The usual comparison: the plain difference of means, and the "saves"."""
 
     difference: Estimate
     n_acted_on: int
@@ -73,7 +73,7 @@ class NaiveComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class RevenueEffect:
-    """Revenue kept, in the reporting currency over the follow-up, and what it cost."""
+    """Revenue retained over the follow-up, in the reporting currency, and its cost."""
 
     per_account: Estimate
     total: Estimate
@@ -94,7 +94,7 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class DesignResult:
-    """What one design found."""
+    """The result of one design."""
 
     design: Design
     estimator: str
@@ -194,7 +194,7 @@ def analyse(
 def _placebo_contrasts(
     trials: Trials, estimator: Estimator, rng: np.random.Generator
 ) -> dict[str, Contrast]:
-    """The same estimator before the start; placebos that are known alike share a fit."""
+    """The estimator applied before the start; placebos known for the same rows share a fit."""
     groups: dict[bytes, list[str]] = {}
     for name, values in trials.placebos.items():
         groups.setdefault((~np.isnan(values)).tobytes(), []).append(name)
@@ -210,7 +210,7 @@ def _placebo_contrasts(
             sample = trials.sample.keep(known)
             found = estimator.estimate(sample, outcomes, estimand=trials.design.estimand, rng=rng)
         except SampleError:
-            continue  # nobody in one arm is old enough: the check says that it does not apply
+            continue  # no account of one arm is old enough: the check does not apply
         contrasts.update({name: one for name, one in found.items() if _can_be_read(one)})
     return contrasts
 
@@ -323,7 +323,7 @@ def _would_change(
     failed: Sequence[CheckResult],
     tipping: float | None,
 ) -> tuple[str, ...]:
-    """What a later report would have to show for us to say something else."""
+    """The result that a later report would have to show for another verdict."""
     design = trials.design
     reasons = [f"“{check.title}” would have to pass: {check.criterion}." for check in failed]
     if not failed and verdict == "unknown" and 0 < churn.mean_control < 1:
@@ -351,7 +351,7 @@ def _would_change(
 
 
 def describe_exclusions(result: DesignResult) -> tuple[tuple[str, int, int], ...]:
-    """Why trials were left out, in words: (reason, treated, untreated); reasons without any apart."""
+    """Why trials were left out, in words, and the reasons without any; (reason, treated, untreated)."""
     return tuple(
         (EXCLUSIONS[reason], *arms) for reason, arms in result.excluded.items() if sum(arms) > 0
     )

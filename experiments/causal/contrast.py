@@ -1,4 +1,4 @@
-"""What an estimator finds: scores of every trial under every arm, and contrasts of two arms.
+"""The results of an estimator: scores of every trial under every arm, and contrasts of two arms.
 
 A ``Contrast`` holds, for every row, the two numbers whose sums give the effect of one action
 against none, so that the effect of any part of the rows (a segment) is a second sum and not a
@@ -6,7 +6,7 @@ second fit::
 
     effect = sum(numerator) / sum(denominator)
 
-``Scores`` hold what every row says about every arm: the contrast of an action is its score less
+``Scores`` hold a score of every row under every arm: the contrast of an action is its score less
 that of no action. Values only; estimates nothing.
 """
 
@@ -19,12 +19,11 @@ import numpy as np
 from experiments.causal.sample import Bools, Estimand, Floats, Ints, Sample
 
 CLIP = 0.01
-"""Propensities nearer to 0 or 1 than this are moved here; where comparison ends, see
-`has_counterparts`."""
+"""Propensities are clipped this far from 0 and 1; `has_counterparts` decides which rows compare."""
 
 LEAST_COUNTERPARTS = 3
-"""Rows of an arm at least this far out that a row needs. A model smooths over where nobody was in
-that arm, so a bound on the propensity alone does not see it."""
+"""A row needs this many rows of the other arm with a propensity at least as extreme. A bound on the
+propensity alone is not enough, because a model smooths over regions without such rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Contrast:
 
     ``propensity`` and ``weight`` are of the first repeat: the probability of each arm that was
     used, and the weight with which a row enters the comparison (0 when trimmed). ``comparable``
-    are the rows that the estimand asks about and that have counterparts; ``kept`` those that enter.
+    are the rows of the estimand that have counterparts; ``kept`` are the rows that enter.
     """
 
     sample: Sample
@@ -58,7 +57,7 @@ class Contrast:
 
     @property
     def cluster(self) -> Ints:
-        """What errors are clustered by."""
+        """The clusters of the errors."""
         return self.sample.cluster
 
     @property
@@ -74,7 +73,7 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What the trials say about every arm: ``score`` is repeats x rows x arms.
+    """The scores of the trials under every arm: ``score`` is repeats x rows x arms.
 
     ``propensity`` (unclipped) and ``weight`` are of the first repeat; a row's weight is that of
     the arm it was in.
@@ -90,7 +89,7 @@ class Scores:
         return np.asarray(self.score[:, :, action] - self.score[:, :, 0])
 
     def middle(self, action: int) -> Floats:
-        """One score per row, the mean over repeats: what learners of single accounts are fitted to."""
+        """One score per row, the mean over repeats, to which learners of single accounts are fitted."""
         return np.asarray(self.of(action).mean(axis=0))
 
     def contrast(self, action: int, estimand: Estimand = "ATE") -> Contrast:
@@ -111,7 +110,7 @@ class Scores:
         )
 
     def effective_n(self, action: int, rows: Bools | None = None) -> float:
-        """Accounts of an even, equally weighted comparison that would be as precise (Kish).
+        """The accounts of an even, equally weighted comparison with the same precision (Kish).
 
         Over these rows, all by default; both arms have to be among them.
         """
@@ -133,7 +132,7 @@ def pair_chance(propensity: Floats, action: int) -> Floats:
 
 
 def has_counterparts(propensity: Floats, in_arm: Ints, arm: int) -> Bools:
-    """Rows that some rows of this arm resemble: enough of them had no larger chance of it."""
+    """Whether enough rows of this arm had no larger chance of it than each row."""
     chance = propensity[:, arm]
     received = np.sort(chance[in_arm == arm])
     least = float(received[min(LEAST_COUNTERPARTS, len(received)) - 1])
@@ -141,7 +140,7 @@ def has_counterparts(propensity: Floats, in_arm: Ints, arm: int) -> Bools:
 
 
 def effective_size(weight: Floats) -> float:
-    """How many equally weighted rows would be as informative (Kish).
+    """The number of equally weighted rows with the same precision (Kish).
 
     >>> effective_size(np.array([1.0, 1.0, 1.0, 1.0])), effective_size(np.array([1.0, 0.0]))
     (4.0, 1.0)
@@ -151,7 +150,7 @@ def effective_size(weight: Floats) -> float:
 
 
 def effective_clusters(cluster: Ints, weight: Floats, rows: Bools) -> float:
-    """How many equally weighted clusters would be as informative, among these rows."""
+    """The number of equally weighted clusters with the same precision, among these rows."""
     if not rows.any():
         return 0.0
     return effective_size(np.bincount(cluster[rows], weight[rows]).astype(float))

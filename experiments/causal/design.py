@@ -1,4 +1,4 @@
-"""The design of a report: what is asked, of whom, over which time.
+"""The design of a report: the question, the accounts and the time windows.
 
 A design is written to disk before any outcome is read, and cannot be changed afterwards: a report
 takes only designs that were written, and shows when. ::
@@ -64,13 +64,13 @@ CONFOUNDERS: tuple[str, ...] = (
     "actions_executed_90d",
     "days_since_action",
 )
-"""What a CSM looks at when choosing whom to act on, and what drives churn: the default set.
+"""The default covariates: what a CSM considers when choosing accounts, and drivers of churn.
 
 The likeliest to matter come first: a small lottery adjusts for as many as its rows allow.
 """
 
 PLACEBOS: tuple[str, ...] = ("past_revenue", "sessions_28d", "active_users_28d")
-"""Looked at a horizon before the start, where no effect can be: revenue, and lagged features."""
+"""Measured a horizon before the start, where no effect can be: revenue, and lagged features."""
 
 
 class DesignError(ValueError):
@@ -87,7 +87,7 @@ class DesignChangedError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What a report will estimate, declared before it looks.
+    """The estimand of a report, declared before the data are read.
 
     ``smallest_effect`` is the smallest fall in churn (0-1) that would matter; it separates "does
     not work" from "unknown". ``washout_days`` leaves out accounts that received the action shortly

@@ -19,7 +19,7 @@ from experiments.causal.contrast import Contrast, Scores
 from experiments.causal.sample import Bools, Estimand, Floats, Ints, SampleError
 
 CONFIDENCE = 0.95
-"""The coverage that every interval of a report promises."""
+"""The confidence level of every interval of a report."""
 
 Verdict = Literal["works", "harms", "does not work", "unknown"]
 Goal = Literal["lower", "higher"]
@@ -27,7 +27,7 @@ Goal = Literal["lower", "higher"]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One number with what it is, how sure it is, and how much it rests on."""
+    """One estimate with its estimand, interval and counts."""
 
     estimand: Estimand
     estimate: float
@@ -79,7 +79,7 @@ class Heterogeneity:
 def clustered_error(influence: Floats, cluster: Ints) -> tuple[float, int]:
     """Standard error of a mean-zero sum whose terms are dependent within a cluster.
 
-    ``influence`` is already divided by what normalises it. Returns the error and the clusters.
+    ``influence`` is already normalised. Returns the error and the number of clusters.
 
     >>> clustered_error(np.array([1.0, 1.0, -1.0, -1.0]), np.array([0, 0, 1, 1]))
     (4.0, 2)
@@ -119,7 +119,7 @@ def mean_and_error(score: Floats, cluster: Ints) -> tuple[float, float, int]:
 def estimate_of(contrast: Contrast, *, rows: Bools | None = None, comparisons: int = 1) -> Estimate:
     """The effect over these rows (all by default), the median over the repeats.
 
-    ``comparisons`` is how many intervals are read together (Bonferroni).
+    ``comparisons`` is the number of intervals that are read together (Bonferroni).
 
     Raises:
         SampleError: fewer than two clusters, or an arm without rows.
@@ -171,7 +171,7 @@ def mean_effects(scores: Scores) -> tuple[Estimate, ...]:
 
 
 def verdict_of(estimate: Estimate, *, goal: Goal, smallest_effect: float) -> Verdict:
-    """What may be said: an effect is claimed or excluded only when the whole interval agrees.
+    """The verdict: an effect is claimed or excluded only when the whole interval agrees.
 
     ``goal`` says whether a lower or a higher outcome is good. "does not work" is an equivalence
     statement: every gain in the interval is smaller than the smallest effect that matters.

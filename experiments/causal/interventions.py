@@ -1,4 +1,4 @@
-"""Read from the timeline what was done: assignments and exposures.
+"""Read assignments and exposures from the timeline.
 
 An assignment is a recorded decision (``action.decided``: the arm, and the probability of treatment
 as its quantity). An exposure is an action that was carried out (``action.executed``). Whether
@@ -21,15 +21,15 @@ from features.events.schema import UNTREATED_ARMS
 from features.events.visibility import visible_events
 
 WINDOWS = (1, 7, 28)
-"""Days after a snapshot during which a choice counts as made on it: the shortest that will do."""
+"""Days after a snapshot during which a choice counts as made on it; the shortest that fits is used."""
 
 NEARLY_ALL = 0.95
 
 ALL_ACTIONS = "any_action"
-"""What a standing holdout leaves out, and so what it measures: all actions together."""
+"""The action of a standing holdout: it measures all actions together."""
 
 RECOMMENDED = ("none", "between_actions")
-"""Kinds of chance in which an account was offered something either way: no assignment."""
+"""Kinds of chance in which the account was offered an action either way, so no assignment."""
 
 ASSIGNMENT_COLUMNS = ("account_id", "at", "action", "intervention", "is_treated", "propensity")
 EXPOSURE_COLUMNS = ("account_id", "at", "action", "intervention")
@@ -51,9 +51,9 @@ class Intervention:
 def assignments(events: pl.DataFrame) -> pl.DataFrame:
     """One row per recorded decision: ``ASSIGNMENT_COLUMNS``, in order of time and account.
 
-    A recommendation of Keepwell's own without an arm assigns nothing: what people made of it is an
-    exposure. Its draws count once for an account, the first time that they made a difference:
-    until then nothing could differ, and afterwards it is the same draw.
+    A recommendation of Keepwell without an arm is no assignment: the action that people took is an
+    exposure. Its draws count once per account, the first time that they made a difference, because
+    later decisions repeat the same draw.
     """
     decided = (
         events.filter(pl.col("kind") == "action.decided")
@@ -86,7 +86,7 @@ def assignments(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def drawn_between_actions(events: pl.DataFrame) -> int:
-    """Decisions in which a lot said which of several actions comes first."""
+    """The number of decisions in which a lot chose which of several actions comes first."""
     chance = pl.col("properties").str.json_path_match("$.chance")
     return events.filter(
         (pl.col("kind") == "action.decided") & (chance == "between_actions")
@@ -103,7 +103,7 @@ def exposures(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def logged_interventions(events: pl.DataFrame) -> tuple[Intervention, ...]:
-    """What the log holds, by name; a decision without an intervention is known by its action."""
+    """The interventions of the log, by name; a decision without an intervention has its action's name."""
     decided, executed = assignments(events), exposures(events)
     found = []
     for name in sorted({*decided["intervention"], *executed["intervention"]} - {None}):

@@ -1,4 +1,4 @@
-"""What an experiment could show before it is run, and the cheapest one.
+"""The power of an experiment before it is run, and the cheapest sufficient one.
 
 A lottery draws k of n eligible accounts, once a horizon, for a number of draws; the accounts that
 are left are drawn from again. With base rate p and N trials over all draws, k/n of them treated,
@@ -6,7 +6,7 @@ the smallest fall that is found with the given power is (normal approximation, t
 
     (z_{1 - alpha/2} + z_{power}) · sqrt(p (1 - p) (1/N_treated + 1/N_untreated))
 
-New accounts are not counted on, and covariates are not assumed to help: both make it cautious.
+New accounts and the help of covariates are left out: both make the plan cautious.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from features.events.visibility import visible_events
 POWER = 0.8
 ALPHA = 0.05
 MOST_DRAWS = 4
-"""A year of quarterly draws; what needs longer is not proposed."""
+"""A year of quarterly draws; a longer experiment is not proposed."""
 
 DAYS_A_WEEK = 7
 
@@ -36,7 +36,7 @@ class PowerError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentCandidate:
-    """An action that could be drawn by lot: for how many, at what cost, with what belief.
+    """An action that could be drawn by lot: eligible accounts, cost and believed effect.
 
     ``prior_effect`` is the believed fall in churn probability (0-1) over the horizon.
     """

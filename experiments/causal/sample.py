@@ -1,6 +1,6 @@
-"""Trials as arrays: what every estimator, check and policy of this package is given.
+"""Trials as arrays: the input of every estimator, check and policy of this package.
 
-One row per trial: an account at a moment, the one action it received or none, and what was known
+One row per trial: an account at a moment, the one action it received or none, and covariates from
 before. Arm 0 is no action; a comparison of one action with none has two arms, a trial of several
 actions has more. Values and their checks only; estimates nothing.
 """
@@ -30,7 +30,7 @@ NO_ACTION = "none"
 """The arm that every action is compared with."""
 
 ROUNDING = 1e-6
-"""How far logged propensities of a trial may sum from 1."""
+"""The tolerance of the sum of a trial's logged propensities."""
 
 
 class SampleError(ValueError):
@@ -43,8 +43,8 @@ class Sample:
 
     ``arm`` is the place of the received action in ``arms``. ``propensity`` holds the logged
     probabilities of all arms; a row of NaN is one that chance did not decide. ``stratum`` numbers
-    the draws of a lottery, None where all trials are of one. ``cluster`` numbers what errors are
-    clustered by.
+    the draws of a lottery, None where all trials are of one. ``cluster`` numbers the clusters
+    of the errors.
     """
 
     covariates: Floats
@@ -133,7 +133,7 @@ class Sample:
 
     @property
     def logged(self) -> Bools:
-        """Rows that chance decided, with the odds on record."""
+        """Rows that chance decided, with logged odds."""
         return np.asarray(np.isfinite(self.propensity).all(axis=1))
 
     def is_lottery(self, action: int) -> bool:

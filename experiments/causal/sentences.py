@@ -1,4 +1,4 @@
-"""The sentences of a report: what a reader takes away, in plain words.
+"""The sentences of a report, in plain words.
 
 A claim is worded only when the whole interval supports it and no check failed; everything else is
 "no effect is claimed" or "not known". Values in, text out.
@@ -96,7 +96,7 @@ def money_sentence(
     n_actions: int,
     currency: str,
 ) -> str:
-    """Revenue kept over the follow-up, what it cost, and what is left."""
+    """Revenue retained over the follow-up, its cost, and the difference."""
     text = (
         f"Over {design.horizon_days} days {money(per_account.estimate, currency)} per account "
         f"({money(per_account.low, currency)} to {money(per_account.high, currency)}), in total "

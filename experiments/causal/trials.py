@@ -1,10 +1,10 @@
 """Build the trials of a design: each moment at which an account could have received the action.
 
-Where the log holds every decision, for and against, each is a trial. Where it holds only what
-people did, every snapshot opens a trial for each
-account that had not received the action during the wash-out: treated if it did so within the
-window, untreated if not (sequential trials; Hernán and Robins 2016). Whoever left before the
-window closed is in neither arm. Every trial that cannot be used is counted, with the reason.
+If the log holds every decision, for and against, each is a trial. If it holds only the actions that
+people took, every snapshot opens a trial for each account that had not received the action during
+the wash-out: treated if it did so within the window, untreated if not (sequential trials; Hernán
+and Robins 2016). An account that left before the window closed is in neither arm. Every trial that
+cannot be used is counted, with the reason.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from experiments.causal.sample import Bools, Floats, Sample
 from features.events.visibility import visible_events
 
 OLDEST_SNAPSHOT = timedelta(days=35)
-"""A snapshot further before the start than this says too little about it."""
+"""A snapshot that is older than this at the start is not used."""
 
 LEAST_LEVEL = 20
-"""A word of an attribute becomes a covariate from this many trials on."""
+"""A value of an attribute becomes a covariate from this many trials on."""
 
 CHURN, REVENUE, MRR_AFTER = "churn", "revenue", "mrr_after"
 
@@ -53,7 +53,7 @@ class NoTrialsError(ValueError):
 class Trials:
     """The trials of a design, one array entry each, and what was left out.
 
-    ``outcomes`` hold what happened, ``baselines`` what was already certain at the start (subtracted
+    ``outcomes`` hold the outcomes, ``baselines`` the part that was certain at the start (subtracted
     before estimation: it changes no effect and removes the spread between large and small
     accounts). ``placebos`` come from before the start; NaN where unknown.
     """
@@ -103,7 +103,7 @@ def build_trials(
     horizon = timedelta(days=design.horizon_days)
     states = contract_states(known)
     framed = add_outcomes(framed, states, horizon=horizon)
-    if design.mechanism == "judgement":  # nobody chose for these: no trial was opened
+    if design.mechanism == "judgement":  # no trial opens without a contract
         framed = framed.filter(pl.col("was_customer") | pl.col("is_treated"))
     framed = _add_exposure(framed, done, design, horizon)
     framed = _only_using_groups(add_features(framed, features, design), design)
@@ -220,7 +220,7 @@ def add_features(framed: pl.DataFrame, features: pl.DataFrame, design: Design) -
     )
     wanted = [name for name in declared if name in features.columns and name != "account_id"]
     frozen = features.select("account_id", "as_of", *dict.fromkeys(wanted)).sort("as_of")
-    # Contract events and snapshots may share names (mrr): what is a covariate is prefixed.
+    # Contract events and snapshots may share names (mrr), so covariates have a prefix.
     frozen = frozen.rename({name: f"x_{name}" for name in frozen.columns[2:]})
     joined = framed.sort("start").join_asof(
         frozen.with_columns(pl.col("as_of").alias("snapshot_at")),
@@ -296,7 +296,7 @@ def _as_arrays(
 ) -> Trials:
     names, matrix = covariates_of(framed, design)
     cluster_words = framed[_cluster_column(framed, design)].fill_null("unknown")
-    # Where people decided, a number on record is no chance of being chosen.
+    # Where people decided, a logged number is no probability of being chosen.
     logged = framed["propensity"] if design.mechanism == "lottery" else pl.Series([None])
     propensity = logged.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     sample = Sample.of_two_arms(
@@ -361,7 +361,7 @@ def covariates_of(framed: pl.DataFrame, design: Design) -> tuple[tuple[str, ...]
 
 
 def placebos_of(framed: pl.DataFrame, design: Design, certain: Floats) -> dict[str, Floats]:
-    """What was measured a horizon before the start; NaN where it is not known."""
+    """The values a horizon before the start; NaN where unknown."""
     found = {}
     for name in design.placebos:
         if name == "past_revenue":
@@ -388,5 +388,5 @@ def _cluster_column(framed: pl.DataFrame, design: Design) -> str:
 
 
 def codes(words: pl.Series) -> np.ndarray:
-    """Words as numbers, in their order."""
+    """Words as integer codes, in their order."""
     return np.unique(words.to_numpy().astype(str), return_inverse=True)[1].astype(np.int64)

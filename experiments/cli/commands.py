@@ -110,7 +110,7 @@ def whom_to_act_on(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same files and seed, same numbers.")] = 1,
 ) -> None:
-    """Decide whom to act on, and with what, by what a lottery taught.
+    """Decide whom to act on, and with what, from the results of a lottery.
 
     Each account gets the action expected to bring it most beyond its cost, or none, if telling
     accounts apart brought more than the same for everybody on accounts that it was not learned

@@ -1,4 +1,4 @@
-"""The record of a measured effect: what one action does, and how we know.
+"""The record of a measured effect: its size, error, counts, grade and source.
 
 An effect is in probability points (0.02: two in a hundred more) of a good outcome, against doing
 nothing, over the accounts that could have received the action. It never travels without its error,
@@ -24,27 +24,27 @@ OUTCOME_WORDS: Mapping[GoodOutcome, str] = {
 }
 
 EVIDENCE: tuple[Grade, ...] = ("A", "B", "C")
-"""Grades that rest on what happened; D and E rest on what somebody believes."""
+"""Grades based on data; D and E are based on beliefs."""
 
 
 class ActionEffectError(ValueError):
-    """An effect that says less than a reader needs, or contradicts itself."""
+    """An effect that is incomplete or contradicts itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionEffect:
-    """What one action does in one segment (``None``: in all of them together).
+    """The effect of one action in one segment (``None``: in all of them together).
 
-    ``estimate`` and ``standard_error`` come from the log alone, unless ``playbook_share`` says how
-    much of the estimate is the playbook's prior: whoever mixes in the prior takes records with a
-    share of 0, or counts it twice. A segment's estimate is shrunk toward the action's own, and its
+    ``estimate`` and ``standard_error`` come from the log alone, unless ``playbook_share`` is above
+    0: then that share of the estimate is the playbook's prior, and mixing in the prior again would
+    count it twice. A segment's estimate is shrunk toward the action's own, and its
     ``low`` and ``high`` hold 95 % for all segments of the action together.
     ``n`` are trials of the action and of no action, ``effective_n`` the accounts of an even and
-    equally weighted comparison that would be as precise. ``why`` says what the grade rests on;
-    where the grade is D or E the numbers are shown but are no evidence, and the prior stands.
-    ``untouched_risk`` is how probable it is in these trials, if nobody acts, that the account
-    leaves (retention) or grows (expansion): with it the effect can be carried over to an account
-    of another risk; ``None`` is unknown.
+    equally weighted comparison with the same precision. ``why`` explains the grade; with grade D or
+    E the numbers are shown but do not count, and the prior stands. ``untouched_risk`` is the
+    probability in these trials, if nobody acts, that the account leaves (retention) or grows
+    (expansion): with it the effect can be transferred to an account with another risk; ``None`` is
+    unknown.
     """
 
     action_id: str

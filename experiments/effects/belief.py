@@ -1,4 +1,4 @@
-"""What we believe an action changes: the prior, mixed with what was measured.
+"""The belief about an action's effect: the prior, mixed with the measured effect.
 
 Both are normal distributions over the same number, probability points of the good outcome for one
 account; they are mixed by their precision::
@@ -7,14 +7,14 @@ account; they are mixed by their precision::
     measured    mean  estimate     variance   error² + doubt · prior variance
     share of data = prior variance / (prior variance + measured variance)
 
-What was measured is carried over by the risk: an effect on accounts of which a tenth would have
-left is half as large, in points, on one of which a twentieth would. And what was measured of the
-other actions tells how far the playbook can be believed (``policy.prior_shrinkage``): ``m`` is multiplied by
-the share of its effects that came true.
+A measured effect is transferred in proportion to the risk: measured on accounts of which a tenth
+would have left, it is half as large, in points, for an account with a risk of a twentieth. And
+``m`` is multiplied by the share of the playbook's effects that came true with other actions
+(``policy.prior_shrinkage``).
 
-Chance that decided leaves no doubt (grade A); where people did, some stays however many accounts
-there were. Without a measurement the belief is the prior, to the bit. Pure; the files are read and
-written in ``effects_file.py``.
+There is no doubt where chance decided (grade A); where people decided some remains, however many
+accounts there were. Without a measurement the belief is the prior, to the bit. Pure; the files are
+read and written in ``effects_file.py``.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class MeasuredEffects:
 
     @cached_property
     def measured_actions(self) -> frozenset[str]:
-        """The actions of which something was measured that counts."""
+        """The actions with a measured effect that counts."""
         return frozenset(action_id for action_id, _, _ in self._by_key)
 
     @property
     def over_all(self) -> tuple[ActionEffect, ...]:
-        """What counts as evidence over all segments together, in order."""
+        """The effects over all segments together that count as evidence, in order."""
         return tuple(
             e
             for e in self.effects
@@ -93,7 +93,7 @@ class MeasuredEffects:
     def of(
         self, action_id: str, outcome: GoodOutcome, attributes: Mapping[str, str | None]
     ) -> ActionEffect | None:
-        """What was measured in the account's own segment, else in all of them together."""
+        """The effect measured in the account's own segment, else in all of them together."""
         if action_id not in self.measured_actions:
             return None
         segment = attributes.get(self.segment_attribute)
@@ -101,7 +101,7 @@ class MeasuredEffects:
         return own if own is not None else self._by_key.get((action_id, None, outcome))
 
     def for_account(self, attributes: Mapping[str, str | None]) -> MeasuredEffects:
-        """What concerns an account with these attributes: the answers stay the same."""
+        """The effects that concern an account with these attributes; the answers stay the same."""
         own = (None, attributes.get(self.segment_attribute))
         return replace(self, effects=tuple(e for e in self.effects if e.segment in own))
 
@@ -111,10 +111,10 @@ NO_EFFECTS = MeasuredEffects()
 
 @dataclass(frozen=True, kw_only=True)
 class Belief:
-    """What an action changes for one account, in probability points, and where that comes from.
+    """The believed effect of an action on one account, in probability points, and its sources.
 
     ``low`` and ``high`` hold 95 %. ``playbook_share`` and ``data_share`` add to 1. ``n`` and
-    ``effective_n`` count what was measured (0: nothing); ``strength`` is the prior's, in accounts.
+    ``effective_n`` count the measured trials (0: none); ``strength`` is the prior's, in accounts.
     ``measured`` is the estimate of the data alone, with its interval, on accounts of
     ``measured_risk``. ``kept`` is the share of the prior mean that is counted. ``grade``
     is that of the larger share.
@@ -154,7 +154,7 @@ class Belief:
 def mix_belief(
     prior: Prior, probability: float, effect: ActionEffect | None, kept: float = 1.0
 ) -> Belief:
-    """The prior for an account with this probability, mixed with what was measured.
+    """The prior for an account with this probability, mixed with the measured effect.
 
     ``kept`` is the share of the playbook's effects that came true with other actions.
 

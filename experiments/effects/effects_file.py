@@ -1,7 +1,7 @@
 """Read and write the file of measured effects beside the reports: ``effects.json``.
 
-Whoever measures writes it, the policy reads it. It is bounded and checked field by field: a number
-that is none, or a grade that there is not, is an error with its place, never a guess.
+Measuring writes it, the policy reads it. It is bounded and checked field by field: an invalid
+number or an unknown grade is an error with its place, never a guess.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read_effects(folder: Path) -> MeasuredEffects:
     """The measured effects of a reports folder; none where there is no such file.
 
     Raises:
-        EvidenceError: the file cannot be read as effects; it says what and where.
+        MeasuredEffectsError: the file cannot be read as effects; the message names the place.
     """
     path = folder / EFFECTS_FILE
     try:
@@ -64,7 +64,7 @@ def parse_effects(text: str, where: str = EFFECTS_FILE) -> MeasuredEffects:
     """The effects of a JSON text.
 
     Raises:
-        EvidenceError: what is wrong, and with which effect.
+        MeasuredEffectsError: what is wrong, and with which effect.
     """
     try:
         document = json.loads(text)
@@ -97,7 +97,7 @@ def effect_from(row: object, where: str) -> ActionEffect:
     """One effect from plain values, as ``ActionEffect.to_dict`` writes them.
 
     Raises:
-        EvidenceError: a field lacks, is unknown or is not what it has to be.
+        MeasuredEffectsError: a field is missing, unknown or invalid.
     """
     if not isinstance(row, Mapping):
         raise MeasuredEffectsError(f"{where} has to be an object, not {row!r:.60}.")

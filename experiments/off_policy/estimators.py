@@ -1,8 +1,8 @@
 """Estimate what another policy would have earned on logged decisions.
 
-A logged decision says what could be done, what was chosen and with which probability, and what
-came of it. From decisions in which chance had a say, the value of a policy that would have chosen
-differently can be estimated without trying it. With the ratio ``w = target / propensity`` of the
+A logged decision holds the possible actions, the chosen one with its probability, and the reward.
+From decisions in which chance had a part, the value of a policy that would have chosen differently
+can be estimated without trying it. With the ratio ``w = target / propensity`` of the
 action that was chosen, its reward ``r`` and a prediction ``q`` of the reward of every action:
 
     ips            mean of w r                                     (Horvitz and Thompson 1952)
@@ -12,8 +12,8 @@ action that was chosen, its reward ``r`` and a prediction ``q`` of the reward of
     dr_shrunk      the same with w L / (w² + L), L by the data     (Su and others 2020, optimistic)
 
 ``dr`` is unbiased where propensities are right, and the promotion of a policy is decided on it
-alone: ``compare`` pairs both policies row by row. ``dr_shrunk`` gives up a little of that for less
-noise, and is what is shown as the value. Rows of one account belong together. Pure.
+alone: ``compare`` pairs both policies row by row. ``dr_shrunk`` accepts a little bias for less
+noise, and is shown as the value. Rows of one account are one cluster. Pure.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ EstimatorName = Literal["ips", "snips", "direct", "dr", "dr_shrunk"]
 ESTIMATORS: tuple[EstimatorName, ...] = get_args(EstimatorName)
 SUMS_TO_ONE = 1e-9
 GRID = 40
-"""Strengths of shrinking that are tried, between none and all."""
+"""Strengths of shrinking that are tried, between none and full."""
 
 MOST_PRODUCTS = 200
 """Columns of covariates times actions that a fit may have."""
 
 LEAST_EFFECTIVE = 30.0
-"""Fewer effective decisions than this say too little for a verdict."""
+"""Fewer effective decisions than this are too few for a verdict."""
 
 
 class OffPolicyError(ValueError):
@@ -89,10 +89,11 @@ class LoggedChoices:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyValue:
-    """What a policy would have earned per decision, in the unit of the rewards.
+    """The estimated reward of a policy per decision, in the unit of the rewards.
 
-    ``low`` and ``high`` bound it with 95 % confidence; ``effective`` is how many decisions of the
-    policy's own the log is worth, ``largest_weight`` the greatest share of one row in all weights.
+    ``low`` and ``high`` bound it with 95 % confidence; ``effective`` is the number of decisions of
+    the policy's own with the same precision, ``largest_weight`` the greatest share of one row in
+    all weights.
     """
 
     estimator: EstimatorName
@@ -131,7 +132,7 @@ def evaluate(log: LoggedChoices, target: Floats) -> dict[EstimatorName, PolicyVa
     """The value of a policy by every estimator.
 
     Args:
-        log: what was decided, by chance, and what came of it.
+        log: the decisions by chance, with their rewards.
         target: n × k, the probability with which the policy would choose each action.
 
     Raises:
@@ -176,8 +177,8 @@ def compare(log: LoggedChoices, new: Floats, present: Floats | None = None) -> P
 
 
 def mean_weight(log: LoggedChoices, target: Floats) -> tuple[float, float, float]:
-    """The mean of the weights and its 99 % interval; the truth is 1 where the logged propensities
-    are right and all that the policy would choose could have been chosen.
+    """The mean of the weights and its 99 % interval. The expectation is 1 if the logged
+    propensities are right and the log could have chosen every action of the policy.
 
     Raises:
         OffPolicyError: the probabilities of a row do not sum to 1.
@@ -201,7 +202,7 @@ def predict_rewards(
     """The reward that each action is expected to bring in each row, out of fold: n × actions.
 
     One model for all actions, with the action among its covariates and, where the columns do not
-    get too many, its product with each of the others: an action that was seldom chosen is drawn to
+    get too many, its product with each of the others: an action that was seldom chosen is shrunk to
     the mean of all. Folds hold whole clusters.
     """
     n = len(chosen)
@@ -305,7 +306,7 @@ def _value(
     log: LoggedChoices, name: EstimatorName, weight: Floats, terms: Floats, unbiased: Floats
 ) -> PolicyValue:
     mean, error = float(terms.mean()), _error(terms, log.cluster)
-    if name == "dr_shrunk":  # less noise is bought with a bias that nobody knows
+    if name == "dr_shrunk":  # less noise costs a bias of unknown size
         error = max(error, _error(unbiased, log.cluster))
     effective = _effective(weight)
     reach = float(stats.t.ppf(0.975, _freedom(log.cluster, effective))) * error
@@ -333,7 +334,7 @@ def _error(terms: Floats, cluster: Ints) -> float:
 
 
 def _effective(weight: Floats) -> float:
-    """How many rows of weight 1 would know as much (Kish 1965)."""
+    """The number of rows of weight 1 with the same precision (Kish 1965)."""
     squares = float((weight**2).sum())
     return float(weight.sum()) ** 2 / squares if squares else 0.0
 

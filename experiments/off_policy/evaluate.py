@@ -1,8 +1,8 @@
 """Evaluate a candidate policy on logged decisions: would it have earned more?
 
-From a table of logged decisions to values by every estimator, the gate of a promotion, and the
-sentence that a person takes away. A log in which chance had no say teaches nothing about what was
-not chosen, and that is the answer then. Pure but for the rng, which deals out the folds.
+From a table of logged decisions to values by every estimator, the gate of a promotion, and a
+sentence for people. Without decisions by chance nothing is known about the other actions, and the
+result states that. Pure but for the rng, which draws the folds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULT: EstimatorName = "dr_shrunk"
 """The estimator whose value is shown first; the gate is ``dr``, paired."""
 
 MOST_UNSUPPORTED = 0.01
-"""More of the candidate's choices than this outside what the log tried cannot be judged by it."""
+"""The largest share of the candidate's choices that the log may never have tried."""
 
 TITLES: Mapping[EstimatorName, str] = {
     "dr_shrunk": "DR with shrinkage",
@@ -47,10 +47,10 @@ A_LOTTERY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a log says about a candidate.
+    """The evaluation of a candidate on a log.
 
-    ``values`` and ``comparison`` are None where nothing can be learned, and ``why_nothing`` says
-    why. ``unsupported`` is the share of the candidate's choices that the log never tried;
+    ``values`` and ``comparison`` are None where nothing can be learned; ``why_nothing`` is the
+    reason. ``unsupported`` is the share of the candidate's choices that the log never tried;
     ``weights`` the mean of its weights with a 99 % interval, which is 1 where the propensities are
     right and everything that it would choose could have been chosen.
     """
@@ -88,7 +88,7 @@ class Evaluation:
 
     @property
     def verdict(self) -> str:
-        """The sentence that a person takes away."""
+        """The result in a sentence."""
         if self.comparison is None:
             return f"Nothing can be learned from this log. {self.why_nothing} {A_LOTTERY}"
         gain = self.comparison
@@ -157,7 +157,7 @@ class Evaluation:
         ]
 
     def lines(self) -> list[str]:
-        """What was read, and how far it reaches."""
+        """The lines about the decisions that were read and used."""
         found = [
             f"{self.rows:,} decisions: {self.used:,} in which chance had a say and whose "
             f"outcome is known, of {self.accounts:,} accounts; {self.without_chance:,} with "
@@ -180,7 +180,7 @@ class Evaluation:
 
 
 def evaluate_choices(choices: ChoiceTable, *, unit: str, rng: np.random.Generator) -> Evaluation:
-    """What a log says about the candidate, beside the policy that logged.
+    """Evaluate the candidate on a log, beside the policy that logged.
 
     Raises:
         OffPolicyError: the log cannot have been made.
@@ -252,8 +252,8 @@ def why_nothing(choices: ChoiceTable) -> str | None:
 
 
 def _unsupported(choices: ChoiceTable) -> float:
-    """The share of the candidate's probability on what could not have been chosen, as far as the
-    log tells: by its probabilities where it has them, else by what it ever chose."""
+    """The share of the candidate's probability on actions that the log could not have chosen: by
+    its probabilities where it has them, else by the actions it ever chose."""
     if choices.logged is not None:
         return float(choices.candidate[choices.logged <= 0].sum() / len(choices.chosen))
     tried = np.bincount(choices.chosen, minlength=len(choices.actions)) > 0

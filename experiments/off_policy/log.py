@@ -1,19 +1,19 @@
-"""The table of logged decisions: what was chosen, how likely, what came of it.
+"""The table of logged decisions: actions, propensities and rewards.
 
 The table is a CSV or Parquet file, or is made of a workspace's ledger. One row is one decision:
 
     action        what was chosen
     propensity    the probability with which it was chosen, above 0 and at most 1
-    reward        what came of it; empty where that is not known yet
+    reward        the result; empty where it is not known yet
     account_id    rows of one account belong together; without it each row stands alone
 
-What the candidate would do stands in one of three forms: ``candidate``, the action that it would
+The candidate's choices have one of three forms: ``candidate``, the action that it would
 choose; ``candidate:ACTION`` for every action, the probability of each; or
 ``candidate_probability``, that of the logged action, where there are two actions. ``logged:ACTION``
 are the probabilities of the policy that chose, where they are known. ``decision_id`` and
-``decided_at`` are passed over; every other column is context that predicts the reward.
+``decided_at`` are ignored; every other column is context that predicts the reward.
 
-Rows in which chance had no say (propensity 1) are counted and left out: they are no evidence.
+Rows in which chance had no part (propensity 1) are counted and left out: they are no evidence.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ChoicesError(TableFileError):
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceTable:
-    """The decisions of a table in which chance had a say, and how many others there are.
+    """The decisions of a table in which chance had a part, and the number of others.
 
     ``candidate`` and ``logged`` are n × k probabilities; ``logged`` is None where the table does
     not hold them.
@@ -73,7 +73,7 @@ def build_logged_choices(table: pl.DataFrame) -> ChoiceTable:
     """The decisions of a table that another policy can be judged on.
 
     Raises:
-        TableError: a column is missing, or a row holds what cannot be; the row is named,
+        TableFileError: a column is missing, or a row holds what cannot be; the row is named,
             counted from 1 below the heading.
     """
     lacking = [name for name in NEEDED if name not in table.columns]
@@ -210,7 +210,7 @@ def _check_logged(used: pl.DataFrame, logged: Floats, chosen: Ints) -> None:
 
 
 def _context(used: pl.DataFrame) -> tuple[Floats, tuple[str, ...]]:
-    """Numbers as they are, few words as one column each; what is neither is named."""
+    """Numbers as they are, and one column per word of a column with few; other columns are named."""
     columns: list[Floats] = []
     left_out = []
     for name in used.columns:

@@ -1,6 +1,6 @@
-"""Explain limits that cannot all be kept: which care does not fit, and what is full.
+"""Explain limits that cannot all be kept: the care that does not fit, and the full limits.
 
-Pure: reads a plan in parts that falls short, and says so in words and by limit.
+Pure: reads a plan in parts that does not meet the care, and names the limits.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from experiments.planning.options import Options
 from experiments.planning.team import PlanningError, Team
 
 MOST_NAMED = 6
-"""So many full limits are named in the sentence; the error lists them all."""
+"""The most full limits that the sentence names; the error lists them all."""
 
 WHAT_HELPS = "Lower the care, or add hours or money there."
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitConflict:
-    """One limit that has part in a conflict: of what kind, whose, and what about it."""
+    """One limit of a conflict: its kind, its owner, and a sentence."""
 
     limit: Literal["care", "hours", "budget"]
     id: str
@@ -42,7 +42,7 @@ class ConflictingLimitsError(PlanningError):
 
 
 def explain_conflict(options: Options, team: Team, relaxed: Relaxation) -> ConflictingLimitsError:
-    """Which care cannot be met, and which limits stand in its way."""
+    """The error that names the care that cannot be met and the limits that prevent it."""
     conflicts = [*_unmet(options, team, relaxed), *_full(options, team)]
     full = [each.words for each in conflicts if each.limit != "care"]
     sentences = [each.words for each in conflicts if each.limit == "care"]
@@ -53,7 +53,7 @@ def explain_conflict(options: Options, team: Team, relaxed: Relaxation) -> Confl
 
 
 def explain_rounding(tier: str, asked: int, reached: int) -> ConflictingLimitsError:
-    """Care that actions in part meet, and the whole ones that were found do not."""
+    """The error for care that parts of actions meet, but no whole actions that were found."""
     words = (
         f"Care of tier {tier!r} asks for {asked} accounts. Whole actions within the hours and "
         f"budgets reach {reached}"

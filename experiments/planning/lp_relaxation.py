@@ -19,21 +19,21 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 MOST_SECONDS = 120.0
-"""The solver gives up after so long; 20,000 accounts with five offers each take it one second."""
+"""The solver's time limit; 20,000 accounts with five offers each take one second."""
 
 ROUNDING = 1e-7
 A_LITTLE_MORE = 1e-5
-"""Hours, money and leeway of care besides what there is: where a limit is met exactly its price
-could be that of one hour less, and what is asked for is that of one more."""
+"""A little is added to every limit: a limit that is met exactly could have the price of one hour
+less, and the price of one more is wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relaxation:
     """The best plan in parts.
 
-    ``share`` is how much of each option is done; ``hour_price`` what one more hour of each
-    resource would add, ``budget_price`` one more unit of money, ``care_price`` what the last
-    account of each tier's care costs; ``worth`` of each option is its value at these prices.
+    ``share`` is the part of each option that is done; ``hour_price`` the value of one more hour of
+    each resource, ``budget_price`` that of one more unit of money, ``care_price`` the cost of the
+    last account of each tier's care; ``worth`` of each option is its value at these prices.
     """
 
     bound: float
@@ -73,8 +73,8 @@ def relax(options: Options, team: Team, *, care_only: bool = False) -> Relaxatio
     """The best plan in parts of the options, within the team's limits.
 
     Where the care of a tier does not fit, it is met as far as possible (``short``): an account of
-    care outweighs any value. With ``care_only`` nothing but care counts, and the prices say which
-    limits stand in its way.
+    care outweighs any value. With ``care_only`` nothing but care counts, and the prices show the
+    limits that prevent it.
 
     Raises:
         PlanningError: the solver found no answer.
@@ -82,7 +82,7 @@ def relax(options: Options, team: Team, *, care_only: bool = False) -> Relaxatio
     limits = limit_resources(options, team)
     value = np.zeros_like(options.value) if care_only else options.value
     columns = _columns(options, team, value)
-    if not columns.width:  # nothing could pay; HiGHS refuses an empty programme
+    if not columns.width:  # no option could pay; HiGHS refuses an empty programme
         return _nothing(options, limits)
     rows = [
         _limit_rows(columns, limits),
@@ -127,8 +127,8 @@ class ProgrammeRows:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgrammeColumns:
-    """What the programme decides: shares of options, whether an account is tended, and what the
-    care of each tier lacks, in this order. Only options that could be part of an answer."""
+    """The variables of the programme: shares of options, whether an account is tended, and the
+    missing care of each tier, in this order. Only options that could be part of an answer."""
 
     option: Places
     account: Places  # of each option here
@@ -139,12 +139,12 @@ class ProgrammeColumns:
 
     @property
     def n(self) -> int:
-        """How many options there are here."""
+        """The number of options."""
         return len(self.option)
 
     @property
     def width(self) -> int:
-        """How many columns there are in all."""
+        """The number of columns."""
         return self.n + len(self.tended) + self.tiers
 
 
@@ -173,7 +173,7 @@ def _limit_rows(columns: ProgrammeColumns, limits: ResourceLimits) -> ProgrammeR
 
 
 def _once_rows(columns: ProgrammeColumns, team: Team) -> list[ProgrammeRows]:
-    """So many actions for an account, and one of each group of those that stand in for others."""
+    """The actions per account, and at most one of each group of substitutes."""
     each = [(columns.account, float(team.actions_per_account))]
     if team.actions_per_account > 1:  # else the account's row says it already
         each.append((columns.group, 1.0))
@@ -193,7 +193,7 @@ def _once_rows(columns: ProgrammeColumns, team: Team) -> list[ProgrammeRows]:
 
 
 def _care_rows(columns: ProgrammeColumns, options: Options, team: Team) -> list[ProgrammeRows]:
-    """An account is tended by its options only; then what each tier asks for: the last rows."""
+    """An account is tended by its own options; then the care of each tier: the last rows."""
     rows = []
     n, tended = columns.n, len(columns.tended)
     if tended:
@@ -235,7 +235,7 @@ def _read(
     *,
     bound: float,
 ) -> Relaxation:
-    """What the solver's answer says of every option and limit."""
+    """The solver's answer for every option and limit."""
     share = np.zeros(len(options.offer))
     share[columns.option] = np.clip(x[: columns.n], 0.0, 1.0)
     short = x[columns.n + len(columns.tended) :]
@@ -267,5 +267,5 @@ def _nothing(options: Options, limits: ResourceLimits) -> Relaxation:
 
 
 def _outweighs(options: Options) -> float:
-    """What an account of care that is lacking costs: more than any value brings."""
+    """The penalty of a missing account of care: more than any value."""
     return 1.0 + 10.0 * float(np.abs(options.value).max(initial=0.0))

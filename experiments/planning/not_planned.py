@@ -1,6 +1,6 @@
 """Explain why an offer that would pay is not in the plan.
 
-Pure. The first reason that holds is said, in the words of whoever reads the plan.
+Pure. The first reason that holds is given, in words for readers of the plan.
 """
 
 from __future__ import annotations

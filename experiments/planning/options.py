@@ -1,4 +1,4 @@
-"""The options of a plan: offers of actions, and who could carry them out.
+"""The options of a plan: offers of actions, with the CSMs and pools that could do them.
 
 An offer is an action that the policy would allow for an account now. An option is an offer with
 the CSM or pool that would do it. Pure: frames and arrays.
@@ -34,10 +34,10 @@ CSM_ROLE = "csm"
 """The owner role of an action that the account's own CSM carries out."""
 
 MOST_OPTIONS = 2_000_000
-"""An offer with somebody who could do it; more of them fit neither memory nor patience."""
+"""The most options: more take too much memory and time."""
 
 NOBODY = -1
-"""Instead of a resource: the action takes no hours of anybody."""
+"""In place of a resource: the action takes no hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class Options:
 def with_csms(offers: pl.DataFrame, team: Team) -> pl.DataFrame:
     """The offers with a CSM for the accounts that have none, where one covers the territory.
 
-    The account with most at stake first, each goes to the CSM with most hours left after what
-    the CSM's accounts ask for. The column ``is_new_csm`` says where this chose.
+    Accounts come in order of what is at stake; each goes to the CSM with the most hours left after
+    the CSM's own accounts. The column ``is_new_csm`` marks these accounts.
     """
     wanted = (
         offers.filter(pl.col("role") == CSM_ROLE)
@@ -110,11 +110,11 @@ def with_csms(offers: pl.DataFrame, team: Team) -> pl.DataFrame:
 
 
 def build_options(offers: pl.DataFrame, team: Team) -> Options:
-    """Every offer with everyone who could carry it out.
+    """Every offer with each CSM and pool that could carry it out.
 
     Args:
         offers: columns of ``OFFER_SCHEMA``, one row per account and action.
-        team: who there is.
+        team: the CSMs and pools.
 
     Raises:
         PlanningError: a column is missing, a number is not one, or a row is there twice.

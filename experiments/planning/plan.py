@@ -1,4 +1,4 @@
-"""The plan of a week: who does what for which account, and why not the rest.
+"""The plan of a week: actions with their CSM and account, and the reasons of the rest.
 
 ``make_plan`` turns the offers that the policy allows into whole actions within the hours,
 budgets and care of a team, with the bound that no plan can exceed and the price of one more hour.
@@ -44,7 +44,7 @@ PLAN_SCHEMA = pl.Schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Hours:
-    """The week of one CSM or pool; ``price`` is what one more hour would add, in money."""
+    """The week of one CSM or pool; ``price`` is the value of one more hour, in money."""
 
     id: str
     available: float
@@ -54,7 +54,7 @@ class Hours:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetUse:
-    """One budget; ``price`` is what one more unit of money would add."""
+    """One budget; ``price`` is the value of one more unit of money."""
 
     id: str
     available: float
@@ -64,7 +64,7 @@ class BudgetUse:
 
 @dataclass(frozen=True, kw_only=True)
 class CareUse:
-    """Care of one tier: accounts asked for and tended, and what the last of them costs."""
+    """Care of one tier: accounts wanted and tended, and the cost of the last of them."""
 
     tier: str
     asked: int
@@ -76,8 +76,8 @@ class CareUse:
 class Plan:
     """Whole actions for a week.
 
-    ``value`` is their cautious net value and ``bound`` what no plan within the limits can exceed.
-    ``actions`` has ``PLAN_SCHEMA``, most valuable first; ``explain_not_planned`` (``WAITING_SCHEMA``) holds
+    ``value`` is their cautious net value and ``bound`` the most that any plan could reach.
+    ``actions`` has ``PLAN_SCHEMA``, most valuable first; ``waiting`` (``WAITING_SCHEMA``) holds
     the offers that would pay and are not in the plan, each with its reason.
     """
 
@@ -92,7 +92,7 @@ class Plan:
 
     @property
     def share_of_bound(self) -> float:
-        """How much of the bound the plan reaches: 1 is as good as can be."""
+        """The share of the bound that the plan reaches; 1 is optimal."""
         return 1.0 if self.bound <= 0 else self.value / self.bound
 
     def to_dict(self) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Round a plan in parts to whole actions without breaking a limit.
 
-What the plan in parts does wholly is kept. The few accounts that it splits between limits, and
-the hours that this leaves, are filled again, best first. Pure and without chance.
+Options that the plan in parts does wholly stay. The few accounts that it splits between limits, and
+the hours that remain, are filled again, best first. Pure and without chance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Places = NDArray[np.int64]
 
 
 class Week:
-    """The week as it fills up: what is chosen, and what is left of every limit."""
+    """The week while it is filled: the chosen options, and the rest of every limit."""
 
     def __init__(self, options: Options, team: Team, limits: ResourceLimits) -> None:
         self._options = options
@@ -34,14 +34,14 @@ class Week:
         return bool(self._actions[account])
 
     def fits(self, option: int) -> bool:
-        """Whether the option can be done besides what is chosen."""
+        """Whether the option fits beside the chosen ones."""
         if not self.has_room_for_account(option):
             return False
         where, how_much = self._needs(option)
         return bool(np.all(how_much <= self.left[where] + ROUNDING * (1 + self._most[where])))
 
     def has_room_for_account(self, option: int) -> bool:
-        """Whether the option's account may have it, whatever hours and money say."""
+        """Whether the option's account may have it, apart from hours and money."""
         of = self._options
         return bool(
             self._actions[of.account[option]] < self._each and not self._groups[of.group[option]]
@@ -81,9 +81,9 @@ def round_plan(options: Options, team: Team, limits: ResourceLimits, relaxed: Re
     """The chosen options: whole actions within every limit, care first.
 
     Args:
-        options: what there is to choose from.
+        options: all of them.
         team: whose care is owed.
-        limits: hours and budgets, from ``limited``.
+        limits: hours and budgets, from ``limit_resources``.
         relaxed: the plan in parts of the same options.
     """
     week = Week(options, team, limits)
@@ -102,7 +102,7 @@ def count_tended(week: Week, options: Options, place: int) -> int:
 
 
 def _fill(week: Week, options: Options, relaxed: Relaxation) -> None:
-    """Whatever still fits and pays, most valuable at the prices first."""
+    """Choose all options that still fit and pay, most valuable at the prices first."""
     left = np.flatnonzero(~week.is_chosen & (options.value > 0))
     for option in left[np.lexsort((left, -relaxed.worth[left]))]:
         if week.fits(int(option)):
@@ -110,7 +110,7 @@ def _fill(week: Week, options: Options, relaxed: Relaxation) -> None:
 
 
 def _tend(week: Week, options: Options, relaxed: Relaxation, place: int, asked: int) -> None:
-    """Tend accounts of a tier until its care is met, putting off what care does not ask for."""
+    """Tend accounts of a tier until its care is met, dropping actions that are not care."""
     missing = asked - count_tended(week, options, place)
     if missing <= 0:
         return
@@ -126,7 +126,7 @@ def _tend(week: Week, options: Options, relaxed: Relaxation, place: int, asked: 
 
 
 def _make_room(week: Week, options: Options, relaxed: Relaxation, option: int) -> bool:
-    """Put off the least valuable actions that stand in the way, none of which is care."""
+    """Drop the least valuable actions that are in the way and are not care."""
     put_off: list[int] = []
     for limit in week.lacking(option):
         row = week.draws_on(int(limit))

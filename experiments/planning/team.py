@@ -49,7 +49,7 @@ class Csm:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Hours that several share: whoever is in it acts for any account of ``territories``."""
+    """Hours that several people share: they act for any account of ``territories``."""
 
     id: str
     hours: float
@@ -69,7 +69,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Care:
-    """At least so many accounts of a service tier get an action this week, worth it or not."""
+    """At least this many accounts of a service tier get an action this week, worth it or not."""
 
     tier: str
     accounts: int
@@ -77,7 +77,7 @@ class Care:
 
 @dataclass(frozen=True, kw_only=True)
 class Team:
-    """All that bounds a week's plan. Roles that nobody has are left out of it, and named."""
+    """The limits of a week's plan. Actions of roles that nobody has are left out, and named."""
 
     csms: tuple[Csm, ...] = ()
     pools: tuple[Pool, ...] = ()
@@ -136,7 +136,7 @@ def read_team(text: str, where: str = "The team") -> Team:
     """The team of a TOML text; what is missing, unknown or out of range is an error.
 
     Raises:
-        PlanningError: what is wrong, and where.
+        PlanningError: the message names the error and its place.
     """
     try:
         table = Table(tomllib.loads(text), where)

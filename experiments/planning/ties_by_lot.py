@@ -1,8 +1,8 @@
 """Give the last hours of a week to one of nearly equal accounts, by lot.
 
-After every limit is kept, a few offers of one action, taking the same hours of the same person or
-pool and the same money, are worth nearly the same, and only some of them fit. Which of them do is
-drawn: k of n, so the propensity of each is exactly k/n. Any k of them keep every limit, because
+In a finished plan a few offers of one action may take the same hours of the same person or pool and
+the same money, be worth nearly the same, and only some of them fit. Those that fit are drawn: k of
+n, so the propensity of each is exactly k/n. Any k of them keep every limit, because
 they take the same from each. An account takes part in one draw at most; everything else in the
 plan has propensity 1. Who takes part follows from the plan alone, never from the draw.
 """
@@ -25,7 +25,7 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class CapacityLottery:
-    """With which key the last hours are drawn, for which week, and among whom.
+    """The key of the draw of the last hours, the week, and the accounts that take part.
 
     ``closeness`` is, by account, the share of a better offer's value that may be given up for
     chance (``Exploration.closeness_for``); an account without one takes no part.
@@ -47,7 +47,7 @@ class Lot:
 
     @property
     def why_not(self) -> str:
-        """What is said of an offer that was not drawn."""
+        """The reason of an offer that was not drawn."""
         return (
             f"By lot: {len(self.draw.drawn)} of {len(self.draw.of)} nearly equal accounts were "
             f"drawn for the last hours of {self.by}."
@@ -67,12 +67,12 @@ def draw_lots(options: Options, week: Week, lottery: CapacityLottery) -> tuple[L
     """Draw who gets the last hours, and change the week accordingly.
 
     Args:
-        options: what there was to choose from.
+        options: all of them.
         week: whole actions within every limit; keeps them.
         lottery: the key, the week's name, and who may take part.
     """
     share = np.array([lottery.closeness.get(name, 0.0) for name in options.accounts])
-    # care is owed and not drawn for
+    # care is owed, so it is not drawn
     may = (
         (share[options.account] > 0)
         & (options.tier[options.account] < 0)
@@ -110,7 +110,7 @@ def draw_lots(options: Options, week: Week, lottery: CapacityLottery) -> tuple[L
 
 
 def with_lots(waiting: pl.DataFrame, lots: tuple[Lot, ...]) -> pl.DataFrame:
-    """The table of what waits, with the reason of those that were not drawn."""
+    """The table of waiting offers, with the reason of those that were not drawn."""
     lost = pl.DataFrame(
         [
             (name, lot.action_id, lot.why_not)

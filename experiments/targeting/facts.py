@@ -61,7 +61,7 @@ class Fact:
         """Rows x columns; NaN where nothing is known and no trial says what that means.
 
         Raises:
-            TableError: a number that is none or infinite, or a word that no trial has.
+            TableFileError: a number that is none or infinite, or a word that no trial has.
         """
         if self.words is None:
             return np.asarray(_numbers(table, self.name, file)[:, None])
@@ -89,7 +89,7 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
     """How a column of the trials is read, whose outcomes are known.
 
     Raises:
-        TableError: it is empty, has too many words, or is neither numbers nor words.
+        TableFileError: it is empty, has too many words, or is neither numbers nor words.
     """
     column = trials[name]
     if column.dtype.is_float():
@@ -132,7 +132,7 @@ def parse_words(table: pl.DataFrame, name: str, file: str) -> pl.Series:
     """A column as words; null where there is none.
 
     Raises:
-        TableError: it holds lists or the like.
+        TableFileError: it holds lists or the like.
     """
     words = parse_text(table, name, file)
     return words.set(words == "", None)

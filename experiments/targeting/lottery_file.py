@@ -93,7 +93,7 @@ def read_lottery(
     ``stages`` are columns, in the order of the way to an outcome.
 
     Raises:
-        TableError: a column is missing, a row holds what cannot be, or it is no lottery.
+        TableFileError: a column is missing, a row holds what cannot be, or it is no lottery.
     """
     _refuse_missing(table, file, stages, leave_out)
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
@@ -167,7 +167,8 @@ def read_accounts(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> As
     """The accounts of a table with these facts; other columns are passed over.
 
     Raises:
-        TableError: a column is missing, an account stands there twice, or a fact cannot be read.
+        TableFileError: a column is missing, an account stands there twice, or a fact cannot be
+        read.
     """
     lacking = [
         name for name in ("account_id", *(fact.name for fact in facts)) if name not in table.columns

@@ -32,7 +32,7 @@ def propensities(
     """The chance of what was drawn, and of every action where the file has them.
 
     Raises:
-        TableError: a column is missing, or a row holds what can be no chance.
+        TableFileError: a column is missing, or a row holds what can be no chance.
     """
     chances = None
     if propensity_columns(table):
@@ -85,7 +85,7 @@ def all_propensities(
     """The chance of every action in every row, from that of what was drawn where it is enough.
 
     Raises:
-        TableError: it is not enough, or an action could not have been drawn in some row.
+        TableFileError: it is not enough, or an action could not have been drawn in some row.
     """
     if chances is not None:
         refuse_rows(

@@ -27,7 +27,8 @@ def read_stages(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
     """Whether each trial came to each stage, trials x stages; without stages no column.
 
     Raises:
-        TableError: a column is no flag or has an empty cell, or some came further than the stage
+        TableFileError: a column is no flag or has an empty cell, or some came further than the
+        stage
             before.
     """
     reached = np.zeros((used.height, len(stages)), dtype=bool)

@@ -1,4 +1,4 @@
-"""What would make a causal claim wrong: one file a check, all of them in one tuple.
+"""The checks of a causal claim: one file per check, all of them in one tuple.
 
 The first check that fails silences the headline.
 """
@@ -37,4 +37,4 @@ CHECKS: tuple[Check, ...] = (
     pre_period_placebo.CHECK,
     control_exposure.CHECK,
 )
-"""In the order in which a reader should worry: the first that fails silences the headline."""
+"""In order of importance: the first check that fails silences the headline."""

@@ -13,10 +13,10 @@ from experiments.causal.estimates import clustered_error
 from experiments.causal.sample import Bools, Floats, Ints
 
 LARGEST = 0.1
-"""Standard deviations; a larger difference is more than modelling should have to mend."""
+"""Standard deviations; a larger difference is too much to adjust for by modelling."""
 
 FALSE_ALARM = 0.01
-"""How often a sound comparison may fail this check, over all covariates together."""
+"""The chance that a sound comparison fails this check, over all covariates together."""
 
 LEAST_KNOWN = 50
 

@@ -14,7 +14,7 @@ LEAST_ACCOUNTS = 30.0
 
 
 def run(compared: CheckedComparison) -> CheckFinding:
-    """Share of trials without counterpart, and what the weighted arms are worth."""
+    """The share of trials without counterpart, and the effective size of the weighted arms."""
     contrast = compared.contrast
     asked = contrast.treated if contrast.estimand == "ATT" else np.ones(len(contrast.sample), bool)
     lacking, count = int((asked & ~contrast.comparable).sum()), int(asked.sum())
@@ -54,8 +54,8 @@ def run(compared: CheckedComparison) -> CheckFinding:
 
 
 def _worth(contrast: Contrast) -> list[tuple[float, str]]:
-    """How many equally weighted accounts each weighted arm amounts to; in an ATT the treated
-    stand for themselves."""
+    """The effective number of accounts of each weighted arm; in an ATT the treated
+    have weight 1."""
     arms: list[tuple[Bools, str]] = [(contrast.untreated, "untreated")]
     if contrast.estimand != "ATT":
         arms.append((contrast.treated, "treated"))

@@ -1,8 +1,8 @@
 """Check that the method finds no effect before the start, where none can be.
 
-The same estimator, on what was measured a horizon before the start. An effect there is a
-difference between the groups that the adjustment did not remove, and the same difference is then
-in the number after the start.
+The same estimator, on values from a horizon before the start. An effect there is a difference
+between the groups that the adjustment did not remove, and it biases the number after the start
+too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from experiments.causal.checks.protocol import (
 from experiments.causal.estimates import estimate_of
 
 NEGLIGIBLE = 0.05
-"""Standard deviations: an interval wholly inside this is no cause for alarm, however narrow."""
+"""Standard deviations: an interval wholly inside this passes, however narrow."""
 
 
 def run(compared: CheckedComparison) -> CheckFinding:

@@ -1,8 +1,8 @@
-"""A check: a named doubt about a comparison, with a criterion in statistical terms.
+"""A check: one way a comparison can be wrong, with a statistical criterion.
 
 A check reads how one action is compared with none, in a sample of two arms or more, and never the
-effect itself. It says passed, failed or not applicable, with its statistic, an interval where it
-has one, and a sentence in plain words.
+effect itself. Its verdict is passed, failed or not applicable, with its statistic, an interval
+where it has one, and a sentence in plain words.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ CheckVerdict = Literal["passed", "failed", "not_applicable"]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedComparison:
-    """One action against none, as far as a check may look at it.
+    """One action against none, without its effect, as input of the checks.
 
-    ``contrast`` is that of the main outcome: its weights and propensities are of interest, not its
-    effect. ``outcome`` is 1 or 0 per trial, ``outcome_words`` what those mean. ``placebos`` are
-    contrasts of what was measured before the start, in standard deviations. ``is_exposed`` says
-    who received an action later, None where that is not recorded. ``excluded`` counts the trials
+    ``contrast`` is that of the main outcome: checks use its weights and propensities, not its
+    effect. ``outcome`` is 1 or 0 per trial, ``outcome_words`` are words for both. ``placebos`` are
+    contrasts of values from before the start, in standard deviations. ``is_exposed`` marks trials
+    that received an action later, None where that is not recorded. ``excluded`` counts the trials
     left out by reason: (treated, untreated).
     """
 
@@ -46,7 +46,7 @@ class CheckedComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckFinding:
-    """What one run of a check found, without the words that never change."""
+    """The finding of one run of a check, without the constant texts."""
 
     verdict: CheckVerdict
     explanation: str
@@ -57,7 +57,7 @@ class CheckFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """A check and what it found."""
+    """A check with its finding."""
 
     name: str
     title: str
@@ -71,7 +71,7 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A named doubt. ``run`` returns verdict, statistic, interval and explanation."""
+    """A check. ``run`` returns verdict, statistic, interval and explanation."""
 
     name: str
     title: str

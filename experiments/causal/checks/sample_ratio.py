@@ -1,4 +1,4 @@
-"""Check that the arms are as large as the lottery said they would be."""
+"""Check that the arms have the sizes that the logged odds imply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an effect is estimated: one file an estimator, all of them in one tuple.
+"""The estimators of an effect: one file per estimator, all of them in one tuple.
 
 The design names the mechanism, and the mechanism the estimator.
 """
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class EstimatorFunction(Protocol):
-    """What every estimator is called with."""
+    """The arguments of every estimator."""
 
     def __call__(
         self,
@@ -45,7 +45,7 @@ class EstimatorFunction(Protocol):
 
 
 class ScoringFunction(Protocol):
-    """How an estimator gives the scores of every arm."""
+    """The arguments of an estimator that returns the scores of every arm."""
 
     def __call__(
         self, sample: Sample, outcome: Floats, *, rng: np.random.Generator, repeats: int = REPEATS
@@ -56,7 +56,7 @@ class ScoringFunction(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Estimator:
-    """A named way from a sample to an effect, and what it may be used for."""
+    """A named way from a sample to an effect, and the estimands it is valid for."""
 
     name: str
     description: str

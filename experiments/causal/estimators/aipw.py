@@ -11,11 +11,11 @@ the prediction by the weighted errors. With propensity ``e_a`` and prediction ``
 
 Right when either the propensities or the outcome are predicted well, and only if everything that
 drove both the choice and the outcome is among the covariates; no arithmetic can check that, so the
-checks and the tipping value go with it. Logged propensities are used where they exist.
+checks and the tipping value are reported with it. Logged propensities are used where they exist.
 
-The weights of each arm are scaled to sum to what they stand for (Hajek), which keeps one row with
-a tiny probability from deciding. An ATE is over all trials, an ATT over the treated that have
-counterparts; what an ATE lacks of those, the check of overlap counts.
+The weights of each arm are scaled to sum to the rows they represent (Hajek), so that one row with a
+tiny probability does not decide. An ATE is over all trials, an ATT over the treated that have
+counterparts; the check of overlap counts the rows of an ATE that have none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def estimate_aipw(
     """One action against none, a contrast per outcome, on shared folds and propensities.
 
     Raises:
-        SampleError: an estimand that judgement has no meaning for, or an unknown outcome.
+        SampleError: an estimand that does not exist for judgement, or an unknown outcome.
     """
     if estimand == "ITT":
         raise SampleError(
@@ -150,7 +150,7 @@ def _on_the_treated(
 ) -> Contrast:
     """The ATT; a treated row needs enough untreated rows as likely to be treated as itself.
 
-    Untreated rows that were all but sure not to be treated stay: they weigh next to nothing.
+    Untreated rows that were almost certain not to be treated stay: their weight is close to 0.
     """
     treated, untreated = sample.arm == action, sample.arm == 0
     kept = np.logical_and.reduce([has_counterparts(e, sample.arm, 0) for e, _ in rounds])
@@ -203,7 +203,7 @@ def _one_round(
     *,
     untreated_only: bool,
 ) -> Round:
-    """An ATT asks for the outcome without the action alone, learned from the untreated."""
+    """An ATT needs only the outcome without the action, learned from the untreated."""
     folds = Folds.draw(sample.cluster, sample.treated, rng=rng)
     propensity = sample.propensity.copy()
     predicted = {name: np.full(propensity.shape, np.nan) for name in outcomes}

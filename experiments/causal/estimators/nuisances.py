@@ -1,8 +1,8 @@
 """The two predictions behind an observational effect.
 
 Who receives the action (the propensity), and what happens to an account either way (the outcome).
-Each is the mean of a regularised linear model and LightGBM, and is only ever used on accounts that
-it was not fitted on. The one place in this package that imports LightGBM and scikit-learn.
+Each is the mean of a regularised linear model and LightGBM, and is used only on accounts that it
+was not fitted to. The one place in this package that imports LightGBM and scikit-learn.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SETTINGS = {
     "feature_fraction": 0.8,
     "verbosity": -1,
     "deterministic": True,
-    "num_threads": 1,  # small fits: threads cost more than they give
+    "num_threads": 1,  # small fits: threads cost more than they save
 }
 
 
 def scaled_columns(covariates: Floats, *, like: Floats) -> list[Floats]:
-    """Columns in the deviations of those of other rows (rows x columns), the mean where unknown,
-    and columns that say it was unknown; what does not vary there is left out."""
+    """Columns standardised by other rows (rows x columns), the mean where unknown, and indicator
+    columns of unknown values; columns that do not vary there are left out."""
     columns: list[Floats] = []
     for column, known in zip(covariates.T, like.T, strict=True):
         unknown = np.isnan(known)
@@ -51,13 +51,13 @@ def scaled_columns(covariates: Floats, *, like: Floats) -> list[Floats]:
 
 
 def scaled_flag(is_so: Bools, *, like: Bools) -> Floats:
-    """A flag in the deviations of that of other rows, in which it is not always the same."""
+    """A flag standardised by other rows, in which it varies."""
     share = like.mean()
     return np.asarray((is_so - share) / np.sqrt(share * (1 - share)))
 
 
 def design_matrix(covariates: Floats) -> Floats:
-    """Standardised columns with the mean where unknown, and a column that says it was unknown."""
+    """Standardised columns with the mean where unknown, and indicators of unknown values."""
     columns = scaled_columns(covariates, like=covariates)
     if not columns:
         return np.empty((covariates.shape[0], 0))
@@ -167,7 +167,7 @@ def predict_outcome(
     predict: Bools,
     seed: int,
 ) -> Floats:
-    """The right one of the two: a probability for an outcome of zeros and ones."""
+    """A probability for an outcome of zeros and ones, else a mean."""
     if _is_rate(outcome):
         return predict_binary(covariates, matrix, outcome > 0, fit=fit, predict=predict, seed=seed)
     return predict_number(covariates, matrix, outcome, fit=fit, predict=predict, seed=seed)
@@ -189,7 +189,8 @@ def predict_arms(
 ) -> Floats:
     """Probability of each of several arms for the rows to predict; rows sum to 1.
 
-    An arm with fewer than ``LEAST_OF_EACH`` rows to fit on is given its share, to everybody.
+    An arm with fewer than ``LEAST_OF_EACH`` rows to fit has its share as the probability of every
+    row.
     """
     if n_arms == 2:
         acted = predict_binary(covariates, matrix, arm > 0, fit=fit, predict=predict, seed=seed)

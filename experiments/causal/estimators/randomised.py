@@ -110,8 +110,8 @@ def _degrees_factor(rows: np.ndarray, matrix: Floats) -> float:
 def _regressors(sample: Sample) -> Floats:
     """An intercept, then covariates in the design's order, then draws, as far as the rows allow.
 
-    The order was written before the data were read, so where the list ends is no choice of ours.
-    Leaving one out costs precision, never correctness.
+    The order was written before the data were read, so nobody chooses where the list ends.
+    Leaving a column out costs precision, never correctness.
     """
     smaller = int(np.bincount(sample.arm).min())
     allowed = max(smaller // LEAST_ROWS_PER_COLUMN - 1, 0)

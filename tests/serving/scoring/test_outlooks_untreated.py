@@ -62,7 +62,7 @@ def told(bundle, *, horizons: tuple[int, ...] = HORIZONS) -> UntreatedRisk:
             centre=0.0,
             bounds=(-5.0, 5.0),
             covariance=((0.01, 0.0), (0.0, 0.0)),
-            touch=touch,
+            treatment=touch,
         ),
     )
 

@@ -148,7 +148,7 @@ def knows_of_untouched(models: Models, *horizons: int) -> Models:
         centre=0.0,
         bounds=(-2.0, 2.0),
         covariance=((0.01, 0.001), (0.001, 0.02)),
-        touch=touch,
+        treatment=touch,
     )
     told = UntreatedRisk(
         shares=dict.fromkeys(

@@ -326,7 +326,7 @@ def test_a_training_says_it_in_its_summary_its_card_and_its_bundle(small_company
     ]
     store = type(trained[1])()
     result = company.train(trials=0, store=store, interventions=events_frame(calls))
-    untreated = result.bundle.untreated
+    untreated = result.bundle.untreated_risk
     assert untreated.shares[90].treated > 0
     assert set(untreated.shares) == set(result.bundle.horizons)
     for sentence in untreated.sentences:
@@ -335,5 +335,5 @@ def test_a_training_says_it_in_its_summary_its_card_and_its_bundle(small_company
     formula = store.runs[1].bundle
     assert formula.untreated is None  # a fallback, which answers not known
     plain, _ = trained
-    assert set(plain.bundle.untreated.not_known.values()) == {NO_LOG}
+    assert set(plain.bundle.untreated_risk.not_known.values()) == {NO_LOG}
     assert "treated" not in plain.summary
