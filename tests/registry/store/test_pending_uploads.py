@@ -124,7 +124,7 @@ def test_with_a_key_only_signed_runs_are_uploaded(waiting, run):
     waiting.save(run)
     with pytest.raises(PendingUploadError, match="is not signed"):
         upload(keyed, MemoryModelStore())
-    keyed.keep(replace(run, started_at=AT + timedelta(hours=1)))
+    keyed.save(replace(run, started_at=AT + timedelta(hours=1)))
     assert keyed.read(keyed.places()[1]).name == run.name
 
 

@@ -333,7 +333,7 @@ def test_a_training_says_it_in_its_summary_its_card_and_its_bundle(small_company
         assert sentence in result.summary
         assert sentence in store.runs[0].documents["model_card.md"]
     formula = store.runs[1].bundle
-    assert formula.untreated is None  # a fallback, which answers not known
+    assert formula.untreated_risk is None  # a fallback, which answers not known
     plain, _ = trained
     assert set(plain.bundle.untreated_risk.not_known.values()) == {NO_LOG}
     assert "treated" not in plain.summary
