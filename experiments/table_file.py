@@ -1,7 +1,7 @@
-"""Read tables that people bring: a CSV or Parquet file, and what its cells hold.
+"""Read tables of users: a CSV or Parquet file, and the values of its cells.
 
-What cannot be read is refused with the file, the row (counted from 1 below the heading, in the
-column ``_row``) and what to do.
+An unreadable value is refused with the file, the row (counted from 1 below the heading, in the
+column ``_row``) and the next step.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import polars as pl
 
 MOST_ROWS = 2_000_000
 MOST_WORDS = 20
-"""A text column of more distinct words tells nothing of a row."""
+"""A text column with more distinct words is not used."""
 
 NAMES = {"account_id": pl.String, "action": pl.String}
-"""Columns of a CSV file that are no numbers, whatever they look like: 007 is not 7."""
+"""Columns of a CSV file that are never numbers: 007 is not 7."""
 
 NO_TEXT = (pl.Binary, pl.Duration, pl.Object)
 """Types of a column, beside lists and the like, that are not read as words."""
 
 TWICE = re.compile(r"_duplicated_\d+$")
-"""How Polars names a column of a CSV file whose name was there before."""
+"""The name that Polars gives to a repeated column of a CSV file."""
 
 
 class TableFileError(ValueError):
@@ -30,7 +30,7 @@ class TableFileError(ValueError):
 
 
 def read_table(path: Path, of: str) -> pl.DataFrame:
-    """The table of a file; ``of`` says in words what its rows are.
+    """The table of a file; ``of`` names its rows in messages.
 
     Raises:
         TableFileError: there is no such file, it is neither CSV nor Parquet, has a column
@@ -118,10 +118,11 @@ def refuse_rows(
     *,
     next_step: str = "Mend it, or leave the row out.",
 ) -> None:
-    """Let no row pass that is wrong; their numbers are in the column ``_row``.
+    """Refuse a table with wrong rows; their numbers are in the column ``_row``.
 
     Raises:
-        TableFileError: there are some; the first is named, how many more there are, and what to do.
+        TableFileError: there are wrong rows; the message has the first, the number of others and
+        the next step.
     """
     rows = table.filter(wrong.fill_null(value=False))["_row"].to_list()
     if rows:

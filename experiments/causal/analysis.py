@@ -351,7 +351,7 @@ def _would_change(
 
 
 def describe_exclusions(result: DesignResult) -> tuple[tuple[str, int, int], ...]:
-    """Why trials were left out, in words, and the reasons without any; (reason, treated, untreated)."""
+    """Why trials were left out: (reason in words, treated, untreated), without empty reasons."""
     return tuple(
         (EXCLUSIONS[reason], *arms) for reason, arms in result.excluded.items() if sum(arms) > 0
     )

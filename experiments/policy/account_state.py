@@ -1,6 +1,6 @@
 """The state that the policy reads: an account, what was done for it, and the limits.
 
-Plain values; nothing here decides. Whoever asks (the service, the command, a notebook) fills an
+Plain values; nothing here decides. The caller (the service, the command, a notebook) fills an
 ``AccountState`` from a snapshot, a score and the open alerts.
 """
 
@@ -31,27 +31,27 @@ STATE_FACTS = (
     "risk_tier",
     "stage",
 )
-"""What a condition may read besides declared features and attributes."""
+"""The facts that a condition may read besides declared features and attributes."""
 
 
 class PolicyError(ValueError):
-    """What the policy was given cannot be used."""
+    """The input of the policy cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccountState:
     """One account as known at ``as_of``.
 
-    ``expected_amount`` is the rise of MRR if it expands; ``mrr`` of an account that has left is
-    the last one. Probabilities are for 90 days and come from ``score_source``; without them the
-    policy falls back to the playbook's assumptions and says so. ``is_before_churn``: the expansion
-    probability is that of expanding before any churn, as our models give it; where it is not, the
-    policy multiplies it by the chance to stay. ``risk_tier`` is the band of the churn probability
-    as the service names it. ``moments`` may hold the instants
-    named in ``registry.playbook.sequences.MOMENTS``; ``consents`` says per channel ("email", "sms")
-    whether it was given. ``contacts`` names the person behind a role ("main", "sponsor") that an
-    action addresses, ``time_zone`` is where they are (an IANA name), and ``legal_hold`` whether
-    the legal team has asked for silence.
+    ``expected_amount`` is the rise of MRR if it expands; ``mrr`` of an account that has left is the
+    last one. Probabilities are for 90 days and come from ``score_source``; without them the policy
+    uses the playbook's assumptions, with a note. ``is_before_churn``: the expansion probability is
+    that of expanding before any churn, as our models give it; where it is not, the policy
+    multiplies it by the chance to stay. ``risk_tier`` is the band of the churn probability as the
+    service names it. ``moments`` may hold the instants named in
+    ``registry.playbook.sequences.MOMENTS``; ``consents`` holds per channel ("email", "sms") whether
+    it was given. ``contacts`` names the person behind a role ("main", "sponsor") that an action
+    addresses, ``time_zone`` is where they are (an IANA name), and ``legal_hold`` whether the legal
+    team has asked for silence.
     """
 
     account_id: str
@@ -135,8 +135,8 @@ class AccountState:
 class PastAction:
     """An action that was decided on earlier; ``not_done`` means that nobody carried it out.
 
-    ``contact`` is the person that it reached, where that is known. It does not matter whether a
-    person or a program did it: the account feels both.
+    ``contact`` is the person that it reached, if known. Actions of people and of programs count
+    alike, because the account feels both.
     """
 
     action_id: str
@@ -157,18 +157,18 @@ class PastAction:
 
 
 CHANNEL_CAPS: Mapping[str, int] = {"phone": 2, "sms": 2, "survey": 1, "offer": 1, "contract": 1}
-"""Contacts a week for one account by the channels that wear most; ours, grade E."""
+"""Contacts a week for one account by the most tiring channels; ours, grade E."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What bounds the policy; every default is ours.
+    """The limits of the policy; every default is ours.
 
-    Revenue counts over ``horizon_months`` at ``margin``. ``caution`` is how many standard
-    deviations of the belief are taken off before ranking. An action has to be worth more than
-    ``tolerance``, and what was measured of it must not allow for more than ``harm_tolerance``
-    (probability points) of damage. Every contact of the last four weeks takes the share
-    ``fatigue`` off what the next one changes. ``workday`` are the hours (UTC, Monday to Friday) in
+    Revenue counts over ``horizon_months`` at ``margin``. ``caution`` is the number of
+    standard deviations of the belief that are subtracted before ranking. An action has to be worth
+    more than ``tolerance``, and its measured effect must not allow more than ``harm_tolerance``
+    (probability points) of damage. Every contact of the last four weeks reduces the effect of the
+    next one by the share ``fatigue``. ``workday`` are the hours (UTC, Monday to Friday) in
     which urgent personal deadlines run. ``quiet_hours`` are those in which nobody is contacted, on
     the account's clock, or on that of ``time_zone`` where the account's is not known; with neither
     there are none. Costs in the playbook are in US dollars, worth ``money_per_usd`` each.

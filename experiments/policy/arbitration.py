@@ -1,7 +1,7 @@
-"""Decide between actions that are each allowed: which gives way to which.
+"""Decide between actions that are each allowed: which of them gives way.
 
-First the playbook's conflicts, those that others give way to first, then one of each family.
-Pure: takes what is worth doing and says which of it is held back.
+First the playbook's conflicts, starting with actions to which others give way, then one of each
+family. Pure: takes the actions that are worth doing and returns those that are held back.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def resolve_conflicts(
     last_done: Mapping[str, datetime],
     as_of: datetime,
 ) -> dict[str, Refusal]:
-    """The candidates that give way to another candidate, or to what was done lately."""
+    """The candidates that give way to another candidate, or to a recent action."""
     names = {candidate.action_id for candidate in paying}
     kept: set[str] = set()
     refused: dict[str, Refusal] = {}
@@ -51,7 +51,7 @@ def resolve_conflicts(
 def refuse_after_conflict(
     action_id: str, playbook: Playbook, last_done: Mapping[str, datetime], as_of: datetime
 ) -> Refusal | None:
-    """Whether the action gives way to what was done lately, whatever else is to be done now."""
+    """The refusal of an action that gives way to a recent one, whatever else is recommended now."""
     found = (
         _done_lately(way, playbook, last_done, as_of)
         for way in playbook.gives_way.get(action_id, ())
@@ -97,7 +97,7 @@ def one_of_each_family(paying: Iterable[Candidate], playbook: Playbook) -> dict[
 
 
 def _first_of_families(paying: Iterable[Candidate], playbook: Playbook) -> dict[str, Candidate]:
-    """Who comes first in each family: the cheapest or the most valuable, as the family says."""
+    """The first of each family: the cheapest or the most valuable, as the family declares."""
     first: dict[str, Candidate] = {}
     for candidate in paying:
         family = playbook.by_id[candidate.action_id].family
@@ -115,7 +115,7 @@ def _first_of_families(paying: Iterable[Candidate], playbook: Playbook) -> dict[
 def _latest(
     names: Iterable[str], last_done: Mapping[str, datetime], wait: timedelta
 ) -> tuple[str, datetime] | None:
-    """Of the actions that were done, the one whose time runs longest, and until when."""
+    """The past action whose time runs longest, and its end."""
     done = [(last_done[name] + wait, name) for name in names if name in last_done]
     if not done:
         return None

@@ -1,8 +1,8 @@
 """Evaluate conditions of the playbook for an account, and put them in words.
 
-Three answers: it holds, it does not, or it cannot be told because something is not known. Every
-answer comes with the words a customer success manager reads, with the account's own numbers.
-Pure: the moment and all values come in through ``Facts``.
+A condition holds, does not hold, or is unknown because a value is unknown. Every verdict comes with
+words for the customer success manager, with the account's own numbers. Pure: the moment and all
+values come in through ``Facts``.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ _OPERATORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of an account at a moment, ready to be asked.
+    """The known values of an account at a moment, as input of conditions.
 
-    ``values_as_of`` is when the values were computed, ``as_of`` when the question is asked;
-    ``shows`` names the figure that goes with an alert.
+    ``values_as_of`` is the moment of the values, ``as_of`` that of the question; ``shows`` names
+    the figure that goes with an alert.
     """
 
     as_of: datetime
@@ -98,10 +98,10 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionVerdict:
-    """Whether a condition holds (None: cannot be told), and in words why.
+    """Whether a condition holds (None: unknown), and why, in words.
 
-    ``bound`` is what was asked of the figure; ``ask`` names unknown values that a person has to
-    look at first; ``from_when`` is when a clause that only waits for time would hold.
+    ``bound`` is the required value of the figure; ``ask`` names unknown values that a person has to
+    look up first; ``from_when`` is the moment from which a clause that depends on time would hold.
     """
 
     holds: bool | None
@@ -116,17 +116,17 @@ CompiledCondition = Callable[[Facts], bool | None]
 
 
 def holds(condition: Condition, facts: Facts) -> bool | None:
-    """Whether all clauses hold, without words; None where it cannot be told."""
+    """Whether all clauses hold, without words; None if that is unknown."""
     return compile_condition(condition)(facts)
 
 
 def compile_condition(condition: Condition) -> CompiledCondition:
-    """What a condition asks, made once: every account is asked all of them."""
+    """A condition as functions, made once, because it is evaluated for every account."""
     return _TESTS.of(condition)[0]
 
 
 def explain_condition(condition: Condition, facts: Facts) -> ConditionVerdict:
-    """Whether all clauses hold, in words; one that fails outweighs one that is not known."""
+    """Whether all clauses hold, in words; a clause that fails outweighs an unknown one."""
     _, tests = _TESTS.of(condition)
     verdicts = [
         _judge_clause(clause, test(facts), facts)
@@ -156,7 +156,7 @@ def explain_condition(condition: Condition, facts: Facts) -> ConditionVerdict:
 
 
 def requirement(condition: Condition) -> str:
-    """What a condition asks for, in words.
+    """The requirement of a condition, in words.
 
     >>> from registry.playbook.condition_grammar import parse_condition
     >>> requirement(parse_condition("severe_tickets_open == 0 and no alert cancel_intent"))
@@ -197,7 +197,7 @@ def describe_value(name: str, value: Value, phrases: Mapping[str, str]) -> str:
 
 
 def _tests_of(condition: Condition) -> tuple[CompiledCondition, tuple[CompiledCondition, ...]]:
-    """What a condition asks as a whole, and what each of its clauses asks."""
+    """The functions of a condition as a whole, and of each of its clauses."""
     tests = tuple(map(_test_of, condition.clauses))
     return tests[0] if len(tests) == 1 else partial(_all_of, tests), tests
 
@@ -271,7 +271,7 @@ def _done_lately(clause: ActionDone, facts: Facts) -> bool:
 
 
 def _done_until(clause: ActionDone, facts: Facts) -> datetime | None:
-    """Until when the action counts as done lately; None if it never was."""
+    """Until when the action counts as recent; None if it was never done."""
     last = facts.last_done.get(clause.action)
     return None if last is None else last + timedelta(days=clause.within_days)
 
@@ -332,7 +332,7 @@ def _done_in_words(clause: ActionDone, holds: bool | None, facts: Facts) -> Cond
 
 
 def _waits_until(clause: ComparisonClause, value: Value, values_as_of: datetime) -> datetime | None:
-    """When a failed clause holds by the passing of days alone; None if it does not."""
+    """When a failed clause will hold by the passing of days alone; None if never."""
     if isinstance(clause.value, tuple) or not isinstance(value, float):
         return None
     if clause.name in GROWS_DAILY and clause.operator in (">", ">="):
@@ -367,7 +367,7 @@ def _requirement(clause: Clause) -> str:
 
 
 def _with_bounds(verdicts: Iterable[ConditionVerdict]) -> str:
-    """Each figure once, with all that was asked of it."""
+    """Each figure once, with all of its requirements."""
     bounds: dict[str, list[str]] = {}
     for verdict in verdicts:
         bounds.setdefault(verdict.words, []).extend([verdict.bound] if verdict.bound else [])

@@ -1,4 +1,4 @@
-"""Keep what is derived from values that never change: it is made once for each of them."""
+"""Cache results that are derived from immutable values."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ V = TypeVar("V")
 
 
 class DerivedValues(Generic[K, V]):
-    """What ``make`` makes of a value, kept with the very same value: equal ones are not compared.
+    """The result of ``make`` for a value, cached by the identity of the value.
 
-    To compare or to hash a playbook takes longer than to look something up in it, and every account
-    asks. The oldest are let go beyond ``most``.
+    Comparing or hashing a playbook takes longer than a lookup in it, and every account needs it.
+    The oldest results are dropped beyond ``most``.
 
     >>> lengths = DerivedValues(len)
     >>> lengths.of("abc"), lengths.of("abc")
@@ -26,11 +26,13 @@ class DerivedValues(Generic[K, V]):
         self._made: dict[int, tuple[K, V]] = {}
 
     def of(self, value: K) -> V:
-        """What is made of a value."""
+        """The result for a value."""
         found = self._made.get(id(value))
         if found is None or found[0] is not value:
             found = value, self._make(value)
-            self._made[id(value)] = found  # the value is kept too: its id stays its own
+            self._made[id(value)] = (
+                found  # the value is cached too, so that its id is not used again
+            )
             if len(self._made) > self._most:
                 self._made.pop(next(iter(self._made)), None)
         return found[1]

@@ -1,8 +1,8 @@
-"""Exploration: what chance may change in the ranking of one account, and nothing else.
+"""Exploration: the part that chance has in the ranking of one account.
 
-A lot among nearly equal actions decides which comes first; the standing holdout leaves the account
-alone. Both come after every filter and cap: what chance brings to the top was allowed, paid and
-would have been recommended anyway. Pure: the seed of the draw is a parameter.
+A lot among nearly equal actions decides which comes first; an account in the standing holdout gets
+no action. Both come after every filter and cap: an action that chance moves to the top was allowed,
+pays, and would have been recommended anyway. Pure: the seed of the draw is a parameter.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from registry.playbook.playbook import Playbook
 
 @dataclass(frozen=True, kw_only=True)
 class AccountChance:
-    """How far chance may go with one account, and the seed of its draws.
+    """The rules of chance for one account, and the seed of its draws.
 
-    ``seed`` is stored with the decision: it redoes this account's draw and no other.
+    ``seed`` is stored with the decision: it repeats this account's draw and no other.
     """
 
     exploration: Exploration
@@ -52,9 +52,9 @@ def draw_to_top(
 ) -> tuple[list[Candidate], Draw | None]:
     """The ranking with one of the nearly equal best actions drawn to the top.
 
-    Who takes part depends on values alone and not on the seed, so each has propensity 1/n. Only
-    actions that can be taken back take part, and never the first word on an incident; where one
-    of these is best, it stays first.
+    The actions that take part depend on values alone and not on the seed, so each has propensity
+    1/n. Only reversible actions take part, and never the first word on an incident; if another
+    action is best, it stays first.
     """
     ranked = list(chosen)
     if chance is None or not ranked:
@@ -78,7 +78,7 @@ def draw_to_top(
 
 
 def refuse_in_holdout(standing: HoldoutStatus) -> Refusal:
-    """Why an action of an account in the holdout is held back."""
+    """The refusal of every action of an account in the holdout."""
     until = (
         f"until the contract term ends, {standing.until:%d %B %Y}"
         if standing.until

@@ -26,7 +26,7 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def quiet_until(moment: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> datetime | None:
-    """When the quiet hours that ``moment`` lies in are over; None: it lies in none.
+    """The end of the quiet hours that contain ``moment``; None: it is outside.
 
     Args:
         moment: with a time zone of its own.
@@ -52,7 +52,7 @@ def quiet_until(moment: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> dat
 
 @dataclass(frozen=True, kw_only=True)
 class QuietPeriod:
-    """Quiet hours that ``moment`` lies in: nobody is contacted from the first to the second of
+    """Quiet hours that contain ``moment``: nobody is contacted from the first to the second of
     ``hours`` on the clock of ``zone``, that is until ``until`` (UTC)."""
 
     zone: ZoneInfo
@@ -62,7 +62,7 @@ class QuietPeriod:
 
     @property
     def why(self) -> str:
-        """The rest as a sentence."""
+        """The reason as a sentence."""
         begins, ends = self.hours
         return (
             f"It is {self.moment.astimezone(self.zone):%H:%M} where they are ({self.zone}); "
@@ -73,8 +73,8 @@ class QuietPeriod:
 def quiet_period_at(
     moment: datetime, zone: str | None, hours: tuple[int, int] | None
 ) -> QuietPeriod | None:
-    """The quiet hours that a moment lies in, in a time zone (an IANA name); None: it lies in none,
-    or nobody knows.
+    """The quiet hours that contain a moment, in a time zone (an IANA name); None: it is outside, or
+    the zone is unknown.
 
     >>> quiet_period_at(datetime(2026, 3, 3, 3, 30, tzinfo=UTC), "America/New_York", (20, 8)).why
     'It is 22:30 where they are (America/New_York); nobody is contacted from 20:00 to 8:00.'

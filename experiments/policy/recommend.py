@@ -1,24 +1,25 @@
 """Recommend what to do next for an account: a ranked list, and what was held back.
 
 One pure function for the service, the weekly plan and the evaluation of policies: no clock, no
-disk, the same answer to the same question (draws are by a seed that comes in). Its stages, each of
-which says why an action drops out::
+disk, the same answer to the same question (the seed of draws is an argument). Its stages, each of
+which gives the reason why an action drops out::
 
     eligibility      contract, product, stage, severe ticket, consent, legal hold, region
-    suitability      something brought it up, and nothing measured says that it may harm
-    put_off          a person said "not now", and the date they gave has not come
-    contact_policy   cool-down, quiet hours, what is left of the week for channel, person, account
+    suitability      a trigger holds, and no measurement shows that it may harm
+    put_off          not snoozed by a person
+    contact_policy   cool-down, quiet hours, caps of the week for channel, person, account
     value            worth more than doing nothing on a cautious count
     conflicts        gives way to another action, one of a family
     rank             by cautious value, while the week has room
     chance           the standing holdout; a lot between near-equals may put another one first
 
-Two clocks meet. What people's calendars say (the date that somebody gave, the hour where the
-account is) is judged at ``asked_at``, on the clock on the wall; all else at ``as_of``, on the time
-of the data, which may stand still for months.
+There are two clocks. Dates and hours of people (the date of a snooze, the hour where the account
+is) use ``asked_at``, the actual time; all else uses ``as_of``, the time of the data, which may
+stand still for months.
 
-What nothing brought up is counted, not listed. All else that is not recommended is listed with its
-reason and, where it can be told, from when it would be allowed. "Do nothing" competes at zero.
+Actions without a trigger are counted, not listed. All others that are not recommended are listed
+with their reason and, if known, the moment from which they would be allowed. "Do nothing" competes
+at zero.
 
 >>> from datetime import UTC
 >>> from registry.playbook.playbook import load_playbook
@@ -96,7 +97,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """All that the answer depends on."""
+    """Everything that the answer depends on."""
 
     state: AccountState
     playbook: Playbook
@@ -126,17 +127,15 @@ def recommend(
     phrases: Mapping[str, str] | None = None,
     alert_words: Mapping[str, str] | None = None,
 ) -> Recommendation:
-    """What to do next for the account, of all that the playbook offers.
+    """Rank the playbook's actions for the account, best first.
 
-    ``as_of`` is when the question is asked, at or after the state's own moment; of the history
-    only what happened up to then counts. ``evidence`` is what was measured of the actions; without
-    it the playbook's priors stand alone. ``chance`` lets a lot decide between nearly equal actions
-    and ``standing`` leaves the account alone where it is held out; without them nothing is drawn.
-    ``put_off`` are the actions that a person put off for this account; whether their date has come,
-    and whether it is night where the account is, is judged at ``asked_at``, the moment of the
-    question by the clock on the wall (``as_of``, where none is given).
-    ``phrases`` (feature name to its phrase) and ``alert_words`` (alert id to its words) make the
-    reasons read better.
+    ``as_of`` is the moment of the question, at or after the state's own moment; only history up to
+    then counts. ``evidence`` holds the measured effects of actions; without it the playbook's
+    priors stand alone. ``chance`` lets a lot decide between nearly equal actions and ``standing``
+    leaves the account alone where it is held out; without them nothing is drawn. ``put_off`` are
+    the snoozed actions of this account; snoozes and quiet hours are judged at ``asked_at``, the
+    actual time of the question (``as_of``, if it is not given). ``phrases`` (feature name to its
+    phrase) and ``alert_words`` (alert id to its words) make the reasons read better.
     """
     question = _asked(
         state, playbook, limits, history, as_of, asked_at, evidence, put_off, phrases, alert_words
@@ -199,11 +198,11 @@ def rule_against(
     phrases: Mapping[str, str] | None = None,
     alert_words: Mapping[str, str] | None = None,
 ) -> Refusal | None:
-    """The rule that holds this action back for the account, if one does, quiet hours last.
+    """The rule that holds this action back for the account, if any; quiet hours come last.
 
-    Asked of an action that was decided on before: whether anything brings it up now, whether it
-    pays, and what else would be done are no part of it, nor is what a person put off. None, too,
-    for an action that the playbook no longer has. The arguments are those of `recommend`.
+    For an action that was decided on before: triggers, value, other actions and snoozes are not
+    considered. None, too, for an action that the playbook no longer has. The arguments are those
+    of `recommend`.
     """
     action = playbook.by_id.get(action_id)
     if action is None:
@@ -234,7 +233,7 @@ def _asked(
     phrases: Mapping[str, str] | None,
     alert_words: Mapping[str, str] | None,
 ) -> _Question:
-    """The question with what follows from it for every action."""
+    """The question with derived values that every action needs."""
     if as_of.utcoffset() is None:
         raise PolicyError("as_of has no time zone; write it in UTC.")
     if asked_at is not None and asked_at.utcoffset() is None:
@@ -290,7 +289,7 @@ def _barred(action: Action, question: _Question) -> Refusal | None:
 
 
 def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
-    """One action through the stages that look at no other action."""
+    """One action through the stages that consider it alone."""
     action, playbook = proposal.action, question.playbook
     kept = question.shrinkage.of(action.id)
     refusal = (
@@ -322,7 +321,7 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
 def _together(
     paying: Sequence[Candidate], withheld: list[Withheld], question: _Question, week: ContactWeek
 ) -> list[Candidate]:
-    """What is left of those worth doing, best first, by the rules between them; the rest is
+    """The actions that remain after the rules between actions, best first; the others are
     withheld."""
     playbook = question.playbook
     refused = resolve_conflicts(paying, playbook, question.facts.last_done, question.as_of)
@@ -386,7 +385,7 @@ def _proposals(question: _Question) -> list[Proposal]:
     for due_step in due_steps(question.playbook.sequences, question.state, facts, question.past):
         due.setdefault(due_step.step.action, due_step)
     found = []
-    words: dict[str, str] = {}  # several actions have a trigger in common
+    words: dict[str, str] = {}  # several actions share a trigger
     for action in triggers_of(question.playbook).find_triggered_actions(facts, due):
         met = [condition for condition in action.triggers if holds(condition, facts) is True]
         step = due.get(action.id)

@@ -1,6 +1,6 @@
 """The answer of the policy: what is recommended, and what was held back.
 
-Values that a person can read and a program can store: every one turns into plain JSON.
+Values that a person can read and a program can store; each can be written as JSON.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from experiments.randomisation.keyed_draw import Draw
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One thing that can be done now, with what it is worth and why it came up.
+    """One action that can be done now, with its value and its reasons.
 
     ``playbook_share`` is how much of the effect is prior and not data (1: all of it);
-    ``look_first`` is what a person has to check before it is done.
+    ``look_first`` lists the values that a person has to check before it is done.
     """
 
     action_id: str
@@ -46,7 +46,7 @@ class Candidate:
 
     @property
     def cautious_value(self) -> float:
-        """What we dare to count on; the ranking goes by this."""
+        """The cautious net value, by which actions are ranked."""
         return self.value.cautious
 
     def to_dict(self) -> dict[str, object]:
@@ -74,7 +74,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Withheld:
-    """An action that was brought up and held back: at which stage, why, and until when."""
+    """A triggered action that is held back: its stage, reason and end."""
 
     action_id: str
     name: str
@@ -103,9 +103,9 @@ class Withheld:
 class Recommendation:
     """The ranked actions of one account, best first, down to doing nothing.
 
-    ``not_relevant`` counts the actions that nothing brought up. ``lot`` is the draw that decided
-    what comes first, ``standing`` where the account stands in the holdout; ``otherwise`` is what
-    would have come first had the holdout's lot fallen the other way.
+    ``not_relevant`` counts the actions without a trigger. ``lot`` is the draw that decided the
+    first place, ``standing`` the account's holdout status; ``otherwise`` is the action that would
+    have come first with the other result of the holdout's draw.
     """
 
     account_id: str
@@ -121,7 +121,7 @@ class Recommendation:
 
     @property
     def propensity(self) -> float:
-        """The probability of what comes first, given the account; 1: chance had no say."""
+        """The probability of the first action, given the account; 1: chance had no part."""
         by_lot = self.lot.propensity if self.lot else 1.0
         if self.standing is None or self.otherwise == self.ranked[0].action_id:
             return by_lot
@@ -129,7 +129,7 @@ class Recommendation:
 
     @property
     def dropped(self) -> dict[Stage, int]:
-        """How many actions each stage held back."""
+        """The number of actions that each stage held back."""
         return {
             stage: count
             for stage in get_args(Stage)

@@ -1,8 +1,8 @@
-"""One question to the policy as a value that can be stored and asked again.
+"""The inputs of one recommendation as a value that can be stored and replayed.
 
-``PolicyInputs`` is everything that the answer depends on but the playbook (which has a
-fingerprint) and the words of figures and warning signs. As JSON and back it asks the same
-question: the same ranking with the same numbers, to the bit.
+``PolicyInputs`` is everything that the answer depends on, except the playbook (which has a
+fingerprint) and the words of figures and warning signs. Written to JSON and read back it gives the
+same ranking with the same numbers, to the bit.
 """
 
 from __future__ import annotations
@@ -37,21 +37,20 @@ from experiments.randomisation.keyed_draw import Exploration
 from registry.playbook.playbook import Playbook
 
 VERSION = 3
-"""Of the stored form; a newer one is refused, for it may say what this code does not know. In the
-first nothing could be put off, and until the third there was no ``asked_at``: such a question is
-judged at its ``as_of``, as it was then."""
+"""Version of the stored form; a newer one is refused, because it may hold unknown fields. The first
+had no snoozes, and those before the third had no ``asked_at``: such a question is judged at its
+``as_of``, as it was then."""
 
 VERSIONS = (1, 2, VERSION)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyInputs:
-    """One account, what was done for it and what was put off, the limits, the evidence and the
-    draws, at a moment.
+    """One account with its past actions, snoozes, limits, evidence and draws, at a moment.
 
-    Moments are in UTC: ``as_of`` on the time of the data, ``asked_at`` on the clock on the wall, by
-    which put-offs and quiet hours are judged (None: by ``as_of``). Of ``evidence`` only what
-    concerns the account is stored.
+    Moments are in UTC: ``as_of`` in the time of the data, ``asked_at`` in actual time, which
+    decides about snoozes and quiet hours (None: ``as_of`` does). Of ``evidence`` only the effects
+    that concern the account are stored.
     """
 
     state: AccountState
@@ -66,7 +65,7 @@ class PolicyInputs:
 
     @property
     def quiet_until_of(self) -> datetime | None:
-        """Until when nobody is contacted where the account is; None where it is not quiet there."""
+        """The end of the account's quiet hours; None outside of them."""
         rest = quiet_period_of(self.state, self.limits, self.asked_at or self.as_of)
         return None if rest is None else rest.until
 
@@ -77,7 +76,7 @@ class PolicyInputs:
         phrases: Mapping[str, str] | None = None,
         alert_words: Mapping[str, str] | None = None,
     ) -> Recommendation:
-        """What the policy says."""
+        """The recommendation of the policy."""
         return recommend(
             self.state,
             playbook=playbook,
@@ -101,7 +100,7 @@ class PolicyInputs:
         phrases: Mapping[str, str] | None = None,
         alert_words: Mapping[str, str] | None = None,
     ) -> Refusal | None:
-        """The rule that holds an action back that was decided on before, if one does."""
+        """The rule that holds back an action that was decided on before, if any."""
         return rule_against(
             action_id,
             self.state,
@@ -142,7 +141,7 @@ class PolicyInputs:
         """The question that was stored.
 
         Raises:
-            PolicyError: it cannot be read; the message says at which place.
+            PolicyError: it cannot be read; the message names the place.
         """
         with _reading(stored):
             return _read(stored)
@@ -151,7 +150,7 @@ class PolicyInputs:
 def stored_quiet_period(stored: Mapping[str, Any], moment: datetime) -> QuietPeriod | None:
     """The quiet hours that the account of a stored question is in at another moment.
 
-    Of the question only the zone and the hours are read, so that it costs next to nothing.
+    Only the zone and the hours of the question are read, to save time.
 
     Raises:
         PolicyError: they cannot be read.
@@ -167,10 +166,10 @@ def stored_quiet_period(stored: Mapping[str, Any], moment: datetime) -> QuietPer
 
 @contextmanager
 def _reading(stored: Mapping[str, Any]) -> Iterator[None]:
-    """Say of a stored question that cannot be read that it cannot.
+    """Turn errors of reading a stored question into PolicyError.
 
     Raises:
-        PolicyError: its version is not known, or it is not what was written.
+        PolicyError: its version is not known, or it was changed.
     """
     version = stored.get("version")
     if version not in VERSIONS:
@@ -280,7 +279,7 @@ def _put_off(row: Mapping[str, Any]) -> Snooze:
 
 
 def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a value, all of them and no others."""
+    """The fields of a value; a missing or an unknown field is an error."""
     names = {field.name for field in fields(kind)}
     if names != row.keys():
         wrong = ", ".join(sorted(names ^ row.keys()))
@@ -291,7 +290,7 @@ def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
 def _evidence_for(
     evidence: MeasuredEffects, attributes: Mapping[str, str | None]
 ) -> dict[str, object]:
-    """What concerns an account, as plain values: made once for all accounts of a segment."""
+    """The effects that concern an account, as plain values: made once for all accounts of a segment."""
     known = _EVIDENCE.of(evidence)
     segment = attributes.get(evidence.segment_attribute)
     if segment not in known:
@@ -307,7 +306,7 @@ def _none_yet(_: MeasuredEffects) -> dict[str | None, dict[str, object]]:
 
 
 _EVIDENCE = DerivedValues(_none_yet)
-"""By evidence, what was stored of it, by segment."""
+"""The stored form of evidence, by segment."""
 
 
 def _plain(value: object) -> object:
@@ -319,7 +318,7 @@ def _plain(value: object) -> object:
         return value.isoformat()
     if isinstance(value, float) and isnan(value):
         return None
-    if isinstance(value, Mapping):  # of figures nearly always: asked here, without a call for each
+    if isinstance(value, Mapping):  # most values are floats: tested here to save calls
         return {
             str(key): inner if type(inner) is float and inner == inner else _plain(inner)
             for key, inner in value.items()

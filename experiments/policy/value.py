@@ -1,11 +1,10 @@
 """The value of an action: uplift × money at stake × margin − cost.
 
-The uplift is the playbook's relative effect times the probability it acts on, mixed with what was
-measured of it (``evidence.py``). Where no model
-gives the probability, it comes from the playbook's assumptions about health and warning signs,
-and a note says so. Churn and expansion compete: who leaves first does not grow, so a chance to
-expand that does not know of churn is multiplied by the chance to stay. Pure arithmetic; chooses
-nothing.
+The uplift is the playbook's relative effect times the probability it acts on, mixed with the
+measured effect (``experiments.effects.belief``). Without a model the probability comes from the
+playbook's assumptions about health and warning signs, with a note. Churn and expansion compete: an
+account that leaves first does not grow, so a chance to expand that ignores churn is multiplied by
+the chance to stay. Pure arithmetic; chooses nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from registry.playbook.playbook import Assumptions
 
 @dataclass(frozen=True, kw_only=True)
 class Stakes:
-    """What may be lost or won with one account; None where it cannot be told.
+    """The revenue and probabilities at stake with one account; None where unknown.
 
     ``expansion_probability`` is that of expanding before any churn.
     """
@@ -39,8 +38,8 @@ class ActionValue:
 
     ``benefit`` = ``uplift`` × ``at_stake`` × margin; ``expected`` = ``benefit`` − ``cost`` −
     ``hours_cost``; ``cautious`` is the same with ``cautious_uplift``. ``fatigue`` is the share of
-    the effect that the ``contacts_28d`` of the last four weeks have used up; both uplifts are what
-    is left. ``belief`` is what the uplift comes from, before fatigue and before it is bounded by
+    the effect that the ``contacts_28d`` of the last four weeks have used up; both uplifts are after
+    fatigue. ``belief`` is the source of the uplift, before fatigue and before it is bounded by
     certainty.
     """
 
@@ -88,11 +87,11 @@ NOTHING = ActionValue(
     expected=0.0,
     cautious=0.0,
 )
-"""What doing nothing is worth: the measure for all else."""
+"""The value of doing nothing, with which all others compete."""
 
 
 def compute_stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
-    """What is at stake with the account, and which of it is assumed."""
+    """The stakes of the account, with notes on assumed values."""
     notes: list[str] = []
     status = state.attributes.get("contract_status")
     churn = _churn_probability(state, assumed, status, notes)
@@ -156,10 +155,10 @@ def value_of(
     effect: ActionEffect | None = None,
     kept: float = 1.0,
 ) -> ActionValue | None:
-    """What the action is worth to us with this account; None where revenue is not known.
+    """The value of the action with this account; None where revenue is unknown.
 
-    ``contacts`` are those of the last four weeks that the action comes on top of; ``effect`` is
-    what was measured of it, ``kept`` the share of the playbook's promises that came true.
+    ``contacts`` are those of the last four weeks; ``effect`` is the measured effect, ``kept`` the
+    share of the playbook's effects that came true.
     """
     prior = action.prior
     months = limits.horizon_months
@@ -175,7 +174,7 @@ def value_of(
     if money is None or (action.cost_mrr_share > 0 and at_stake.mrr is None):
         return None
     if prior.outcome == "none":
-        kept = 1.0  # a chance to be worth something, not an effect that anybody measured
+        kept = 1.0  # a chance of a fixed value, which nobody measures
     belief = mix_belief(prior, probability, effect, kept)
     room = 1 - probability if prior.outcome == "expansion" else 1.0
     if effect is None:
@@ -216,7 +215,7 @@ def value_of(
 
 
 def _worn(change: float, fresh: float) -> float:
-    """What is left of a change; harm does not wear off."""
+    """A change after fatigue; harm does not wear off."""
     return change * fresh if change > 0 else change
 
 

@@ -1,8 +1,8 @@
 """Reasons to hold back an action that was triggered, in words and with a date.
 
-Each question is asked of one action alone: is what it needs known, is it allowed, may it harm, is
-it worth it. How often and when is in ``contact_policy.py``, rules between actions are in
-``between_actions.py``.
+Each function considers one action alone: are its values known, is it allowed, may it harm, is it
+worth it. Frequency and times are in ``contact_policy.py``, rules between actions in
+``arbitration.py``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Stage = Literal[
     "rank",
     "chance",
 ]
-"""Where an action dropped out; the stages in the order in which they are gone through."""
+"""The stages at which an action can drop out, in their order."""
 
 Reason = Literal[
     "not_known",
@@ -46,12 +46,12 @@ Reason = Literal[
 ]
 
 ON_THE_WALL: frozenset[Reason] = frozenset({"put_off", "quiet_hours"})
-"""Reasons that end by the clock on the wall; all others that end do so on the time of the data."""
+"""Reasons that end in actual time; all others that end do so in the time of the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """At which stage and why not, until when (in words), and from when where that can be told."""
+    """The stage and the reason, until when (in words), and from when it is allowed, if known."""
 
     stage: Stage
     reason: Reason
@@ -61,11 +61,11 @@ class Refusal:
 
 
 def refuse_not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | None:
-    """A guard or a condition of the action that fails or cannot be told."""
+    """The refusal of an action whose guard or condition fails or is unknown."""
     for guard in playbook.guards_of[action.id]:
         if guard.only_if is not None and holds(guard.only_if, facts) is not True:
             continue
-        if holds(guard.condition, facts) is True:  # words only where they are needed
+        if holds(guard.condition, facts) is True:  # words are made only if needed
             continue
         verdict = explain_condition(guard.condition, facts)
         if verdict.holds is None:
@@ -119,10 +119,10 @@ def refuse_harm(
     tolerance: float,
     kept: float = 1.0,
 ) -> Refusal | None:
-    """What was measured leaves room for more harm than is tolerated, or shows it.
+    """The refusal of an action whose measured effect may be or is more harmful than is tolerated.
 
     On the action's own outcome the belief (playbook and data) decides; harm that the data alone
-    show, on either outcome, counts as well. Without a measurement nothing is said.
+    show, on either outcome, counts as well. Without a measurement nothing is refused.
     """
     if action.id not in evidence.measured_actions:
         return None
@@ -132,7 +132,7 @@ def refuse_harm(
             continue
         most = (
             most_harm(effect.estimate, effect.standard_error) if effect.high < 0 else -1.0
-        )  # the data alone: only harm that they show
+        )  # data alone: only proven harm
         if GOOD_OUTCOME.get(action.prior.outcome) == outcome:
             belief = mix_belief(action.prior, probability, effect, kept)
             most = max(most, most_harm(belief.mean, belief.deviation))
@@ -150,7 +150,7 @@ def refuse_harm(
 
 
 def refuse_without_value(value: ActionValue | None) -> Refusal:
-    """Doing nothing is better, or what the action is worth cannot be told (None)."""
+    """The refusal of an action that is worth less than doing nothing, or of unknown value (None)."""
     if value is None:
         return _unknown(("mrr",), "value")
     gain = value.cautious + value.total_cost

@@ -21,7 +21,7 @@ class LotteryError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """The arm that chance gave an account, and with which probability of treatment."""
+    """The arm that chance gave an account, with its probability of treatment."""
 
     design_id: str
     draw: str

@@ -1,7 +1,7 @@
-"""The standing holdout: accounts left alone for a whole contract term.
+"""The standing holdout: accounts without any action for a whole contract term.
 
-A small share of accounts gets "do nothing" until its term ends, so that what all actions together
-do can be measured for as long as there are any. A keyed hash of account and term decides: it does
+A small share of accounts gets "do nothing" until its term ends, so that the effect of all actions
+together can always be measured. A keyed hash of account and term decides: it does
 not change while the term runs, nobody can choose, and the next term draws anew. Pure.
 """
 
@@ -17,7 +17,7 @@ from experiments.randomisation.keyed_draw import LotteryKey
 
 @dataclass(frozen=True, kw_only=True)
 class HoldoutRule:
-    """Which share of accounts is left alone, and who is never: large ones, segments in ``off``."""
+    """The share of accounts in the holdout; never large ones, nor segments in ``off``."""
 
     share: float
     none_above_mrr: float = 5_000.0
@@ -68,20 +68,20 @@ def holdout_status(
     term_ends_at: datetime | None,
     as_of: datetime,
 ) -> HoldoutStatus | None:
-    """Where an account stands in its contract term; None: chance has no say about it.
+    """The holdout status of an account in its contract term; None: it takes no part.
 
     An account takes part from the first to the last day of a known term, while its revenue is known
     and below the rule's bound and its segment is not off.
 
     Args:
         rule: share and bounds.
-        key: who has it can redo the draw.
+        key: of the draw; with it the draw can be repeated.
         account_id: the account.
-        mrr: monthly revenue at the start of the term, as the caller keeps it.
+        mrr: monthly revenue at the start of the term.
         attributes: where the segment is read.
         term_started_at: when the running term began.
         term_ends_at: when it ends, if that is known.
-        as_of: the moment that is asked about.
+        as_of: the moment of the question.
     """
     if term_started_at is None or mrr is None or not 0 <= mrr <= rule.none_above_mrr:
         return None

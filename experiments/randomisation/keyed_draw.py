@@ -1,14 +1,14 @@
 """Draws by a keyed hash that anyone with the key can repeat.
 
-Chance decides only where it costs next to nothing: between offers of nearly equal value that have
-all passed every filter and the capacity. A lottery draws k of n, so the propensity of what was
-recommended is exactly k/n; everything else has propensity 1 and is no causal evidence.
+Chance decides only where it costs almost nothing: between offers of nearly equal value that have
+all passed every filter and the capacity. A lottery draws k of n, so the propensity of the
+recommendation is exactly k/n; all others have propensity 1 and are no causal evidence.
 
 ::
 
     HMAC-SHA256(key, [lottery, name])  →  a number in [0, 1)  →  the k lowest of n are drawn
 
-Without the key nobody can tell before who will be drawn; with it anybody can check afterwards.
+Without the key nobody can predict the draw; with it anybody can check it afterwards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Position = Callable[..., float]
 
 @dataclass(frozen=True, kw_only=True)
 class LotteryKey:
-    """The secret that draws are made with; its id may be shown, the secret never is."""
+    """The secret key of draws; its id may be shown, the secret is never shown."""
 
     key_id: str
     secret: bytes = field(repr=False)
@@ -46,8 +46,8 @@ class LotteryKey:
         return _position(self.secret, names)
 
     def seed(self, *names: str) -> str:
-        """A key of its own for these names: it can be stored beside a decision, so that the draw
-        can be redone without the secret, and says nothing about any other draw."""
+        """A derived key for these names: it can be stored with a decision, so that the draw can be
+        repeated without the secret, and it reveals no other draw."""
         return hmac.new(self.secret, _message(("seed", *names)), hashlib.sha256).hexdigest()
 
 
@@ -106,9 +106,9 @@ def draw(
     Args:
         position: of a key or a seed.
         names: each once, in any order.
-        k: between 1 and one less than there are names, else there is nothing to draw.
+        k: from 1 to the number of names less one, else there is nothing to draw.
         lottery_id: two draws with the same id and names are the same draw.
-        key_id: what the key is called in the record.
+        key_id: the name of the key in the record.
 
     Raises:
         LotteryError: k does not fit, or a name is there twice.
@@ -127,9 +127,9 @@ def draw(
 
 @dataclass(frozen=True, kw_only=True)
 class Exploration:
-    """How far from equal two offers may be for chance to decide; all of it ours.
+    """The rules of draws between nearly equal offers; all numbers are ours.
 
-    ``closeness`` is the share of the better value that may be given up. Above ``whole_up_to_mrr``
+    ``closeness`` is the share of the better value that chance may cost. Above ``whole_up_to_mrr``
     it shrinks as the account grows, and above ``none_above_mrr``, or where the revenue is not
     known, chance decides nothing. Segments in ``off`` take no part.
     """
@@ -160,7 +160,7 @@ class Exploration:
             )
 
     def closeness_for(self, mrr: float | None, attributes: Mapping[str, str | None]) -> float:
-        """The share of value that may be given up for chance with this account; 0: none.
+        """The share of value that chance may cost with this account; 0: no draw.
 
         >>> plan = Exploration(closeness=0.1, off=("public",))
         >>> plan.closeness_for(500.0, {}), plan.closeness_for(2000.0, {})

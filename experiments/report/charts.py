@@ -1,7 +1,7 @@
 """The charts of a report: effects, balance and overlap as inline SVG.
 
-Plain text in, plain text out: no script, no font and no address from anywhere. Every picture has a
-title that says in words what it shows. Colours differ in brightness too, for print.
+Plain text in, plain text out: no script, no font and no external address. Every chart has a title
+that describes it in words. Colours differ in brightness too, for print.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST_BALANCE_ROWS = 14
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalLine:
-    """One line of an interval picture, in the unit of its axis."""
+    """One line of an interval chart, in the unit of its axis."""
 
     label: str
     estimate: float
@@ -125,7 +125,7 @@ def balance_chart(title: str, rows: Sequence[Balance]) -> str:
 
 
 def overlap_chart(title: str, histogram: Histogram) -> str:
-    """Chances of being acted on: those that were (up) and those that were not (down)."""
+    """Propensities of the treated (up) and of the untreated (down)."""
     largest = max(*histogram.treated, *histogram.control, 1)
     height, axis, tall = 190, 90, 76.0
     left, right = 40.0, WIDTH - 30.0

@@ -1,6 +1,6 @@
 """Write a report as one HTML page and one JSON file, whole or not at all.
 
-The page is self-contained (no script, no address), prints on A4, and says first what works, what
+The page is self-contained (no script, no address), prints on A4, and begins with what works, what
 does not and what is not known. Takes a finished ``Report``; computes nothing.
 """
 
@@ -166,7 +166,7 @@ def _overlap_plot(result: DesignResult) -> Markup:
 
 
 def _naive_words(result: DesignResult) -> str:
-    """The number that is usually shown, and why it is not the effect."""
+    """The usual comparison, and why it is not the effect."""
     naive = result.naive
     share = naive.n_stayed / naive.n_acted_on
     text = (

@@ -1,9 +1,9 @@
 """The report of what our actions caused, as one value.
 
-For each written design: trials, the effect on churn and on revenue with intervals, the naive
-number beside it, segments, money, and the checks. A failed check silences the headline. Where
-nothing can be answered the report says so, and which experiment would answer it. Pure: events and
-features in, a value out; `render` writes it.
+For each written design: trials, the effect on churn and on revenue with intervals, the naive number
+beside it, segments, money, and the checks. A failed check silences the headline. If nothing can be
+answered the report states that, with the experiment that would answer it. Pure: events and features
+in, a value out; `render` writes it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Report:
     as_of: datetime
     currency: str
     actions: tuple[ActionReport, ...]
-    nothing_logged: str | None  # said plainly when no intervention was logged
+    nothing_logged: str | None  # the sentence if no intervention was logged
     experiment: ExperimentPlan | None
     experiment_sentence: str | None
     base_rate_sentence: str | None
@@ -145,7 +145,7 @@ def library_versions() -> dict[str, str]:
 def _action_report(
     action: str, results: tuple[DesignResult, ...], unanswered: tuple[Unanswered, ...]
 ) -> ActionReport:
-    """The first claimed result speaks for the action; a lottery comes before judgement."""
+    """The first claimed result decides about the action; a lottery comes before judgement."""
     speaker = next((result for result in results if result.is_claimed), None)
     if speaker is not None:
         verdict, headline = speaker.verdict, speaker.headline
@@ -166,7 +166,7 @@ def _action_report(
 
 
 def _agreement(results: Sequence[DesignResult]) -> str | None:
-    """How far a lottery's and a judgement's effect lie apart; they are about other accounts."""
+    """The difference between a lottery's and a judgement's effect; they are about different accounts."""
     by_lot = next((item for item in results if item.design.mechanism == "lottery"), None)
     by_choice = next((item for item in results if item.design.mechanism == "judgement"), None)
     if by_lot is None or by_choice is None:
@@ -198,7 +198,7 @@ def no_intervention_report(
     base_rate_sentence: str | None = None,
     title: str = "What our actions caused",
 ) -> Report:
-    """The report where no intervention was logged: it says so, and proposes an experiment."""
+    """The report if no intervention was logged: it proposes an experiment."""
     plan = cheapest_experiment(candidates, horizon_days=horizon_days)
     sentence = None
     if plan is not None:

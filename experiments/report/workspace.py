@@ -1,7 +1,7 @@
 """Write the causal report of a workspace: its log, its snapshots, its currency.
 
 Designs are drawn up from the log of decisions alone and written before anything else is read.
-Where no intervention was logged the report says so and names the cheapest lottery.
+If no intervention was logged the report names the cheapest lottery.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from registry.playbook.actions import Action
 from registry.playbook.playbook import load_playbook
 
 LOTTERY_ACTIONS = ("success_call", "value_plan", "usage_analysis", "optimization_guide")
-"""Actions that a first lottery could be about, where none was logged yet."""
+"""Candidate actions for a first lottery, if none was logged yet."""
 
 
 def write_workspace_report(
@@ -77,7 +77,7 @@ def write_workspace_report(
 
 
 def full_cost(action: Action, limits: Limits) -> float:
-    """What carrying out an action once costs: its outlay and the hours of people, in money."""
+    """The cost of carrying out an action once: its outlay and the hours of people, in money."""
     return action.cost_usd * limits.money_per_usd + action.hours * limits.hourly_cost
 
 
@@ -88,7 +88,7 @@ def report_without_interventions(
     currency: str,
     limits: Limits = USUAL,
 ) -> Report:
-    """Say that nothing was logged, and which lottery would be cheapest."""
+    """The report that no intervention was logged, with the cheapest lottery."""
     try:
         base = churn_base_rate(events, as_of=as_of, horizon_days=EFFECT_HORIZON_DAYS)
     except PowerError as error:

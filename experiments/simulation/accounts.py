@@ -43,7 +43,7 @@ LAST_SECOND = 86_399  # of a day: a trial ends before the contract that follows 
 ACCOUNTS_PER_CSM = 40
 
 LANES = ("pilot", "judgement", "digital")
-"""How a CSM's accounts come to be acted on: by lottery, by judgement, by e-mail experiments."""
+"""The ways in which a CSM's accounts are chosen for actions: lottery, judgement, e-mail experiments."""
 
 _FIRST = (
     "Amber",

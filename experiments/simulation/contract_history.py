@@ -43,7 +43,7 @@ FORESEEN_DAYS = (30, 60, 90)
 
 @dataclass(frozen=True, kw_only=True)
 class ObservableSigns:
-    """What can be observed of the accounts, as if nobody ever left."""
+    """The observable signs of the accounts, as if nobody ever left."""
 
     activity: Activity
     units: Floats
@@ -53,7 +53,7 @@ class ObservableSigns:
 
 @dataclass(frozen=True, kw_only=True)
 class ContractHistory:
-    """What happened to contracts, month by month, and what nobody could see."""
+    """The history of contracts, month by month, with its hidden causes."""
 
     log: pl.DataFrame  # contract events, also those after an end that never happened
     exits: pl.DataFrame  # account, day, chance
@@ -84,7 +84,7 @@ def simulate_contracts(
         chances.append(_chances(book, np.flatnonzero(running), first))
         for programme in programmes:
             rested = running & (rests_until < first) & ~book.intended
-            rested &= book.paused_until < first - 56  # else its use says nothing
+            rested &= book.paused_until < first - 56  # younger accounts have no usage to judge
             decided = _decide(
                 programme, book, observed, rested, month, f"{programme.name}:{salt}", rng
             )
@@ -112,7 +112,7 @@ def simulate_contracts(
 def observe(
     accounts: Accounts, book: ContractBook, signs: ObservableSigns, day: int
 ) -> ObservedAccounts:
-    """What a CSM knows of every account on the morning of ``day``."""
+    """The facts that a CSM knows of every account on the morning of ``day``."""
 
     def mean(first: int, last: int) -> Floats:
         span = signs.activity.daily[:, max(first, 0) : max(last, 0)]
@@ -164,7 +164,7 @@ def _decide(
     design: str,
     rng: np.random.Generator,
 ) -> list[pl.DataFrame]:
-    """One month of one programme: assigns, carries out, and sets the factors; maybe nothing."""
+    """One month of one programme: assign, carry out, and set the factors, if it decides at all."""
     accounts, calendar = book.accounts, book.calendar
     day = int(calendar.month_starts[month])
     mask = rested & is_in_group(programme.group, observed) & is_in_lane(programme, accounts)
@@ -221,7 +221,7 @@ def _decide(
 
 
 def _chances(book: ContractBook, rows: Ints, day: int) -> pl.DataFrame:
-    """Chance to leave within each horizon, as the best forecaster could know it."""
+    """The chance to leave within each horizon, as the best forecaster could know it."""
     stays = {days: np.ones(len(rows)) for days in FORESEEN_DAYS}
     month, billing = book.next_month[rows], book.billing[rows]
     for turn in range(4):  # at most four monthly periods end within 90 days

@@ -101,7 +101,7 @@ def event_rows(
 
 
 def cut_after_end(rows: pl.DataFrame, *, ends: Ints, calendar: Calendar) -> pl.DataFrame:
-    """Leave out what happens to an account from its end on, and what the world never learns.
+    """Leave out events of an account from its end on, and events recorded after the world's end.
 
     The end of a contract is itself an event at that instant, and stays.
     """

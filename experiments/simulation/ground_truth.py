@@ -20,12 +20,12 @@ TERM_KINDS = ("contract.started", "contract.changed", "contract.renewed", "contr
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What is true of a world; four tables.
+    """The truth of a world; four tables.
 
-    ``accounts``: one row each, with what nobody observes and when it left.
+    ``accounts``: one row each, with hidden traits and the day it left.
     ``chances``: running account and month start: the chance to leave in 30, 60 and 90 days that
     the best forecaster could have known.
-    ``decisions``: one row each: both futures, what was assigned, received, and came of it.
+    ``decisions``: one row each: both futures, assignment, receipt and result.
     ``effects``: intervention and segment: the true effects on retention and on revenue kept.
     """
 

@@ -1,7 +1,8 @@
 """The hazard of leaving: a probability at each end of a period.
 
 A contract can only be left where a period ends. The monthly chance is logistic in the state; a
-longer period gathers several months of it. Part of those who leave say so some days before::
+longer period gathers several months of it. Some accounts announce some days before that they
+leave::
 
     h  = chance to leave at the end of the period
     i  = INTENT_SHARE * h / LEAVES_AFTER_INTENT          chance to announce it
@@ -37,7 +38,7 @@ def monthly_logit(
 ) -> Floats:
     """Log-odds of leaving in a month, by the state as it was the evening before ``day``.
 
-    ``health`` replaces the path's own, to ask what would be if.
+    ``health`` replaces the path's own, for counterfactuals.
     """
     seen = np.clip(day - 1, 0, paths.health.shape[1] - 1)
     own = paths.recent_health[rows, seen].astype(np.float64) if health is None else health

@@ -1,4 +1,4 @@
-"""The programmes of the simulated company: what it tries, on whom, and what that truly does.
+"""The programmes of the simulated company: their actions, accounts and true effects.
 
 A programme decides at the start of each month for a group of accounts: by lottery (k of n, the
 order is a hash, so anybody can repeat it) or by a CSM's judgement. An account takes part in one
@@ -26,12 +26,12 @@ SETTLED_DAYS = 57
 """From this age on an account has two full windows of 28 days to be judged by."""
 
 SURE_TO_STAY = 0.02
-"""Below this monthly chance to leave, an account would not have thought of leaving."""
+"""Below this monthly chance to leave, an account is sure to stay."""
 
 DECIDED_AT, EXECUTED_AT, DECLINED_AT = 0, 14 * 3600, 15 * 3600  # seconds of the day
 
 USUAL_USE = 0.11
-"""Mean daily people over seats of an account of which nobody would say anything."""
+"""Mean daily people over seats of an average account."""
 
 Group = Literal["onboarding", "at_risk", "runway", "settled"]
 
@@ -101,12 +101,12 @@ PROGRAMMES: tuple[Programme, ...] = (
         half=1,
     ),
 )
-"""What the company tries. `success_call` twice: once by lottery, once confounded on purpose."""
+"""The programmes. `success_call` is there twice: once by lottery, once confounded on purpose."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObservedAccounts:
-    """What a CSM sees of each account on the morning of a decision; nothing latent."""
+    """The facts that a CSM sees of each account on the morning of a decision; nothing latent."""
 
     use: Floats  # mean daily people over seats, 28 days
     trend: Floats  # the same over the 28 days before

@@ -21,7 +21,7 @@ CHAMPION_LOSS = 0.5
 INCIDENT_SHOCK = 0.35
 
 ENGAGED, SILENT, GONE = 0, 1, 2
-"""What a sponsor or champion is doing."""
+"""The states of a sponsor or champion."""
 
 SPONSOR_FALLS_SILENT = 1 / 170  # a day
 SPONSOR_SPEAKS_AGAIN = 1 / 110
@@ -31,7 +31,7 @@ CONTACT_REPLACED = 1 / 60
 
 @dataclass(frozen=True, kw_only=True)
 class Incidents:
-    """What failed for groups of accounts; one entry per incident."""
+    """Failures for groups of accounts; one entry per incident."""
 
     day: Ints
     second: Ints

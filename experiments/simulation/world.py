@@ -59,7 +59,7 @@ LATE_DAYS_SHARE = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A simulated company: what the product may read, and what it must not."""
+    """A simulated company: the events that the product may read, and the truth that it must not."""
 
     settings: WorldSettings
     events: pl.DataFrame  # EVENT_SCHEMA, in order of recorded_at

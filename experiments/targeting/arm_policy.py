@@ -1,15 +1,15 @@
-"""Decide whom to act on, and with what: the policy that a lottery teaches.
+"""Decide the arm of every account: the policy that is learned from a lottery.
 
-Two policies come from the same expected outcomes. One tells accounts apart: each gets the arm whose
-expected outcome less its cost is largest, or none. The other is the simplest there is: everybody
-gets the arm for which that is largest on average. What they are worth is told by trials of accounts
-that were not learned from, by their scores less the costs::
+Two policies come from the same expected outcomes. One decides by account: each gets the arm with
+the largest expected outcome less its cost, or none. The other is the simplest: everybody gets the
+arm for which that is largest on average. Their values are estimated on held-out trials, by the
+scores less the costs::
 
     value = mean of score[decided arm] − cost[decided arm]
 
-Accounts are told apart where that brought more there than the same for everybody. It need not be
-proven to: a decision is wanted, and waiting for proof costs more than a wrong look. Where what is
-taken for differences does not come true, though, everybody gets the same.
+Accounts are decided one by one if that brought more there than the same for everybody. Proof is not
+needed: a decision is due, and waiting for proof costs more than a wrong choice. If the expected
+differences do not show on held-out trials, everybody gets the same.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from experiments.targeting.outcome_model import expected_outcomes
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutValue:
-    """What telling apart brings per trial, beyond costs, on trials of accounts it did not see.
+    """The value per trial of deciding by account, beyond costs, on held-out trials.
 
-    ``alike`` is what the arm that was expected to be best on average brings everybody; ``gain`` the
-    paired difference, with its 95 % interval.
+    ``alike`` is the value of the arm that was expected to be best on average for everybody;
+    ``gain`` is the paired difference, with its 95 % interval.
     """
 
     value: float
@@ -43,10 +43,10 @@ class HeldOutValue:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmDecisions:
-    """The arm of every account asked about (0: none), and what each arm would bring it.
+    """The arm of every account (0: none), and the expected gain of each arm.
 
     ``told_apart`` is the arm that gains most for each account, ``alike`` the one that gains most
-    on average over the trials, whoever is asked about. ``gain`` is accounts x arms: the expected
+    on average over the trials. ``gain`` is accounts x arms: the expected
     outcome less that under none, less the cost.
     """
 
@@ -57,12 +57,12 @@ class ArmDecisions:
 
     @property
     def tells_apart(self) -> bool:
-        """Whether each account gets its own arm: that brought more where it was held out."""
+        """Whether each account gets its own arm, because that brought more on held-out trials."""
         return self.held_out.gain > 0
 
     @property
     def arm(self) -> Ints:
-        """What is to be done with each account."""
+        """The decided arm of each account."""
         return self.told_apart if self.tells_apart else np.full_like(self.told_apart, self.alike)
 
 
@@ -75,7 +75,7 @@ def decide_arms(
     rng: np.random.Generator,
     reached: Bools | None = None,
 ) -> ArmDecisions:
-    """Whom to act on, and with what, among accounts with these covariates.
+    """Decide the arm of accounts with these covariates.
 
     Args:
         scores: of trials under every arm.
@@ -86,7 +86,7 @@ def decide_arms(
         reached: how far each trial came on the way to an outcome, as `expected_outcomes` reads it.
 
     Raises:
-        SampleError: not one cost for every arm, one for none, or stages that cannot be.
+        SampleError: costs that do not fit the arms, or invalid stages.
     """
     sample = scores.sample
     if cost.shape != (len(sample.arms),) or not np.isfinite(cost).all() or cost[0] != 0:
@@ -108,7 +108,7 @@ def decide_arms(
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutGains:
-    """What each arm is expected to add to every trial, by other accounts, and the trial's fold."""
+    """The expected gain of each arm in every trial, learned from other accounts, and the trial's fold."""
 
     gain: Floats  # trials x arms, costs not counted
     fold: Ints
@@ -119,7 +119,7 @@ def held_out_gains(
 ) -> HeldOutGains:
     """The expected outcome of every trial under every arm, learned from trials of other accounts.
 
-    The arguments are those of `decide`.
+    The arguments are those of `decide_arms`.
     """
     sample = scores.sample
     gain, fold = np.empty((len(sample), len(sample.arms))), np.empty(len(sample), dtype=np.int64)
@@ -136,7 +136,7 @@ def held_out_gains(
 
 
 def held_out_value(scores: Scores, expected: HeldOutGains, cost: Floats) -> HeldOutValue:
-    """What telling accounts apart by these gains brings beside the same for everybody."""
+    """The value of deciding by account with these gains, beside the same for everybody."""
     judged, gain = scores.score.mean(axis=0) - cost, expected.gain - cost
     alike = np.array(
         [

@@ -1,8 +1,8 @@
-"""Decide whom to act on by a lottery, and put it in words for people and programs.
+"""Decide the arms of accounts from a lottery, and report it for people and programs.
 
-From a lottery and the accounts asked about to the arm of each, what each arm is expected to bring
-it, and one sentence: whether it pays to tell accounts apart, by accounts that nothing was learned
-from, or whether the same for everybody is as good. Pure but for the rng, which deals out the folds.
+From a lottery and the accounts to decide about to the arm of each, the expected gain of each arm,
+and one sentence: whether deciding by account pays on held-out accounts, or the same for everybody
+is as good. Pure but for the rng, which draws the folds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from experiments.targeting.stages import describe_stages
 
 NOT_LEARNED_FROM = "on accounts that it was not learned from"
 DECIMALS = 4
-"""Of the amounts in the file that is written."""
+"""Decimals of the amounts in the written file."""
 
 
 class CostError(ValueError):
@@ -34,7 +34,7 @@ class CostError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class GainOverNothing:
-    """What an action for everybody brings a trial beyond its cost, beside doing nothing."""
+    """The gain of an action for everybody per trial, beyond its cost, beside doing nothing."""
 
     value: float
     low: float
@@ -43,7 +43,7 @@ class GainOverNothing:
 
 @dataclass(frozen=True, kw_only=True)
 class LotteryDecisions:
-    """Whom to act on, with what, and what that is worth.
+    """The decided arms with their expected gains.
 
     ``for_everybody`` is by action, doing nothing first.
     """
@@ -57,17 +57,17 @@ class LotteryDecisions:
 
     @property
     def simplest(self) -> int:
-        """The place of the action that is expected to bring most where every trial gets it."""
+        """The index of the action that is expected to be best for every trial."""
         return self.decided.alike
 
     @property
     def shown_to_pay(self) -> bool:
-        """Whether trials that it was not learned from show that telling accounts apart pays."""
+        """Whether held-out trials show that deciding by account pays."""
         return self.decided.held_out.low > 0
 
     @property
     def verdict(self) -> str:
-        """The sentence that a person takes away."""
+        """The result in a sentence."""
         held_out = self.decided.held_out
         always = f"always {self.lottery.actions[self.simplest]!r}" + (
             ", that is to act on nobody" if self.simplest == 0 else ""
@@ -108,7 +108,7 @@ class LotteryDecisions:
         return f"Telling accounts apart was not shown to pay here: {gained}. {simplest}"
 
     def lines(self) -> list[str]:
-        """What was read, what the decisions are worth, and the verdict."""
+        """The lines on the data, the value of the decisions, and the verdict."""
         lottery, held_out = self.lottery, self.decided.held_out
         value, alike = self._format_amounts(held_out.value, held_out.alike)
         repeated = sum(name in lottery.account_ids for name in self.asked.account_ids)
@@ -143,7 +143,7 @@ class LotteryDecisions:
         ]
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
-        """Lines of action, cost, trials, what it brings everybody, accounts it was decided for."""
+        """Lines of action, cost, trials, gain for everybody, and accounts it was decided for."""
         found = []
         for number, (name, cost, trials, accounts) in enumerate(self._actions()):
             one = self.for_everybody[number]
@@ -160,7 +160,7 @@ class LotteryDecisions:
         return found
 
     def frame(self) -> pl.DataFrame:
-        """A row for each account asked: its action, and the gain of each beyond its cost.
+        """One row per account: its action, and the gain of each action beyond its cost.
 
         Gains are in the currency, expected, beside doing nothing; ``told_apart`` is the action with
         the largest for the account, ``simplest_policy`` the one with the largest for all.
@@ -189,7 +189,7 @@ class LotteryDecisions:
         made_at: datetime,
         seed: int,
     ) -> dict[str, object]:
-        """Plain values for JSON, with where they come from."""
+        """Plain values for JSON, with their sources."""
         lottery, held_out = self.lottery, self.decided.held_out
         return {
             "verdict": self.verdict,
@@ -252,13 +252,13 @@ class LotteryDecisions:
         return list(zip(self.lottery.actions, self.cost.tolist(), trials, decided, strict=True))
 
     def _format_amounts(self, *amounts: float, sign: bool = False) -> list[str]:
-        """Amounts to a tenth of what the held-out trials tell."""
+        """Amounts rounded to a tenth of the interval of the held-out trials."""
         held_out = self.decided.held_out
         return _amounts(*amounts, width=held_out.high - held_out.low, sign=sign)
 
 
 def _amounts(*amounts: float, width: float, sign: bool = True) -> list[str]:
-    """Amounts to a tenth of an interval of this width, and at least to the cent."""
+    """Amounts rounded to a tenth of an interval of this width, at most to the cent."""
     places = max(2, 1 - math.floor(math.log10(width))) if width > 0 else 2
     return [f"{amount:{'+' if sign else ''},.{places}f}" for amount in amounts]
 
@@ -271,7 +271,7 @@ def decide_by_lottery(
     currency: str,
     rng: np.random.Generator,
 ) -> LotteryDecisions:
-    """Whom of these accounts to act on, with what, learned from a lottery."""
+    """Decide the arms of these accounts, learned from a lottery."""
     scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)
     decided = decide_arms(
         scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng, reached=lottery.reached
@@ -298,7 +298,7 @@ def parse_costs(given: Sequence[str], actions: tuple[str, ...]) -> Floats:
     """The cost of every action, from words such as ``call=12.50``; doing nothing costs nothing.
 
     Raises:
-        CostError: an action has none, or two, or there is no such action, or it is no amount.
+        CostError: an action without or with two costs, an unknown action, or an invalid amount.
     """
     costs: dict[str, float] = {}
     for words in given:

@@ -1,9 +1,9 @@
 """Facts of accounts in a file, as columns that a model is learned from.
 
-A column of numbers is one column, one of few words is one for each word. What a word means is told
-by the trials of a lottery: accounts to decide about are read the same way, and a word that no trial
-has is refused, since nothing is known of it. What is not known is no zero and no word: unknown
-numbers stay unknown, and an unknown word is one more word where trials lack it too.
+A column of numbers is one column, a column of few words is one column for each word. The words come
+from the trials of a lottery: accounts to decide about are read the same way, and a word that no
+trial has is refused, because nothing is known of it. Unknown is not zero: unknown numbers stay
+unknown, and a missing word is one more word if trials lack it too.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ FLAGS = {"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0}
 class Fact:
     """How a column is read: a number where ``words`` is None, else one of these.
 
-    ``has_unknown`` says whether some trial lacks the word; ``may_be_stage`` whether it is 0 and 1
-    only, and 1 wherever there is an outcome, so that it may say who came so far on the way there.
+    ``has_unknown``: some trial lacks the word. ``may_be_stage``: it is 0 and 1 only, and 1 wherever
+    there is an outcome, so that it may be a stage on the way there.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Fact:
 
     @property
     def _shown(self) -> tuple[str, ...]:
-        """Of two words one says both."""
+        """Two words need one column only."""
         words = self.words or ()
         return words[1:] if len(words) == 2 and not self.has_unknown else words
 
     def columns(self, table: pl.DataFrame, file: str) -> Floats:
-        """Rows x columns; NaN where nothing is known and no trial says what that means.
+        """Rows x columns; NaN where unknown, if no trial lacks it.
 
         Raises:
             TableFileError: a number that is none or infinite, or a word that no trial has.
@@ -86,7 +86,7 @@ class Fact:
 
 
 def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
-    """How a column of the trials is read, whose outcomes are known.
+    """The fact of a column of trials with known outcomes.
 
     Raises:
         TableFileError: it is empty, has too many words, or is neither numbers nor words.
@@ -114,7 +114,7 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
     if len(distinct) > MOST_WORDS:
         numbers = words.drop_nulls().cast(pl.Float64, strict=False)
         if 2 * numbers.null_count() < len(numbers):
-            _numbers(trials, name, file)  # says which of them is no number
+            _numbers(trials, name, file)  # its error names the value that is no number
         raise TableFileError(
             f"The column {name!r} of {file} has {len(distinct):,} different words, and "
             f"{MOST_WORDS} are the most that a fact may have. Put those together that are alike, "

@@ -1,22 +1,21 @@
-"""Read the file of a lottery: who was drawn for what, and what came of it.
+"""Read the file of a lottery: accounts, drawn actions, propensities and outcomes.
 
 A CSV or Parquet file; one row is one trial:
 
     account_id    rows of one account belong together
     action        what was drawn; doing nothing has a name too
     propensity    the chance with which it was drawn, above 0 and at most 1: 0.5 for a coin
-    outcome       what came of it, in money; empty where that is not known yet
+    outcome       the result, in money; empty where it is not known yet
 
 ``propensity:ACTION`` for each action stand in place of ``propensity`` or beside it; they are needed
 where three arms or more were drawn by chances that differ between rows. ``decision_id`` and
-``decided_at`` are passed over. Columns that are named as stages say whether a trial came so far on
-the way to its outcome (`lottery_stages`). Every other column is a fact about the account from
+``decided_at`` are ignored. Columns that are named as stages hold whether a trial reached that stage
+on the way to its outcome (`stages`). Every other column is a fact about the account from
 before the draw: a number, or one of few words; empty where it is not known. A second file has the
 same facts of the accounts to decide about, each once.
 
-Rows in which chance had no say (propensity 1), or whose outcome is open, are counted and left out.
-A file whose arms are not as its propensities say, or not alike in a fact, is no lottery and is
-refused.
+Rows in which chance had no part (propensity 1), or whose outcome is open, are counted and left out.
+A file whose arms do not fit its propensities, or differ in a fact, is no lottery and is refused.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ NEEDED = ("account_id", "action", "outcome")
 PASSED_OVER = ("decision_id", "decided_at")
 
 LEAST_ACCOUNTS = 30
-"""Accounts of an arm below which nothing is decided: a fold has to hold some of each."""
+"""The least number of accounts per arm: a fold has to hold some of each."""
 
 AN_OUTCOME = "Write what came of it, or leave it empty where that is open."
 
@@ -54,10 +53,10 @@ ASKED_ROWS = "the accounts to decide about"
 
 @dataclass(frozen=True, kw_only=True)
 class LotteryTrials:
-    """The trials of a file whose outcome is known and in which chance had a say.
+    """The trials of a file with a known outcome in which chance had a part.
 
     ``actions`` are the arms as the file names them, doing nothing first. ``reached`` is trials x
-    ``stages``, whether each came so far; it has no column where no stage is named.
+    ``stages``, whether each trial reached the stage.
     """
 
     trials: Sample
@@ -90,10 +89,10 @@ def read_lottery(
 ) -> LotteryTrials:
     """The lottery of a table; ``nothing`` is the action that is to do nothing.
 
-    ``stages`` are columns, in the order of the way to an outcome.
+    ``stages`` are columns, in their order on the way to an outcome.
 
     Raises:
-        TableFileError: a column is missing, a row holds what cannot be, or it is no lottery.
+        TableFileError: a column is missing, a row is invalid, or it is no lottery.
     """
     _refuse_missing(table, file, stages, leave_out)
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
@@ -164,7 +163,7 @@ def read_lottery(
 
 
 def read_accounts(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> AskedAccounts:
-    """The accounts of a table with these facts; other columns are passed over.
+    """The accounts of a table with these facts; other columns are ignored.
 
     Raises:
         TableFileError: a column is missing, an account stands there twice, or a fact cannot be
@@ -241,7 +240,7 @@ def _refuse_missing(
 def _no_stage(
     table: pl.DataFrame, name: str, stages: Sequence[str], leave_out: Collection[str]
 ) -> str | None:
-    """Why a column cannot be a stage, and what to do; None where it can."""
+    """Why a column cannot be a stage, with the next step; None if it can."""
     if name not in table.columns or name == "_row":
         return (
             f"there is no such column. Besides what every lottery has, its columns are "
@@ -311,7 +310,7 @@ def _actions(table: pl.DataFrame, file: str, nothing: str) -> tuple[str, ...]:
 
 
 def _clusters(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints) -> Ints:
-    """A number for each account, of whom every arm needs some."""
+    """A number for each account; every arm needs enough accounts."""
     cluster = used["account_id"].rank("dense").to_numpy().astype(np.int64)
     for number, name in enumerate(actions):
         accounts = np.unique(cluster[arm == number]).size

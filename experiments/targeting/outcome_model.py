@@ -1,27 +1,26 @@
-"""Predict the outcome of an account under each arm, for deciding by it.
+"""Predict the outcome of an account under each arm, as the basis of decisions.
 
-Who decides by the expected outcome needs no proof that accounts differ, only an expectation that
-does not follow luck. One model of all arms gives it: what an account is like, what an arm does to
-everybody, and how far that differs between accounts::
+A decision by the expected outcome needs no proof that accounts differ, only an expectation that
+does not overfit. One model of all arms gives it, from the account's covariates, the effect of an
+arm on everybody, and differences of that effect between accounts::
 
     z = intercept + x·main + w·(arm + x·any_action + x·arm)      all but the intercept N(0, spread²)
 
-How far outcomes and effects differ is not guessed, nor whether they go by a number or also jump at
-its quartiles, nor whether an action changes everybody's odds alike (w = 1) or adds about the same
-points to all (w is larger where a point is more log-odds, `_same_points`): the prediction is
-averaged over spreads and forms, by the likelihood of the trials under each (MacKay 1992; the
-integral by Laplace's method, exact for numbers). Where the trials say nothing of a difference, all
-are given nearly the same effect.
+Three choices are not fixed: the spreads of outcomes and effects, whether they are linear in a
+number or also jump at its quartiles, and whether an action changes everybody's odds alike (w = 1)
+or adds about the same points to all (w is larger where a point is more log-odds, `_same_points`).
+The prediction is averaged over them by the likelihood of the trials (MacKay 1992; the integral by
+Laplace's method, exact for numbers). If the trials show no difference, all accounts get nearly the
+same effect.
 
-Outcomes that are often nothing and else a number (money spent, revenue kept) are taken in two parts
-(Cragg 1971): whether there is any, by a logistic model, and how much, by a linear one of those with
-some. Actions mostly change whether, so what little they are believed to change of how much is
-learned from all arms together, and amounts of a few heavy accounts do not drown the rest. Where it
-is known how far each trial came on the way (visited, then bought), every step is a part of its own:
-many more visit than buy, so what an action changes first is known far better. The parts are
-multiplied, ``P(visited) · P(bought | visited) · E[amount | bought]``. A factor after the first is
-no effect of an action, since who visited differs between arms; their product is what is expected
-under each.
+Outcomes that are often zero and else a number (money spent, revenue retained) have two parts (Cragg
+1971): whether there is any, by a logistic model, and how much, by a linear model of the others.
+Actions mostly change the first part, so effects on amounts are learned from all arms together, and
+the amounts of a few large accounts do not dominate. If the stages of each trial are known (visited,
+then bought), every stage is a part of its own: many more visit than buy, so the first effect is
+known much better. The parts are multiplied, ``P(visited) · P(bought | visited) · E[amount |
+bought]``. A factor after the first is no effect of an action, because the accounts that visited
+differ between arms; the product is the expected outcome under each arm.
 
 Everything that drove the choice of the arm has to be among the covariates, as it is in a lottery.
 """
@@ -47,16 +46,16 @@ FAR = 0.4
 """Deviation of the half-normal by which large spreads of effects are less likely before looking."""
 
 ARM_SPREAD = 1.0
-"""How much an arm may do to everybody: log-odds, or standard deviations of a number."""
+"""Prior spread of the effect of an arm on everybody: log-odds, or standard deviations of a number."""
 
 LATER_SPREAD = 0.4
-"""How much an arm may change of a later step, of who took the one before, in log-odds. Less,
-because most of what actions do is done at the first step; where it is not, this costs a little. A
-step that every trial took is no first one."""
+"""Prior spread of the effect of an arm on a later step, in log-odds. It is smaller, because actions
+mostly change the first step; where they do not, this costs a little. A step that every trial took
+is not the first one."""
 
 AMOUNT_SPREAD = 0.2
-"""How much an arm may do to amounts where only some have one, in usual amounts: an arm that raises
-them by a fifth is a strong one."""
+"""Prior spread of the effect of an arm on amounts if only some accounts have one, relative to the
+usual amount: a fifth is a strong effect."""
 
 FLATTENING = 0.25
 """Keeps the log-odds of a point finite where hardly anybody comes, or all do. Points that double a
@@ -70,11 +69,11 @@ ROUNDING = 1e-12
 LEAST_NOISE = 1e-6
 QUARTILES = (0.25, 0.5, 0.75)
 FEW_VALUES = 5
-"""A covariate with so many values or fewer has no quartiles to jump at."""
+"""A covariate with this many values or fewer has no jumps at quartiles."""
 
 ANY_INTERCEPT = 100.0
 NEGLIGIBLE = 1e-3
-"""Weight below which a pair of spreads is passed over."""
+"""Weight below which a pair of spreads is ignored."""
 
 STEPS, NEAR, LONGEST_STEP = 50, 1e-5, 4.0  # of Newton's method; the last two in log-odds
 NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
@@ -92,7 +91,7 @@ class Coefficients:
 
 @dataclass(frozen=True, kw_only=True)
 class DesignForm:
-    """One way to write the model: what it reads of trials and of the accounts asked about.
+    """One form of the model: its columns for trials and for the accounts to decide about.
 
     Columns are as they are, or also jump at quartiles. The weights are what the log-odds of an
     action are multiplied by in each row: 1 for the same odds, else for about the same points.
@@ -107,9 +106,9 @@ class DesignForm:
 def expected_outcomes(
     sample: Sample, outcome: Floats, *, asked: Floats, reached: Bools | None = None
 ) -> Floats:
-    """The outcome that these accounts would have on average under each arm, accounts x arms.
+    """The expected outcome of these accounts under each arm, accounts x arms.
 
-    Rows of one cluster repeat each other: together all count as many as there are clusters.
+    Rows of one cluster are dependent, so all rows together count as the number of clusters.
 
     Args:
         sample: the trials.
@@ -173,7 +172,7 @@ def _stages_of(reached: Bools | None, has_outcome: Bools) -> Bools:
 def _chances_of(
     forms: Sequence[DesignForm], sample: Sample, came: Bools, further: Bools, spread: float
 ) -> Floats:
-    """The chances to come further, of who came so far; under up to four forms."""
+    """The chances of the next stage given the one before; under up to four forms."""
     arms, happened, counted = len(sample.arms), further[came].astype(float), _counted(sample, came)
     same_odds = [_of_rows(form, came) for form in forms]
     return _chances(
@@ -195,7 +194,7 @@ def _amounts_of(
     outcome: Floats,
     has_outcome: Bools,
 ) -> Floats:
-    """How much it is where there is any; nobody loses where all gained, and the other way round."""
+    """The amount if there is any; its sign is that of the trials if all have the same."""
     arms, amounts = len(sample.arms), outcome[has_outcome]
     if np.ptp(amounts) <= ROUNDING * np.abs(amounts).max():
         return np.full((len(forms[0].asked), arms), amounts[0])
@@ -221,7 +220,7 @@ def _amounts_of(
 
 
 def _counted(sample: Sample, rows: Bools) -> float:
-    """What each of these trials counts for, so that together they are as many as their clusters."""
+    """The weight of each trial, so that together they count as their clusters."""
     return float(np.unique(sample.cluster[rows]).size / rows.sum())
 
 
@@ -278,7 +277,7 @@ def _spreads(covariates: int, arms: int, main: float, arm: float, effect: float)
 
 
 def _logistic(design: Floats, happened: Floats, counted: float) -> Fit:
-    """Newton's method and Laplace's; each trial counts as this part of one."""
+    """Newton's method and Laplace's approximation; trials are weighted."""
     start = np.zeros(design.shape[1])
     start[0] = np.log(happened.mean() / (1 - happened.mean()))
 
@@ -304,7 +303,7 @@ def _logistic(design: Floats, happened: Floats, counted: float) -> Fit:
 
 
 def _linear(design: Floats, number: Floats, counted: float) -> Fit:
-    """The exact posterior; the noise is what a cautious model leaves unexplained."""
+    """The exact posterior; the noise is the residual of a strongly shrunk model."""
     squares, products = design.T @ design, design.T @ number
     cautious = np.full(design.shape[1], EFFECT_SPREADS[2] ** -2.0)
     cautious[0] = ANY_INTERCEPT**-2.0
@@ -327,7 +326,7 @@ def _linear(design: Floats, number: Floats, counted: float) -> Fit:
 
 
 def _posterior(mean: Floats, curvature: Floats, precision: Floats, fitted: float) -> Coefficients:
-    """The evidence up to what depends neither on the spreads nor on the form."""
+    """The evidence, up to a constant for all spreads and forms."""
     return Coefficients(
         mean=mean,
         covariance=np.asarray(np.linalg.inv(curvature), dtype=float),
@@ -363,7 +362,7 @@ def _numbers(arms: int, fits: list[tuple[float, DesignForm, Coefficients]]) -> F
 def _forms(trials: Floats, asked: Floats) -> tuple[DesignForm, ...]:
     """Covariates as they are, and with jumps at their quartiles; once, where none has any.
 
-    By the trials alone: what is answered of an account does not depend on who else is asked about.
+    Uses the trials alone, so that an account's result does not depend on the other accounts.
     """
     plain = _form(_scaled(trials, trials), _scaled(asked, trials))
     jumps = _jumps(trials, trials)
@@ -391,8 +390,8 @@ def _of_rows(form: DesignForm, rows: Bools) -> DesignForm:
 def _same_points(form: DesignForm, happened: Floats, counted: float) -> DesignForm:
     """The form in which an action adds about the same points to all.
 
-    A point is ``1 / slope`` log-odds, with slope ``chance · (1 − chance)`` by the chance that is
-    expected in all arms together. The weights are that, flattened, and 1 at the usual slope::
+    A point is ``1 / slope`` log-odds, with slope ``chance · (1 − chance)`` at the expected chance
+    over all arms. The weights are that, flattened, and 1 at the usual slope::
 
         (1 + FLATTENING) · usual / (slope + FLATTENING · usual)
     """
@@ -404,7 +403,7 @@ def _same_points(form: DesignForm, happened: Floats, counted: float) -> DesignFo
     best = max(found, key=lambda one: one.log_evidence).mean
 
     def slope(matrix: Floats) -> Floats:
-        """How many points a unit of log-odds is."""
+        """The points of a unit of log-odds."""
         chance: Floats = expit(best[0] + matrix @ best[1:])
         return np.asarray(chance * (1 - chance))
 

@@ -1,7 +1,7 @@
-"""Read how likely each action of a lottery was from its file.
+"""Read the propensities of a lottery from its file.
 
-``propensity`` is the chance of what was drawn, ``propensity:ACTION`` that of each action. The first
-is enough with two actions, or where the chances are the same in all rows.
+``propensity`` is the chance of the drawn action, ``propensity:ACTION`` that of each action. The
+first is enough with two actions, or if the chances are the same in all rows.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from experiments.table_file import TableFileError, parse_numbers, refuse_rows
 PROPENSITY, PROPENSITY_OF = "propensity", "propensity:"
 
 ROUNDING = 2e-3
-"""Chances as people write them, with three digits, sum to 1 within this."""
+"""Tolerance of the sum of chances that people write with three digits."""
 
 
 def propensity_columns(table: pl.DataFrame) -> list[str]:
-    """The columns that say how likely single actions were."""
+    """The columns with the chances of single actions."""
     return [name for name in table.columns if name.startswith(PROPENSITY_OF)]
 
 
@@ -29,10 +29,10 @@ def propensities(
     actions: tuple[str, ...],
     arm: Ints,
 ) -> tuple[Floats, Floats | None]:
-    """The chance of what was drawn, and of every action where the file has them.
+    """The chance of the drawn action, and of every action if the file has them.
 
     Raises:
-        TableFileError: a column is missing, or a row holds what can be no chance.
+        TableFileError: a column is missing, or a row holds no valid chance.
     """
     chances = None
     if propensity_columns(table):
@@ -82,10 +82,11 @@ def all_propensities(
     own: Floats,
     chances: Floats | None,
 ) -> Floats:
-    """The chance of every action in every row, from that of what was drawn where it is enough.
+    """The chance of every action in every row, computed from that of the drawn one if possible.
 
     Raises:
-        TableFileError: it is not enough, or an action could not have been drawn in some row.
+        TableFileError: the chances cannot be computed, or an action could not have been drawn in
+        some row.
     """
     if chances is not None:
         refuse_rows(

@@ -1,13 +1,13 @@
 """Test whether the arms have the sizes and facts that the recorded odds imply.
 
-A draw gives every arm as many trials as its odds promise, and arms that are alike in all that was
-known before it. With odds ``e_a`` and a column ``x`` of such facts, the sum of
-``([arm = a] - e_a) x`` is nothing but chance, and its error needs no model::
+A draw gives every arm the number of trials that its odds imply, and arms that are alike in all
+facts from before it. With odds ``e_a`` and a column ``x`` of such facts, the sum of ``([arm = a] -
+e_a) x`` is random with mean 0, and its error needs no model::
 
     z = sum of ([arm = a] - e_a) x / error of that sum
 
-With ``x`` = 1 it is about how many were drawn. Facts are taken by their ranks, and by whether they
-are known: what came to be known after the draw is found too, or for those alone who were acted on.
+With ``x`` = 1 it tests the number of trials. Facts are tested by their ranks, and by whether they
+are known: this finds facts that were recorded after the draw, or only for treated accounts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from experiments.causal.sample import Floats, Sample
 
 
 def find_draw_problem(sample: Sample, actions: tuple[str, ...]) -> str | None:
-    """What speaks against a draw by these odds, in words; None where nothing does.
+    """The evidence against a draw by these odds, in words; None if there is none.
 
-    Together over all arms, and over all arms and columns, a draw is doubted once in a thousand.
-    ``actions`` are the names of the arms to say.
+    A true draw is rejected once in a thousand, over all arms and over all columns. ``actions`` are
+    the names of the arms in the message.
     """
     surplus = np.eye(len(sample.arms))[sample.arm] - sample.propensity
     arm, z = _furthest(surplus, np.ones(len(sample)), sample)
@@ -69,7 +69,7 @@ def _reach(looks: int) -> float:
 
 
 def _furthest(surplus: Floats, column: Floats, sample: Sample) -> tuple[int, float]:
-    """The arm that is furthest from its odds, and how many errors that is."""
+    """The arm that is furthest from its odds, in standard errors."""
     z = []
     for one, odds in zip(surplus.T, sample.propensity.T, strict=True):
         found, _ = clustered_error(one * column, sample.cluster)
@@ -87,7 +87,7 @@ def _columns(sample: Sample) -> list[tuple[str, Floats]]:
 
 
 def _ranks(column: Floats) -> Floats:
-    """Ranks in deviations, 0 where unknown: so that no few large numbers decide."""
+    """Standardised ranks, 0 where unknown, so that a few large numbers do not decide."""
     ranks = stats.rankdata(column, nan_policy="omit")
     spread = float(np.nanstd(ranks))
     scaled = (ranks - np.nanmean(ranks)) / (spread if spread > 0 else 1.0)

@@ -1,10 +1,9 @@
 """The stages of a lottery's trials: how far each came to its outcome.
 
-A stage is a column of 0 and 1, or of false and true: whether a trial came so far (visited, asked
-for an offer). Stages stand in the order of the way: who came to one came to those before, and no
-outcome other than 0 comes without all of them. They come after the draw, and the draw may have
-moved them. So no trial may be left out by what its stage is: those that are left would be no
-lottery any more.
+A stage is a column of 0 and 1, or of false and true: whether a trial reached it (visited, asked for
+an offer). Stages are in order: a trial that reached one reached those before, and an outcome other
+than 0 needs all of them. They come after the draw, and the action may have changed them. So no
+trial may be left out by its stage: the rest would no longer be randomised.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ MEND = (
 
 
 def read_stages(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
-    """Whether each trial came to each stage, trials x stages; without stages no column.
+    """Whether each trial reached each stage, trials x stages.
 
     Raises:
-        TableFileError: a column is no flag or has an empty cell, or some came further than the
+        TableFileError: a column is no flag or has an empty cell, or some trial came further than the
         stage
             before.
     """
@@ -83,7 +82,7 @@ def read_stages(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
 def describe_stages(
     stages: Sequence[str], reached: Bools, outcome: Floats, *, arm: Ints, actions: Sequence[str]
 ) -> list[str]:
-    """How many trials came how far, and what that cannot tell; nothing without stages."""
+    """The number of trials that reached each stage, with a caution; empty without stages."""
     if not stages:
         return []
     trials, counts = len(outcome), reached.sum(axis=0).tolist()
@@ -96,7 +95,7 @@ def describe_stages(
     for place, (name, count) in enumerate(zip(stages, counts, strict=True)):
         before = counts[place - 1] if place else trials
         why = None
-        if count == before:  # each came to all stages before, so as many are the same
+        if count == before:  # each reached all stages before, so equal counts are equal trials
             why = (
                 f"all who came as far as {stages[place - 1]!r} came so far too"
                 if place

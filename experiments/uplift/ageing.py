@@ -1,6 +1,6 @@
-"""Age the measurements of an action: weigh trials by a half-life, where one is seen.
+"""Weigh the trials of an action by age, if a half-life predicts better.
 
-What an action does may move: products change, calls wear off. Trials then count by their age::
+The effect of an action may change over time. Trials then count by their age::
 
     weight = ½ ^ (age / half-life)
 
@@ -30,15 +30,15 @@ BLOCKS = 4
 """Parts of the newest half, each predicted by what was over before it."""
 
 LEAST_BEFORE = 100
-"""Trials that a prediction rests on at least."""
+"""The least number of trials behind a prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ageing:
     """The half-life of an action's trials in days, None where they do not age.
 
-    ``difference`` is its held-out loss less that of not ageing, ``upper`` the upper bound of that;
-    where nothing ages they are those of the half-life that came nearest, or 0 where none was tried.
+    ``difference`` is its held-out loss less that of not ageing, ``upper`` its upper bound; without
+    ageing they are those of the best half-life, or 0 if none was tried.
     """
 
     half_life_days: float | None
@@ -47,7 +47,7 @@ class Ageing:
 
     @property
     def words(self) -> str | None:
-        """What is said of it beside an effect; None: nothing ages."""
+        """The note beside an effect; None: no ageing."""
         if self.half_life_days is None:
             return None
         return (
@@ -68,7 +68,7 @@ def estimate_ageing(
         score: of each trial, of the action less that of none.
         age_days: how long before the newest trial each one began.
         cluster: accounts.
-        follow_up_days: a trial is over so long after it began.
+        follow_up_days: from the start of a trial to its end.
 
     Raises:
         SampleError: an age that is not known or below 0.
@@ -136,7 +136,7 @@ def _held_out(
     tried: tuple[float, ...],
     follow_up_days: float,
 ) -> list[tuple[float, Floats, Ints]] | None:
-    """Of each half-life: loss less that of not ageing, of every trial that was predicted."""
+    """For each half-life: the loss less that of not ageing, of every predicted trial."""
     newest = float(np.median(age_days))
     edges = np.linspace(newest, 0.0, BLOCKS + 1)
     gaps: dict[float, list[Floats]] = {half: [] for half in tried}

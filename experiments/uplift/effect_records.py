@@ -1,7 +1,7 @@
 """Turn scores into the records of effects that the policy, the API and the pages read.
 
 For every action one record over all trials and one for each segment in which it was tried, shrunk
-toward the action's own mean and never toward the playbook: whoever reads them mixes that in, once.
+toward the action's own mean and not toward the playbook, which readers mix in once.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ OUTCOME_WORDS: Mapping[GoodOutcome, tuple[str, str]] = {
     "retention": ("stayed", "left"),
     "expansion": ("grew", "did not grow"),
 }
-"""What a good outcome of 1 and of 0 means."""
+"""Words for a good outcome of 1 and of 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """When, on what and how effects were measured."""
+    """The outcome, the period and the source of a measurement."""
 
     outcome: GoodOutcome
     horizon_days: int
@@ -42,7 +42,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class EffectRecords:
-    """The records, the checks behind each action's grade, and the actions nothing is known of."""
+    """The records, the checks behind each action's grade, and the actions without a result."""
 
     records: tuple[ActionEffect, ...]
     gradings: Mapping[str, Grading]
@@ -64,10 +64,10 @@ def action_effects(
 ) -> EffectRecords:
     """The records of every action of the scores.
 
-    ``placebos`` are scores of what was measured before the start, under the same arms.
+    ``placebos`` are scores of values from before the start, under the same arms.
     ``prior_grades`` is the grade that an action falls back to, ``decided_outside`` the event that
-    decided about an action in place of people. With ``age_days``, how long before the newest trial
-    each one began, trials of an action whose effect moves count by their age.
+    decided about an action in place of people. With ``age_days``, the days from each trial's start
+    to the newest one's, trials of an action whose effect changes count by their age.
     """
     sample = scores.sample
     moving = (
@@ -225,9 +225,9 @@ def _record(
 
 
 def untreated_risk(scores: Scores, rows: Bools, outcome: GoodOutcome) -> float | None:
-    """How probable it is that these accounts leave (retention) or grow (expansion) if nobody acts.
+    """The probability that these accounts leave (retention) or grow (expansion) if nobody acts.
 
-    None where the scores give no probability above 0.
+    None if the scores give no probability above 0.
     """
     good = float(np.median(scores.score[:, rows, 0].mean(axis=1)))
     risk = 1 - good if outcome == "retention" else good

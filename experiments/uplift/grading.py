@@ -1,9 +1,9 @@
-"""Grade an effect: what has to hold before it may be called evidence.
+"""Grade an effect: the requirements for evidence.
 
-A: chance decided, with the odds on record. B: an event from outside decided, and the checks passed.
-C: people decided, and all checks passed. An effect whose checks fail, or that has not been
-looked at, keeps the grade of the prior (D or E): its numbers are shown, and move no belief. The
-checks are those of reports, asked of one action against none.
+A: chance decided, with logged odds. B: an event from outside decided, and the checks passed.
+C: people decided, and all checks passed. An effect whose checks fail or were not run
+keeps the grade of the prior (D or E): its numbers are shown, but move no belief. The checks are
+those of reports, for one action against none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def grade_effect(
 ) -> Grading:
     """The grade of the mean effect of one action.
 
-    ``decided_outside`` says, in words, what event decided in place of people.
+    ``decided_outside`` names the event that decided in place of people.
     """
     found = tuple(check(compared) for check in CHECKS)
     failed = [check for check in found if check.verdict == "failed"]

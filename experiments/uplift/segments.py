@@ -1,4 +1,4 @@
-"""Estimate the effect of each action in each segment, shrunk to what can be known.
+"""Estimate the effect of each action in each segment, with shrinkage.
 
 The mean score of a small segment is mostly noise. Segments of one action are taken as drawn around
 its mean, with a spread that all actions share, and the action's mean around what the playbook
@@ -6,9 +6,9 @@ believes (empirical Bayes; Morris 1983)::
 
     raw_s = effect_s + error_s      effect_s = mean + N(0, spread²)      mean ~ N(belief)
 
-The spread is not put at its best guess but averaged over, by its likelihood and a gamma prior that
-is 0 at 0 (Chung et al. 2013): with few segments the best guess is often 0, and bands around it
-promise too much. Bands hold for all segments of an action together. Arrays in, values out.
+The spread is not fixed at its best estimate but averaged over, by its likelihood and a gamma prior
+that is 0 at 0 (Chung et al. 2013): with few segments the best estimate is often 0, and bands around
+it are too narrow. Bands hold for all segments of an action together. Arrays in, values out.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from experiments.causal.estimates import CONFIDENCE, clustered_error, mean_and_e
 from experiments.causal.sample import Floats, Ints, SampleError
 
 TYPICAL_SPREAD = 0.05
-"""Points: how far effects in segments most likely lie from the action's mean, before looking."""
+"""Prior spread of segment effects around the action's mean, in points."""
 
 BORROWED = 30
-"""A segment's own variance counts against so many accounts of all segments: in a segment in which
-nobody left, the own variance is next to nothing."""
+"""The weight, in accounts, of the variance of all segments beside a segment's own: in a segment in
+which nobody left, its own variance is almost 0."""
 
 SPREADS = np.geomspace(0.02, 8.0, 48)
-"""The spreads looked at, in typical ones."""
+"""The spreads averaged over, as multiples of the typical one."""
 
 DRAWS = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeanPrior:
-    """What is believed of an action's mean effect before looking, in points."""
+    """The prior of an action's mean effect, in points."""
 
     mean: float
     deviation: float
@@ -49,7 +49,7 @@ class SegmentUplift:
     """The effect of one action in one segment: as counted (``raw``), and shrunk.
 
     ``low`` and ``high`` hold for all segments of the action together. ``own_share``,
-    ``action_share`` and ``playbook_share`` say what the estimate is made of and sum to 1.
+    ``action_share`` and ``playbook_share`` are the shares of its sources and sum to 1.
     """
 
     action: str
@@ -203,7 +203,7 @@ def _reach(
     degrees: Ints,
     rng: np.random.Generator,
 ) -> float:
-    """How many errors a band has to reach so that all segments lie inside it together.
+    """The half-width of a band, in errors, that holds all segments together.
 
     Errors are estimated themselves, so the draws are Student's t by segment.
     """

@@ -3,8 +3,8 @@
 A trial opens with a snapshot, at most one a week, for every account with a running contract that
 received none of the actions during the wash-out (sequential trials; Hernán and Robins 2016). Its
 arm is the action received within the week, or none; features are frozen at the start; the follow-up
-begins when the week is over, and whoever left inside it is in no arm. So no effect comes from
-having survived until the call. ::
+begins when the week is over, and an account that left inside it is in no arm. So the effect has no
+survivorship bias. ::
 
     wash-out            week: which action?     follow-up (horizon)
     ──[──────────────)──[───────────────────)───[────────────────────)──
@@ -41,13 +41,13 @@ from experiments.randomisation.assignment import hash_position
 from features.events.visibility import visible_events
 
 WINDOW = timedelta(days=7)
-"""How long after a snapshot a choice still counts as made on it."""
+"""The time after a snapshot during which a choice counts as made on it."""
 
 LEAST_TREATED = 30
-"""Trials of an action below which it is left out: nothing could be said of it."""
+"""An action with fewer trials is left out."""
 
 MOST_TRIALS = 60_000
-"""Beyond this a share of the accounts is taken, by hash, with all of their trials."""
+"""With more trials a share of the accounts is used, by hash, with all of their trials."""
 
 GROWN = 1.1
 """MRR at the end of the follow-up, over that at its start, from which an account has grown."""
@@ -65,8 +65,7 @@ class WeeklyTrials:
     """The trials of all actions that people decide about, and what was left out.
 
     ``is_exposed``: received one of the actions during the follow-up. ``age_days`` counts from the
-    newest start. ``too_few`` holds the actions
-    that were left out, with their trials.
+    newest start. ``too_few`` holds the actions that were left out, with their number of trials.
     """
 
     sample: Sample
@@ -119,7 +118,7 @@ def build_weekly_trials(
 
 
 def age_days(starts: pl.Series) -> Floats:
-    """How many days before the newest of these moments each one is."""
+    """The days from each of these moments to the newest one."""
     seconds = starts.dt.epoch("s").cast(pl.Float64).to_numpy()
     return np.asarray((seconds.max() - seconds) / 86_400)
 
@@ -282,7 +281,7 @@ def _as_arrays(
 
 
 def _design(horizon_days: int, washout_days: int, segment_by: str) -> Design:
-    """What trials of single actions declare, for all of them together."""
+    """The design of all actions together."""
     mechanism: Literal["judgement"] = "judgement"
     return Design(
         design_id=f"weekly-{horizon_days}d",

@@ -1,9 +1,8 @@
 """Measure the effects of a workspace and write ``effects.json`` beside its reports.
 
-What chance decided is read from each lottery by itself, those of Keepwell's own decisions among
-them; what people decided from weekly trials of all actions at once. For an action with both, the
-lottery speaks. An action is measured on what the playbook says it is for: keeping accounts, or
-growing them.
+Decisions by chance are measured lottery by lottery, those of Keepwell among them; decisions by
+people from weekly trials of all actions at once. For an action with both, the lottery counts. An
+action is measured on its outcome in the playbook: retention or expansion.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from registry.playbook.playbook import load_playbook
 
 @dataclass(frozen=True, kw_only=True)
 class EffectMeasurements:
-    """Everything that was measured as of a moment, and what could not be."""
+    """All measured effects as of a moment, and the actions that could not be measured."""
 
     as_of: datetime
     segment_attribute: str
@@ -190,7 +189,7 @@ def _outcome_of(action: str, actions: Mapping[str, Action]) -> GoodOutcome:
 
 
 def _prior_grades(actions: Mapping[str, Action]) -> dict[str, Grade]:
-    """An action's own grade where it is a belief; evidence that is not there is no grade."""
+    """The grades of priors that are D; other priors have none, because their evidence is not here."""
     return {name: "D" for name, action in actions.items() if action.prior.grade == "D"}
 
 
@@ -232,7 +231,7 @@ def _effects_of_judgement(
 def _effects_of_lottery(
     trials: Trials, actions: Mapping[str, Action], rng: np.random.Generator
 ) -> EffectRecords:
-    """A lottery: two arms, with its own odds."""
+    """The effect of a lottery: two arms, with its own odds."""
     design, sample, estimator = trials.design, trials.sample, estimator_for("lottery")
     outcome = _outcome_of(design.action, actions)
     good = 1 - trials.outcomes[CHURN]
@@ -263,7 +262,7 @@ def _placebo_scores(
     placebos: Mapping[str, Floats],
     rng: np.random.Generator,
 ) -> dict[str, Scores]:
-    """Scores of what was measured before the start, where it is known in every arm."""
+    """Scores of values from before the start, if they are known in every arm."""
     found = {}
     for name, values in placebos.items():
         known = np.isfinite(values)

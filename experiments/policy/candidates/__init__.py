@@ -1,6 +1,6 @@
-"""Find the actions that come up for an account: triggers, due steps of sequences, deadlines.
+"""Find the candidate actions of an account: triggers, due steps of sequences, deadlines.
 
-Each candidate comes with the sentence that says why.
+Each candidate comes with the sentence that explains it.
 """
 
 __all__ = ["sentences", "sequence_steps", "triggers"]

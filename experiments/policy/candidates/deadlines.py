@@ -15,7 +15,7 @@ SATURDAY = 5
 
 
 def deadline_of(action: Action, start: datetime, workday: tuple[int, int]) -> datetime | None:
-    """When the action's time is over, counted from what brought it up; None without a limit."""
+    """The end of the action's time, counted from its trigger; None without a limit."""
     if action.deadline_hours is None:
         return None
     hours = timedelta(hours=action.deadline_hours)
@@ -23,7 +23,7 @@ def deadline_of(action: Action, start: datetime, workday: tuple[int, int]) -> da
 
 
 def after_working_hours(start: datetime, hours: timedelta, workday: tuple[int, int]) -> datetime:
-    """The moment at which so many working hours have passed.
+    """The moment at which these working hours have passed.
 
     >>> from datetime import UTC
     >>> friday = datetime(2026, 3, 6, 16, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Describe an action that passed every stage: what, why, on what evidence.
+"""Describe an action that passed every stage: its text, reason and evidence.
 
 Values and words for the ranking of ``recommend.py``; decides nothing.
 """
@@ -24,7 +24,7 @@ DO_NOTHING = "do_nothing"
 NEEDS_APPROVAL = 2
 
 FULL_SHARE = 0.995
-"""From here on the share rounds to all, and nothing is said."""
+"""From this share on there is no note, because it rounds to all."""
 
 EVIDENCE_NOTE = (
     "What each action changes is an estimate of the playbook (grade E); none of it "
@@ -34,7 +34,7 @@ EVIDENCE_NOTE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """An action that something brought up, on its way through the policy."""
+    """A triggered action on its way through the policy."""
 
     action: Action
     because: str
@@ -49,7 +49,7 @@ def build_candidate(
     facts: Facts,
     workday: tuple[int, int],
 ) -> Candidate:
-    """The action as it is recommended, with what a person has to look up first."""
+    """The action as it is recommended, with the values that a person has to look up first."""
     action, step = proposal.action, proposal.step
     ask = find_unknown_values(action, playbook, facts)
     look = [f"Not known here, look it up first: {label(name)}." for name in ask]
@@ -75,7 +75,7 @@ def build_candidate(
 
 
 def do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Candidate:
-    """What all else is measured against, and why it comes where it comes."""
+    """The candidate "do nothing", with the reason for its place in the ranking."""
     if chosen:
         because = "Everything listed above is worth more than doing nothing."
     elif any(w.reason == "held_out" for w in withheld):
@@ -141,7 +141,7 @@ def describe_evidence(
     attributes: Mapping[str, str | None],
     shrinkage: PriorShrinkage = NO_SHRINKAGE,
 ) -> tuple[str, ...]:
-    """How much of the answer was measured, and why none where something is wrong."""
+    """The note on how much of the answer was measured, or why nothing was."""
     notes = (
         []
         if evidence.problem is None

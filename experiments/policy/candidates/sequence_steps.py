@@ -1,8 +1,8 @@
 """Find the step of each sequence that is due for an account.
 
-Day zero comes from an instant that is known, from a feature that counts days, from an alert, or
-from the first step that was taken. Steps that were missed lapse; nothing is sent late in a row.
-Pure: history and the moment come in.
+Day zero comes from a known instant, from a feature that counts days, from an alert, or from the
+first step that was taken. Missed steps lapse; they are not sent late one after the other. Pure:
+history and the moment come in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DueStep:
 
     @property
     def words(self) -> str:
-        """Where in which sequence the account is."""
+        """The account's place in the sequence, in words."""
         return (
             f"step {self.number} of {len(self.sequence.steps)} of the sequence "
             f"“{self.sequence.name}”"
@@ -39,7 +39,7 @@ class DueStep:
 def due_steps(
     sequences: Many[Sequence], state: AccountState, facts: Facts, history: Many[PastAction]
 ) -> tuple[DueStep, ...]:
-    """The steps that are due; of one calendar only the first sequence that applies counts."""
+    """The steps that are due; of each calendar only the first sequence that applies counts."""
     due: list[DueStep] = []
     calendars: set[str] = set()
     for sequence in sequences:
@@ -55,7 +55,7 @@ def due_steps(
 def day_zero(
     sequence: Sequence, state: AccountState, facts: Facts, history: Many[PastAction]
 ) -> datetime | None:
-    """When the sequence's clock starts, the earliest if there are several; None: not known.
+    """The start of the sequence's clock, the earliest if there are several; None: not known.
 
     An alert that is raised again and again does not restart a sequence with an ``entry`` start:
     its clock runs from the first step that was taken.

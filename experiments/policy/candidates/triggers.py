@@ -1,7 +1,7 @@
-"""Find the actions of a playbook that something about the account triggers.
+"""Find the actions of a playbook that the account's state triggers.
 
-Many actions have a trigger in common, and most of what is asked holds for few accounts. So each
-distinct condition is asked once, and only the actions of those that hold are looked at. Pure.
+Many actions share a trigger, and most conditions hold for few accounts. So each distinct condition
+is evaluated once, and only the actions of conditions that hold are considered. Pure.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from registry.playbook.playbook import Playbook
 
 @dataclass(frozen=True, kw_only=True)
 class Triggers:
-    """The distinct triggers of a playbook, by their text, and the places of the actions that each
-    brings up."""
+    """The distinct triggers of a playbook, by their text, and the positions of the actions of
+    each."""
 
     actions: tuple[Action, ...]
     tests: tuple[tuple[str, CompiledCondition], ...]
     places: Mapping[str, tuple[int, ...]]
 
     def find_triggered_actions(self, facts: Facts, due: Collection[str] = ()) -> list[Action]:
-        """The actions of which a trigger holds (what cannot be told does not) or a step is due,
-        in the playbook's order."""
+        """The actions with a trigger that holds (an unknown one does not) or with a due step, in
+        the playbook's order."""
         found = {
             place for text, test in self.tests if test(facts) is True for place in self.places[text]
         }
@@ -36,7 +36,7 @@ class Triggers:
 
 
 def triggers_of(playbook: Playbook) -> Triggers:
-    """The triggers of a playbook, found once."""
+    """The triggers of a playbook, computed once."""
     return _TRIGGERS.of(playbook)
 
 

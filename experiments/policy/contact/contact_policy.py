@@ -2,8 +2,8 @@
 
 Cool-down of an action, days between two of a family, caps a week (actions, contacts, contacts by a
 channel, contacts with one person) and quiet hours. A service message (the first word on an
-incident) is owed and counts in none of the caps. Quiet hours are judged on the clock on the wall,
-all else on the time of the data. Pure: the moments and the history come in.
+incident) is owed and counts in none of the caps. Quiet hours use the actual time, all else the time
+of the data. Pure: the moments and the history come in.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def refuse_in_cool_down(
     action: Action, playbook: Playbook, past: Sequence[PastAction], as_of: datetime
 ) -> Refusal | None:
     """The action's own cool-down, or the days its family keeps between two of its actions."""
-    if not past:  # most accounts of most days
+    if not past:  # true for most accounts on most days
         return None
     own = _last(past, {action.id})
     wait = timedelta(days=action.cool_down_days)
@@ -80,14 +80,14 @@ def refuse_in_cool_down(
 
 
 def quiet_period_of(state: AccountState, limits: Limits, moment: datetime) -> QuietPeriod | None:
-    """The quiet hours that an account is in at a moment; None: in none, or nobody knows."""
+    """The quiet hours that an account is in at a moment; None: in none, or unknown."""
     return quiet_period_at(moment, state.time_zone or limits.time_zone, limits.quiet_hours)
 
 
 def refuse_in_quiet_hours(
     action: Action, playbook: Playbook, state: AccountState, limits: Limits, moment: datetime
 ) -> Refusal | None:
-    """Whether it is night where the account is, for an action that would disturb it."""
+    """The refusal of a contact during the account's quiet hours."""
     rest = quiet_period_of(state, limits, moment) if is_contact(action, playbook) else None
     if rest is None:
         return None
@@ -102,7 +102,7 @@ def refuse_in_quiet_hours(
 
 @dataclass(frozen=True, kw_only=True)
 class _Cap:
-    """At most so many of something in a week, and when each of them was."""
+    """A cap on something in a week, with the moments that count."""
 
     what: str
     most: int
@@ -110,7 +110,7 @@ class _Cap:
 
 
 class ContactWeek:
-    """What the account has had in the last seven days, and what is recommended on top."""
+    """The account's contacts of the last seven days, and those that are recommended now."""
 
     def __init__(
         self,

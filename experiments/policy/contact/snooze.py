@@ -1,7 +1,8 @@
-"""Snoozes: actions that a person put off until a date.
+"""Snoozes: actions that a person holds back until a date.
 
-Whoever knows the account says "not now" of an action, until when and why; until then it is held
-back for that account, in their words. Who takes it back leaves no such value. Pure.
+A person who knows the account snoozes an action, with a date and a reason; until then it is held
+back for that account, with that reason. A snooze that was taken back is not given to this module.
+Pure.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from experiments.policy.account_state import PolicyError
 from experiments.policy.withholding import Refusal
 
 MOST_AHEAD = timedelta(days=1)
-"""How far ahead the clock of whoever heard a person may be; further ahead it was wrong."""
+"""How far ahead the clock of another machine may be; further ahead it was wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snooze:
-    """An action that somebody put off for an account: until when, who, why, and when they said so.
+    """A snoozed action of an account: until when, by whom, why, and since when.
 
-    It holds from ``at`` on, and no longer at ``until``: dates of a calendar, on the clock on the
-    wall. Where another machine heard it, by a clock that is up to a day ahead, it holds at once;
-    ``at`` stays what that clock said, so that what is asked meanwhile is one and the same question.
+    It holds from ``at`` on, and no longer at ``until``: actual time, because these are dates of a
+    calendar. If another machine recorded it, with a clock that is up to a day ahead, it holds at
+    once; ``at`` stays as recorded, so that questions asked meanwhile are equal.
     """
 
     action_id: str
@@ -40,12 +41,12 @@ class Snooze:
             )
 
     def holds_at(self, moment: datetime) -> bool:
-        """Whether the action is put off at a moment."""
+        """Whether the action is snoozed at a moment."""
         return self.at <= moment + MOST_AHEAD and moment < self.until
 
 
 def refuse_snoozed(action_id: str, put_off: Iterable[Snooze], moment: datetime) -> Refusal | None:
-    """Why an action waits because a person said so; None where nobody did, or the date has come."""
+    """The refusal of a snoozed action; None without a snooze, or from its date on."""
     found = [one for one in put_off if one.action_id == action_id and one.holds_at(moment)]
     if not found:
         return None

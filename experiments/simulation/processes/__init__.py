@@ -1,4 +1,4 @@
-"""What simulated accounts do: usage, support, billing, contracts, contacts.
+"""The processes of simulated accounts: usage, support, billing, contracts, contacts.
 
 Each process writes the events that a real product would have sent.
 """

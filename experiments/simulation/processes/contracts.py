@@ -1,7 +1,7 @@
 """Contracts as they run: terms, periods, pauses, growth, and the end.
 
-A contract that ended goes on being simulated as if it had not, so that what would have been is
-known; only what is written into the timeline stops. The book is changed month by month, by
+A contract that ended is simulated further as if it had not, so that the counterfactual is known;
+only its events in the timeline stop. The book is changed month by month, by
 ``world``; nothing else holds it.
 """
 
@@ -75,7 +75,7 @@ class ExitPoint:
 
 
 class ContractBook:
-    """The terms and states of all contracts at a moment, and everything that was written down."""
+    """The terms and states of all contracts at a moment, and the log of all contract events."""
 
     def __init__(
         self, accounts: Accounts, paths: Paths, calendar: Calendar, rng: np.random.Generator
@@ -121,7 +121,7 @@ class ContractBook:
         second: int = 0,
         reason: pl.Series | str | None = None,
     ) -> None:
-        """Write down what happened, with the terms as they are now."""
+        """Add events to the log, with the terms as they are now."""
         columns = {
             "kind": pl.repeat(kind, len(rows), dtype=pl.String, eager=True),
             "account": rows,
@@ -237,7 +237,7 @@ class ContractBook:
         self.write("contract.resumed", rows, day)
 
     def _leave_or(self, rows: Ints, day: Ints, chance: Floats) -> None:
-        """Write down who leaves; the terms go on for everybody."""
+        """Log the accounts that leave; the terms go on for all."""
         self.exits.append(ExitPoint(account=rows, day=day, chance=chance))
         factor = np.where(day <= self.factor_until[rows], self.factor[rows], 1.0)
         leaves = self.rng.random(len(rows)) < np.minimum(chance * factor, CERTAIN)
