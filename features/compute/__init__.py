@@ -1,6 +1,6 @@
 """Compute snapshots, which are the features of accounts as of moments, from the lake.
 
-On all accounts, on one account after a new event, or on Spark, by the same kernel.
+The same kernel computes all accounts, one account after a new event, or a partition on Spark.
 """
 
 __all__ = ["backfill", "encode", "hierarchy", "snapshot_store", "snapshots", "spark"]

@@ -6,9 +6,9 @@
     part 2 (by account)  a b b d │ e f ...            until(d) ──► a a b c c, a b b, b c
     part 3 (by account)  b c d d │ d ...              until(f) ──► d, d e, d d d
 
-Every row is decoded once, some thousand of a part at a time; what lies beyond the account asked for
-waits for the next call. Where there are many parts, fewer rows of each are decoded at a time, and
-their row groups unpacked more often, so that up to 488 parts no more rows wait.
+Every row is decoded once, some thousands of a part at a time. Rows beyond the requested account wait
+in memory for the next call. With many parts, fewer rows of each are decoded at a time, and their row
+groups are unpacked more often, so that up to 488 parts need no more memory.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ import pyarrow.parquet as pq
 from features.events.schema import EVENT_SCHEMA
 from features.lake.parts import ROW_GROUP
 
-HELD = 2_000_000
+MOST_ROWS_WAITING = 2_000_000
 """Rows of all parts that may wait in memory, about 80 bytes each."""
 
-FEWEST = 4096
-"""Rows of one part that are decoded at a time, at least: a row group is unpacked for each time."""
+LEAST_ROWS_AT_ONCE = 4096
+"""Rows of one part that are decoded at a time, at least, because each time unpacks a row group."""
 
 
 NO_EVENTS = pl.DataFrame(schema=EVENT_SCHEMA)
 
 
-class PartsInStep:
+class MergeScan:
     """Parts of a lake, read from the first account to the last.
 
     Args:
         paths: the parts, each ordered by account.
         columns: the columns to read, ``account_id`` and ``kind`` among them.
-        whole_kinds: kinds whose events are wanted with all columns as well, beside the others.
-        rows_at_once: how many rows of a part are decoded at a time; a row group by default, or
-            what keeps ``HELD`` rows of so many parts.
+        whole_kinds: kinds whose events are also returned with all columns.
+        rows_at_once: how many rows of a part are decoded at a time; by default a row group, or fewer
+            where more than ``MOST_ROWS_WAITING`` rows of all parts would wait.
     """
 
     def __init__(
@@ -53,16 +53,18 @@ class PartsInStep:
         *,
         rows_at_once: int | None = None,
     ) -> None:
-        at_once = rows_at_once or min(ROW_GROUP, max(FEWEST, HELD // max(1, len(paths))))
+        at_once = rows_at_once or min(
+            ROW_GROUP, max(LEAST_ROWS_AT_ONCE, MOST_ROWS_WAITING // max(1, len(paths)))
+        )
         self._columns, self._whole_kinds = list(columns), list(whole_kinds)
         self._rows = [_Rows(path, self._columns, at_once) for path in paths]
 
     def until(self, account: str | None) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The events of all accounts before this one that were not read yet; of all, by ``None``.
+        """The next events, of all accounts before this one; with ``None``, of all that are left.
 
         Returns:
-            Part by part, in the order of accounts within each: the columns that were asked for,
-            and all columns of the whole kinds.
+            Part by part, in the order of accounts within each: the events with ``columns``, and those of
+            ``whole_kinds`` with all columns.
         """
         waiting = self._rows
         while waiting:
@@ -80,7 +82,7 @@ class PartsInStep:
         )
 
     def _decode(self, parts: Sequence[_Rows]) -> None:
-        """Decode the next rows of these parts, all at once by all cores."""
+        """Decode the next rows of these parts in parallel."""
         for rows, decoded in zip(parts, pl.collect_all([one.next() for one in parts]), strict=True):
             rows.decoded = decoded
         if not self._whole_kinds:
@@ -94,7 +96,7 @@ class PartsInStep:
 
 
 class _Rows:
-    """The rows of one part: how far they are decoded, and what of that was not taken yet."""
+    """The rows of one part: how many are decoded, and which of these wait."""
 
     def __init__(self, path: Path, columns: Sequence[str], at_once: int) -> None:
         self._part = pl.scan_parquet(path, parallel="none")
@@ -106,20 +108,20 @@ class _Rows:
 
     @property
     def has_more(self) -> bool:
-        """Whether nothing waits and the part goes on."""
+        """Whether no row waits and the part has more."""
         return self.decoded.is_empty() and self._read < self._height
 
     def next(self) -> pl.LazyFrame:
-        """The next rows, with the columns asked for."""
+        """The next rows, with ``columns``."""
         start, self._read = self._read, self._read + self._at_once
         return self._part.slice(start, self._at_once).select(self._columns)
 
     def whole(self) -> pl.LazyFrame:
-        """The rows that ``next`` gave last, with all columns."""
+        """The rows that ``next`` returned last, with all columns."""
         return self._part.slice(self._read - self._at_once, self._at_once).select(*EVENT_SCHEMA)
 
     def take(self, account: str | None) -> None:
-        """Take what waits of the accounts before this one."""
+        """Take the waiting rows of the accounts before this one."""
         self.decoded = _moved(self.decoded, account, self.taken)
         self.decoded_whole = _moved(self.decoded_whole, account, self.taken_whole)
 

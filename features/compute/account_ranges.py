@@ -1,8 +1,8 @@
 """Read a lake by ranges of accounts, however their events are spread over its parts.
 
-Parts are read in step (``parts_in_step``), and every range is worked on as soon as it is read. So
-time is linear in events and memory follows the range and the number of parts, be they daily loads
-or one history each. What was corrected is held as well, as it is told by id.
+The parts are read side by side (``_merge_scan.py``), and each range is computed as soon as it is read.
+So time is linear in the number of events, and memory depends on the size of a range and the number of
+parts. The superseded versions are in memory as well, because they are found by id.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from features.compute._merge_scan import PartsInStep
+from features.compute._merge_scan import MergeScan
 from features.events.schema import UTC_INSTANT
 from features.kernel.sweep import UndecidedOrderError
 from features.lake.lake import SUPERSEDED_KEY, Lake
@@ -28,25 +28,25 @@ from features.lake.manifest import Manifest
 Made = TypeVar("Made")
 
 SAMPLES_A_RANGE = 500
-"""Events looked at to tell where a range of accounts begins: its size is then right by a tenth."""
+"""Events that are sampled for each range, so that the sizes of ranges are right within a tenth."""
 
 PLACES_LOOKED_AT = 16
-"""Places of the lake, evenly over its events, whose parts are looked at for that."""
+"""Places of the lake, evenly over its events, from which these events are sampled."""
 
 
 class AccountRanges:
     """The events of a lake, some accounts at a time.
 
     Args:
-        lake: where the events are.
+        lake: the events.
         columns: which columns to read, ``account_id`` and ``kind`` among them. Where the events
             cannot be put in order without it, or some were corrected, ``event_id`` and
             ``superseded_at`` are read as well.
-        events_at_once: events of one range, about; one account is never divided.
-        threads: ranges worked on at once.
-        whole_kinds: kinds whose events are wanted with all columns as well, beside the others.
-        manifest: what counts as the lake's events; what the lake holds now, by default. Nothing
-            that is committed later is read.
+        events_at_once: events of one range, about; an account is never split.
+        threads: how many ranges are computed at once.
+        whole_kinds: kinds whose events are also read with all columns.
+        manifest: the files to read; those of the current manifest by default. Later commits are
+            not read.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class AccountRanges:
         self._manifest = manifest or lake.manifest
         self._paths = [lake.folder / name for name in self._manifest.parts]
         self._edges = _edges(self._paths, events_at_once)
-        self._tied = False  # whether two events had to be told apart by their ids
+        self._tied = False  # whether the order of two events depended on their ids
 
     def __len__(self) -> int:
         return len(self._edges) + 1
 
-    def each(self, work: Callable[[pl.DataFrame, pl.DataFrame], Made]) -> Iterator[Made]:
-        """What the work makes of each range, in the order of accounts.
+    def map_ranges(self, work: Callable[[pl.DataFrame, pl.DataFrame], Made]) -> Iterator[Made]:
+        """The result of ``work`` for each range, in the order of accounts.
 
-        The work is given the events of the range, and with all columns those of ``whole_kinds``.
+        ``work`` gets the events of the range, and those of ``whole_kinds`` with all columns.
         """
         if self._threads == 1:
             for number, events, whole in self._read():
@@ -94,18 +94,20 @@ class AccountRanges:
         with_ids = bool(self._manifest.superseded)
         parts = self._parts(with_ids=with_ids)
         for number, edge in enumerate([*self._edges, None]):
-            if self._tied and not with_ids:  # where two events tie, others will: again, with ids
+            if (
+                self._tied and not with_ids
+            ):  # where two events tie, others will: read ids from now on
                 with_ids = True
                 parts = self._parts(with_ids=True)
                 if number > 0:
                     parts.until(self._edges[number - 1])
-            events, whole = (_with_ceased(frame, ceased) for frame in parts.until(edge))
+            events, whole = (_with_superseded(frame, ceased) for frame in parts.until(edge))
             yield number, events, whole
-            del events, whole  # so that the work alone holds on to them
+            del events, whole  # so that only the work keeps them in memory
 
-    def _parts(self, *, with_ids: bool) -> PartsInStep:
+    def _parts(self, *, with_ids: bool) -> MergeScan:
         columns = dict.fromkeys([*self._columns, *(["event_id"] if with_ids else [])])
-        return PartsInStep(self._paths, list(columns), self._whole_kinds)
+        return MergeScan(self._paths, list(columns), self._whole_kinds)
 
     def _worked(
         self,
@@ -130,7 +132,7 @@ class AccountRanges:
         return events.select(*columns).collect()
 
 
-def _with_ceased(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
+def _with_superseded(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
     if "event_id" not in events.columns:
         return events
     if ceased.is_empty():
@@ -139,10 +141,10 @@ def _with_ceased(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
 
 
 def _edges(paths: Sequence[Path], events_at_once: int) -> list[str]:
-    """The accounts at which ranges begin, from the accounts of events all over the lake.
+    """The accounts at which ranges begin, from a sample of events of the whole lake.
 
-    The statistics of row groups would not do: parts of the same size begin their groups at the
-    same accounts, and all the work would lie in the few ranges between.
+    The statistics of row groups would not do: in parts of the same size the row groups begin at the
+    same accounts, and a few ranges would hold most events.
     """
     heights = [pq.read_metadata(path).num_rows for path in paths]
     events = sum(heights)

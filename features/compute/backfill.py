@@ -1,8 +1,8 @@
 """Compute the snapshots of a workspace's accounts at chosen moments.
 
-Reads the lake by account range, runs the sweep, writes the snapshots and hands the newest to the
-online store. The events in memory follow the range and not the history; the snapshots of all
-accounts and moments are held until they are written, about 1.8 kB each.
+Reads the lake by account range, runs the sweep, publishes the newest snapshots to the online store and
+writes the files. Memory holds the events of a few ranges, not of the whole history, and the snapshots
+of all accounts and moments until they are written, about 1.8 kB each.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import polars as pl
 from features._dates import moment_words
 from features.catalogue.catalogue import load_catalogue
 from features.compute.account_ranges import AccountRanges
-from features.compute.encode import columns_read, prepare
+from features.compute.encode import columns_read, encode_timelines
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
-from features.compute.snapshots import snapshots_of
+from features.compute.snapshots import compute_snapshots
 from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
 from features.workspace import Workspace, WorkspaceSettings
 
 EVENTS_AT_ONCE = 300_000
-"""Events read for one range of accounts; as many ranges as cores, and two more, are in memory."""
+"""Events of one range of accounts. As many ranges as cores, and two more, are in memory."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -57,14 +57,14 @@ def backfill(
     events_at_once: int = EVENTS_AT_ONCE,
     publish: Callable[[pl.DataFrame], object] | None = None,
 ) -> pl.DataFrame:
-    """Make and keep the snapshots of every account at these moments.
+    """Compute and write the snapshots of every account at these moments.
 
-    ``publish`` is handed the snapshots before their files are written: a process killed in between
-    leaves a missing file, which the next run makes and publishes again, and never a file whose
-    features were not published.
+    ``publish`` gets the snapshots before their files are written. If the process is killed in
+    between, a file is missing, and the next run computes and publishes it again. So no file has
+    features that were not published.
 
     Returns:
-        The snapshots, as they were written.
+        The snapshots that were written.
 
     Raises:
         SnapshotError: nothing was known at any of the moments, or one lies after the data.
@@ -72,15 +72,15 @@ def backfill(
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     manifest, settings = lake.manifest, workspace.settings  # others may write while this reads
     check_moments(as_ofs, manifest)
-    digest = made_from(manifest, settings)
+    digest = snapshot_digest(manifest, settings)
     features = load_catalogue(settings.use_names)
     expressed = {kind for feature in features.expressions for kind in feature.reads}
-    threads = len(os.sched_getaffinity(0))  # the machine may have cores that are not ours
+    threads = len(os.sched_getaffinity(0))  # the process may not use all cores
     frames: list[pl.DataFrame] = []
 
     def made(events: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
-        return snapshots_of(
-            [prepare(events, features)],
+        return compute_snapshots(
+            [encode_timelines(events, features)],
             whole,
             as_ofs,
             features,
@@ -96,23 +96,23 @@ def backfill(
         whole_kinds=expressed,
         manifest=manifest,
     )
-    for frame in ranges.each(made):
+    for frame in ranges.map_ranges(made):
         if progress is not None:
             progress("accounts", len(frames), len(ranges))
         frames.append(frame)
     if progress is not None:
         progress("accounts", len(ranges), len(ranges))
     if not frames or sum(frame.height for frame in frames) == 0:
-        raise nothing_known()
+        raise empty_backfill_error()
     snapshots = pl.concat(frames)
     if publish is not None:
         publish(snapshots)
-    SnapshotStore(workspace.snapshots_dir).write(snapshots, made_from=digest)
+    SnapshotStore(workspace.snapshots_dir).write(snapshots, digest=digest)
     return snapshots
 
 
-def made_from(manifest: Manifest, settings: WorkspaceSettings) -> str:
-    """Digest of all that decides a snapshot: the events, the declarations, the health formula."""
+def snapshot_digest(manifest: Manifest, settings: WorkspaceSettings) -> str:
+    """Digest of everything that decides a snapshot: events, declarations, health formula."""
     parts = (
         manifest.digest,
         sorted(load_catalogue(settings.use_names).digests.items()),
@@ -121,14 +121,14 @@ def made_from(manifest: Manifest, settings: WorkspaceSettings) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
-def stale(workspace: Workspace, as_ofs: Iterable[datetime]) -> tuple[datetime, ...]:
+def find_stale_moments(workspace: Workspace, as_ofs: Iterable[datetime]) -> tuple[datetime, ...]:
     """The moments without a snapshot, or with one made from other events or declarations."""
     store = SnapshotStore(workspace.snapshots_dir)
-    now = made_from(Lake(workspace.events_dir).manifest, workspace.settings)
-    return tuple(moment for moment in as_ofs if store.made_from(moment) != now)
+    now = snapshot_digest(Lake(workspace.events_dir).manifest, workspace.settings)
+    return tuple(moment for moment in as_ofs if store.digest(moment) != now)
 
 
-def nothing_known() -> SnapshotError:
+def empty_backfill_error() -> SnapshotError:
     """The error of a backfill that would be empty."""
     return SnapshotError(
         "No account was known at the moments asked for. Choose later ones, or ingest the "
@@ -137,7 +137,7 @@ def nothing_known() -> SnapshotError:
 
 
 def check_moments(as_ofs: Sequence[datetime], manifest: Manifest) -> None:
-    """Refuse moments that the sources are not complete for.
+    """Refuse moments for which the sources are not complete.
 
     Raises:
         SnapshotError: a moment lies after the end of the data.

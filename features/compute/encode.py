@@ -1,7 +1,6 @@
 """Encode the events of whole accounts as the arrays that the sweep reads.
 
-Turns an event frame and a catalogue into the arrays that ``sweep`` reads. Strings are looked at
-once per distinct (kind, properties), never once per event. Pure.
+Strings are read once per distinct (kind, properties), not once per event.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ import polars as pl
 from features.catalogue.catalogue import Catalogue
 from features.catalogue.feature import Attribute, Feature
 from features.kernel.aggregations import BY_NAME, OPERATIONS
-from features.kernel.ordering import numbered_triples, ordered, users_within
-from features.kernel.strings import StringViews, keys, numbered
-from features.kernel.sweep import NO_CODES, SweepEvents, SweepItems, UndecidedOrderError, sealed
+from features.kernel.ordering import number_triples, number_users, order_events
+from features.kernel.strings import StringViews, number_strings, string_keys
+from features.kernel.sweep import NO_CODES, SweepEvents, SweepItems, UndecidedOrderError, read_only
 from features.kernel.windows import FOREVER, MICROSECOND
 
-NO_MOMENTS = sealed(np.empty(0, dtype=np.int64))
+NO_MOMENTS = read_only(np.empty(0, dtype=np.int64))
 
 Entry = tuple[int, int, float, int]  # window, item, number read from a property, code of a value
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timelines:
-    """Accounts with their events and what to compute, coded."""
+class EncodedTimelines:
+    """The events of accounts and the items to compute, as arrays."""
 
     account_ids: tuple[str, ...]
-    known_since: npt.NDArray[np.int64]  # first moment at which anything of the account was known
+    known_since: npt.NDArray[np.int64]  # first moment at which an event of the account was known
     events: SweepEvents
     items: SweepItems
     words: dict[str, tuple[str, ...]]  # attribute name to its words by code
 
 
 def columns_read(catalogue: Catalogue) -> tuple[str, ...]:
-    """The columns of an event frame that these features and attributes need, but for the id."""
+    """The columns of an event frame that features and attributes need, without the id."""
     columns = {
         column
         for f in catalogue.primitives
@@ -67,18 +66,18 @@ def columns_read(catalogue: Catalogue) -> tuple[str, ...]:
 
 
 def kinds_with_properties(catalogue: Catalogue) -> frozenset[str]:
-    """The kinds of which some feature or attribute reads a property."""
+    """The kinds of which a feature or attribute reads a property."""
     kinds = {kind for f in catalogue.primitives if f.where or f.aggregate.of for kind in f.reads}
     return frozenset(kinds | {kind for a in catalogue.attributes if a.of for kind in a.reads})
 
 
 def kinds_with_quantity(catalogue: Catalogue) -> frozenset[str]:
-    """The kinds of which some feature keeps only events with certain quantities."""
+    """The kinds of which a feature selects events by their quantity."""
     return frozenset(kind for f in catalogue.primitives if f.quantities for kind in f.reads)
 
 
 def properties_read(catalogue: Catalogue) -> tuple[str, ...]:
-    """The properties that some feature or attribute reads."""
+    """The properties that a feature or attribute reads."""
     read = {
         key
         for f in catalogue.primitives
@@ -88,30 +87,30 @@ def properties_read(catalogue: Catalogue) -> tuple[str, ...]:
     return tuple(sorted(read | {a.of for a in catalogue.attributes if a.of}))
 
 
-def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
-    """Order and code the events of whole accounts; kinds that nothing reads are left out.
+def encode_timelines(frame: pl.DataFrame, catalogue: Catalogue) -> EncodedTimelines:
+    """Order and encode the events of whole accounts; kinds that nothing reads are left out.
 
     Args:
         frame: the columns of ``EVENT_SCHEMA``, or those of ``columns_read`` and ``event_id``; and,
-            where corrections are known, ``superseded_at``. Without ``event_id``, no two events of
-            an account may have happened and become known at the same moments.
+            where corrections are known, ``superseded_at``. Without ``event_id``, two events of an
+            account may not have the same ``occurred_at`` and ``recorded_at``.
         catalogue: what will be computed.
 
     Raises:
-        UndecidedOrderError: some have, and there are no ids to put them in order.
+        UndecidedOrderError: two events have, and there are no ids to order them.
     """
-    kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
+    kinds, kind_rows = number_strings(StringViews.of(frame["kind"]))
     names = frame["kind"].gather(kind_rows)
     is_read = names.is_in(list(catalogue.kinds_read)).to_numpy()
     if not is_read.all():
         frame = frame.filter(pl.Series(is_read[kinds], dtype=pl.Boolean))
-        kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
+        kinds, kind_rows = number_strings(StringViews.of(frame["kind"]))
     account_ids, account = _accounts(frame["account_id"])
     occurred, recorded = _moments(frame["occurred_at"]), _moments(frame["recorded_at"])
     ids = (
         StringViews.none() if "event_id" not in frame.columns else StringViews.of(frame["event_id"])
     )
-    starts, order, known_since, undecided = ordered(
+    starts, order, known_since, undecided = order_events(
         account, len(account_ids), occurred, recorded, ids.words, ids.addresses
     )
     if undecided:
@@ -122,37 +121,37 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
     row_class, classes = _classes(frame, kinds, kind_rows, catalogue)
     user, n_users = NO_CODES, np.zeros(len(account_ids), dtype=np.int64)
     if "user_id" in frame.columns:
-        user, n_users = users_within(
-            account, len(account_ids), *keys(StringViews.of(frame["user_id"]))
+        user, n_users = number_users(
+            account, len(account_ids), *string_keys(StringViews.of(frame["user_id"]))
         )
     superseded = NO_MOMENTS
     if "superseded_at" in frame.columns and frame["superseded_at"].null_count() < frame.height:
         superseded = _fixed(frame["superseded_at"].dt.epoch("us").fill_null(FOREVER), np.int64)
     items, words = _items(classes, catalogue)
-    return Timelines(
+    return EncodedTimelines(
         account_ids=account_ids,
         known_since=known_since,
         items=items,
         words=words,
         events=SweepEvents(
             account_starts=starts,
-            order=sealed(order),
+            order=read_only(order),
             occurred=occurred,
             recorded=recorded,
             superseded=superseded,
-            row_class=sealed(row_class),
+            row_class=read_only(row_class),
             event_count=_column(frame, "event_count", np.int64),
             user_count=_column(frame, "user_count", np.int64),
             quantity=_column(frame, "quantity", np.float64),
-            user=sealed(user),
+            user=read_only(user),
             n_users=n_users,
         ),
     )
 
 
 def _accounts(column: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
-    """The accounts in order, and each row's place among them."""
-    codes, rows = numbered(StringViews.of(column))
+    """The accounts in order, and the index of each row's account."""
+    codes, rows = number_strings(StringViews.of(column))
     names = column.gather(rows)
     order = names.arg_sort().to_numpy()
     rank = np.empty(len(order), dtype=np.int32)
@@ -166,13 +165,13 @@ def _moments(column: pl.Series) -> npt.NDArray[np.int64]:
 
 def _column(frame: pl.DataFrame, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
     if name not in frame.columns:
-        return sealed(np.empty(0, dtype=kind))
+        return read_only(np.empty(0, dtype=kind))
     column = frame[name]
     return _fixed(column.fill_null(math.nan) if column.null_count() else column, kind)
 
 
 def _fixed(column: pl.Series, kind: type[np.generic]) -> npt.NDArray[Any]:
-    return sealed(np.ascontiguousarray(column.to_numpy(), dtype=kind))
+    return read_only(np.ascontiguousarray(column.to_numpy(), dtype=kind))
 
 
 def _classes(
@@ -183,8 +182,8 @@ def _classes(
 ) -> tuple[npt.NDArray[np.int32], pl.DataFrame]:
     """Each row's class, and for each class its kind, its quantity and the properties that are read.
 
-    Properties and quantities are looked at once per distinct value, and only of the kinds that
-    some feature reads them of.
+    Properties and quantities are read once per distinct value, and only of kinds of which a feature
+    reads them.
     """
     names = frame["kind"].gather(kind_rows)
     with_properties = names.is_in(list(kinds_with_properties(catalogue))).to_numpy()
@@ -192,14 +191,14 @@ def _classes(
     properties = np.zeros(frame.height, dtype=np.int32)
     bits = np.zeros(frame.height, dtype=np.int64)
     if with_properties.any():
-        codes, _ = numbered(StringViews.of(frame["properties"]))
+        codes, _ = number_strings(StringViews.of(frame["properties"]))
         properties = np.where(with_properties[kinds], codes, np.int32(-1))
     if with_quantity.any():
         numbers = np.ascontiguousarray(frame["quantity"].fill_null(math.nan).to_numpy())
         bits = np.where(with_quantity[kinds], numbers.view(np.int64), 0)
     codes, rows = kinds, kind_rows
     if with_properties.any() or with_quantity.any():
-        codes, rows = numbered_triples(kinds, properties, bits)
+        codes, rows = number_triples(kinds, properties, bits)
     read = properties_read(catalogue)
     kind_of = kinds[rows]
     nothing = pl.lit(None, pl.String)
@@ -255,9 +254,11 @@ def _items(
         for f, (lookback, ends_before) in zip(primitives, spans, strict=True)
     ]
     spans += [(FOREVER, 0)] * len(attributes)
-    windows = sorted({*spans, *ripe}, key=_reach_and_span, reverse=True)  # as the kernel asks
+    windows = sorted(
+        {*spans, *ripe}, key=_reach_and_span, reverse=True
+    )  # the order that the kernel needs
     entries: list[list[Entry]] = [[] for _ in kinds]
-    # Row by row of a kind, because the ids of things can make as many classes as there are events.
+    # Row by row of a kind, because ids in properties can make as many classes as there are events.
     rows_of: dict[str, list[int]] = {}
     for row, kind in enumerate(kinds):
         rows_of.setdefault(kind, []).append(row)
@@ -269,7 +270,7 @@ def _items(
             picked = not feature.quantities or quantities[row] in feature.quantities
             if picked and _passes(feature.where, columns, row):
                 said, code = _value_and_code(feature, columns, row, codes)
-                # Only what is in the state has to be there for some time, not what ends it.
+                # `after` delays the events that enter the state, not those that leave it.
                 chosen = ripe_window if said > 0 and feature.aggregate.after else window
                 entries[row].append((chosen, number, said, code))
         n_values.append(len(codes))
@@ -327,7 +328,7 @@ def _span(lookback: timedelta | None) -> int:
 
 
 def _reach_and_span(window: tuple[int, int]) -> tuple[int, int, int]:
-    """How long before a cutoff an event may have happened, and what tells windows apart."""
+    """How long before a cutoff an event may have happened; then the window itself, for ties."""
     lookback, ends_before = window
     return FOREVER if lookback == FOREVER else ends_before + lookback, lookback, ends_before
 
@@ -358,7 +359,7 @@ def _value_and_code(
     if text is None:
         return math.nan, -1
     code, value = -1, math.nan
-    if operation.tells_apart == "values":
+    if operation.counts_distinct == "values":
         code = codes.setdefault(text, len(codes))
     if operation.property_as == "state":
         value = float(_passes(aggregate.state, columns, row))
@@ -379,7 +380,7 @@ def _word(
 
 
 def _days_since_epoch(text: str) -> float:
-    """Whole days since 1970 of an ISO date, NaN where the text is none."""
+    """Whole days since 1970 of an ISO date, NaN where the text is no date."""
     try:
         return float((date.fromisoformat(text[:10]) - date(1970, 1, 1)).days)
     except ValueError:
@@ -387,7 +388,7 @@ def _days_since_epoch(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    """The text as a finite number, NaN where it is none."""
+    """The text as a finite number, NaN where it is no number."""
     try:
         value = float(text)
     except ValueError:

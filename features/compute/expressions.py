@@ -1,8 +1,7 @@
 """Evaluate expression features: Polars formulas over the events of a window.
 
-An ``Expression`` sees what a ``Feature`` with the same window sees, and nothing else: the rows are
-chosen here, before its formula runs, so no formula can look beyond its moment. A catalogue without
-expressions costs nothing. Pure.
+An ``Expression`` sees exactly the events that a ``Feature`` with the same window sees. They are
+selected here, before the formula runs, so no formula can see beyond its moment.
 
 ::
 
@@ -22,7 +21,7 @@ from features.events.visibility import visible, with_superseded
 from features.kernel.windows import EPOCH
 
 ORDER = ("account_id", "occurred_at", "recorded_at", "event_id")
-"""The order in which a formula sees events, which is the sweep's."""
+"""The order in which a formula sees events, the same as in the sweep."""
 
 DAY = timedelta(days=1)
 SEEN = "seen"
@@ -38,7 +37,7 @@ def with_expressions(
     """The rows of a snapshot with one more column for each expression.
 
     Args:
-        frame: ``account_id`` and ``as_of``, and whatever else is known of the rows.
+        frame: ``account_id`` and ``as_of``, perhaps with other columns.
         events: events of whole accounts (``EVENT_SCHEMA``, with ``superseded_at`` if known).
         expressions: what to compute.
         first_recorded: kind to the moment its first event of any account became known; a value is
@@ -66,7 +65,7 @@ def with_expressions(
             how="left",
             maintain_order="left",
         )
-        # with_columns, because select would leave a column of one null where no kind was ever sent
+        # with_columns, because select would give one null where a value is unknown for all rows
         columns += (
             joined.with_columns(
                 _known(feature, first_recorded).alias(feature.name) for feature in together
@@ -78,7 +77,7 @@ def with_expressions(
 
 
 def visible_events(rows: pl.DataFrame, feature: Expression, as_of: datetime) -> pl.DataFrame:
-    """The events that the feature sees as of the moment; the rule of ``windows``, in Polars."""
+    """The events that the feature sees as of the moment: the rule of ``windows.py`` in Polars."""
     closes = as_of - feature.ends_before
     inside = pl.col("occurred_at") < closes
     if feature.lookback is not None:
@@ -96,8 +95,8 @@ def _values(
     as_of: datetime,
 ) -> pl.DataFrame:
     """One row for each account with a visible event."""
-    # Step by step and in one piece: as one lazy plan, Polars adds a group up in parts, and an
-    # account alone would give other bits than among others.
+    # Eagerly, step by step: a lazy plan sums a group in parts, and one account alone would give
+    # other bits than among others.
     return (
         visible_events(rows, features[0], as_of)
         .rechunk()
@@ -114,7 +113,7 @@ def _values(
 
 
 def _known(feature: Expression, first_recorded: Mapping[str, datetime]) -> pl.Expr:
-    """Unknown before any source sent its kinds; what silence means where there is none to see."""
+    """Unknown before a source sent its kinds; ``when_empty`` where the window holds no event."""
     sent = [first_recorded[kind] for kind in feature.reads if kind in first_recorded]
     if not sent:
         return pl.lit(None, pl.Float64)

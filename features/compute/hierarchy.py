@@ -1,8 +1,8 @@
-"""Features of a parent account together with all accounts below it.
+"""Compute the features of a parent account together with all accounts below it.
 
-The links are the attribute ``parent`` of a snapshot, so as of its moment. A rolled-up number is
-what the accounts would come to as one, where that follows from their numbers; where it does not
-(people who may be the same, means, ratios of such), it is unknown. Pure; nothing is stored.
+The links are the attribute ``parent`` of a snapshot, as of its moment. A rolled-up number is the number
+of all accounts as one, where it follows from their numbers. Where it does not follow (the same person
+may be in two accounts; means; ratios of such numbers), it is unknown.
 
 ::
 
@@ -34,11 +34,11 @@ LEVELS = (
     "unit_limit_28d_ago",
     "unit_limit_56d_ago",
 )
-"""Newest values that add up over accounts, because each account pays for its own."""
+"""Features whose newest values are summed over accounts, because each account pays for itself."""
 
 
 def combination(feature: AnyFeature) -> Combination:
-    """How the values of accounts become that of their parent."""
+    """How the values of accounts are combined to the value of their parent."""
     if not isinstance(feature, Feature):
         return "unknown"
     if feature.name in LEVELS:
@@ -49,9 +49,9 @@ def combination(feature: AnyFeature) -> Combination:
 def roll_up(snapshot: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     """The features of every parent, over itself and all accounts below it, at each moment.
 
-    A parent without a row of its own (it sends nothing) is rolled up all the same. A derived
-    feature is computed anew from its rolled-up inputs if all of them roll up, else it is unknown.
-    Links that would close a circle are left out; ``broken_links`` names them.
+    A parent without a row of its own, because it sends no events, is rolled up as well. A derived
+    feature is computed from its rolled-up inputs if all of them roll up, else it is unknown.
+    Links that would close a circle are left out; ``broken_links`` returns them.
 
     Returns:
         ``account_id`` of the parent, ``as_of``, ``accounts`` (how many have a row, the parent
@@ -72,7 +72,7 @@ def roll_up(snapshot: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
             pl.col("above").alias("account_id"), pl.col("account_id").alias("child")
         )
         with_children = up.select("account_id", "as_of").unique()
-        # in order of children, so that order of input changes no bit of a sum
+        # sorted, so that a sum has the same bits in any order of the input
         summed = (
             pl.concat([own, up])
             .sort("account_id", "as_of", "child")
@@ -92,18 +92,18 @@ def roll_up(snapshot: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
 def broken_links(snapshot: pl.DataFrame) -> pl.DataFrame:
     """``as_of``, ``account_id`` and ``parent`` of the links that would close a circle.
 
-    Of each circle the link of the account that comes first in order of ids is left out, so the
-    same data always give the same parents.
+    Of each circle the link of the account with the first id is left out, so that the same data
+    always give the same parents.
     """
     _, broken = _links(snapshot)
     rows = [(moment, account, parent) for (moment, account), parent in sorted(broken.items())]
     return _links_frame(rows, snapshot)
 
 
-def sound_links(snapshot: pl.DataFrame) -> pl.DataFrame:
-    """``as_of``, ``account_id`` and ``parent`` of the links that count, in order of the accounts.
+def valid_links(snapshot: pl.DataFrame) -> pl.DataFrame:
+    """``as_of``, ``account_id`` and ``parent`` of the links without those of ``broken_links``.
 
-    They are those that parents are rolled up by: without the ones that ``broken_links`` names.
+    Parents are rolled up by these links. They are sorted by account.
     """
     parents, _ = _links(snapshot)
     rows = [(moment, account, parent) for (moment, account), parent in sorted(parents.items())]
@@ -119,7 +119,7 @@ def _links_frame(rows: list[tuple[datetime, str, str]], snapshot: pl.DataFrame) 
 
 
 def _links(snapshot: pl.DataFrame) -> tuple[dict[Node, str], dict[Node, str]]:
-    """Account and moment to its parent; and the links that were left out."""
+    """The parent of each account and moment; and the links that were left out."""
     said = snapshot.filter(pl.col("parent").is_not_null(), pl.col("parent") != "")
     parents = {
         (moment, account): parent
@@ -186,7 +186,7 @@ def _with_derived(frame: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     return frame.with_columns(unknown).select("account_id", "as_of", "accounts", *catalogue.names)
 
 
-def rolls_up(catalogue: Catalogue) -> frozenset[str]:
+def rolled_up_features(catalogue: Catalogue) -> frozenset[str]:
     """The names of the features that a parent has."""
     names = {f.name for f in catalogue.features if combination(f) != "unknown"}
     for derived in catalogue.derived_in_order():

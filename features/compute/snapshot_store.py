@@ -1,4 +1,4 @@
-"""snapshots."""
+"""Store snapshots: one Parquet file per moment."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from features.workspace_files import write_atomically
 
 READ_AT_ONCE = 1 << 16
-"""Bytes of each column that are in memory before they are decoded, where it is read in parts."""
+"""Bytes of each column that are buffered where a snapshot is read in parts."""
 
 MADE_FROM = "keepwell.made_from"
 """Key in a snapshot file's metadata."""
 
 
 class SnapshotError(Exception):
-    """A snapshot is asked for that is not there, or cannot be made."""
+    """A snapshot does not exist, or cannot be computed."""
 
 
 class SnapshotStore:
@@ -30,13 +30,14 @@ class SnapshotStore:
         self.folder = folder
 
     def path(self, as_of: datetime) -> Path:
-        """Where the snapshot as of this moment lies."""
+        """The path of the snapshot as of this moment, which may not exist."""
         return self.folder / f"as_of_{as_of.astimezone(UTC):%Y%m%dT%H%M%SZ}.parquet"
 
-    def write(self, frame: pl.DataFrame, *, made_from: str = "") -> tuple[Path, ...]:
-        """Write the moments of the frame, each file swapped as a whole.
+    def write(self, frame: pl.DataFrame, *, digest: str = "") -> tuple[Path, ...]:
+        """Write one file for each moment of the frame; each is replaced as a whole.
 
-        ``made_from`` is a digest of the events and declarations, kept in each file's metadata.
+        ``digest`` is the ``snapshot_digest`` of the events and declarations. The metadata of each
+        file hold it.
         """
         for leftover in self.folder.glob(".as_of_*.tmp"):
             leftover.unlink()  # of a process that was killed; the workspace lock is held here
@@ -45,14 +46,14 @@ class SnapshotStore:
         for (as_of,), rows in sorted(moments.items()):
             content = io.BytesIO()
             rows.write_parquet(
-                content, compression="zstd", statistics=True, metadata={MADE_FROM: made_from}
+                content, compression="zstd", statistics=True, metadata={MADE_FROM: digest}
             )
             write_atomically(self.path(as_of), content.getvalue())
             paths.append(self.path(as_of))
         return tuple(paths)
 
     def moments(self) -> tuple[datetime, ...]:
-        """The moments that are there, oldest first."""
+        """The moments that have a snapshot, oldest first."""
         names = sorted(
             path.stem.removeprefix("as_of_") for path in self.folder.glob("as_of_*.parquet")
         )
@@ -60,7 +61,7 @@ class SnapshotStore:
             datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for name in names
         )
 
-    def made_from(self, as_of: datetime) -> str | None:
+    def digest(self, as_of: datetime) -> str | None:
         """The digest that the snapshot of this moment was written with; None without a snapshot."""
         path = self.path(as_of)
         return pl.read_parquet_metadata(path).get(MADE_FROM, "") if path.exists() else None
@@ -69,15 +70,15 @@ class SnapshotStore:
         """The snapshot as of this moment.
 
         Raises:
-            SnapshotError: it was not made.
+            SnapshotError: it does not exist.
         """
-        return pl.read_parquet(self.there(as_of))
+        return pl.read_parquet(self.existing_path(as_of))
 
-    def there(self, as_of: datetime) -> Path:
-        """The file of the snapshot as of this moment.
+    def existing_path(self, as_of: datetime) -> Path:
+        """The path of the snapshot as of this moment.
 
         Raises:
-            SnapshotError: it was not made.
+            SnapshotError: it does not exist.
         """
         path = self.path(as_of)
         if not path.exists():
@@ -93,16 +94,16 @@ class SnapshotStore:
     def parts(
         self, as_of: datetime, columns: Collection[str], *, rows: int
     ) -> Iterator[pl.DataFrame]:
-        """These columns of a snapshot, where they are there, so many accounts at a time.
+        """Those of these columns that a snapshot has, ``rows`` accounts at a time.
 
         Raises:
-            SnapshotError: it was not made.
+            SnapshotError: it does not exist.
         """
-        file = pq.ParquetFile(self.there(as_of), buffer_size=READ_AT_ONCE)
+        file = pq.ParquetFile(self.existing_path(as_of), buffer_size=READ_AT_ONCE)
         wanted = [name for name in file.schema_arrow.names if name in columns]
-        # asked for all row groups at once, Arrow keeps what it has read of each to the end
+        # one row group at a time: asked for all at once, Arrow keeps each in memory to the end
         for group in range(file.num_row_groups):
-            # one thread: a second brings the parts sooner for a third more processor time
+            # one thread: a second would cost a third more processor time
             for batch in file.iter_batches(
                 batch_size=rows, columns=wanted, row_groups=[group], use_threads=False
             ):

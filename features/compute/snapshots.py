@@ -1,8 +1,8 @@
 """Compute snapshots: the features of accounts as of a moment.
 
-``snapshots_of`` is the only way from events to features: for a backfill, for accounts that new
-events touched and on a cluster. ``build_snapshots`` prepares the events first. ``SnapshotStore``
-keeps one Parquet file per moment.
+``compute_snapshots`` is the only way from events to features: for a backfill, for accounts with new
+events, and on a cluster. ``build_snapshots`` encodes the events first. ``SnapshotStore`` stores one
+Parquet file per moment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import polars as pl
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.catalogue.feature import Derived
-from features.compute.encode import Timelines, prepare
+from features.compute.encode import EncodedTimelines, encode_timelines
 from features.compute.expressions import with_expressions
 from features.health.formula import FORMULAS, HealthFormula
 from features.health.score import health_expression
@@ -41,15 +41,15 @@ def build_snapshots(
         as_ofs: aware moments, in any order.
         first_recorded: kind to the moment its first event of any account became known. A feature
             is unknown, not zero, while no source has sent any kind that it reads.
-        formula: the health formula whose score is added; 003 by default.
-        threads: account ranges worked on at once.
+        formula: the health formula whose score is added; ``balanced`` by default.
+        threads: how many account ranges are computed at once.
 
     Returns:
         ``account_id``, ``as_of``, attributes, features and ``health_score``, ordered by account
         and moment. Null is unknown.
     """
-    return snapshots_of(
-        [prepare(events, catalogue)],
+    return compute_snapshots(
+        [encode_timelines(events, catalogue)],
         events,
         as_ofs,
         catalogue,
@@ -59,8 +59,8 @@ def build_snapshots(
     )
 
 
-def snapshots_of(
-    timelines: Sequence[Timelines],
+def compute_snapshots(
+    timelines: Sequence[EncodedTimelines],
     events: pl.DataFrame,
     as_ofs: Sequence[datetime],
     catalogue: Catalogue,
@@ -69,16 +69,16 @@ def snapshots_of(
     formula: HealthFormula | None = None,
     threads: int = 1,
 ) -> pl.DataFrame:
-    """``build_snapshots`` of accounts that were prepared before, in blocks of their own.
+    """``build_snapshots`` for accounts that are encoded already, in blocks.
 
     Args:
-        timelines: the accounts, each in one of them.
-        events: what the catalogue's expressions read of these accounts; more changes nothing.
+        timelines: the blocks; each account is in one of them.
+        events: the events of these accounts that the catalogue's expressions read, or more.
         as_ofs: aware moments, in any order.
-        catalogue: what the accounts were prepared for.
-        first_recorded: as ``build_snapshots`` takes it.
-        formula: as ``build_snapshots`` takes it.
-        threads: account ranges of one block worked on at once.
+        catalogue: the catalogue for which the accounts were encoded.
+        first_recorded: as in ``build_snapshots``.
+        formula: as in ``build_snapshots``.
+        threads: how many account ranges of one block are computed at once.
     """
     cutoffs = np.array(sorted({microseconds(moment) for moment in as_ofs}), dtype=np.int64)
     unsent = _unsent(catalogue, cutoffs, first_recorded)
@@ -101,7 +101,7 @@ def _unsent(
     cutoffs: npt.NDArray[np.int64],
     first_recorded: Mapping[str, datetime],
 ) -> npt.NDArray[np.bool_]:
-    """(n_cutoffs, n_items): where no source had sent any kind that the item reads."""
+    """(n_cutoffs, n_items): whether no source had sent a kind that the item reads."""
     since = {kind: microseconds(moment) for kind, moment in first_recorded.items()}
     first = [
         min((since[kind] for kind in feature.reads if kind in since), default=FOREVER)
@@ -113,14 +113,14 @@ def _unsent(
 
 
 def _primitive_frame(
-    timelines: Sequence[Timelines],
+    timelines: Sequence[EncodedTimelines],
     values: Sequence[npt.NDArray[np.float64]],
     cutoffs: npt.NDArray[np.int64],
     catalogue: Catalogue,
 ) -> pl.DataFrame:
-    """A row for each account and cutoff at which anything of it was known."""
+    """A row for each account and cutoff at which an event of it was known."""
     known = [np.nonzero(block.known_since[:, None] < cutoffs[None, :]) for block in timelines]
-    # Feature by feature in memory, as the columns of a frame want it.
+    # Feature by feature in memory, because each feature becomes a column.
     rows = np.concatenate(
         [
             swept.transpose(2, 0, 1)[:, account, cutoff]

@@ -3,13 +3,12 @@
 ::
 
     lake ── read ──► events ── by account, sorted ──► sweep ──► staging ──► one file a moment
-                     (executors)                    (executors)             (driver, swapped)
+                     (executors)                    (executors)             (driver)
 
-Every account's events come to one task in one run of rows, which may span several Arrow batches;
-the task carries the account that is still open from batch to batch. Snapshots are wide and do not
-go through Spark: the task writes them and says in which files they are. The arithmetic is
-``build_snapshots``, so the numbers are those of one machine to the last bit. The only module that
-knows Spark.
+All events of an account come to one task, in consecutive rows that may span several Arrow batches; the
+task carries the last account over to the next batch. Snapshots are wide and do not go through Spark:
+the task writes them and returns the names of the files. ``build_snapshots`` computes them, so the
+numbers are those of one machine to the last bit.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ import pyarrow as pa
 
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
-from features.compute.backfill import check_moments, made_from, nothing_known
+from features.compute.backfill import check_moments, empty_backfill_error, snapshot_digest
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.health.formula import FORMULAS
@@ -41,10 +40,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 EVENTS_AT_ONCE = 1_000_000
-"""Events that a task holds before it computes those of its whole accounts; about 0.2 GB."""
+"""Events that a task collects before it computes its complete accounts; about 0.2 GB."""
 
 STAGING = ".spark"
-"""Folder beside the snapshots in which the executors leave their parts."""
+"""Folder beside the snapshots in which the executors write their parts."""
 
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
@@ -55,7 +54,7 @@ SETTINGS = {
 }
 
 ON_THIS_MACHINE = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-"""For a ``local`` master: nothing of it is reachable from outside."""
+"""For a ``local`` master: it is not reachable from outside."""
 
 
 class SparkEngineError(Exception):
@@ -64,11 +63,11 @@ class SparkEngineError(Exception):
 
 @contextmanager
 def spark_session(master: str, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
-    """A Spark session whose Python workers are this interpreter; stopped at the end.
+    """A Spark session whose Python workers use this interpreter; it is stopped at the end.
 
     Args:
         master: such as ``local[2]``, or the address of a cluster.
-        settings: Spark's own settings, over ours.
+        settings: settings of Spark, which replace ours.
 
     Raises:
         SparkEngineError: pyspark or Java is missing.
@@ -109,9 +108,9 @@ def spark_session(master: str, settings: Mapping[str, str] | None = None) -> Ite
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotTask:
-    """What one task does: batches of events, by account, to batches of snapshots.
+    """A task: computes batches of snapshots from batches of events, which are sorted by account.
 
-    Travels to the executors, so it holds declarations by name and not by value.
+    It is sent to the executors, so it holds the names of declarations and not their values.
     """
 
     as_ofs: tuple[datetime, ...]
@@ -122,7 +121,7 @@ class SnapshotTask:
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the snapshots: as ``build_snapshots`` gives them."""
+        """The schema of the snapshots, as ``build_snapshots`` returns them."""
         declared = load_catalogue(self.use_names)
         words = [attribute.name for attribute in declared.attributes]
         return pa.schema(
@@ -135,7 +134,7 @@ class SnapshotTask:
         )
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Compute, an account as soon as all its events have come."""
+        """Compute each account as soon as all its events have come."""
         declared, schema = load_catalogue(self.use_names), self.schema
         waiting: list[pl.DataFrame] = []
         for batch in batches:
@@ -170,10 +169,10 @@ class SnapshotTask:
 
 @dataclass(frozen=True, kw_only=True)
 class StagingTask:
-    """What one task does where the snapshots are kept: batches of events to names of files.
+    """A task that writes the snapshots: computes names of files from batches of events.
 
-    Only a task that came to its end is asked for its names, so what a failed attempt, or the slower
-    of two, left in the folder is not read.
+    Spark returns the names of one successful attempt only, so files of a failed or slower attempt
+    are not read.
     """
 
     snapshots: SnapshotTask
@@ -181,15 +180,17 @@ class StagingTask:
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the names."""
+        """The schema of the names."""
         return pa.schema([("file", pa.string())])
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Compute and write; a file is whole before it is named."""
+        """Compute and write; a file is complete before its name is returned."""
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        attempt = 0 if context is None else context.taskAttemptId()  # of no other task or attempt
+        attempt = (
+            0 if context is None else context.taskAttemptId()
+        )  # unique to the task and the attempt
         for number, batch in enumerate(self.snapshots(batches)):
             name = f"{attempt}-{number}.parquet"
             cast(pl.DataFrame, pl.from_arrow(batch)).write_parquet(
@@ -207,7 +208,7 @@ def events_on_spark(
     manifest = manifest or lake.manifest
     paths = [str((lake.folder / name).resolve()) for name in manifest.parts]
     if not paths:
-        raise nothing_known()
+        raise empty_backfill_error()
     events = session.read.parquet(*paths).where(F.col("kind").isin(*kinds))
     if not manifest.superseded:
         events = events.withColumn("superseded_at", F.lit(None).cast("timestamp"))
@@ -219,8 +220,8 @@ def events_on_spark(
     return events.select(*LAKE_SCHEMA)
 
 
-def by_account(frame: DataFrame, partitions: int | None = None) -> DataFrame:
-    """Each account's rows in one partition, and there in one run."""
+def group_by_account(frame: DataFrame, partitions: int | None = None) -> DataFrame:
+    """Put all rows of an account into one partition, one after the other."""
     if partitions is None:
         return frame.repartition("account_id").sortWithinPartitions("account_id")
     return frame.repartition(partitions, "account_id").sortWithinPartitions("account_id")
@@ -231,7 +232,7 @@ def map_batches(
     task: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]],
     schema: pa.Schema,
 ) -> DataFrame:
-    """The frame that a task makes of each partition."""
+    """The frame with the results of a task for each partition."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return frame.mapInArrow(task, from_arrow_schema(schema))
@@ -246,11 +247,11 @@ def backfill_on_spark(
     publish: Callable[[pl.DataFrame], object] | None = None,
     events_at_once: int = EVENTS_AT_ONCE,
 ) -> int:
-    """Make and keep the snapshots of every account at these moments, as ``backfill`` does.
+    """Compute and write the snapshots of every account at these moments, as ``backfill`` does.
 
-    The executors leave their parts in a staging folder of the workspace, which they have to see
-    under the same path; the driver then holds the snapshots of one moment at a time, publishes
-    them, and swaps in their file. Killed anywhere, each moment's file is the old or the new one.
+    The executors write their parts to a staging folder of the workspace, which must have the same
+    path for them. The driver then reads the snapshots of one moment at a time, publishes them, and
+    replaces their file. If the process is killed, each file is the old or the new one.
 
     Returns:
         The number of snapshots.
@@ -269,7 +270,7 @@ def backfill_on_spark(
         formula=settings.health_formula,
         events_at_once=events_at_once,
     )
-    digest = made_from(manifest, settings)
+    digest = snapshot_digest(manifest, settings)
     staging = workspace.snapshots_dir.resolve() / STAGING
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir(parents=True)
@@ -278,8 +279,8 @@ def backfill_on_spark(
         session, lake, sorted(load_catalogue(settings.use_names).kinds_read), manifest
     )
     try:
-        named = map_batches(by_account(events, partitions), staged, staged.schema).collect()
-        return _keep(
+        named = map_batches(group_by_account(events, partitions), staged, staged.schema).collect()
+        return _write_snapshots(
             [staging / row["file"] for row in named],
             moments,
             SnapshotStore(workspace.snapshots_dir),
@@ -290,7 +291,7 @@ def backfill_on_spark(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _keep(
+def _write_snapshots(
     parts: list[Path],
     moments: Sequence[datetime],
     store: SnapshotStore,
@@ -298,7 +299,7 @@ def _keep(
     publish: Callable[[pl.DataFrame], object] | None,
 ) -> int:
     if not parts:
-        raise nothing_known()
+        raise empty_backfill_error()
     kept = 0
     for moment in moments:
         rows = pl.scan_parquet(parts).filter(pl.col("as_of") == moment).sort("account_id").collect()
@@ -306,8 +307,8 @@ def _keep(
             continue
         if publish is not None:
             publish(rows)
-        store.write(rows, made_from=digest)
+        store.write(rows, digest=digest)
         kept += rows.height
     if not kept:
-        raise nothing_known()
+        raise empty_backfill_error()
     return kept

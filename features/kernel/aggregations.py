@@ -1,9 +1,9 @@
-"""Aggregations: how the events of a window become one number.
+"""Aggregate the events of a window to one number.
 
 Each operation is one class here and one line in ``OPERATIONS``. Its functions are compiled into
-the sweep: ``take`` adds an event to the cells of the cutoffs it is seen from, ``value`` says what a
-cell comes to, and ``carry`` takes what holds from one cutoff on to the next. Events come in the
-order of occurrence, knowledge and id.
+the sweep: ``take`` adds an event to the cells of the cutoffs that see it, ``value`` computes the number
+of a cell, and ``carry`` copies from one cutoff to the next what is still true there. Events come in
+the order of ``occurred_at``, ``recorded_at`` and id.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from features.kernel.numba_cache import inlined
 from features.kernel.windows import DAY_IN_MICROSECONDS
 
-Things = Literal["nothing", "users", "user_days", "days", "values"]
+Distinct = Literal["nothing", "users", "user_days", "days", "values"]
 Columns = tuple[str, ...]
 Combination = Literal["sum", "largest", "smallest", "unknown"]
 
@@ -29,13 +29,13 @@ CELL = np.dtype(
         ("carried_seen", np.int32),
     ]
 )
-"""What is kept for one item and cutoff while the events of an account are swept.
+"""The state of one item and cutoff during the sweep of an account.
 
-All is zero at first; an operation may keep in it what it likes."""
+All fields are zero at first; each operation uses them in its own way."""
 
 
 class Span(NamedTuple):
-    """The cutoffs that an event is seen from, as cells of one item."""
+    """The cutoffs that see an event, as cells of one item."""
 
     begin: Any  # the first cell
     stop: Any  # the cell after the last
@@ -44,51 +44,51 @@ class Span(NamedTuple):
     carries: Any  # whether all later cutoffs of this sweep see the event as well
 
 
-class Taken(NamedTuple):
-    """An event as an operation sees it. What no operation reads may be left out as 0."""
+class WindowEvent(NamedTuple):
+    """An event of a window. A field that no operation reads may be 0."""
 
     place: Any  # among the events of its account, from 1
-    opens: Any  # the last moment at which its window has not seen it yet
-    value: Any  # the quantity, or what was read from a property; NaN: none
-    mask: Any  # the mask of what is told apart, -1: unknown
+    opens: Any  # the last moment as of which its window does not see the event
+    value: Any  # the quantity, or the number from a property; NaN: none
+    mask: Any  # the mask of its user, day or value; -1: unknown
     event_count: Any
     user_count: Any
 
 
 class Operation:
-    """What an aggregate may do with the events of its window.
+    """An operation on the events of a window, which an aggregate names.
 
     Attributes:
-        name: how an ``Aggregate`` calls it.
+        name: its name in an ``Aggregate``.
         reads: columns of events that it needs, beside the kind and the moments.
-        tells_apart: what it counts distinct ones of, each with a mask of its own.
-        property_as: what the property ``of`` is read as.
+        counts_distinct: what it counts the distinct values of; each value has a mask.
+        property_as: the type as which the property ``of`` is read.
         needs_property: whether ``of`` must be named.
-        over_accounts: what the values of accounts come to for all of them as one; unknown where
-            that does not follow from their values (people may be the same).
+        over_accounts: how the values of several accounts are combined to one; ``unknown`` where that
+            does not follow from the values (the same person may be in two accounts).
     """
 
     name: ClassVar[str]
     reads: ClassVar[Columns] = ()
-    tells_apart: ClassVar[Things] = "nothing"
+    counts_distinct: ClassVar[Distinct] = "nothing"
     property_as: ClassVar[Literal["number", "date", "state"]] = "number"
     needs_property: ClassVar[bool] = False
     over_accounts: ClassVar[Combination] = "unknown"
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         """Add an event to the cells of its span.
 
-        ``masks`` holds one mask for each thing told apart, with a bit for each cutoff.
+        ``masks`` holds one mask for each distinct value, with a bit for each cutoff.
         """
 
     @staticmethod
     def carry(cells: Any, cell: Any) -> None:
-        """Take over from the cutoff before what holds here as well."""
+        """Copy from the cutoff before what is true at this one as well."""
 
     @staticmethod
     def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
-        """What a cell comes to at a cutoff: its number; ``when_empty`` where nothing was seen.
+        """The number of a cell at a cutoff; ``when_empty`` where its window holds no event.
 
         ``occurred[rows[place - 1]]`` is when the event of a place happened.
         """
@@ -96,14 +96,15 @@ class Operation:
 
 
 class Count(Operation):
-    """Sum of ``event_count``; noted where it begins and where it ends, and added up at the end."""
+    """Sum of ``event_count``. Events are added where they enter a window and subtracted where they
+    leave it; ``carry`` adds up."""
 
     name = "count"
     over_accounts = "sum"
     reads = ("event_count",)
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         count = event.event_count
         cells[span.begin].number += count
         cells[span.begin].seen += 1
@@ -125,7 +126,7 @@ class Sum(Operation):
     reads = ("quantity",)
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         if not np.isnan(event.value):
             for cell in range(span.begin, span.stop):
                 cells[cell].number += event.value
@@ -150,7 +151,7 @@ class Max(Sum):
     over_accounts = "largest"
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         if not np.isnan(event.value):
             for cell in range(span.begin, span.stop):
                 if cells[cell].seen == 0 or event.value > cells[cell].number:
@@ -165,7 +166,7 @@ class Min(Sum):
     over_accounts = "smallest"
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         if not np.isnan(event.value):
             for cell in range(span.begin, span.stop):
                 if cells[cell].seen == 0 or event.value < cells[cell].number:
@@ -180,7 +181,7 @@ class Last(Operation):
     reads: ClassVar[Columns] = ("quantity",)
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         if not np.isnan(event.value):
             if span.carries:
                 cells[span.begin].carried = event.value
@@ -226,7 +227,7 @@ class DaysSinceLast(Operation):
     over_accounts = "smallest"
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         if span.carries:
             cells[span.begin].carried_seen = event.place
         else:
@@ -252,7 +253,7 @@ class DaysSinceFirst(Operation):
     over_accounts = "largest"
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         if span.carries:
             if cells[span.begin].carried_seen == 0:
                 cells[span.begin].carried_seen = event.place
@@ -284,7 +285,7 @@ class PeakUsers(Operation):
     reads = ("user_count",)
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         for cell in range(span.begin, span.stop):
             cells[cell].number = max(cells[cell].number, event.user_count)
             cells[cell].seen = 1
@@ -294,10 +295,10 @@ class ActiveDays(Operation):
     """Distinct UTC days with an event."""
 
     name = "active_days"
-    tells_apart: ClassVar[Things] = "days"
+    counts_distinct: ClassVar[Distinct] = "days"
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         if event.mask < 0:
             for cell in range(span.begin, span.stop):
                 cells[cell].seen = 1
@@ -319,7 +320,7 @@ class Values(ActiveDays):
     """Distinct values of the property ``of``."""
 
     name = "values"
-    tells_apart = "values"
+    counts_distinct = "values"
     needs_property = True
 
 
@@ -328,36 +329,36 @@ class Users(ActiveDays):
 
     name = "users"
     reads = ("user_id",)
-    tells_apart: ClassVar[Things] = "users"
+    counts_distinct: ClassVar[Distinct] = "users"
 
     @staticmethod
     def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
         if cells[cell].number > 0:
             return cells[cell].number
-        return np.nan if cells[cell].seen > 0 else when_empty  # somebody, and nobody said who
+        return np.nan if cells[cell].seen > 0 else when_empty  # events without a user
 
 
 class UserDays(Users):
     """Distinct pairs of a user and a UTC day; unknown where events carry no user."""
 
     name = "user_days"
-    tells_apart = "user_days"
+    counts_distinct = "user_days"
 
 
 class InState(Operation):
     """How many values of the property ``of`` are in a state by their newest event.
 
-    The masks hold the cutoffs at which a value is in the state; each event overrules older ones.
+    The masks hold the cutoffs at which a value is in the state. A newer event replaces older ones.
     """
 
     name = "in_state"
     over_accounts = "sum"
-    tells_apart = "values"
+    counts_distinct = "values"
     property_as = "state"
     needs_property = True
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         for cell in range(span.begin, span.stop):
             cells[cell].seen = 1
         if event.mask < 0:
@@ -382,7 +383,7 @@ class BelowZero(Operation):
     reads = ("quantity",)
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         for cell in range(span.begin, span.stop):
             cells[cell].number += event.value < 0
             cells[cell].seen = 1
@@ -400,7 +401,7 @@ class SecondBusiestDay(Operation):
     reads = ("event_count",)
 
     @staticmethod
-    def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
         for cell in range(span.begin, span.stop):
             cutoff = cutoffs[span.first + np.int64(cell - span.begin)]
             day = (cutoff - event.opens - 1) // DAY_IN_MICROSECONDS + 1
@@ -421,11 +422,11 @@ class SecondBusiestDay(Operation):
         return max(cells[cell].carried, min(cells[cell].spare, cells[cell].number))
 
 
-def complete(*operations: type[Operation]) -> tuple[type[Operation], ...]:
-    """The operations, each with a name of its own and all that the sweep calls.
+def check_operations(*operations: type[Operation]) -> tuple[type[Operation], ...]:
+    """Check that each operation has its own name and all functions that the sweep calls.
 
     Raises:
-        TypeError: one lacks something, which the compiler would only say in its own words.
+        TypeError: an operation is not complete; the error of the compiler would be hard to read.
     """
     for number, operation in enumerate(operations):
         if operation.take is Operation.take:
@@ -435,7 +436,7 @@ def complete(*operations: type[Operation]) -> tuple[type[Operation], ...]:
     return operations
 
 
-OPERATIONS = complete(
+OPERATIONS = check_operations(
     Count,
     Sum,
     Mean,
@@ -454,19 +455,19 @@ OPERATIONS = complete(
     BelowZero,
     SecondBusiestDay,
 )
-"""Every operation that an aggregate may name; the sweep knows them by their place here."""
+"""Every operation that an aggregate may name; the sweep identifies each by its index here."""
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
-THINGS = {
+DISTINCT_VARIABLES = {
     "nothing": "-1",
     "users": "user",
     "user_days": "user_day",
     "days": "day",
     "values": "word",
 }
-"""Thing told apart to the variable that holds its number within the account, -1 for unknown."""
+"""The variable that holds the number of a distinct value within the account; -1 is unknown."""
 
 TAKE = """
 def take(number, cells, masks, start, span, place, opens, value, user, user_day, day, word,
@@ -474,7 +475,7 @@ def take(number, cells, masks, start, span, place, opens, value, user, user_day,
 """
 TAKE_ONE = """
     {test} number == {number}:
-        of_{number}(cells, masks, span, Taken(place, opens, value, mask_of(start, {thing}),
+        of_{number}(cells, masks, span, WindowEvent(place, opens, value, mask_of(start, {thing}),
                     event_count, user_count), cutoffs)
 """
 FINISH = """
@@ -490,14 +491,14 @@ FINISH_ONE = """
 """
 
 
-def by_operation(part: Literal["take", "finish"]) -> Any:
-    """One compiled function for all operations: the number of one is its first argument.
+def compile_dispatch(part: Literal["take", "finish"]) -> Any:
+    """Compile one function that calls the operation whose number is its first argument.
 
-    Written out as a chain of comparisons, from which the compiler makes one jump: a tuple of
-    functions would be called through pointers, once an event and feature.
+    The code is a chain of comparisons, which the compiler turns into one jump. A tuple of functions
+    would be called through pointers, once for each event and feature.
     """
     head, one = {"take": (TAKE, TAKE_ONE), "finish": (FINISH, FINISH_ONE)}[part]
-    names: dict[str, Any] = {"Taken": Taken, "mask_of": _mask_of, "np": np}
+    names: dict[str, Any] = {"WindowEvent": WindowEvent, "mask_of": _mask_of, "np": np}
     lines = [head]
     for number, operation in enumerate(OPERATIONS):
         names[f"of_{number}"] = inlined(operation.take if part == "take" else operation.value)
@@ -505,7 +506,9 @@ def by_operation(part: Literal["take", "finish"]) -> Any:
             names[f"carry_{number}"] = inlined(operation.carry)
         lines.append(
             one.format(
-                test="elif" if number else "if", number=number, thing=THINGS[operation.tells_apart]
+                test="elif" if number else "if",
+                number=number,
+                thing=DISTINCT_VARIABLES[operation.counts_distinct],
             )
         )
     exec(compile("".join(lines), f"<operations: {part}>", "exec"), names)

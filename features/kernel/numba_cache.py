@@ -1,8 +1,8 @@
-"""Compile with numba, and keep what is compiled until code that it contains changes.
+"""Compile with numba, and cache the result on disk until code that it contains changes.
 
-Compiled functions are kept on disk beside their source, so that a second process starts within a
-second. Numba sees that a function's own file has changed, but not the file of a function that was
-compiled into it; here a change of any module that a function's file imports makes it stale.
+Compiled functions are cached beside their source, so that a second process starts within a second.
+Numba compiles again when a function's own file has changed, but not when the file of a function that
+it calls has. Here a change of any module that a function's file imports makes the cache stale.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numba
 
 ROOT = Path(__file__).parents[__name__.count(".")]
-"""The folder in which the packages lie."""
+"""The folder of the packages."""
 
 PACKAGES = "features|registry|training|experiments|serving"
 
@@ -27,36 +27,36 @@ IMPORT = re.compile(
     (?:[ \t]+import[ \t]* (\((?:[^)\#]|\#.*)*\) | (?:.*\\\n)*.*))?""",
     re.MULTILINE | re.VERBOSE,
 )
-"""An import of the project's own code: dots before a relative name, the module, what is taken."""
+"""An import of the project's own code: the dots of a relative name, the module, the names."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function on its first call, keep it on disk, and let other threads run meanwhile.
+    """Compile a function on its first call and cache it on disk; it releases the GIL.
 
-    Dividing by zero gives infinity or NaN, as in numpy, and never raises.
+    A division by zero gives infinity or NaN, as in numpy, and never raises.
     """
     return _kept(numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def compiled_in_place(function: Callable[..., Any]) -> Any:
-    """Compile a function that makes no array, only writes into those it is given.
+    """Compile a function that makes no arrays but only writes into its arguments.
 
-    Arrays are then not counted by who holds them, which would cost more than what an inner loop
-    of few steps does with them.
+    Such a function needs no reference counts of arrays, which would cost more than a short inner
+    loop itself.
     """
     uncounted: dict[str, Any] = {"_nrt": False}  # an option that numba's own tests use
     return _kept(numba.njit(cache=True, nogil=True, error_model="numpy", **uncounted)(function))
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a function into each that calls it."""
+    """Compile a function into each function that calls it."""
     return numba.njit(nogil=True, inline="always", error_model="numpy")(function)
 
 
 def _kept(dispatcher: Any) -> Any:
     if not hasattr(dispatcher, "_cache"):  # NUMBA_DISABLE_JIT, to step through the code
         return dispatcher
-    # No public way leads to the stamp that numba compares; test_numba_cache.py sees it work.
+    # Numba has no public way to set the stamp that it compares; test_numba_cache.py tests this one.
     kept = dispatcher._cache._cache_file
     source = Path(dispatcher.py_func.__code__.co_filename)
     kept._source_stamp = f"{kept._source_stamp} {source_digest(source)}"
@@ -65,10 +65,9 @@ def _kept(dispatcher: Any) -> Any:
 
 @cache
 def source_digest(file: Path) -> str:
-    """Digest of a source file and of all that it imports from the project, directly or not.
+    """Digest of a source file and of all files that it imports from the project, directly or not.
 
-    What compiled code takes from other modules, it imports: functions that are compiled into it,
-    and constants, whose values are frozen into it. Wherever those modules lie, they are found.
+    Compiled code contains functions and the values of constants of the modules that it imports.
     """
     files, waiting = {file}, [file]
     while waiting:
@@ -97,7 +96,7 @@ def _imported_files(file: Path) -> frozenset[Path]:
 
 @cache
 def _source_file(place: Path) -> Path | None:
-    """The file of the module, or else of the package, that is at a place without its ending."""
+    """The file of the module, or else of the package, at a path without ending."""
     files = (place.parent / f"{place.name}.py", place / "__init__.py")
     return next((file for file in files if file.is_file()), None)
 

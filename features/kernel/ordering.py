@@ -1,8 +1,8 @@
 """Order events by account and time, and number users within accounts.
 
-Events are swept by account, occurrence, knowledge and id. Files of the lake come nearly in that
-order, so accounts are counted out and each account's rows are merged only where they are not in
-order already. Compiled; takes and returns arrays.
+The sweep needs events in the order of account, ``occurred_at``, ``recorded_at`` and id. Files of the
+lake are nearly in that order. So a counting sort finds the rows of each account, and these are merged
+only where they are not in order already. Compiled; takes and returns arrays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from features.kernel.strings import less
 
 
 @compiled
-def ordered(  # type: ignore[no-untyped-def]
+def order_events(  # type: ignore[no-untyped-def]
     account,
     n_accounts,
     occurred,
@@ -22,11 +22,11 @@ def ordered(  # type: ignore[no-untyped-def]
     id_words,
     id_addresses,
 ):
-    """The rows in the order in which they are swept.
+    """The rows in the order of the sweep.
 
     Returns:
-        account_starts, order, known_since of each account, and without ids the number of
-        neighbours that nothing puts in order.
+        account_starts, order, known_since of each account, and the number of neighbours whose order
+        is not decided because ids are missing.
     """
     starts = np.zeros(n_accounts + 1, dtype=np.int64)
     known_since = np.full(n_accounts, np.iinfo(np.int64).max, dtype=np.int64)
@@ -69,7 +69,7 @@ def _before(one, other, occurred, recorded, has_ids, id_words, id_addresses):  #
 
 @compiled_in_place
 def _insert(rows, occurred, recorded, has_ids, id_words, id_addresses):  # type: ignore[no-untyped-def]
-    """Sort rows that are nearly in order; gives up, with no row lost, where they are not."""
+    """Sort rows that are nearly in order; stops early, without losing a row, where they are not."""
     moves = 8 * len(rows) + 64
     for at in range(1, len(rows)):
         row = rows[at]
@@ -88,7 +88,7 @@ def _insert(rows, occurred, recorded, has_ids, id_words, id_addresses):  # type:
 
 @compiled_in_place
 def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  # type: ignore[no-untyped-def]
-    """Sort rows by merging ever longer stretches; equal rows keep their order."""
+    """Sort rows by merging longer and longer runs; equal rows keep their order."""
     n = len(rows)
     width = 1
     while width < n:
@@ -116,11 +116,11 @@ def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  #
 
 
 @compiled
-def users_within(account, n_accounts, low, high):  # type: ignore[no-untyped-def]
+def number_users(account, n_accounts, low, high):  # type: ignore[no-untyped-def]
     """Each row's number of its user within the account (-1: unknown), and how many there are.
 
-    Users are told apart by the two words of ``string_views.keys``. Rows are looked at where they
-    lie, all accounts in one table: account by account they would be fetched from all over memory.
+    Users are identified by the two words of ``strings.string_keys``. One hash table holds the users of
+    all accounts, so that rows are read in the order of memory.
     """
     users = np.full(len(account), -1, dtype=np.int32)
     counts = np.zeros(n_accounts, dtype=np.int64)
@@ -168,8 +168,8 @@ def _spot(low, high, whose):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def numbered_triples(one, two, three):  # type: ignore[no-untyped-def]
-    """Each row's number among the distinct triples, and the row where each was first seen."""
+def number_triples(one, two, three):  # type: ignore[no-untyped-def]
+    """Each row's number among the distinct triples, and the first row of each."""
     codes = np.empty(len(one), dtype=np.int32)
     rows = np.empty(16, dtype=np.int64)
     table = np.full(64, -1, dtype=np.int32)

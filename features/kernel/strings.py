@@ -1,7 +1,7 @@
 """Let compiled code read the strings of a column in place, as Arrow's 16-byte views.
 
-A view holds the length and up to 12 bytes, or the length and where the bytes lie. Compiled code can
-so hash, compare and number the strings of a column without copying one. Pure.
+A view holds the length and up to 12 bytes, or the length and the address of the bytes. Compiled code can
+so hash, compare and number the strings of a column without copying them.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from numba.extending import intrinsic
 
 from features.kernel.numba_cache import compiled, compiled_in_place, inlined
 
-INLINE = 12  # a string of so many bytes lies in the view itself
+INLINE = 12  # a string of up to so many bytes is stored in the view
 NULL = 0xFFFFFFFFFFFFFFFF  # first word of the view of a null; no string is that long
 
 
 @dataclass(frozen=True, kw_only=True)
 class StringViews:
-    """The strings of a column, in place. Holds on to the memory that the addresses point into."""
+    """The strings of a column, in place; ``owner`` keeps the memory of the addresses alive."""
 
     words: npt.NDArray[np.uint64]  # (2 * n,): each view as two words
-    addresses: npt.NDArray[np.uint64]  # of the buffers that longer strings lie in
+    addresses: npt.NDArray[np.uint64]  # of the buffers of longer strings
     owner: object
 
     @classmethod
     def of(cls, column: pl.Series) -> StringViews:
-        """The views of a column of strings; a null is told apart from every string."""
+        """The views of a column of strings; a null differs from every string."""
         arrow: Any = column.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
         buffers = arrow.buffers()
         first, n = 2 * arrow.offset, len(arrow)
@@ -48,12 +48,12 @@ class StringViews:
 
     @classmethod
     def none(cls) -> StringViews:
-        """No strings at all."""
+        """The views of an empty column."""
         return cls.of(pl.Series([], dtype=pl.String))
 
 
 def _load_word(typing_context, address):  # type: ignore[no-untyped-def]
-    """The eight bytes that begin at an address, aligned or not, as one word."""
+    """The eight bytes at an address, aligned or not, as one word."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         word = ir.IntType(64)
@@ -69,7 +69,7 @@ _word_at: Any = intrinsic(_load_word)
 
 @inlined
 def is_null(words, row):  # type: ignore[no-untyped-def]
-    """Whether the string of this row is unknown."""
+    """Whether the string of this row is null."""
     return words[2 * row] == np.uint64(NULL)
 
 
@@ -81,7 +81,7 @@ def _bytes_at(words, addresses, row):  # type: ignore[no-untyped-def]
 
 @compiled_in_place
 def hash_of(words, addresses, row):  # type: ignore[no-untyped-def]
-    """A hash of the bytes; only good for finding a place in a table of this process."""
+    """A hash of the bytes, for hash tables of this process only."""
     length = words[2 * row] & np.uint64(0xFFFFFFFF)
     mixed = words[2 * row] * np.uint64(0x9E3779B97F4A7C15)
     if length <= INLINE or is_null(words, row):
@@ -142,13 +142,12 @@ def less(words, addresses, one, other):  # type: ignore[no-untyped-def]
     return first < second
 
 
-def keys(views: StringViews) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Two words that stand for the string of each row; both are zero for a null.
+def string_keys(views: StringViews) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Two words that identify the string of each row; both are zero for a null.
 
-    A string of up to 15 bytes is in its words; a longer one is told from others by 127 bits of
-    hash, as an event without an id is by its digest.
+    The words hold a string of up to 15 bytes itself, and 127 bits of hash of a longer one.
 
-    >>> low, high = keys(StringViews.of(pl.Series(["a", None, "a"])))
+    >>> low, high = string_keys(StringViews.of(pl.Series(["a", None, "a"])))
     >>> low.tolist() == [97, 0, 97], high[1].item()
     (True, 0)
     """
@@ -202,10 +201,10 @@ def _finished(mixed):  # type: ignore[no-untyped-def]
     return mixed ^ (mixed >> np.uint64(32))
 
 
-def numbered(views: StringViews) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Each row's number among the distinct strings, and the row where each was first seen.
+def number_strings(views: StringViews) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Each row's number among the distinct strings, and the first row of each.
 
-    >>> codes, rows = numbered(StringViews.of(pl.Series(["b", "a", None, "b"])))
+    >>> codes, rows = number_strings(StringViews.of(pl.Series(["b", "a", None, "b"])))
     >>> codes.tolist(), rows.tolist()
     ([0, 1, 2, 0], [0, 1, 2])
     """
@@ -221,7 +220,7 @@ def _numbered(words, addresses):  # type: ignore[no-untyped-def]
     codes = np.empty(n, dtype=np.int32)
     rows = np.empty(16, dtype=np.int64)
     table = np.full(64, -1, dtype=np.int32)
-    # Files hold each distinct string once, so that most rows repeat a view that was met before.
+    # A file holds each distinct string once, so most rows have the view of an earlier row.
     views = np.zeros(512, dtype=np.uint64)
     code_of_view = np.full(256, -1, dtype=np.int32)
     found = 0

@@ -1,9 +1,8 @@
 """Sweep: one pass over the events of each account, for all cutoffs.
 
-The kernel reads the events of one account in order and adds each to the cutoffs it is seen from
-(``windows``). The same function serves the backfill, one account after a new event, and a
-partition on a cluster, so training and serving cannot differ. Takes and returns arrays; knows
-nothing of files.
+The kernel reads the events of one account in order and adds each to the cutoffs that see it
+(``windows.py``). The backfill, one account after a new event, and a partition on a cluster use the same
+function, so training and serving cannot differ. It takes and returns arrays.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from features.kernel.aggregations import CELL, OPERATIONS, Span, Things, by_operation
+from features.kernel.aggregations import CELL, OPERATIONS, Distinct, Span, compile_dispatch
 from features.kernel.numba_cache import compiled, compiled_in_place, inlined
 from features.kernel.windows import (
     DAY_IN_MICROSECONDS,
@@ -27,24 +26,24 @@ from features.kernel.windows import (
 
 CUTOFFS_PER_BLOCK = 64  # one bit each in the mask of cutoffs that have seen a user, day or value
 
-TOLD_APART = get_args(Things)
-NOTHING, USERS, USER_DAYS, DAYS, VALUES = range(len(TOLD_APART))
-TELLS_APART = np.array([TOLD_APART.index(operation.tells_apart) for operation in OPERATIONS])
+DISTINCT = get_args(Distinct)
+NOTHING, USERS, USER_DAYS, DAYS, VALUES = range(len(DISTINCT))
+COUNTS_DISTINCT = np.array([DISTINCT.index(operation.counts_distinct) for operation in OPERATIONS])
 
-take, finish = by_operation("take"), by_operation("finish")
+take, finish = compile_dispatch("take"), compile_dispatch("finish")
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
 
-def sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The array, not to be written any more: the compiler sees one type wherever it came from."""
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Make an array read-only: the compiler then gets one type, whatever made the array."""
     array.flags.writeable = False
     return array
 
 
-NO_CODES = sealed(np.empty(0, dtype=np.int32))
+NO_CODES = read_only(np.empty(0, dtype=np.int32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +51,10 @@ class SweepEvents:
     """Events of whole accounts as columns, and the order in which they are swept.
 
     The events of account ``a`` are the rows ``order[account_starts[a]:account_starts[a + 1]]``, by
-    occurrence, knowledge and id; rows of no account are passed over. ``row_class`` numbers the
-    distinct (kind, properties that some feature reads); all per-feature choices are made once per
-    class instead of once per event. A column that no item reads may be empty, ``superseded`` also
-    where nothing was corrected.
+    ``occurred_at``, ``recorded_at`` and id; rows of no account are skipped. ``row_class`` numbers the
+    distinct (kind, properties that a feature reads): which features an event counts for is decided
+    once per class and not once per event. A column that no item reads may be empty;
+    ``superseded`` may also be empty where nothing was corrected.
     """
 
     account_starts: Ints  # (n_accounts + 1,) offsets into order
@@ -73,12 +72,12 @@ class SweepEvents:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepItems:
-    """What to compute: one item per primitive feature, and which row classes feed it.
+    """What to compute: one item per primitive feature, and which row classes count for it.
 
-    Entries say that a class feeds an item. Those of a class with the same window are a group, so
-    that the cutoffs an event is seen from are found once a group. The groups of a class are in the
-    order of how far back their windows reach (``ends_before`` and ``lookback`` together), the
-    farthest first, so that what is too old for one is too old for all that follow.
+    An entry says that a class counts for an item. The entries of a class with the same window are a
+    group, so that the cutoffs that see an event are found once a group. The groups of a class are
+    sorted by how far back their windows reach (``ends_before`` and ``lookback`` together), the
+    farthest first: an event that is too old for one group is too old for all later ones.
     """
 
     operation: Codes  # (n_items,) index into OPERATIONS
@@ -102,22 +101,22 @@ def sweep(events: SweepEvents, items: SweepItems, cutoffs: Ints, *, threads: int
         events: events of whole accounts.
         items: what to compute.
         cutoffs: ascending moments, microseconds since 1970 UTC.
-        threads: account ranges worked on at once; the result does not depend on it.
+        threads: how many account ranges are computed at once; the result does not depend on it.
 
     Returns:
         (n_accounts, n_cutoffs, n_items); NaN is unknown.
     """
     n_accounts = len(events.account_starts) - 1
-    # Item by item in memory, as the columns of a frame want it.
+    # Item by item in memory, because each item becomes a column of a frame.
     out = np.empty((len(items.operation), n_accounts, len(cutoffs))).transpose(1, 2, 0)
     shares = _even_shares(events.account_starts, max(1, min(threads, n_accounts)))
 
     user_day, n_user_days = NO_CODES, np.zeros(n_accounts, dtype=np.int64)
-    if (TELLS_APART[items.operation] == USER_DAYS).any():
+    if (COUNTS_DISTINCT[items.operation] == USER_DAYS).any():
         user_day, n_user_days = _user_days(
             events.account_starts, events.order, events.occurred, events.user
         )
-        user_day = sealed(user_day)
+        user_day = read_only(user_day)
     room = _most_masks(
         events.account_starts,
         events.order,
@@ -230,8 +229,8 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
         rows = order[account_starts[account] : account_starts[account + 1]]
         first_day, n_days = _days(rows, occurred)
         for item in range(n_items):
-            mask_start[item + 1] = mask_start[item] + _n_told_apart(
-                TELLS_APART[operation[item]],
+            mask_start[item + 1] = mask_start[item] + _n_distinct(
+                COUNTS_DISTINCT[operation[item]],
                 n_users[account],
                 n_user_days[account],
                 n_days,
@@ -271,7 +270,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                         close += 1
                     closed[window] = close
                     if close == 0:
-                        break  # older than what any cutoff sees, here and of the groups after it
+                        break  # too old for all cutoffs of this group and of the later ones
                     end = min(end, close)
                 if first >= end:
                     continue
@@ -323,7 +322,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
 
 @inlined
 def _bits(first, end):  # type: ignore[no-untyped-def]
-    """The bits from first to end, end left out; at least one and at most 64."""
+    """The bits from ``first`` to before ``end``; at least one and at most 64."""
     return (~np.uint64(0) >> np.uint64(64 - (end - first))) << np.uint64(first)
 
 
@@ -338,7 +337,7 @@ def _days(rows, occurred):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _n_told_apart(tells, n_users, n_user_days, n_days, n_values):  # type: ignore[no-untyped-def]
+def _n_distinct(tells, n_users, n_user_days, n_days, n_values):  # type: ignore[no-untyped-def]
     """How many masks an item needs for an account."""
     size = np.int64(0)
     if tells == USERS:
@@ -362,14 +361,14 @@ def _most_masks(  # type: ignore[no-untyped-def]
     n_users,
     n_user_days,
 ):
-    """How many masks the account with the most of them needs."""
+    """The largest number of masks that an account needs."""
     most = np.int64(0)
     for account in range(len(account_starts) - 1):
         _, n_days = _days(order[account_starts[account] : account_starts[account + 1]], occurred)
         masks = np.int64(0)
         for item in range(len(operation)):
-            masks += _n_told_apart(
-                TELLS_APART[operation[item]],
+            masks += _n_distinct(
+                COUNTS_DISTINCT[operation[item]],
                 n_users[account],
                 n_user_days[account],
                 n_days,
@@ -408,4 +407,4 @@ def _user_days(account_starts, order, occurred, user):  # type: ignore[no-untype
 
 
 class UndecidedOrderError(Exception):
-    """Events cannot be put in order without their ids."""
+    """The order of two events depends on their ids, and these are missing."""

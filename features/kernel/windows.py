@@ -1,9 +1,9 @@
-"""Windows: from which cutoffs an event is seen.
+"""Find the cutoffs that see an event.
 
 An event counts for a cutoff ``c`` when it was visible as of it (``events.visibility``: recorded
 before it and not yet superseded by a correction), and happened inside the half-open window
 ``[c - ends_before - lookback, c - ends_before)``. Cutoffs ascend, so these are always a
-contiguous run ``[first, last)``. Pure; times are int64 microseconds since 1970, UTC.
+contiguous run ``[first, last)``. Times are int64 microseconds since 1970, UTC.
 
 ::
 
@@ -43,9 +43,9 @@ _is_recorded, _still_holds = inlined(is_recorded), inlined(still_holds)
 
 @inlined
 def first_visible(cutoffs, recorded, near):  # type: ignore[no-untyped-def]
-    """The first cutoff as of which a version is known, looked for from ``near`` on.
+    """The first cutoff as of which a version is known, searched from ``near`` on.
 
-    Where the cutoff before ``near`` knows it too, it is looked for from the start.
+    Where the version is known as of the cutoff before ``near`` too, the search begins at the start.
     """
     first = near
     if first > 0 and _is_recorded(recorded, cutoffs[first - 1]):
@@ -57,7 +57,7 @@ def first_visible(cutoffs, recorded, near):  # type: ignore[no-untyped-def]
 
 @inlined
 def end_visible(cutoffs, superseded):  # type: ignore[no-untyped-def]
-    """The first cutoff as of which a superseded version holds no more."""
+    """The first cutoff as of which a superseded version is no longer valid."""
     low, end = 0, len(cutoffs)
     while low < end:
         middle = (low + end) // 2

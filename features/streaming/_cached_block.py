@@ -18,15 +18,15 @@ import polars as pl
 
 from features.catalogue.catalogue import Catalogue
 from features.compute.encode import (
-    Timelines,
+    EncodedTimelines,
+    encode_timelines,
     kinds_with_properties,
     kinds_with_quantity,
-    prepare,
     properties_read,
 )
 from features.events.schema import UTC_INSTANT
 from features.kernel.numba_cache import compiled
-from features.kernel.sweep import NO_CODES, Codes, SweepEvents, sealed
+from features.kernel.sweep import NO_CODES, Codes, SweepEvents, read_only
 from features.kernel.windows import FOREVER, microseconds
 
 GROWING = (
@@ -92,7 +92,7 @@ class CachedBlock:
         self._kinds_expressed = sorted(
             {kind for feature in catalogue.expressions for kind in feature.reads}
         )
-        self._timelines = prepare(events, catalogue)
+        self._timelines = encode_timelines(events, catalogue)
         swept = self._timelines.events
         self.n = events.height
         self._place = {name: place for place, name in enumerate(self._timelines.account_ids)}
@@ -187,7 +187,7 @@ class CachedBlock:
     def _learn(self, fresh: pl.DataFrame) -> None:
         """Prepare an event of each class anew, those of classes that are new among them."""
         examples = pl.concat([self._examples, _current(fresh)])
-        prepared = prepare(examples, self._catalogue)
+        prepared = encode_timelines(examples, self._catalogue)
         now = prepared.events.row_class
         self._columns["row_class"] = now[: self._examples.height][self._columns["row_class"]]
         self._timelines = replace(self._timelines, items=prepared.items, words=prepared.words)
@@ -231,17 +231,19 @@ class CachedBlock:
         known = len(self._ids)
         return str(self._ids[int(row)]) if row < known else self._later_ids[row - known]
 
-    def timelines(self, accounts: Sequence[str]) -> Timelines:
+    def timelines(self, accounts: Sequence[str]) -> EncodedTimelines:
         """Some of the accounts, in their order; one without events is left out."""
         names = [name for name in accounts if name in self._place]
         places = [self._place[name] for name in names]
         orders = [self._orders[place] for place in places]
         order = np.concatenate([*orders, NO_CODES])
-        columns = {name: _read_only(column[: self.n]) for name, column in self._columns.items()}
+        columns = {
+            name: _read_only_view(column[: self.n]) for name, column in self._columns.items()
+        }
         events: SweepEvents = replace(
             self._timelines.events,
             **columns,
-            order=sealed(order),
+            order=read_only(order),
             account_starts=np.cumsum([0, *(len(order) for order in orders)]).astype(np.int64),
             n_users=self._n_users[places],
         )
@@ -274,7 +276,7 @@ def _current(events: pl.DataFrame) -> pl.DataFrame:
     return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
 
 
-def _read_only(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _read_only_view(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A view that is not to be written; the column stays writable."""
     view = column.view()
     view.flags.writeable = False

@@ -28,7 +28,7 @@ import polars as pl
 
 from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
-from features.compute.snapshots import snapshots_of
+from features.compute.snapshots import compute_snapshots
 from features.events.visibility import changed_since
 from features.health.formula import FORMULAS
 from features.lake.lake import Lake
@@ -262,7 +262,7 @@ class TouchedAccounts:
         timelines.follow(manifest)
         kept = timelines.of(accounts, as_of=as_of)
         self._kept = timelines
-        return snapshots_of(
+        return compute_snapshots(
             kept.timelines,
             kept.events,
             [as_of],

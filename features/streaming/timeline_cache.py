@@ -22,9 +22,9 @@ import numpy as np
 import polars as pl
 
 from features.catalogue.catalogue import Catalogue
-from features.compute.encode import Timelines
+from features.compute.encode import EncodedTimelines
 from features.events.schema import EVENT_SCHEMA
-from features.kernel.sweep import sealed
+from features.kernel.sweep import read_only
 from features.lake.lake import LAKE_SCHEMA, Lake
 from features.lake.manifest import Manifest
 from features.lake.manifest_diff import MOST_ROWS, diff_manifest
@@ -45,9 +45,9 @@ RUN_SHARE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """Some accounts, ready for ``snapshots_of``."""
+    """Some accounts, ready for ``compute_snapshots``."""
 
-    timelines: tuple[Timelines, ...]
+    timelines: tuple[EncodedTimelines, ...]
     events: pl.DataFrame  # what expressions read of them
 
 
@@ -113,7 +113,7 @@ class KeptTimelines:
         for account in sorted(set(accounts)):
             asked[self._number(account)].append(account)
         held = 0  # events of blocks that are looked at where they are
-        taken: dict[int, tuple[Timelines, pl.DataFrame]] = {}
+        taken: dict[int, tuple[EncodedTimelines, pl.DataFrame]] = {}
         for run in [
             *([number] for number in asked if number in self._blocks),
             *self._runs([number for number in asked if number not in self._blocks]),
@@ -232,15 +232,15 @@ class KeptTimelines:
             kept -= self._blocks.popitem(last=False)[1].n
 
 
-def _compact(timelines: Timelines) -> Timelines:
+def _compact(timelines: EncodedTimelines) -> EncodedTimelines:
     """The same accounts with columns of their own, which hold no event of another."""
     events = timelines.events
     columns = {
-        name: sealed(column[events.order])
+        name: read_only(column[events.order])
         for name in GROWING
         if len(column := getattr(events, name))
     }
-    order = sealed(np.arange(len(events.order), dtype=events.order.dtype))
+    order = read_only(np.arange(len(events.order), dtype=events.order.dtype))
     return replace(timelines, events=replace(events, order=order, **columns))
 
 

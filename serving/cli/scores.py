@@ -65,10 +65,10 @@ def score(
 
 def ensure_snapshots(place: Workspace, moment: datetime) -> None:
     """Make the snapshots that a score as of the moment needs, where the newest data has none."""
-    from features.compute.backfill import stale
+    from features.compute.backfill import find_stale_moments
     from features.compute.snapshot_store import SnapshotError
 
-    missing = stale(place, (moment - back for back in LOOKED_BACK_AT))
+    missing = find_stale_moments(place, (moment - back for back in LOOKED_BACK_AT))
     if moment in missing:
         take_snapshots(place, (moment,))
     for earlier in missing:
@@ -89,12 +89,12 @@ def _scores(place: Workspace, moment: datetime, file: Path, reasons: int) -> Sco
 def _scores_on_spark(
     place: Workspace, moment: datetime, master: str, file: Path, reasons: int
 ) -> ScoresWritten:
-    from features.compute.backfill import stale
+    from features.compute.backfill import find_stale_moments
     from features.compute.spark import spark_session
     from serving.scoring.scores_file.scores_file import ScoresWritten
     from serving.scoring.scores_file.spark import scores_on_spark
 
-    if stale(place, (moment,)):
+    if find_stale_moments(place, (moment,)):
         take_snapshots_on_spark(place, (moment,), master)
     with spark_session(master) as session:
         frame = scores_on_spark(session, place, store_of(place), moment, most_reasons=reasons)

@@ -15,7 +15,7 @@ import polars as pl
 
 from features.catalogue.catalogue import Catalogue
 from features.catalogue.feature import Derived
-from features.compute.hierarchy import combination, roll_up, rolls_up, sound_links
+from features.compute.hierarchy import combination, roll_up, rolled_up_features, valid_links
 from features.events.schema import UTC_INSTANT
 from serving.scoring.score import AccountScore
 
@@ -86,7 +86,7 @@ def families_of(scores: Iterable[AccountScore]) -> Families:
         orient="row",
         schema={"account_id": pl.String, "parent": pl.String, "as_of": UTC_INSTANT},
     )
-    parent_of = {account: parent for _, account, parent in sound_links(frame).iter_rows()}
+    parent_of = {account: parent for _, account, parent in valid_links(frame).iter_rows()}
     children: dict[str, list[str]] = {}
     for account, parent in parent_of.items():
         children.setdefault(parent, []).append(account)
@@ -118,7 +118,9 @@ def family_of(
             sorted((by_id[name] for name in families.children_of[account_id]), key=_worst_first)
         ),
         figures=tuple(_figure(name, rolled[name], scores, catalogue) for name in SHOWN),
-        features={name: rolled[name] for name in catalogue.names if name in rolls_up(catalogue)},
+        features={
+            name: rolled[name] for name in catalogue.names if name in rolled_up_features(catalogue)
+        },
     )
 
 

@@ -20,12 +20,12 @@ from datetime import UTC, datetime
 from features.catalogue.catalogue import load_catalogue
 from features.kernel.sweep import sweep
 from features.events.schema import Event, events_frame
-from features.compute.encode import prepare
+from features.compute.encode import encode_timelines
 wall, cpu = time.perf_counter(), time.process_time()
 start = datetime(2024, 1, 1, tzinfo=UTC)
 frame = events_frame([Event(event_id="a", account_id="a", kind="feature.used", occurred_at=start,
                             recorded_at=start)])
-timelines = prepare(frame, load_catalogue())
+timelines = encode_timelines(frame, load_catalogue())
 values = sweep(timelines.events, timelines.items, np.array([2 * 10**15]))
 print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
 """

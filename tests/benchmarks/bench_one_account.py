@@ -12,7 +12,7 @@ import pytest
 from interleaved import write_section
 
 from features.catalogue.catalogue import load_catalogue
-from features.compute.encode import prepare
+from features.compute.encode import encode_timelines
 from features.events.schema import UTC_INSTANT, Event, events_frame, properties_text
 from features.kernel.sweep import sweep
 from features.kernel.windows import microseconds
@@ -68,7 +68,7 @@ def test_one_account_after_a_new_event() -> None:
         if number % 100 == 0:
             frame = events_frame(made[: EVENTS + number + 1])
             start = time.perf_counter()
-            timelines = prepare(frame, declared)
+            timelines = encode_timelines(frame, declared)
             expected = sweep(timelines.events, timelines.items, cutoff)[0]
             whole.append((time.perf_counter() - start) * 1e3)
             np.testing.assert_array_equal(values, expected)

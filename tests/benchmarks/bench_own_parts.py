@@ -26,7 +26,7 @@ import telemetry_world as world
 from feast.protos.feast.types.Value_pb2 import Value
 from interleaved import DATA, ROOT, ROUNDS, write_section
 
-from features.compute.encode import columns_read, prepare
+from features.compute.encode import columns_read, encode_timelines
 from features.ingest.run import ingest_rows
 from features.lake.lake import Lake
 from features.store._packed_rows import pack_values, unpack_values
@@ -84,9 +84,9 @@ def encoding_of_events() -> tuple[float, float]:
 
     def by_polars() -> None:
         with library_forms.encoded_by_polars():
-            prepare(frame, catalogue)
+            encode_timelines(frame, catalogue)
 
-    return in_turns(lambda: prepare(frame, catalogue), by_polars)
+    return in_turns(lambda: encode_timelines(frame, catalogue), by_polars)
 
 
 def import_of_feast() -> tuple[float, float]:

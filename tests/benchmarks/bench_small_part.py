@@ -22,7 +22,7 @@ import pytest
 from interleaved import DATA, ROUNDS, Took, median, shown, write_section
 from telemetry_world import CUTOFFS, DAYS, KINDS, catalogue, features, lake_of
 
-from features.compute.encode import prepare
+from features.compute.encode import encode_timelines
 from features.kernel.sweep import sweep
 from features.kernel.windows import microseconds
 
@@ -42,7 +42,7 @@ def events() -> pl.DataFrame:
 
 
 def by_keepwell(events: pl.DataFrame) -> pl.DataFrame:
-    timelines = prepare(events, catalogue())
+    timelines = encode_timelines(events, catalogue())
     cutoffs = np.array([microseconds(cutoff) for cutoff in CUTOFFS])
     values = sweep(timelines.events, timelines.items, cutoffs)
     return pl.DataFrame(

@@ -46,11 +46,11 @@ def encoded_by_polars() -> Iterator[None]:
     with _replaced(
         encode,
         StringViews=TextColumn,
-        numbered=_numbered,
-        ordered=_ordered,
-        keys=lambda views: (views.column,),
-        users_within=_users_within,
-        numbered_triples=_numbered_triples,
+        number_strings=_numbered,
+        order_events=_ordered,
+        string_keys=lambda views: (views.column,),
+        number_users=_users_within,
+        number_triples=_numbered_triples,
     ):
         yield
 

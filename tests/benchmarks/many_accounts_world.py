@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from bench_explanations import FEATURES, model
 
 from features.catalogue.catalogue import load_catalogue
-from features.compute.backfill import made_from
+from features.compute.backfill import snapshot_digest
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
 from features.health.formula import FORMULAS
 from features.lake.lake import Lake
@@ -89,7 +89,7 @@ def make_workspace(root: Path, accounts: int, served: ModelBundle) -> Workspace:
     snapshots = SnapshotStore(workspace.snapshots_dir)
     path = snapshots.path(AS_OF)
     path.parent.mkdir(parents=True)
-    digest = made_from(Lake(workspace.events_dir).manifest, workspace.settings)
+    digest = snapshot_digest(Lake(workspace.events_dir).manifest, workspace.settings)
     rng, writer = np.random.default_rng(1), None
     for back in (7, 28):  # a score is shown beside those of a week and of four weeks ago
         pl.DataFrame({"account_id": []}, schema={"account_id": pl.String}).write_parquet(

@@ -24,7 +24,7 @@ import telemetry_world as world
 from features.catalogue.catalogue import Catalogue
 from features.compute.account_ranges import AccountRanges
 from features.compute.backfill import EVENTS_AT_ONCE
-from features.compute.encode import columns_read, prepare
+from features.compute.encode import columns_read, encode_timelines
 from features.kernel.sweep import sweep
 from features.kernel.windows import microseconds
 from features.lake.lake import Lake
@@ -37,7 +37,7 @@ def by_keepwell(lake: Lake, catalogue: Catalogue, *, threads: int) -> pl.DataFra
     cutoffs = np.array([microseconds(cutoff) for cutoff in world.CUTOFFS])
 
     def answers(events: pl.DataFrame, _: pl.DataFrame) -> pl.DataFrame:
-        timelines = prepare(events, catalogue)
+        timelines = encode_timelines(events, catalogue)
         values = sweep(timelines.events, timelines.items, cutoffs)
         columns = {
             feature.name: values[:, :, number].reshape(-1)
@@ -55,7 +55,7 @@ def by_keepwell(lake: Lake, catalogue: Catalogue, *, threads: int) -> pl.DataFra
     ranges = AccountRanges(
         lake, columns_read(catalogue), events_at_once=EVENTS_AT_ONCE, threads=threads
     )
-    return pl.concat(list(ranges.each(answers)))
+    return pl.concat(list(ranges.map_ranges(answers)))
 
 
 def on_one_core(lake: Lake) -> pl.DataFrame:

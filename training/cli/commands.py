@@ -283,14 +283,14 @@ def train_models(
     """Train these labels and report progress; ``by`` promotes models whose evidence allows it."""
     store = store_at(models_address(place), os.environ)
 
-    from features.compute.backfill import stale
+    from features.compute.backfill import find_stale_moments
     from features.compute.snapshot_store import SnapshotStore
     from training.models.binned_rows import BinnedRows
     from training.pipeline.workspace import train_workspace
 
     waiting = pending_uploads_in(place.waiting_runs_dir, os.environ)
     there = SnapshotStore(place.snapshots_dir).moments()
-    old = stale(place, there)
+    old = find_stale_moments(place, there)
     if old:
         out.print(
             f"{len(old)} of {len(there)} snapshots were made before the newest events or "

@@ -92,7 +92,7 @@ def write_scores(
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
-    path, declared = snapshots.there(as_of), load_catalogue(settings.use_names)
+    path, declared = snapshots.existing_path(as_of), load_catalogue(settings.use_names)
     formula = FORMULAS[settings.health_formula]
     models = able_to_read(
         path,
@@ -115,7 +115,7 @@ def write_scores(
     about = {
         "keepwell.as_of": as_of.isoformat(),
         "keepwell.currency": settings.currency,
-        MADE_FROM: snapshots.made_from(as_of) or "",
+        MADE_FROM: snapshots.digest(as_of) or "",
         "keepwell.models": json.dumps(
             {
                 one.version: one.fingerprint

@@ -93,7 +93,7 @@ def scores_on_spark(
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
-    path, declared = snapshots.there(as_of), load_catalogue(settings.use_names)
+    path, declared = snapshots.existing_path(as_of), load_catalogue(settings.use_names)
     models = able_to_read(
         path,
         models_of(workspace, store),

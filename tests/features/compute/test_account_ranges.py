@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from features.catalogue.catalogue import Catalogue
 from features.catalogue.feature import Aggregate, Feature
 from features.compute.account_ranges import AccountRanges
-from features.compute.encode import columns_read, prepare
+from features.compute.encode import columns_read, encode_timelines
 from features.events.schema import EVENT_SCHEMA, Event, events_frame
 from features.kernel.sweep import sweep
 from features.kernel.windows import microseconds
@@ -79,7 +79,7 @@ def corrected(load: list[Event]) -> list[Event]:
 
 
 def values(frame: pl.DataFrame, _: pl.DataFrame | None = None) -> dict[str, list[list[float]]]:
-    timelines = prepare(frame, CATALOGUE)
+    timelines = encode_timelines(frame, CATALOGUE)
     cutoffs = np.array([microseconds(START + timedelta(days=days)) for days in (3, 9, 20)])
     made = sweep(timelines.events, timelines.items, cutoffs)
     return dict(zip(timelines.account_ids, made.tolist(), strict=True))
@@ -92,7 +92,7 @@ def test_the_ranges_hold_every_event_once_and_no_account_twice(
 ) -> None:
     lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
     ranges = AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=threads)
-    found = list(ranges.each(lambda frame, _: frame))
+    found = list(ranges.map_ranges(lambda frame, _: frame))
     assert (len(found) > 1) == (events_at_once < 480)
     accounts = [set(frame["account_id"]) for frame in found]
     assert sum(map(len, accounts)) == len(set().union(*accounts)) == 30
@@ -111,7 +111,7 @@ def test_what_is_made_of_ranges_is_what_is_made_of_the_whole(
     lake = lake_of(tmp_path, *(events(150, first=150 * number, ties=ties) for number in range(4)))
     whole = values(lake.scan().collect())
     ranges = AccountRanges(lake, columns_read(CATALOGUE), events_at_once=events_at_once)
-    found = list(ranges.each(values))
+    found = list(ranges.map_ranges(values))
     together = {account: row for part in found for account, row in part.items()}
     np.testing.assert_equal(together, whole)
 
@@ -124,7 +124,9 @@ def test_events_that_tie_are_read_once_more_with_ids_and_not_range_by_range(tmp_
         asked.append("event_id" in frame.columns)
         return len(values(frame))
 
-    assert sum(AccountRanges(lake, columns_read(CATALOGUE), events_at_once=90).each(work)) == 30
+    assert (
+        sum(AccountRanges(lake, columns_read(CATALOGUE), events_at_once=90).map_ranges(work)) == 30
+    )
     assert asked[:2] == [False, True]  # the first range, and again with ids
     assert all(asked[1:])
     assert len(asked) > 5
@@ -134,7 +136,7 @@ def test_corrections_reach_the_ranges(tmp_path: Path) -> None:
     load = events(100)
     lake = lake_of(tmp_path, load, corrected(load[:50]))
     assert lake.manifest.superseded
-    found = list(AccountRanges(lake, columns_read(CATALOGUE), events_at_once=20).each(values))
+    found = list(AccountRanges(lake, columns_read(CATALOGUE), events_at_once=20).map_ranges(values))
     assert len(found) > 1
     together = {account: row for part in found for account, row in part.items()}
     np.testing.assert_equal(together, values(lake.scan().collect()))
@@ -155,7 +157,7 @@ def test_what_lands_meanwhile_is_not_read(
         lake, columns_read(CATALOGUE), events_at_once=events_at_once, manifest=manifest
     )
     for ranges in (opened, named):
-        found = list(ranges.each(values))
+        found = list(ranges.map_ranges(values))
         together = {account: row for part in found for account, row in part.items()}
         np.testing.assert_equal(together, before)
 
@@ -170,7 +172,7 @@ def test_the_events_of_some_kinds_are_handed_out_whole(
     ranges = AccountRanges(
         lake, COLUMNS, events_at_once=events_at_once, threads=2, whole_kinds=("user.session",)
     )
-    found = list(ranges.each(lambda some, whole: (set(some["account_id"]), whole)))
+    found = list(ranges.map_ranges(lambda some, whole: (set(some["account_id"]), whole)))
     assert all(set(whole["account_id"]) <= accounts for accounts, whole in found)
     wanted = lake.scan().filter(kind="user.session").select(*EVENT_SCHEMA).collect()
     assert 100 < wanted.height < 480
@@ -188,7 +190,7 @@ def test_an_error_of_the_work_reaches_its_caller(tmp_path: Path) -> None:
         raise ZeroDivisionError("of the test")
 
     with pytest.raises(ZeroDivisionError, match="of the test"):
-        list(AccountRanges(lake, COLUMNS, events_at_once=50, threads=2).each(fail))
+        list(AccountRanges(lake, COLUMNS, events_at_once=50, threads=2).map_ranges(fail))
 
 
 def test_ranges_have_about_the_size_asked_for_whatever_the_sizes_of_parts(tmp_path: Path) -> None:
@@ -219,6 +221,6 @@ def test_ranges_have_about_the_size_asked_for_whatever_the_sizes_of_parts(tmp_pa
     lake = lake_of(tmp_path, old, *new)
     assert len(lake.manifest.parts) == 41
     ranges = AccountRanges(lake, COLUMNS, events_at_once=4000)
-    sizes = list(ranges.each(lambda frame, _: frame.height))
+    sizes = list(ranges.map_ranges(lambda frame, _: frame.height))
     assert len(sizes) == 10
     assert max(sizes) < 6000

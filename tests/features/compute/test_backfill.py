@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.compute.backfill import backfill, month_starts, stale
+from features.compute.backfill import backfill, find_stale_moments, month_starts
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.events.schema import Event, events_frame, properties_text
 from features.lake.lake import Lake
@@ -124,15 +124,15 @@ def test_what_was_made_from_other_data_is_stale(
     change: Callable[[Workspace], None],
 ) -> None:
     moments = month_starts(FIRST + timedelta(days=1), END)
-    assert stale(workspace, moments) == moments
+    assert find_stale_moments(workspace, moments) == moments
     backfill(workspace, moments[:-1])
-    assert stale(workspace, moments) == moments[-1:]
+    assert find_stale_moments(workspace, moments) == moments[-1:]
     backfill(workspace, moments)
-    assert stale(workspace, moments) == ()
+    assert find_stale_moments(workspace, moments) == ()
     change(workspace)
-    assert stale(workspace, moments) == moments
+    assert find_stale_moments(workspace, moments) == moments
     backfill(workspace, moments)
-    assert stale(workspace, moments) == ()
+    assert find_stale_moments(workspace, moments) == ()
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_what_lands_meanwhile_makes_the_snapshots_stale_and_no_other(
     workspace: Workspace, events_at_once: int
 ) -> None:
     quiet = backfill(workspace, MOMENTS)
-    assert stale(workspace, MOMENTS) == ()
+    assert find_stale_moments(workspace, MOMENTS) == ()
 
     def land(_: str, done: int, __: int) -> None:
         if done == 0:
@@ -183,7 +183,7 @@ def test_what_lands_meanwhile_makes_the_snapshots_stale_and_no_other(
 
     made = backfill(workspace, MOMENTS, events_at_once=events_at_once, progress=land)
     assert_frame_equal(made.sort("account_id", "as_of"), quiet, check_exact=True)
-    assert stale(workspace, MOMENTS) == MOMENTS
+    assert find_stale_moments(workspace, MOMENTS) == MOMENTS
 
 
 KILLED_AT = """
@@ -253,7 +253,7 @@ def check_kill(before_and_after, nth: int) -> None:
     assert run_killed(workspace, copy, nth).returncode == -signal.SIGKILL
     there = Workspace(copy, environment={})
     for moment, frame in kept(there).items():
-        fresh = moment not in stale(there, MOMENTS)
+        fresh = moment not in find_stale_moments(there, MOMENTS)
         assert frame.equals(new[moment] if fresh else old[moment])
     WorkspaceFeatures(there).publish(backfill(there, MOMENTS))
     assert all(frame.equals(new[moment]) for moment, frame in kept(there).items())

@@ -9,7 +9,7 @@ import pytest
 
 from features.catalogue.catalogue import Catalogue, load_catalogue
 from features.catalogue.feature import Aggregate, Feature
-from features.compute.encode import columns_read, prepare
+from features.compute.encode import columns_read, encode_timelines
 from features.events.schema import EVENT_SCHEMA, Event, events_frame
 from features.kernel.sweep import UndecidedOrderError, sweep
 from features.kernel.windows import microseconds
@@ -56,7 +56,8 @@ def test_without_ids_the_values_are_the_same() -> None:
     frame = events_frame([use(number) for number in range(60)])
     cutoffs = np.array([microseconds(START + timedelta(days=days)) for days in (1, 2, 40)])
     with_ids, without = (
-        prepare(part, ONLY_COUNT) for part in (frame, frame.select(columns_read(ONLY_COUNT)))
+        encode_timelines(part, ONLY_COUNT)
+        for part in (frame, frame.select(columns_read(ONLY_COUNT)))
     )
     assert with_ids.account_ids == without.account_ids == ("a0", "a1", "a2")
     np.testing.assert_array_equal(
@@ -68,15 +69,15 @@ def test_without_ids_the_values_are_the_same() -> None:
 def test_events_that_nothing_puts_in_order_are_refused() -> None:
     frame = events_frame([use(1), use(1, event_id="other")]).drop("event_id")
     with pytest.raises(UndecidedOrderError, match="Read the events with their event_id"):
-        prepare(frame, ONLY_COUNT)
+        encode_timelines(frame, ONLY_COUNT)
 
 
 def test_accounts_of_which_nothing_is_read_are_left_out() -> None:
     frame = events_frame([use(1), use(2, kind="error.raised")])
-    assert prepare(frame, ONLY_COUNT).account_ids == ("a1",)
+    assert encode_timelines(frame, ONLY_COUNT).account_ids == ("a1",)
 
 
 def test_no_events_are_no_accounts() -> None:
-    timelines = prepare(events_frame([]), ONLY_COUNT)
+    timelines = encode_timelines(events_frame([]), ONLY_COUNT)
     assert timelines.account_ids == ()
     assert sweep(timelines.events, timelines.items, np.array([0])).shape == (0, 1, 1)

@@ -19,8 +19,8 @@ from features.compute.hierarchy import (
     broken_links,
     combination,
     roll_up,
-    rolls_up,
-    sound_links,
+    rolled_up_features,
+    valid_links,
 )
 from features.compute.snapshots import build_snapshots
 from features.events.schema import KINDS, Event, events_frame, properties_text
@@ -197,7 +197,7 @@ def test_a_circle_is_broken_at_its_first_account(parents: dict[str, str]) -> Non
         assert broken["account_id"].to_list() == ["a"]
         assert broken["parent"].to_list() == [parents["a"]]
         assert accounts(each)["a"] == len(parents)
-        sound = dict(sound_links(each).select("account_id", "parent").iter_rows())
+        sound = dict(valid_links(each).select("account_id", "parent").iter_rows())
         assert sound == {name: parent for name, parent in parents.items() if name != "a"}
 
 
@@ -240,7 +240,7 @@ def test_what_adds_up_by_name_is_a_newest_value_or_a_count_of_things() -> None:
 
 
 def test_a_derived_feature_rolls_up_only_if_all_that_it_reads_does() -> None:
-    there = rolls_up(CATALOGUE)
+    there = rolled_up_features(CATALOGUE)
     assert {"error_rate_28d", "sla_attainment_90d", "mrr_change_90d", "tickets_open"} <= there
     assert (
         not {

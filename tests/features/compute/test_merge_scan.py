@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from features.compute._merge_scan import PartsInStep
+from features.compute._merge_scan import MergeScan
 from features.events.schema import EVENT_SCHEMA, Event, events_frame
 from features.lake.parts import write_part
 
@@ -63,7 +63,7 @@ def test_the_events_of_all_accounts_before_an_edge_come_when_it_is_asked_for(
 ) -> None:
     paths = parts_of(tmp_path_factory.mktemp("parts"), parts)
     everything = pl.concat([pl.DataFrame(schema=EVENT_SCHEMA), *map(pl.read_parquet, paths)])
-    in_step = PartsInStep(paths, COLUMNS, whole, rows_at_once=rows_at_once)
+    in_step = MergeScan(paths, COLUMNS, whole, rows_at_once=rows_at_once)
     left = everything
     for edge in [*sorted(edges), None]:
         is_before = pl.lit(True) if edge is None else pl.col("account_id") < edge

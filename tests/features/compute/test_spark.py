@@ -25,15 +25,15 @@ from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, BEFORE, event, make_store, make_workspace
 
 from features.catalogue.catalogue import load_catalogue
-from features.compute.backfill import backfill, stale
+from features.compute.backfill import backfill, find_stale_moments
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.spark import (
     SnapshotTask,
     SparkEngineError,
     StagingTask,
     backfill_on_spark,
-    by_account,
     events_on_spark,
+    group_by_account,
     map_batches,
     spark_session,
 )
@@ -197,7 +197,7 @@ def test_it_writes_the_files_that_one_machine_writes(session, workspace, tmp_pat
     )
     assert {moment: store.path(moment).read_bytes() for moment in MOMENTS} == kept
     assert count == sum(said) == store.read_all().height
-    assert stale(workspace, MOMENTS) == ()
+    assert find_stale_moments(workspace, MOMENTS) == ()
     assert sorted(path.name for path in workspace.snapshots_dir.iterdir()) == sorted(
         store.path(moment).name for moment in MOMENTS
     )
@@ -229,7 +229,7 @@ def test_more_partitions_than_accounts_change_nothing(
     frame = events_on_spark(
         session, Lake(workspace.events_dir), sorted(load_catalogue().kinds_read)
     )
-    made = map_batches(by_account(frame, 60), task, task.schema)
+    made = map_batches(group_by_account(frame, 60), task, task.schema)
     assert_frame_equal(
         pl.DataFrame(pl.from_arrow(made.toArrow())).sort("account_id", "as_of"),
         one_machine,
@@ -246,7 +246,7 @@ def test_a_task_that_fails_is_done_again(session, workspace, task, one_machine):
     frame = events_on_spark(
         session, Lake(workspace.events_dir), sorted(load_catalogue().kinds_read)
     )
-    made = map_batches(by_account(frame, 2), failing, failing.schema)
+    made = map_batches(group_by_account(frame, 2), failing, failing.schema)
     assert_frame_equal(
         pl.DataFrame(pl.from_arrow(made.toArrow())).sort("account_id", "as_of"),
         one_machine,
@@ -271,7 +271,8 @@ def test_what_a_failed_task_left_behind_is_not_named(
         session, Lake(workspace.events_dir), sorted(load_catalogue().kinds_read)
     )
     named = [
-        row["file"] for row in map_batches(by_account(frame, 2), failing, failing.schema).collect()
+        row["file"]
+        for row in map_batches(group_by_account(frame, 2), failing, failing.schema).collect()
     ]
     assert len(named) < len(list(tmp_path.iterdir()))
     made = pl.concat([pl.read_parquet(tmp_path / name) for name in named])

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.kernel.ordering import numbered_triples, ordered, users_within
-from features.kernel.strings import StringViews, keys
+from features.kernel.ordering import number_triples, number_users, order_events
+from features.kernel.strings import StringViews, string_keys
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, pl.Series]
 
@@ -31,7 +31,7 @@ def fixed(array: np.ndarray) -> np.ndarray:
 def test_rows_come_by_account_occurrence_knowledge_and_id(late: float, n_accounts: int) -> None:
     account, occurred, recorded, ids = rows(3, 900, n_accounts, late)
     views = StringViews.of(ids)
-    starts, order, known_since, undecided = ordered(
+    starts, order, known_since, undecided = order_events(
         fixed(account), n_accounts, fixed(occurred), fixed(recorded), views.words, views.addresses
     )
     expected = sorted(range(900), key=lambda r: (account[r], occurred[r], recorded[r], ids[r]))
@@ -45,7 +45,7 @@ def test_without_ids_the_ties_are_counted() -> None:
     moments = np.array([5, 5, 6, 6, 6, 7])
     recorded = np.array([5, 5, 6, 7, 6, 7])
     none = StringViews.none()
-    *_, undecided = ordered(
+    *_, undecided = order_events(
         fixed(np.zeros(6, dtype=np.int32)),
         1,
         fixed(moments),
@@ -60,7 +60,7 @@ def test_users_are_numbered_within_their_account() -> None:
     names = pl.Series([None, "u1", "u2", "u1", None, "u2", *(f"user {n}" for n in range(300))])
     account = fixed(np.repeat(np.array([0, 1, 2], dtype=np.int32), [3, 2, len(names) - 5]))
     views = StringViews.of(names)
-    users, counts = users_within(account, 3, *keys(views))
+    users, counts = number_users(account, 3, *string_keys(views))
     assert users[:6].tolist() == [-1, 0, 1, 0, -1, 0]
     assert users[6:].tolist() == list(range(1, 301))
     assert counts.tolist() == [2, 1, 301]
@@ -70,7 +70,7 @@ def test_triples_are_numbered_as_they_are_met() -> None:
     rng = np.random.default_rng(4)
     one, two = (rng.integers(0, 20, 5000).astype(np.int32) for _ in range(2))
     three = rng.integers(-3, 3, 5000)
-    codes, first = numbered_triples(one, two, three)
+    codes, first = number_triples(one, two, three)
     triples = list(zip(one.tolist(), two.tolist(), three.tolist(), strict=True))
     assert [triples[first[code]] for code in codes] == triples
     assert len(first) == len(set(triples))

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.kernel.strings import StringViews, equal, keys, less, numbered
+from features.kernel.strings import StringViews, equal, less, number_strings, string_keys
 
 LETTERS = ["a", "b", "\x00", "é"]
 
@@ -29,7 +29,7 @@ def strings(seed: int, n: int = 800) -> list[str | None]:
 def test_equal_strings_and_no_others_have_one_number(seed: int) -> None:
     # Two chunks: the same long string then lies in two places.
     column = pl.concat([pl.Series(strings(seed)), pl.Series(strings(seed))], rechunk=False)
-    codes, rows = numbered(StringViews.of(column))
+    codes, rows = number_strings(StringViews.of(column))
     assert column.gather(rows).gather(codes).eq_missing(column).all()
     assert len(rows) == column.n_unique()
 
@@ -47,19 +47,19 @@ def test_order_and_equality_are_those_of_bytes(seed: int) -> None:
 
 def test_a_slice_of_a_column_has_its_own_strings() -> None:
     column = pl.Series(["first of all", None, "a string that does not fit", "b"])[2:]
-    codes, rows = numbered(StringViews.of(column))
+    codes, rows = number_strings(StringViews.of(column))
     assert codes.tolist() == [0, 1]
     assert column.gather(rows).to_list() == ["a string that does not fit", "b"]
 
 
 def test_no_strings_have_no_numbers() -> None:
-    codes, rows = numbered(StringViews.none())
+    codes, rows = number_strings(StringViews.none())
     assert len(codes) == len(rows) == 0
 
 
 def test_more_strings_than_the_table_began_with_are_told_apart() -> None:
     column = pl.Series([f"account number {n % 5000}" for n in range(20_000)])
-    codes, rows = numbered(StringViews.of(column))
+    codes, rows = number_strings(StringViews.of(column))
     assert len(rows) == 5000
     assert codes.tolist() == [n % 5000 for n in range(20_000)]
 
@@ -67,7 +67,7 @@ def test_more_strings_than_the_table_began_with_are_told_apart() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_equal_strings_and_no_others_have_the_same_key(seed: int) -> None:
     texts = [*strings(seed), *("\x00" * n for n in range(30)), *("a" * n for n in range(30))]
-    low, high = keys(StringViews.of(pl.Series(texts)))
+    low, high = string_keys(StringViews.of(pl.Series(texts)))
     by_key: dict[tuple[int, int], set[str | None]] = {}
     for text, key in zip(texts, zip(low.tolist(), high.tolist(), strict=True), strict=True):
         by_key.setdefault(key, set()).add(text)

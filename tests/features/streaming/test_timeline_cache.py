@@ -15,7 +15,7 @@ import features.lake.lake
 import features.streaming.timeline_cache
 from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Aggregate, Feature
-from features.compute.snapshots import build_snapshots, snapshots_of
+from features.compute.snapshots import build_snapshots, compute_snapshots
 from features.events.schema import KINDS, Event, events_frame, properties_text
 from features.health.formula import FORMULAS
 from features.lake.lake import Lake
@@ -90,7 +90,7 @@ def snapshots(
     manifest = lake.manifest
     kept.follow(manifest)
     found = kept.of(accounts, as_of=as_of)
-    return snapshots_of(
+    return compute_snapshots(
         found.timelines,
         found.events,
         [as_of],
@@ -187,7 +187,7 @@ def test_what_was_given_stays_as_it_was_whatever_is_followed_later(lake):
         append(lake, *(event(rng, 1000 * turn + number) for number in range(60)))
         kept.follow(lake.manifest)
         kept.of(everyone[turn:], as_of=NOW)
-    found = snapshots_of(
+    found = compute_snapshots(
         given.timelines,
         given.events,
         [NOW],

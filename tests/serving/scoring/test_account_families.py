@@ -9,7 +9,7 @@ import pytest
 from small_company import AS_OF, event, family_events, make_store, make_workspace
 
 from features.catalogue.catalogue import load_catalogue
-from features.compute.hierarchy import rolls_up
+from features.compute.hierarchy import rolled_up_features
 from serving.api.serializers import MOST_CHILDREN, family_answer
 from serving.pages.views.family_view import LABELS, family_view
 from serving.problems import UnknownAccountError
@@ -56,7 +56,7 @@ def test_a_parent_says_what_its_accounts_come_to(client):
     assert figures["mrr"]["value"] == sum(a["mrr"] for a in accounts.values()) == 1250
     assert (figures["mrr"]["unit"], figures["mrr"]["how"]) == ("money a month", "sum")
     assert family["features"]["errors_28d"] == 10
-    assert set(family["features"]) == rolls_up(CATALOGUE)
+    assert set(family["features"]) == rolled_up_features(CATALOGUE)
 
 
 def test_people_are_bounded_and_not_added(portfolio):

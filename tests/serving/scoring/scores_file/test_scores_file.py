@@ -148,7 +148,7 @@ def test_the_file_says_when_of_what_and_by_which_models(place, store, tmp_path):
     said = pl.read_parquet_metadata(file)
     assert said["keepwell.as_of"] == AS_OF.isoformat()
     assert said["keepwell.currency"] == place.settings.currency
-    assert said["keepwell.made_from"] == SnapshotStore(place.snapshots_dir).made_from(AS_OF)
+    assert said["keepwell.made_from"] == SnapshotStore(place.snapshots_dir).digest(AS_OF)
     assert (
         json.loads(said["keepwell.models"])["churn version 1"]
         == store.champion("churn").fingerprint
