@@ -276,7 +276,7 @@ def check_kills(path: Path, kills: int) -> None:
 
 
 def test_a_killed_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:
-    check_kills(tmp_path / "online.db", 4)
+    check_kills(tmp_path / "online.db", 2)
 
 
 @pytest.mark.slow

@@ -247,7 +247,7 @@ def check_kills(cluster: Cluster, folder: Path, *, topic: str, kills: int, seed:
 
 
 def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(cluster, tmp_path):
-    check_kills(cluster, tmp_path, topic="killed", kills=4, seed=20261121)
+    check_kills(cluster, tmp_path, topic="killed", kills=2, seed=20261121)
 
 
 @pytest.mark.slow

@@ -386,7 +386,7 @@ def kill_promotions(store: MlflowModelStore, home: Path, attempts: int, seed: in
 
 
 def test_a_killed_promotion_leaves_the_old_champion_or_the_new(two_versions, home):
-    kill_promotions(two_versions, home, attempts=3, seed=1)
+    kill_promotions(two_versions, home, attempts=2, seed=1)
     target = two_versions.history("churn")[-2].version
     assert two_versions.rollback("churn", by="eve", at=AT).version == target
 
@@ -417,13 +417,12 @@ except ChampionChangedError as error:
 
 
 def test_of_promotions_at_once_one_wins_and_the_others_are_told(two_versions, training_run, home):
-    for seed in (3, 4):
-        two_versions.register("churn", two_versions.record_run(training_run(seed)))
+    two_versions.register("churn", two_versions.record_run(training_run(3)))
     command = [sys.executable, "-c", PROMOTE_ON_SIGNAL, f"sqlite:///{home / 'mlflow.db'}"]
     promoters = [
         subprocess.Popen([*command, str(version)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                          text=True)
-        for version in (2, 3, 4)
+        for version in (2, 3)
     ]  # fmt: skip
     for promoter in promoters:
         assert promoter.stdout.readline() == "ready\n"

@@ -189,7 +189,7 @@ Told(server.config).run()
 def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_workspace):
     lake = Lake(own_workspace.events_dir, own_workspace.quarantine_dir)
     before = lake.manifest.rows
-    for life in range(3):
+    for life in range(2):
         server = subprocess.Popen(
             [sys.executable, "-c", SERVER, str(own_workspace.root)],
             cwd=ROOT,
@@ -210,7 +210,7 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_works
         assert {item["status"] for item in answer.json()["items"]} == {"on_timeline"}
         there = set(lake.scan().select("event_id").collect()["event_id"])
         assert {f"n{n}" for n in range(100 * (life + 1))} <= there
-    assert lake.manifest.rows == before + 300
+    assert lake.manifest.rows == before + 200
     fresh = TouchedAccounts(own_workspace).catch_up(
         moment=AS_OF, publish=WorkspaceFeatures(own_workspace).publish
     )
