@@ -48,7 +48,7 @@ from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from registry.outcomes import CHURN, EXPANSION
 from serving.cli import keys, ledger, models, webhooks
-from serving.cli.feedback import sayings, show_judged
+from serving.cli.feedback import load_judgements, show_judged
 from serving.cli.keys import DecidedBy, who
 from serving.cli.kill_switch import resume, stop
 from serving.cli.models import WhichModel, store_of
@@ -170,7 +170,7 @@ def feedback(
 
     place = Workspace(workspace)
     moment, label = moment_of(place, as_of), label_named(CHURN.name)
-    said = sayings(place, moment)
+    judged = load_judgements(place, moment)
     events = (
         Lake(place.events_dir, place.quarantine_dir)
         .versions_before(moment)
@@ -180,12 +180,12 @@ def feedback(
     left = look_up_outcomes(
         label,
         TIER_HORIZON_DAYS,
-        ((one.account_id, one.as_of) for one in said),
+        ((one.account_id, one.as_of) for one in judged),
         events,
         known_until=moment,
     )
     show_judged(
-        evaluate_feedback(with_leavers(said, left), by_action=by_action),
+        evaluate_feedback(with_leavers(judged, left), by_action=by_action),
         as_of=moment,
         by_action=by_action,
         file=file,

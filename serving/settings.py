@@ -14,7 +14,7 @@ from serving.webhooks.url import (
     HOSTS_VARIABLE,
     NETWORKS_VARIABLE,
     NOWHERE,
-    SEAL_VARIABLE,
+    WEBHOOK_KEY_VARIABLE,
     AllowedAddresses,
     WebhookAddressError,
     allowed_addresses,
@@ -79,8 +79,8 @@ VARIABLES = (
         "commas; none by default. http goes nowhere else.",
     ),
     Variable(
-        name=SEAL_VARIABLE,
-        help="When set, the secrets of webhooks are sealed under it instead of under the file "
+        name=WEBHOOK_KEY_VARIABLE,
+        help="When set, the secrets of webhooks are encrypted under it instead of under the file "
         "webhooks.secret of the workspace. At least 16 characters; the same for every "
         "process, and from the first webhook on.",
     ),
@@ -125,7 +125,7 @@ class ServiceSettings:
             )
         if self.webhook_key is not None and len(self.webhook_key) < SHORTEST_KEY:
             raise ServiceSettingError(
-                f"{SEAL_VARIABLE} has fewer than {SHORTEST_KEY} characters and could be "
+                f"{WEBHOOK_KEY_VARIABLE} has fewer than {SHORTEST_KEY} characters and could be "
                 f'guessed. Make one with: python -c "import secrets; '
                 f'print(secrets.token_urlsafe(32))"'
             )
@@ -170,5 +170,5 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         ledger_url=environment.get("KEEPWELL_LEDGER_URL") or None,
         lottery_key=environment.get(LOTTERY_KEY_VARIABLE) or None,
         webhooks=webhooks,
-        webhook_key=environment.get(SEAL_VARIABLE) or None,
+        webhook_key=environment.get(WEBHOOK_KEY_VARIABLE) or None,
     )

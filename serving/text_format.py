@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 NOT_KNOWN = "not known"
 
 INTERVAL_COVERS = (
-    "The 95% interval is about all accounts that are judged like this one: the "
+    "The 95% interval is about all accounts with a score like this one: the "
     "share of them that really leaves (or grows) lies in it 95 times out of 100. "
-    "Whether this account is judged rightly it does not say."
+    "It does not say how certain the score of this one account is."
 )
 """What a probability's interval promises, and what it does not."""
 
@@ -189,10 +189,10 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {several or noun + 's'}"
 
 
-def within_a_sentence(text: str) -> str:
+def inside_sentence(text: str) -> str:
     """A sentence's opening in small letters, unless it is an abbreviation.
 
-    >>> within_a_sentence("No activity for 3 days"), within_a_sentence("MRR is 80% of before")
+    >>> inside_sentence("No activity for 3 days"), inside_sentence("MRR is 80% of before")
     ('no activity for 3 days', 'MRR is 80% of before')
     """
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]

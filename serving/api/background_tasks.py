@@ -15,7 +15,7 @@ from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
 from serving.ledger.stores.outbox import Outbox
 from serving.state.refresh import FreshScores
 from serving.state.service_state import ServiceState
-from serving.webhooks.secret_encryption import Seal
+from serving.webhooks.secret_encryption import SecretEncryption
 from serving.webhooks.sending import Sender, keep_sending
 
 log = logging.getLogger("keepwell.serving")
@@ -79,8 +79,8 @@ async def _follow_events(service: ServiceState, fresh: FreshScores) -> None:
 async def _send_webhooks(service: ServiceState) -> None:
     """Tell other programs what the ledger holds, until this is cancelled."""
     where = service.settings.ledger_url or service.workspace.root / OUTBOX_FILE
-    seal = Seal(service.workspace.root, service.settings.webhook_key)
-    with contextlib.closing(Outbox(where, seal)) as outbox:
+    encryption = SecretEncryption(service.workspace.root, service.settings.webhook_key)
+    with contextlib.closing(Outbox(where, encryption)) as outbox:
         await keep_sending(
             Sender(
                 ledger=service.ledger.database,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 
 
-def leave_loaded_alone() -> int:
+def freeze_loaded_objects() -> int:
     """Take what is loaded now out of what the collector looks at; how many objects that is.
 
     For a process that serves until it ends, once all is loaded: what of it turns into a circle of

@@ -115,7 +115,7 @@ class IdempotencyMiddleware:
         except LedgerUnreachableError:  # away, or busy for long; what needs no ledger may answer
             unsure = TakenKey(caller=caller.key_id, key=key, holder=holder)
             work = self.keys.open_request(unsure, is_sure=False)
-            answered = await self._passed_on(scope, once(body, receive), work)
+            answered = await self._pass_on(scope, replay_body(body, receive), work)
             if work.is_noted:  # it was taken after all
                 await self._settle(work, answered)
             return answered.response()
@@ -126,7 +126,7 @@ class IdempotencyMiddleware:
         renewing = asyncio.create_task(self._go_on(begun))
         try:
             work = self.keys.open_request(begun)
-            answered = await self._passed_on(scope, once(body, receive), work)
+            answered = await self._pass_on(scope, replay_body(body, receive), work)
             await self._settle(work, answered)
         except Exception:
             await run_in_threadpool(self.keys.let_go, begun, self.clock())
@@ -135,7 +135,7 @@ class IdempotencyMiddleware:
             renewing.cancel()
         return answered.response()
 
-    async def _passed_on(self, scope: Scope, receive: Receive, work: OpenRequest) -> BufferedAnswer:
+    async def _pass_on(self, scope: Scope, receive: Receive, work: OpenRequest) -> BufferedAnswer:
         """What the route answers, which notes its changes with the request."""
         scope.setdefault("state", {})["open_request"] = work
         answered = BufferedAnswer()
@@ -213,7 +213,7 @@ async def read_body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def once(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """What gives the body that was read already, and then whatever comes."""
     is_given = False
 
@@ -229,9 +229,14 @@ def once(body: bytes, receive: Receive) -> Receive:
 
 def fingerprint_of(scope: Scope, body: bytes) -> str:
     """The hash by which a repeated request is known; a JSON body may be written otherwise."""
-    said = body
+    content = body
     if len(body) <= LARGEST_COMPARED:
         with contextlib.suppress(ValueError, RecursionError):
-            said = json.dumps(json.loads(body), sort_keys=True).encode()
-    parts = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), said)
+            content = json.dumps(json.loads(body), sort_keys=True).encode()
+    parts = (
+        scope["method"].encode(),
+        scope["path"].encode(),
+        scope.get("query_string", b""),
+        content,
+    )
     return hashlib.sha256(b"\0".join(hashlib.sha256(one).digest() for one in parts)).hexdigest()

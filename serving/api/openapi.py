@@ -97,8 +97,8 @@ def _add_problems(responses: dict[str, Any], kinds: Iterable[ProblemKind]) -> No
             },
         }
         titles = [kind.title for kind in found]
-        said = [answer["description"]] if "description" in answer else []
-        responses[str(status)] = {"description": "; ".join([*said, *titles]), "content": content}
+        own = [answer["description"]] if "description" in answer else []
+        responses[str(status)] = {"description": "; ".join([*own, *titles]), "content": content}
 
 
 def _add_write_key(operation: dict[str, Any], need: Need | None) -> None:

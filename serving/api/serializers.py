@@ -50,7 +50,7 @@ from serving.scoring.outlooks import (
     growth_by_renewal,
     other_outlooks,
     renewal_outlook,
-    untouched_outlook,
+    untreated_outlook,
 )
 from serving.scoring.portfolio import Portfolio
 from serving.scoring.score import (
@@ -146,7 +146,7 @@ def account_answer(
 
 def untouched_answer(score: AccountScore, portfolio: Portfolio) -> UntouchedAnswer:
     """The risk if nobody acts."""
-    found = untouched_outlook(score, portfolio.models)
+    found = untreated_outlook(score, portfolio.models)
     return UntouchedAnswer(
         probabilities=[probability_answer(h) for h in found.at],
         note=found.note,

@@ -110,7 +110,7 @@ class ApiKeys:
         Raises:
             ApiKeyError: the file cannot be read.
         """
-        return bool(self._looked_up())
+        return bool(self._look_up())
 
     def caller(self, presented: str, now: datetime) -> Caller | None:
         """The caller with this secret at a moment; None if the secret is not valid.
@@ -118,7 +118,7 @@ class ApiKeys:
         Raises:
             ApiKeyError: the file cannot be read.
         """
-        known = self._looked_up()
+        known = self._look_up()
         if not known:
             return None
         digest = self._digest(presented)
@@ -136,7 +136,7 @@ class ApiKeys:
         """
         return tuple(
             sorted(
-                {key.key_id: key for key in self._looked_up().values()}.values(),
+                {key.key_id: key for key in self._look_up().values()}.values(),
                 key=lambda key: (key.created_at, key.key_id),
             )
         )
@@ -232,7 +232,7 @@ class ApiKeys:
         assert self._pepper is not None
         return _hashed(self._pepper, secret)
 
-    def _looked_up(self) -> Mapping[str, ApiKey]:
+    def _look_up(self) -> Mapping[str, ApiKey]:
         """Every key by the digests of its secrets, read again if the file changed."""
         with self._lock, _translated():
             if self._stored is None and not self._store.exists:
@@ -269,7 +269,7 @@ class ApiKeys:
             return
         with self._store.changing() as change:
             mark = change.mark()
-            pepper = self._stated or self._kept_pepper(may_make=mark is None)
+            pepper = self._stated or self._read_or_make_pepper(may_make=mark is None)
             own = _hashed(pepper, "the pepper of this workspace")
             if mark is None:
                 change.set_mark(own)
@@ -281,7 +281,7 @@ class ApiKeys:
                 )
         self._pepper = pepper
 
-    def _kept_pepper(self, *, may_make: bool) -> bytes:
+    def _read_or_make_pepper(self, *, may_make: bool) -> bytes:
         if not self._pepper_path.exists():
             if not may_make:
                 raise ApiKeyError(

@@ -12,17 +12,17 @@ from rich.table import Table
 from features.cli.options import out
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
-from serving.cli.ledger import opened_ledger
+from serving.cli.ledger import open_ledger
 
 if TYPE_CHECKING:
     from serving.recommendations.feedback_evaluation import FeedbackEvaluation, JudgedAdvice
 
 
-def sayings(place: Workspace, as_of: datetime) -> tuple[JudgedAdvice, ...]:
+def load_judgements(place: Workspace, as_of: datetime) -> tuple[JudgedAdvice, ...]:
     """What was said up to a moment; whether accounts left is asked of the label."""
     from serving.recommendations.feedback_evaluation import load_judged_advice
 
-    with opened_ledger(place, must_exist=True) as ledger:
+    with open_ledger(place, must_exist=True) as ledger:
         return load_judged_advice(ledger.database, as_of=as_of)
 
 

@@ -80,7 +80,7 @@ def create(
     from serving.auth.roles import permissions_named
 
     now = datetime.now(UTC)
-    with opened_keys(Workspace(workspace)) as keys:
+    with open_keys(Workspace(workspace)) as keys:
         new = keys.create(
             name=name,
             owner=owner,
@@ -104,7 +104,7 @@ def list_keys(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """List every key: whose it is, what it may, and until when. Shows none."""
     now = datetime.now(UTC)
     table = Table("id", "name", "owner", "role", "territories", "until", "is", "secrets")
-    with opened_keys(Workspace(workspace)) as keys:
+    with open_keys(Workspace(workspace)) as keys:
         for key in keys.all():
             role = key.role + (
                 "" if key.permissions is None else f" ({', '.join(sorted(key.permissions))})"
@@ -138,7 +138,7 @@ def rotate(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Give a key a new secret and show it, this once; the one before goes on for a while."""
-    with opened_keys(Workspace(workspace)) as keys:
+    with open_keys(Workspace(workspace)) as keys:
         new = keys.rotate(key_id, overlap=timedelta(hours=overlap), now=datetime.now(UTC))
     out.print(
         f"Key {key_id} has a new secret; the one before goes on for {overlap:g} hours. Keep "
@@ -151,7 +151,7 @@ def rotate(
 
 def revoke(key_id: KeyId, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """End a key now; services that run see it at the next request."""
-    with opened_keys(Workspace(workspace)) as keys:
+    with open_keys(Workspace(workspace)) as keys:
         key = keys.revoke(key_id, now=datetime.now(UTC))
     out.print(
         f"Key {key_id} of {key.owner} is revoked since {key.revoked_at:%Y-%m-%d %H:%M} UTC.",
@@ -161,7 +161,7 @@ def revoke(key_id: KeyId, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
 
 
 @contextmanager
-def opened_keys(place: Workspace) -> Iterator[ApiKeys]:
+def open_keys(place: Workspace) -> Iterator[ApiKeys]:
     """The keys of a workspace that is there, opened."""
     from serving.auth.api_keys import ApiKeys
     from serving.settings import service_settings
@@ -177,7 +177,7 @@ def who(place: Workspace, by: str | None, needs: Permission, *, is_named: bool =
 
     own = os.environ.get("KEEPWELL_KEY")
     if own:
-        with opened_keys(place) as keys:
+        with open_keys(place) as keys:
             return acting_as(
                 keys, own, named=by if is_named else None, needs=needs, now=datetime.now(UTC)
             )

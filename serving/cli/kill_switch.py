@@ -12,7 +12,7 @@ import typer
 from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, existing, out
 from features.workspace import Workspace
 from serving.cli.keys import who
-from serving.cli.ledger import opened_ledger
+from serving.cli.ledger import open_ledger
 
 OnlyAction = Annotated[str | None, typer.Option(help="Only this action of the playbook.")]
 OnlySegment = Annotated[str | None, typer.Option(help="Only accounts of this segment.")]
@@ -99,7 +99,7 @@ def _control(
         "approve" if kind == "stop" else "administer",
         is_named=by is not None,
     )
-    with opened_ledger(place, must_exist=True) as ledger:
+    with open_ledger(place, must_exist=True) as ledger:
         controls = Controls(ledger.database)
         stopped = stops(controls.all())
         if kind == "resume" and scope not in {one.scope for one in stopped}:

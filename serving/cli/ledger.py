@@ -32,7 +32,7 @@ def verify(
             f"{head!r} is no head of a ledger, which has 64 characters of 0 to 9 "
             f"and a to f. Copy the one that `keepwell ledger verify` printed."
         )
-    with opened_ledger(place, must_exist=True) as ledger:
+    with open_ledger(place, must_exist=True) as ledger:
         verified = ledger.verify(head=head)
     if verified.finding is not None:
         out.print(verified.finding.words, markup=False)
@@ -53,7 +53,7 @@ def replay(
     from serving.ledger.errors import UnknownDecisionError
     from serving.ledger.replay.replay import replay, shared_digest
 
-    with opened_ledger(Workspace(workspace), must_exist=True) as ledger:
+    with open_ledger(Workspace(workspace), must_exist=True) as ledger:
         try:
             kept = ledger.decision(decision)
         except UnknownDecisionError as error:
@@ -69,7 +69,7 @@ def replay(
 
 
 @contextmanager
-def opened_ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
+def open_ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
     """The ledger of a workspace, opened; what its database says is told with its place."""
     from serving.ledger.database.database import database_errors
     from serving.ledger.database.url import address_without_password

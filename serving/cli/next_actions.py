@@ -22,7 +22,7 @@ from features.cli.options import (
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
-from serving.cli.ledger import opened_ledger
+from serving.cli.ledger import open_ledger
 from serving.cli.models import store_of
 from serving.cli.scores import ensure_snapshots
 
@@ -74,7 +74,7 @@ def plan(
 
     from features.streaming.refresh import clock_of
     from serving.decisions.exploration_settings import week_of
-    from serving.decisions.saved_plan import kept, save_plan
+    from serving.decisions.saved_plan import build_saved_plan, save_plan
     from serving.recommendations.plans import document_of, plan_as_of
     from serving.timeline.plan_draws import store_plan_draws
     from serving.timeline.store import TimelineStore
@@ -90,7 +90,7 @@ def plan(
         write_atomically(file, json.dumps(answer, indent=1).encode())
         made_at, made_by = clock_of(place, lambda: datetime.now(UTC)), f"keepwell plan {team.name}"
         if week.lots:
-            with opened_ledger(place, must_exist=False) as ledger:
+            with open_ledger(place, must_exist=False) as ledger:
                 store_plan_draws(
                     ledger,
                     TimelineStore(place),
@@ -100,7 +100,10 @@ def plan(
                     made_by=made_by,
                 )
         save_plan(
-            place, kept(week, as_of=moment, currency=currency, made_at=made_at, made_by=made_by)
+            place,
+            build_saved_plan(
+                week, as_of=moment, currency=currency, made_at=made_at, made_by=made_by
+            ),
         )
     out.print(
         f"{many(len(answer['actions']), 'action')} for the week of {moment:%Y-%m-%d}, worth "

@@ -23,7 +23,7 @@ from features.cli.options import (
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
-from serving.cli.ledger import opened_ledger
+from serving.cli.ledger import open_ledger
 
 
 def evaluate_policy(
@@ -112,7 +112,7 @@ def evaluate_policy(
             without_chance,
         )
 
-        with opened_ledger(place, must_exist=True) as ledger:
+        with open_ledger(place, must_exist=True) as ledger:
             table = load_logged_decisions(
                 ledger.database,
                 place,

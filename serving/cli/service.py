@@ -39,7 +39,7 @@ def serve(
 
     from features.streaming.refresh import clock_of
     from serving.api.app import create_app
-    from serving.api.garbage_collection import leave_loaded_alone
+    from serving.api.garbage_collection import freeze_loaded_objects
     from serving.settings import service_settings
 
     application = create_app(
@@ -49,7 +49,7 @@ def serve(
         now=lambda: clock_of(place, lambda: datetime.now(UTC)),
         wall_clock=lambda: datetime.now(UTC),
     )
-    leave_loaded_alone()
+    freeze_loaded_objects()
     uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
 
 

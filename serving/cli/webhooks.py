@@ -14,7 +14,7 @@ from rich.table import Table
 
 from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, existing, many, out
 from features.workspace import Workspace
-from serving.cli.ledger import opened_ledger
+from serving.cli.ledger import open_ledger
 
 if TYPE_CHECKING:
     from serving.ledger.stores.outbox import Outbox
@@ -68,7 +68,7 @@ def add(
     checked_url(url, service_settings(os.environ).webhooks)
     secret = secret_text(secrets.token_bytes(SECRET_BYTES))
     place = Workspace(workspace)
-    with opened_ledger(place, must_exist=False) as ledger, opened_outbox(place) as outbox:
+    with open_ledger(place, must_exist=False) as ledger, open_outbox(place) as outbox:
         outbox.add(
             Endpoint(
                 name=name,
@@ -90,7 +90,7 @@ def list_webhooks(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     from serving.settings import service_settings
 
     place = Workspace(workspace)
-    with opened_ledger(place, must_exist=False) as ledger, opened_outbox(place) as outbox:
+    with open_ledger(place, must_exist=False) as ledger, open_outbox(place) as outbox:
         newest = newest_place(ledger.database)
         found = [(each, outbox.counts(each.name)) for each in outbox.endpoints()]
     if not found:
@@ -122,7 +122,7 @@ def list_webhooks(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
 
 def remove(name: WhichWebhook, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """Remove a webhook and its messages; the ledger keeps what they would have told."""
-    with opened_outbox(Workspace(workspace)) as outbox:
+    with open_outbox(Workspace(workspace)) as outbox:
         unsent = outbox.remove(name)
     out.print(
         f"The webhook {name} is gone, and with it {many(unsent, 'message')} that it had not taken.",
@@ -142,7 +142,7 @@ def rotate(
 
     from serving.webhooks.signature import SECRET_BYTES, secret_text
 
-    with opened_outbox(Workspace(workspace)) as outbox:
+    with open_outbox(Workspace(workspace)) as outbox:
         newest, *_ = outbox.secrets(name)
         if finish:
             outbox.change_secrets(name, (newest,))
@@ -174,7 +174,7 @@ def replay(
 
     place = Workspace(workspace)
     replayed = 0
-    with opened_ledger(place, must_exist=True) as ledger, opened_outbox(place) as outbox:
+    with open_ledger(place, must_exist=True) as ledger, open_outbox(place) as outbox:
         endpoint = outbox.endpoint(name)
         end = min(last or endpoint.place, endpoint.place)
         if first > end:
@@ -200,13 +200,13 @@ def replay(
 
 
 @contextmanager
-def opened_outbox(place: Workspace) -> Iterator[Outbox]:
+def open_outbox(place: Workspace) -> Iterator[Outbox]:
     """The webhooks of a workspace, opened."""
     from serving.ledger.database.database import database_errors
     from serving.ledger.errors import UnreadableDatabaseError
     from serving.ledger.stores.outbox import FILE, Outbox
     from serving.settings import service_settings
-    from serving.webhooks.secret_encryption import Seal
+    from serving.webhooks.secret_encryption import SecretEncryption
 
     existing(place)
     try:
@@ -215,7 +215,8 @@ def opened_outbox(place: Workspace) -> Iterator[Outbox]:
             database_errors(),
             closing(
                 Outbox(
-                    settings.ledger_url or place.root / FILE, Seal(place.root, settings.webhook_key)
+                    settings.ledger_url or place.root / FILE,
+                    SecretEncryption(place.root, settings.webhook_key),
                 )
             ) as found,
         ):

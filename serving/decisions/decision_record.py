@@ -83,11 +83,13 @@ NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
 
 def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
     """The facts in each account's events of ``POLICY_KINDS``, by account."""
-    told: dict[str, list[CachedEvent]] = {}
+    by_account: dict[str, list[CachedEvent]] = {}
     for row in events.select(*TOLD).iter_rows():
         event = CachedEvent(*row)
-        told.setdefault(event.account_id, []).append(event)
-    return {account_id: facts_of_events(of_account) for account_id, of_account in told.items()}
+        by_account.setdefault(event.account_id, []).append(event)
+    return {
+        account_id: facts_of_events(of_account) for account_id, of_account in by_account.items()
+    }
 
 
 def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
@@ -102,29 +104,29 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
     term: datetime | None = None
     for event in sorted(events, key=attrgetter("occurred_at", "recorded_at", "event_id")):
         kind, at, user_id = event.kind, event.occurred_at, event.user_id
-        said = json.loads(event.properties)
+        properties = json.loads(event.properties)
         if kind in TERM_KINDS:
             term = at if kind != "contract.cancelled" else None
         if kind in MOMENT_KINDS:
             moments[MOMENT_KINDS[kind]] = at
         elif kind == "consent.updated":
-            consents[str(said.get("channel"))] = said.get("state") == "given"
+            consents[str(properties.get("channel"))] = properties.get("state") == "given"
         elif kind == "contact.changed":
-            role = str(said.get("role"))
-            if said.get("state") == "joined" and user_id:
+            role = str(properties.get("role"))
+            if properties.get("state") == "joined" and user_id:
                 contacts[role] = user_id
             elif user_id in (None, contacts.get(role)):
                 contacts.pop(role, None)
         elif kind == "account.updated":
-            if zone_named(named := str(said.get("time_zone") or "")):
+            if zone_named(named := str(properties.get("time_zone") or "")):
                 zone = named
-            if hold := str(said.get("legal_hold") or ""):
+            if hold := str(properties.get("legal_hold") or ""):
                 is_held = hold.casefold() not in NO_HOLD  # what is unclear is a hold
         elif kind == "action.judged":
-            note_event(put_off, said, at)
-        elif "action" in said:
-            key = str(said.get("decision_id") or event.event_id)
-            history[key] = _past_action(kind, said, at, history.get(key), contact=user_id)
+            note_event(put_off, properties, at)
+        elif "action" in properties:
+            key = str(properties.get("decision_id") or event.event_id)
+            history[key] = _past_action(kind, properties, at, history.get(key), contact=user_id)
     return PolicyFacts(
         moments=moments,
         consents=consents,
@@ -144,9 +146,12 @@ def add_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts
     """
     reported: dict[str, PastAction] = {}
     for outcome in outcomes:
-        said = {"action": outcome.action, "outcome": outcome.result}
+        properties = {"action": outcome.action, "outcome": outcome.result}
         reported[outcome.decision_id] = _past_action(
-            f"action.{outcome.kind}", said, outcome.occurred_at, reported.get(outcome.decision_id)
+            f"action.{outcome.kind}",
+            properties,
+            outcome.occurred_at,
+            reported.get(outcome.decision_id),
         )
     history = {**facts.history, **reported}
     return replace(facts, history=history)
@@ -225,9 +230,11 @@ def build_decision(
     is: asked again a minute later, it is the same decision. ``shared`` is the digest of what all
     questions have in common.
     """
-    told = asked.to_dict()
-    clock = json.dumps(told.pop("asked_at"))  # stored with the question, but no part of its digest
-    read = json.dumps(told, sort_keys=True, allow_nan=False)
+    asked_fields = asked.to_dict()
+    clock = json.dumps(
+        asked_fields.pop("asked_at")
+    )  # stored with the question, but no part of its digest
+    read = json.dumps(asked_fields, sort_keys=True, allow_nan=False)
     digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
     plain = answer.to_dict()
     best = answer.ranked[0]
@@ -268,19 +275,19 @@ def build_decision(
 
 def _past_action(
     kind: str,
-    said: Mapping[str, object],
+    properties: Mapping[str, object],
     at: datetime,
     known: PastAction | None,
     *,
     contact: str | None = None,
 ) -> PastAction:
     """One more record about an action: its execution dates it, its outcome names it."""
-    action = str(said["action"])
+    action = str(properties["action"])
     if kind == "action.executed":
         return PastAction(action_id=action, at=at, outcome="done", contact=contact)
     if kind == "action.declined":
         return PastAction(action_id=action, at=at, outcome="not_done")
-    result = said.get("outcome")
+    result = properties.get("outcome")
     before = known.outcome if known else None  # what else is said later takes back no refusal
     outcome = cast(PastOutcome, result) if result in PAST_OUTCOMES else before or "done"
     return PastAction(

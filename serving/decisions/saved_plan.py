@@ -53,7 +53,7 @@ class SavedPlan(BaseModel):
     limits: tuple[SavedLimit, ...]
 
 
-def kept(
+def build_saved_plan(
     plan: Plan, *, as_of: datetime, made_at: datetime, made_by: str, currency: str
 ) -> SavedPlan:
     """The summary of a plan made by ``made_by``."""

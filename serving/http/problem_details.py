@@ -76,11 +76,11 @@ def shape_problem(error: RequestValidationError, content_type: str | None) -> Pr
     if any(tuple(problem["loc"]) == ("body",) for problem in problems) and not (
         content_type or ""
     ).partition(";")[0].strip().lower().endswith("json"):
-        said = "is missing" if content_type is None else "is not application/json"
+        fault = "is missing" if content_type is None else "is not application/json"
         return WrongShapeError(
-            f"The Content-Type header {said}, so the body was not read as JSON.",
+            f"The Content-Type header {fault}, so the body was not read as JSON.",
             next_step="Send the same request with Content-Type: application/json.",
-            errors=[FieldProblem(where="Content-Type", message=said)],
+            errors=[FieldProblem(where="Content-Type", message=fault)],
         )
     if any(problem["type"] == "json_invalid" for problem in problems):
         return NotJsonError("The body could not be read as JSON.")

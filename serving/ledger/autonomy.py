@@ -18,7 +18,7 @@ from serving.ledger.kill_switch import Control, Scope, stop_of
 
 LEVELS: Mapping[int, str] = {
     0: "is logged only",
-    1: "is suggested to a person, who does it or not",
+    1: "is for a person to do",
     2: "needs approval",
     3: "goes ahead unless a person vetoes it in time",
     4: "goes ahead by itself",

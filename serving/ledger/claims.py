@@ -240,7 +240,7 @@ class Claims:
 
     def _once(
         self,
-        said: Sequence[object],
+        parts: Sequence[object],
         step: Callable[[HeldClaim], None],
         *,
         claim_id: str,
@@ -249,7 +249,7 @@ class Claims:
         now: datetime,
     ) -> tuple[Claim, bool]:
         """Take a step with a claim that is held, once per key; the claim, and whether it is new."""
-        digest = _digest(*said)
+        digest = _digest(*parts)
         with self._database.writing() as connection:
             known = _known(connection, key, digest)
             if known is None:
@@ -536,7 +536,7 @@ def _add(
     return record_id
 
 
-def _digest(*said: object) -> str:
+def _digest(*parts: object) -> str:
     """The hash by which a repeated request is known."""
-    plain = [as_text(one) if isinstance(one, datetime) else one for one in said]
+    plain = [as_text(one) if isinstance(one, datetime) else one for one in parts]
     return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()

@@ -53,7 +53,7 @@ class Feedback:
     heard_at: datetime | None = None
 
     @property
-    def said_at(self) -> datetime:
+    def given_at(self) -> datetime:
         """The moment of the feedback, by the clock of the service where that was stored."""
         return self.heard_at or self.at
 

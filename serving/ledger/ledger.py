@@ -382,7 +382,7 @@ class Ledger:
             outcomes = connection.execute(
                 _untold(outcomes_with_decisions(), OUTCOMES.c.outcome_id, since)
             ).all()
-            said = connection.execute(
+            feedback = connection.execute(
                 _untold(sa.select(FEEDBACK), FEEDBACK.c.feedback_id, since)
             ).all()
         self._delivery.begin(
@@ -390,13 +390,13 @@ class Ledger:
             {
                 *(row.decision_id for row in decisions),
                 *(row.outcome_id for row in outcomes),
-                *(row.feedback_id for row in said),
+                *(row.feedback_id for row in feedback),
             },
         )
         return (
             tuple(map(_briefly, decisions)),
             tuple(map(as_outcome, outcomes)),
-            tuple(map(as_feedback, said)),
+            tuple(map(as_feedback, feedback)),
         )
 
     def mark_delivered(self, record_ids: Sequence[str], *, at: datetime) -> None:
@@ -448,12 +448,14 @@ def outcomes_in(
 
 def _untold(what: sa.Select[Any], record_id: sa.Column[Any], since: int) -> sa.Select[Any]:
     """Of these, those after a place of the chain that are not on the timeline, in order."""
-    told = sa.select(DELIVERIES.c.record_id).where(DELIVERIES.c.record_id == record_id).exists()
+    delivered = (
+        sa.select(DELIVERIES.c.record_id).where(DELIVERIES.c.record_id == record_id).exists()
+    )
     return (
         what.join(
             CHAIN, sa.and_(CHAIN.c.table == record_id.table.name, CHAIN.c.record_id == record_id)
         )
-        .where(CHAIN.c.place > since, ~told)
+        .where(CHAIN.c.place > since, ~delivered)
         .order_by(CHAIN.c.place)
     )
 

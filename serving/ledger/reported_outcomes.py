@@ -329,10 +329,10 @@ def check_still_free(
 
 def request_digest(decision_id: str, new: NewOutcome) -> str:
     """The hash by which a repeated request is known."""
-    said = {
+    fields = {
         name: value for name, value in asdict(new).items() if name != "measure" or value is not None
     }  # older keys were stored without it
-    content = json.dumps([decision_id, said], sort_keys=True, default=as_text)
+    content = json.dumps([decision_id, fields], sort_keys=True, default=as_text)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 

@@ -43,21 +43,21 @@ def note(
         put_off[action] = Snooze(action_id=action, until=until, at=at, by=who(by), reason=reason)
 
 
-def note_event(put_off: dict[str, Snooze], said: Mapping[str, object], at: datetime) -> None:
+def note_event(put_off: dict[str, Snooze], properties: Mapping[str, object], at: datetime) -> None:
     """The same for the properties of an ``action.judged`` event; unreadable ones are skipped."""
     try:
-        until = _moment(said.get("until"))
-        heard_at = _moment(said.get("heard_at"))
+        until = _moment(properties.get("until"))
+        heard_at = _moment(properties.get("heard_at"))
     except ValueError:
         return
     note(
         put_off,
-        action=str(said.get("action")),
-        verdict=str(said.get("verdict")),
+        action=str(properties.get("action")),
+        verdict=str(properties.get("verdict")),
         until=until,
         at=heard_at or at,
-        by=str(said["by"]) if said.get("by") else None,
-        reason=str(said["reason"]) if said.get("reason") else None,
+        by=str(properties["by"]) if properties.get("by") else None,
+        reason=str(properties["reason"]) if properties.get("reason") else None,
     )
 
 
@@ -135,9 +135,9 @@ def check_not_snoozed(connection: Connection, decided: sa.Row[Any], clock: datet
         )
 
 
-def _moment(said: object) -> datetime | None:
+def _moment(properties: object) -> datetime | None:
     """A moment of an event, None where it names none, or ValueError."""
-    moment = datetime.fromisoformat(str(said)) if said else None
+    moment = datetime.fromisoformat(str(properties)) if properties else None
     if moment is not None and moment.utcoffset() is None:
         raise ValueError(f"{moment} has no time zone")
     return moment

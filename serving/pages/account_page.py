@@ -39,18 +39,20 @@ from serving.pages.views.charts import (
     share_bar,
 )
 from serving.pages.views.family_view import FamilyView, family_view
-from serving.pages.views.feedback_view import SayView
+from serving.pages.views.feedback_view import FeedbackView
 from serving.pages.views.outlooks_view import OutlookLine, outlook_lines, plain_note
+from serving.pages.views.policy_words import note_words
 from serving.pages.views.reasons_view import STANDS_OUT, ReasonsView, reasons_view
 from serving.scoring.account_families import Family
-from serving.scoring.explanations import said
-from serving.scoring.outlooks import untouched_lines
+from serving.scoring.explanations import reason_text
+from serving.scoring.outlooks import untreated_lines
 from serving.scoring.portfolio import CONTRACT_ENDED, Portfolio
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
     day,
+    inside_sentence,
     money,
     percent,
     percent_range,
@@ -58,7 +60,6 @@ from serving.text_format import (
     plural,
     signed,
     singular,
-    within_a_sentence,
 )
 from serving.timeline.store import TimelineDay, WeekOfUse
 
@@ -75,12 +76,15 @@ FACTS = (
     ("service_tier", "Service tier"),
     ("csm", "Success manager"),
     ("contract_status", "Contract"),
-    ("channel", "Came by"),
+    ("channel", "Acquired through"),
     ("country", "Country"),
     ("industry", "Industry"),
     ("region", "Region"),
     ("use_case", "Use case"),
 )
+
+AT_RISK = frozenset({"high", "critical"})
+"""Risk tiers in which the usual step of a health band may contradict the next actions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +170,7 @@ class AccountPage:
     actions: tuple[ActionView, ...]
     actions_intro: str
     waits: str
-    say: SayView
+    say: FeedbackView
     judge_href: str
     action_notes: tuple[str, ...]
     withheld: tuple[WithheldView, ...]
@@ -183,7 +187,7 @@ def account_page(
     catalogue: Mapping[str, AnyFeature],
     formula: HealthFormula,
     answer: Recommendation,
-    say: SayView,
+    say: FeedbackView,
     family: Family | None,
     held: Mapping[str, HeldLevel],
     stopped: tuple[Notice, ...],
@@ -220,7 +224,7 @@ def account_page(
             if at_90 and at_90.probability is not None
             else score.degraded or "No probability can be given."
         ),
-        untouched=untouched_lines(score, portfolio.models),
+        untouched=untreated_lines(score, portfolio.models),
         tier=_tier(score),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
         horizons=_horizons(score.churn, "risk"),
@@ -278,9 +282,9 @@ def account_page(
         say=say,
         judge_href=f"{account_href(score.account_id)}/feedback",
         actions_intro=actions_intro(answer),
-        action_notes=answer.notes,
+        action_notes=tuple(map(note_words, answer.notes)),
         withheld=tuple(
-            withheld_view(w, data_stand_still=clock - answer.as_of > SAME_TIME)
+            withheld_view(w, score.currency, data_stand_still=clock - answer.as_of > SAME_TIME)
             for w in answer.withheld[:MOST_WITHHELD]
         ),
         withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
@@ -314,10 +318,13 @@ def _about(score: AccountScore) -> str:
     if tenure is not None:
         parts.append(f"customer for {plural(round(tenure), 'day')}")
     if renewal is not None and not score.has_left:
+        days = round(renewal)
         parts.append(
-            f"renews in {plural(round(renewal), 'day')}"
-            if renewal >= 0
-            else f"renewal was due {plural(round(-renewal), 'day')} ago"
+            "renews today"
+            if days == 0
+            else f"renews in {plural(days, 'day')}"
+            if days > 0
+            else f"renewal was due {plural(-days, 'day')} ago"
         )
     return " · ".join(parts)
 
@@ -383,7 +390,11 @@ def _health_note(score: AccountScore, before: AccountScore | None) -> str:
     health = score.health
     if health.score is None:
         return health.explanation
-    note = "of 100" if score.has_left else f"of 100 · what to do in this band: {health.action}"
+    note = "of 100"
+    if (
+        not score.has_left and score.risk_tier not in AT_RISK
+    ):  # else the next actions say what to do
+        note += f" · usual step at this health: {health.action}"
     earlier = _trend_basis(score, before)
     direction = trend(earlier, health)
     if earlier is not None and earlier.score is not None and direction != "unknown":
@@ -478,12 +489,12 @@ def _changed_reasons(
     for reason in sorted(reasons, key=lambda r: -abs(r.points)):
         if reason.feature not in catalogue:
             continue
-        was = said(reason.feature, before.features.get(reason.feature), catalogue)
+        was = reason_text(reason.feature, before.features.get(reason.feature), catalogue)
         if was != reason.text:
             lines.append(
                 ChangeLine(
                     what=plain(reason.theme).capitalize(),
-                    text=f"{reason.text}; before: {within_a_sentence(was)}",
+                    text=f"{reason.text}; before: {inside_sentence(was)}",
                 )
             )
     return tuple(lines[:MOST_CHANGES])

@@ -51,7 +51,7 @@ class WaitingLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalsPage:
-    """What waits, what is stopped and how far actions may go, as a page."""
+    """What needs approval, what is stopped and how far actions may go, as a page."""
 
     frame: Frame
     intro: str
@@ -138,8 +138,8 @@ def approvals_page(
     )
 
 
-def waiting_words(waiting: Sequence[PendingDecision], names: Mapping[str, str]) -> str:
-    """What waits on one account, in a sentence; nothing where nothing does."""
+def describe_waiting(waiting: Sequence[PendingDecision], names: Mapping[str, str]) -> str:
+    """What needs approval on one account, in a sentence; empty where nothing does."""
     if not waiting:
         return ""
     what = ", ".join(
@@ -147,14 +147,14 @@ def waiting_words(waiting: Sequence[PendingDecision], names: Mapping[str, str]) 
         for one in waiting[:MOST_NAMED]
     )
     more = f" and {plural(len(waiting) - MOST_NAMED, 'other')}" if len(waiting) > MOST_NAMED else ""
-    return f"Waits for a person: {what}{more}."
+    return f"Needs approval: {what}{more}."
 
 
 def _intro(waiting: Sequence[PendingDecision], may: bool) -> str:
     if not waiting:
-        return "Nothing waits for a person now."
-    what = f"{plural(len(waiting), 'action')}, most expected to bring first."
-    return what if may else f"{what} Only an approver can say yes or no here."
+        return "Nothing needs approval now."
+    what = f"{plural(len(waiting), 'action')}, those expected to bring most first."
+    return what if may else f"{what} Only an approver can approve or decline here."
 
 
 def _line(
@@ -170,10 +170,10 @@ def _line(
     may = "approve" in caller.permissions
     own = one.asked_by is not None and caller.owner == one.asked_by
     notes = [
-        f"{said.by} put this off until {day(said.until)}"
-        f"{f': {said.reason}' if said.reason else ''}."
-        for said in put_off
-        if said.action_id == one.action
+        f"{snooze.by} put this off until {day(snooze.until)}"
+        f"{f': {snooze.reason}' if snooze.reason else ''}."
+        for snooze in put_off
+        if snooze.action_id == one.action
     ]
     if may and own:
         notes.append("You asked for this yourself, so somebody else has to approve it.")
@@ -194,5 +194,5 @@ def _line(
         form_href=f"/decisions/{quote(one.decision_id, safe='')}/approvals",
         may_approve=may and not own,
         may_decline=may,
-        label=f"Your word on {name} for {account}",
+        label=f"Approve or decline {name} for {account}",
     )

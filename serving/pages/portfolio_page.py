@@ -23,13 +23,13 @@ from serving.text_format import (
     NOT_KNOWN,
     age,
     day,
+    inside_sentence,
     instant,
     money,
     percent,
     percent_range,
     plain,
     plural,
-    within_a_sentence,
 )
 
 ACCOUNTS_PER_PAGE = 50
@@ -166,12 +166,12 @@ def source_line(portfolio: Portfolio) -> str:
     else:
         scored = "churn scored by the health formula"
     newest = max((f.last_recorded_at for f in portfolio.freshness), default=None)
-    told = f" · newest event {instant(newest)}" if newest else ""
+    since = f" · newest event {instant(newest)}" if newest else ""
     return (
         f"As of {day(portfolio.as_of)}, {age(portfolio.now - portfolio.as_of)} before the "
-        f"clock of this workspace · {scored}{told}"
+        f"clock of this workspace · {scored}{since}"
         if portfolio.now > portfolio.as_of
-        else f"As of {day(portfolio.as_of)} · {scored}{told}"
+        else f"As of {day(portfolio.as_of)} · {scored}{since}"
     )
 
 
@@ -281,7 +281,7 @@ def _why_no_growth(chosen: Sequence[AccountScore]) -> str:
     if not running:
         return NOT_SCORED if chosen else "no account"
     note = next((s.expansion_note for s in running if s.expansion_note), None)
-    return within_a_sentence(note).rstrip(".") if note else "the monthly revenue is not known"
+    return inside_sentence(note).rstrip(".") if note else "the monthly revenue is not known"
 
 
 def _choices(

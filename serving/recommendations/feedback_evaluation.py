@@ -69,7 +69,7 @@ class JudgedAdvice:
 class FeedbackEvaluation:
     """All that one thing was said to, and of the accounts that can be judged how many left.
 
-    ``said`` counts sayings, ``carried_out`` those whose action was done, ``results`` what followed
+    ``said`` counts judgements, ``carried_out`` those whose action was done, ``results`` what followed
     it. ``accounts`` were scored by a model and their horizon is over, ``acted_on`` of them were
     acted on; ``left`` of them did, where the model ``expected`` so many to. ``probability`` is that
     of a difference at least as large by chance alone, two-sided, were the model right about each.
@@ -115,12 +115,12 @@ class FeedbackEvaluation:
 
 
 def evaluate_feedback(
-    said: Iterable[JudgedAdvice], *, by_action: bool = False
+    judged: Iterable[JudgedAdvice], *, by_action: bool = False
 ) -> tuple[FeedbackEvaluation, ...]:
     """Compare feedback, in the order in which it was given, with what happened: by verdict, or by
     action and verdict. Verdicts that nobody gave are absent."""
     groups: dict[tuple[str | None, Verdict], list[JudgedAdvice]] = {}
-    for one in said:
+    for one in judged:
         groups.setdefault((one.action if by_action else None, one.verdict), []).append(one)
     order: Sequence[Verdict] = get_args(Verdict)
     rows = [
@@ -150,7 +150,7 @@ def at_most(count: int, chances: Sequence[float]) -> float:
 
 
 def load_judged_advice(database: LedgerDatabase, *, as_of: datetime) -> tuple[JudgedAdvice, ...]:
-    """The newest saying to each action of each decision, in the order in which they were said, as
+    """The newest judgement of each action of each decision, in the order in which they were given, as
     far as was known at a moment on the time of the data; whether accounts left is not known here.
 
     Raises:
@@ -176,11 +176,11 @@ def load_judged_advice(database: LedgerDatabase, *, as_of: datetime) -> tuple[Ju
 
 
 def with_leavers(
-    said: Iterable[JudgedAdvice],
+    judged: Iterable[JudgedAdvice],
     left: Mapping[tuple[str, datetime], bool | None],
 ) -> tuple[JudgedAdvice, ...]:
     """The advice with whether each account left in the horizon from then on, by account and as_of."""
-    return tuple(replace(one, has_left=left.get((one.account_id, one.as_of))) for one in said)
+    return tuple(replace(one, has_left=left.get((one.account_id, one.as_of))) for one in judged)
 
 
 def _judged(
@@ -219,11 +219,11 @@ def _compared(row: FeedbackEvaluation, *, level: float) -> FeedbackEvaluation:
     return replace(row, comparison=comparison)
 
 
-def _once_a_horizon(said: Iterable[JudgedAdvice]) -> list[JudgedAdvice]:
+def _once_a_horizon(judged: Iterable[JudgedAdvice]) -> list[JudgedAdvice]:
     """Of each account the first, then the first that is a horizon later, and so on."""
     last: dict[str, datetime] = {}
     kept = []
-    for one in sorted(said, key=lambda one: one.as_of):  # else in the order in which it was said
+    for one in sorted(judged, key=lambda one: one.as_of):  # else in the order in which it was given
         if one.account_id not in last or one.as_of - last[one.account_id] >= HORIZON:
             last[one.account_id] = one.as_of
             kept.append(one)

@@ -32,7 +32,6 @@ from serving.ledger.snoozes import read_snoozes
 from serving.scoring.alerts import ALERT_WORDS, WarningSigns
 from serving.scoring.score import AccountScore
 from serving.state.service_state import ServiceState
-from serving.timeline.store import JUST_NOW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +121,7 @@ def decide(
 def facts_now(service: ServiceState, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
     """The facts that the policy reads about these accounts, from their timelines and from the
     ledger, which knows of new ones first. Accounts without any event are absent."""
-    facts = service.facts.of(account_ids, as_of=service.now() + JUST_NOW)
+    facts = service.facts.of(account_ids, as_of=service.timelines.seen_as_of(service.now()))
     with (
         contextlib.suppress(LedgerUnreachableError),
         service.ledger.database.reading() as connection,

@@ -25,7 +25,7 @@ from serving.scoring.models_served import models_of
 from serving.scoring.portfolio import portfolio_order
 from serving.scoring.score import AccountScore
 from serving.scoring.scored_columns import score_accounts
-from serving.timeline.store import JUST_NOW, TimelineStore
+from serving.timeline.store import TimelineStore
 
 
 def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> list[AccountScore]:
@@ -59,8 +59,8 @@ def decisions_as_of(
 ) -> tuple[ProposedDecision, ...]:
     """Recommend for every account as of a moment, on what was known then.
 
-    Of the timeline it also sees what was recorded at that very moment, as the service does with an
-    event that has just come in; scores are those of the snapshot, which ends strictly before it.
+    Of the timeline it also sees what came in live at that very moment, as the service does; scores
+    are those of the snapshot, which ends strictly before it.
 
     ``asked_at`` is the clock on the wall, by which dates that people gave have come or not; left
     out, the question is asked at the moment it is about.
@@ -80,8 +80,11 @@ def decisions_as_of(
         catalogue=features.by_name,
         formula=FORMULAS[workspace.settings.health_formula],
     )
-    events = TimelineStore(workspace).of_kinds(
-        POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of + JUST_NOW
+    timelines = TimelineStore(workspace)
+    events = timelines.of_kinds(
+        POLICY_KINDS,
+        account_ids=[s.account_id for s in scores],
+        as_of=timelines.seen_as_of(as_of),
     )
     return decide_on(
         scores,

@@ -77,12 +77,12 @@ class Family:
 
 def families_of(scores: Iterable[AccountScore]) -> Families:
     """The families that the newest ``parent`` of each account makes."""
-    said = [(s.account_id, s.attributes.get("parent"), s.as_of) for s in scores]
-    if not any(parent for _, parent, _ in said):
+    stated = [(s.account_id, s.attributes.get("parent"), s.as_of) for s in scores]
+    if not any(parent for _, parent, _ in stated):
         return Families(parent_of={}, children_of={})
-    moment = max(as_of for *_, as_of in said)
+    moment = max(as_of for *_, as_of in stated)
     frame = pl.DataFrame(
-        [(account, parent, moment) for account, parent, _ in said if parent],
+        [(account, parent, moment) for account, parent, _ in stated if parent],
         orient="row",
         schema={"account_id": pl.String, "parent": pl.String, "as_of": UTC_INSTANT},
     )

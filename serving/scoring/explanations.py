@@ -18,7 +18,7 @@ import polars as pl
 
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
-from serving.text_format import none_of, number, plain, singular, within_a_sentence
+from serving.text_format import inside_sentence, none_of, number, plain, singular
 
 PointsUnit = Literal["percentage points", "health points"]
 
@@ -207,25 +207,25 @@ def health_reasons(health: Health) -> Reasons:
     return Reasons(signals=tuple(r for r in reasons if abs(r.points) >= LEAST_POINTS))
 
 
-def said(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) -> str:
+def reason_text(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) -> str:
     """A feature's value in its own phrase, or that it is not known."""
     value = None if value is None else value + 0.0  # no "-0"
     declared = catalogue.get(name)
     plainly = PLAINLY.get(name)
     if declared is None:
-        told = plainly(value) if plainly and value is not None else None
-        text = told or f"{plain(name)}: {number(value)}"
+        words = plainly(value) if plainly and value is not None else None
+        text = words or f"{plain(name)}: {number(value)}"
         return text[:1].upper() + text[1:] if plainly else text
     if value is None:
         what = declared.description.split(";")[0].rstrip(".")
         if declared.unit == "ratio":
             what = what.replace(" over ", " compared with ", 1)
-        return f"Not known: {within_a_sentence(what)}"
+        return f"Not known: {inside_sentence(what)}"
     text = plainly(value) if plainly else none_of(singular(declared.phrase.format(value=value)))
     return text[:1].upper() + text[1:]
 
 
-def compared(
+def comparison(
     name: str,
     value: float | None,
     catalogue: Mapping[str, AnyFeature],

@@ -53,7 +53,7 @@ def champions(store: ModelStore) -> Models:
         except NoChampionError:
             refusals[label] = f"no {label.replace('_', ' ')} model has been promoted"
         except (BundleError, ModelStoreError) as error:
-            refusals[label] = f"the {label} model could not be used: {without_folders(str(error))}"
+            refusals[label] = f"the {label} model could not be used: {without_paths(str(error))}"
             before = _before(store, label)
             if before is not None:
                 served[label] = before
@@ -140,10 +140,10 @@ def _before(store: ModelStore, label: str) -> ServedModel | None:
     return None
 
 
-def without_folders(text: str) -> str:
+def without_paths(text: str) -> str:
     """A reason that names files without saying where on this machine they lie.
 
-    >>> without_folders("The store sqlite:////srv/a/mlflow.db does not answer; see /v1 and /a/b.")
+    >>> without_paths("The store sqlite:////srv/a/mlflow.db does not answer; see /v1 and /a/b.")
     'The store mlflow.db does not answer; see /v1 and b.'
     """
     return FOLDERS.sub("", text)
@@ -183,7 +183,7 @@ def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, st
         try:
             versions, history = store.versions(label), store.history(label)
         except ModelStoreError as error:
-            refusals[label] = without_folders(str(error))
+            refusals[label] = without_paths(str(error))
             continue
         if not versions and label in OTHER_OUTCOMES:
             continue  # nobody asked for one

@@ -106,7 +106,7 @@ BY_FORMULA = "The health formula answers for this account, and it knows nothing 
 
 
 @dataclass(frozen=True, kw_only=True)
-class UntouchedOutlook:
+class UntreatedOutlook:
     """The risk if nobody acts, by horizon, or why it is not known."""
 
     at: tuple[HorizonProbability, ...] = ()
@@ -116,7 +116,7 @@ class UntouchedOutlook:
     touched: Mapping[int, TreatedShare] = field(default_factory=dict)  # labels, by horizon
 
 
-def untouched_outlook(score: AccountScore, models: Models) -> UntouchedOutlook:
+def untreated_outlook(score: AccountScore, models: Models) -> UntreatedOutlook:
     """What an account does if nobody acts on it, as far as it is known.
 
     Args:
@@ -124,15 +124,15 @@ def untouched_outlook(score: AccountScore, models: Models) -> UntouchedOutlook:
         models: what it was scored with.
     """
     if score.has_left:
-        return UntouchedOutlook(note="The contract has ended.")
+        return UntreatedOutlook(note="The contract has ended.")
     if score.source != "model" or models.churn is None:
-        return UntouchedOutlook(note=BY_FORMULA)
+        return UntreatedOutlook(note=BY_FORMULA)
     model = models.churn.model
     known = model.untreated_risk
     if known is None:
-        return UntouchedOutlook(note=NOT_LOOKED_AT)
+        return UntreatedOutlook(note=NOT_LOOKED_AT)
     if known.shift is None:
-        return UntouchedOutlook(
+        return UntreatedOutlook(
             note=next(iter(known.not_known.values())),
             touched=known.shares,
             not_known=known.not_known,
@@ -146,9 +146,9 @@ def untouched_outlook(score: AccountScore, models: Models) -> UntouchedOutlook:
     }
     risk = known.risk(
         model.contract.matrix({**score.attributes, **score.features}),
-        *({h: told[part] for h, told in plain.items()} for part in range(3)),
+        *({h: values[part] for h, values in plain.items()} for part in range(3)),
     )
-    return UntouchedOutlook(
+    return UntreatedOutlook(
         at=tuple(
             HorizonProbability(
                 horizon_days=h, probability=float(p[0]), low=float(low[0]), high=float(high[0])
@@ -161,9 +161,9 @@ def untouched_outlook(score: AccountScore, models: Models) -> UntouchedOutlook:
     )
 
 
-def untouched_lines(score: AccountScore, models: Models) -> tuple[str, ...]:
+def untreated_lines(score: AccountScore, models: Models) -> tuple[str, ...]:
     """The same for the account page: at the days of the tiers, and what it rests on."""
-    found = untouched_outlook(score, models)
+    found = untreated_outlook(score, models)
     at = next((h for h in found.at if h.horizon_days == TIER_HORIZON_DAYS), None)
     if score.has_left:
         return ()
@@ -174,6 +174,5 @@ def untouched_lines(score: AccountScore, models: Models) -> tuple[str, ...]:
     return (
         f"If nobody acts: {percent(at.probability)} within {at.horizon_days} days (95% "
         f"interval {percent_range(at.low, at.high)}; as of {day(score.as_of)}).",
-        f"Somebody acted in {percent(share)} of the cases that this was learned from. "
-        f"{found.assumption}",
+        f"In {percent(share)} of the past cases somebody acted. {found.assumption}",
     )

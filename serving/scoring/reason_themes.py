@@ -22,8 +22,8 @@ from serving.scoring.explanations import (
     PeerGroup,
     Reason,
     Reasons,
-    compared,
-    said,
+    comparison,
+    reason_text,
 )
 from serving.scoring.score import NONE
 
@@ -38,7 +38,7 @@ MOST_BESIDE = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Foremost:
+class LeadingReasons:
     """The foremost reasons of some rows, largest first.
 
     ``leading`` is the feature that says a reason, by its place in the model's matrix, and ``NONE``
@@ -84,25 +84,25 @@ class Themes:
                 lists[listed] = slice(start, stop)
         return cls(names=tuple(names), by_name=np.array(in_order), slot=slot, lists=lists)
 
-    def foremost(self, contributions: Floats, most: int) -> Foremost:
+    def foremost(self, contributions: Floats, most: int) -> LeadingReasons:
         """The largest reasons of each row, whatever list they are of."""
         blocks = [
             self._foremost(contributions[start : start + BLOCK], most)
             for start in range(0, max(len(contributions), 1), BLOCK)
         ]
-        return Foremost(
+        return LeadingReasons(
             leading=np.concatenate([block.leading for block in blocks]),
             points=np.concatenate([block.points for block in blocks]),
         )
 
-    def _foremost(self, contributions: Floats, most: int) -> Foremost:
+    def _foremost(self, contributions: Floats, most: int) -> LeadingReasons:
         lists = list(self.largest(contributions).values())
         points = np.concatenate([points for points, _ in lists], axis=1)
         leading = np.concatenate([leading for _, leading in lists], axis=1)
         order = np.argsort(-points, axis=1, kind="stable")[:, :most]
         points = np.take_along_axis(points, order, axis=1)
         leading = np.take_along_axis(leading, order, axis=1)
-        return Foremost(leading=np.where(np.isneginf(points), NONE, leading), points=points)
+        return LeadingReasons(leading=np.where(np.isneginf(points), NONE, leading), points=points)
 
     def largest(
         self, contributions: Floats, most: int = MOST_REASONS
@@ -204,14 +204,14 @@ class Contributions:
         return Reason(
             feature=name,
             theme=declared.theme if declared else "other",
-            text=said(name, value, catalogue),
-            comparison=compared(name, value, catalogue, similar),
+            text=reason_text(name, value, catalogue),
+            comparison=comparison(name, value, catalogue, similar),
             value=value,
             unit=declared.unit if declared else "",
             points=total,
             points_unit="percentage points",
             also=tuple(
-                said(other, features.get(other), catalogue)
+                reason_text(other, features.get(other), catalogue)
                 for other in self._beside(points, column)
             ),
         )

@@ -208,7 +208,7 @@ class AccountScore:
     expansion_amount: float | None  # the rise of MRR, given that it rises
     expansion_amount_error: float  # relative standard error of that amount
     currency: str
-    say_health: Callable[[], Health] = field(repr=False, compare=False)
+    explain_health: Callable[[], Health] = field(repr=False, compare=False)
     say_reasons: Callable[[], Reasons] = field(repr=False, compare=False)
     say_expansion_reasons: Callable[[], Reasons] | None = field(repr=False, compare=False)
     attributes: Mapping[str, str | None]
@@ -219,7 +219,7 @@ class AccountScore:
     @cached_property
     def health(self) -> Health:
         """Its health with every part; made when first asked."""
-        return self.say_health()
+        return self.explain_health()
 
     @cached_property
     def reasons(self) -> Reasons:

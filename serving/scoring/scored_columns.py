@@ -386,7 +386,7 @@ class ScoredColumns:
             growing = growth.get(row, ())
             grows = any(one.horizon_days == TIER_HORIZON_DAYS for one in growing)
             say = partial(
-                _say_reasons,
+                _explain_contributions,
                 features=features,
                 attributes=attributes,
                 catalogue=scoring.catalogue,
@@ -414,9 +414,9 @@ class ScoredColumns:
                     expansion_amount=amount,
                     expansion_amount_error=self.expansion_amount_error,
                     currency=scoring.currency,
-                    say_health=health,
+                    explain_health=health,
                     say_reasons=(
-                        partial(_say_health_reasons, health)
+                        partial(_explain_health_reasons, health)
                         if refusal is not None or why_risk is None
                         else partial(say, why_risk[0], int(why_risk[1][row]))
                     ),
@@ -551,7 +551,7 @@ def _known(values: Floats) -> list[float | None]:
     return [None if value != value else value for value in values.tolist()]
 
 
-def _say_reasons(
+def _explain_contributions(
     contributions: Contributions,
     row: int,
     *,
@@ -563,5 +563,5 @@ def _say_reasons(
     return contributions.reasons(row, features, catalogue.by_name, peers.of(attributes))
 
 
-def _say_health_reasons(say_health: partial[Health]) -> Reasons:
-    return health_reasons(say_health())
+def _explain_health_reasons(explain_health: partial[Health]) -> Reasons:
+    return health_reasons(explain_health())

@@ -26,7 +26,7 @@ from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.feature_contract import FeatureContractError
 from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore, ModelStoreError
-from serving.scoring.models_served import without_folders
+from serving.scoring.models_served import without_paths
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, risk_tiers
 
 SHADOWED = (CHURN.name, EXPANSION.name)
@@ -161,14 +161,14 @@ def compare(
             else "no account has a running contract"
         )
     horizon = TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in common else max(common)
-    told: dict[str, pl.Expr | pl.Series] = {}
+    estimates: dict[str, pl.Expr | pl.Series] = {}
     for name, model, version in (
         ("champion", champion, versions[0]),
         ("challenger", challenger, versions[1]),
     ):
         chance = model.probability(model.contract.matrix(frame, digests=digests), horizon)
         usual = np.full(len(chance), model.base_rate(horizon))
-        told |= {
+        estimates |= {
             f"{name}_version": pl.lit(version, dtype=pl.Int64),
             f"{name}_probability": pl.Series(chance),
             f"{name}_tier": pl.Series(
@@ -177,7 +177,7 @@ def compare(
         }
     return (
         frame.select("account_id", "as_of")
-        .with_columns(horizon_days=pl.lit(horizon, dtype=pl.Int64), **told)
+        .with_columns(horizon_days=pl.lit(horizon, dtype=pl.Int64), **estimates)
         .select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
     )
 
@@ -189,7 +189,7 @@ def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[st
         **load_catalogue(workspace.settings.use_names).digests,
         HEALTH_SCORE: FORMULAS[workspace.settings.health_formula].version,
     }
-    told = []
+    lines = []
     for label in SHADOWED:
         try:
             versions = store.versions(label)
@@ -197,7 +197,7 @@ def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[st
             challenger = next((v.version for v in versions if v.is_challenger), None)
             if champion is None or challenger is None:
                 lacks = "champion" if champion is None else "challenger"
-                told.append(f"{label}: there is no {lacks}, so nothing was compared.")
+                lines.append(f"{label}: there is no {lacks}, so nothing was compared.")
                 continue
             compared = compare(
                 frame,
@@ -207,14 +207,14 @@ def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[st
                 digests=digests,
             )
         except (BundleError, FeatureContractError, ModelStoreError, ShadowError) as error:
-            told.append(f"{label}: nothing was compared, because {without_folders(str(error))}")
+            lines.append(f"{label}: nothing was compared, because {without_paths(str(error))}")
             continue
         ShadowFiles(workspace.shadow_dir).keep(label, compared)
-        told.append(
+        lines.append(
             f"{label}: {compared.height:,} accounts also scored by challenger version "
             f"{challenger}; see keepwell models shadow {label}."
         )
-    return tuple(told)
+    return tuple(lines)
 
 
 def summarise(label: str, compared: pl.DataFrame, *, largest: int = 5) -> ShadowSummary:

@@ -29,7 +29,7 @@ class DrawnArm:
     intervention: str | None = None
 
     @property
-    def said(self) -> Mapping[str, str | None]:
+    def properties(self) -> Mapping[str, str | None]:
         """The properties of the event."""
         return {
             "chance": self.chance,

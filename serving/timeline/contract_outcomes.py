@@ -16,8 +16,8 @@ import polars as pl
 
 from serving.ledger.ledger import Ledger, NewOutcome
 from serving.ledger.reported_outcomes import ExecutedDecision, executed_without_slow_outcome
-from serving.timeline.derived_outcomes import JOINED_BY, append_joined
-from serving.timeline.store import JUST_NOW, TimelineStore
+from serving.timeline.derived_outcomes import DERIVED_BY, append_derived
+from serving.timeline.store import TimelineStore
 
 CONTRACT_KINDS = ("contract.started", "contract.renewed", "contract.changed", "contract.cancelled")
 LONGEST = timedelta(days=365)
@@ -51,10 +51,10 @@ def join_slow_outcomes(
         return 0
     accounts = sorted({one.account_id for one in waiting})
     words = contract_events(
-        timelines.of_kinds(CONTRACT_KINDS, account_ids=accounts, as_of=now + JUST_NOW)
+        timelines.of_kinds(CONTRACT_KINDS, account_ids=accounts, as_of=timelines.seen_as_of(now))
     )
     found = ((one, slow_outcome(one, words.get(one.account_id, ()))) for one in waiting)
-    return append_joined(
+    return append_derived(
         ledger,
         ((one, outcome) for one, outcome in found if outcome is not None),
         called="slow outcome of",
@@ -86,7 +86,7 @@ def slow_outcome(executed: ExecutedDecision, words: Iterable[ContractEvent]) -> 
             return None
         elif (result := _result(word, before)) is not None:
             return NewOutcome(
-                kind="outcome", result=result, occurred_at=word.occurred_at, by=JOINED_BY
+                kind="outcome", result=result, occurred_at=word.occurred_at, by=DERIVED_BY
             )
     return None
 

@@ -12,10 +12,10 @@ from datetime import datetime
 from serving.ledger.ledger import Ledger, NewOutcome
 from serving.ledger.reported_outcomes import ExecutedDecision
 
-JOINED_BY = "keepwell"
+DERIVED_BY = "keepwell"
 
 
-def append_joined(
+def append_derived(
     ledger: Ledger,
     found: Iterable[tuple[ExecutedDecision, NewOutcome]],
     *,

@@ -22,6 +22,7 @@ from features.events.visibility import visible_events
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
 from features.streaming.ingest_worker import IngestWorker
+from features.streaming.refresh import seen_as_of
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceBusyError
 from serving.ledger.feedback import Feedback
@@ -35,9 +36,6 @@ from serving.timeline.sentences import judged_sentence
 
 SOURCE = "keepwell"
 SENT = "api"
-JUST_NOW = timedelta(microseconds=1)
-"""What was recorded at this very moment is known to whoever recorded it: seen just after."""
-
 WAIT_SECONDS = 5.0
 """A write waits this long for another process to finish writing."""
 
@@ -198,6 +196,10 @@ class TimelineStore:
         self._intake = IngestWorker(self._lake)
         self._event_caches: dict[tuple[str, ...], EventCache] = {}
 
+    def seen_as_of(self, now: datetime) -> datetime:
+        """The ``as_of`` of questions about the timelines, as of which scores are fresh too."""
+        return seen_as_of(now, self._lake.manifest)
+
     def events(
         self,
         account_id: str,
@@ -315,18 +317,18 @@ class TimelineStore:
 
         Repeating it changes nothing: each record has its own event id.
         """
-        decisions, outcomes, said = ledger.undelivered()
+        decisions, outcomes, feedback = ledger.undelivered()
         events = [
             *map(decided_event, decisions),
             *map(outcome_event, outcomes),
-            *map(judged_event, said),
+            *map(judged_event, feedback),
         ]
         if events:
             self.append(events, now=now)
             ledger.mark_delivered(
                 [d.decision_id for d in decisions]
                 + [o.outcome_id for o in outcomes]
-                + [one.feedback_id for one in said],
+                + [one.feedback_id for one in feedback],
                 at=now,
             )
         return len(events)
@@ -346,7 +348,7 @@ def decided_event(decision: Decision | DecisionSummary) -> Event:
             {
                 "action": decision.action,
                 "decision_id": decision.decision_id,
-                **({"chance": "none"} if drawn is None else drawn.said),
+                **({"chance": "none"} if drawn is None else drawn.properties),
             }
         ),
     )
@@ -380,23 +382,23 @@ def outcome_event(outcome: Outcome) -> Event:
     )
 
 
-def judged_event(said: Feedback) -> Event:
+def judged_event(feedback: Feedback) -> Event:
     """Feedback on a recommendation as an event."""
     return Event(
-        event_id=f"feedback-{said.feedback_id}",
-        account_id=said.account_id,
+        event_id=f"feedback-{feedback.feedback_id}",
+        account_id=feedback.account_id,
         kind="action.judged",
-        occurred_at=said.at,
-        recorded_at=said.at,
+        occurred_at=feedback.at,
+        recorded_at=feedback.at,
         properties=properties_text(
             {
-                "action": said.action,
-                "decision_id": said.decision_id,
-                "verdict": said.verdict,
-                "reason": said.reason,
-                "by": said.by,
-                "until": said.snooze_until.isoformat() if said.snooze_until else None,
-                "heard_at": said.heard_at.isoformat() if said.heard_at else None,
+                "action": feedback.action,
+                "decision_id": feedback.decision_id,
+                "verdict": feedback.verdict,
+                "reason": feedback.reason,
+                "by": feedback.by,
+                "until": feedback.snooze_until.isoformat() if feedback.snooze_until else None,
+                "heard_at": feedback.heard_at.isoformat() if feedback.heard_at else None,
             }
         ),
     )
@@ -469,11 +471,11 @@ def sentence(
     pattern = ARM_SENTENCES.get(str(properties.get("arm"))) or SENTENCES.get(kind)
     if pattern is None:
         return plain(kind.removeprefix("custom.")).capitalize()
-    said = {
+    words = {
         key: plain(value) if isinstance(value, str) else str(value)
         for key, value in properties.items()
     }
-    text = pattern.format_map(_Blank(said)).replace("()", "").strip(" :")
+    text = pattern.format_map(_Blank(words)).replace("()", "").strip(" :")
     text = " ".join(text.split())
     if quantity is not None and kind in QUANTITIES:
         value = QUANTITIES[kind].format(value=number(quantity), currency=currency)

@@ -21,8 +21,8 @@ from math import sqrt
 
 from serving.ledger.ledger import Ledger, NewOutcome
 from serving.ledger.reported_outcomes import ExecutedDecision, Measure, executed_without_measure
-from serving.timeline.derived_outcomes import JOINED_BY, append_joined
-from serving.timeline.store import JUST_NOW, KnownUse, TimelineStore
+from serving.timeline.derived_outcomes import DERIVED_BY, append_derived
+from serving.timeline.store import KnownUse, TimelineStore
 
 WINDOW = timedelta(days=14)
 USE = "feature.used"
@@ -57,12 +57,12 @@ def measure_usage(
     known = timelines.known_use(
         USE,
         account_ids=sorted({one.account_id for one in over}),
-        as_of=now + JUST_NOW,
+        as_of=timelines.seen_as_of(now),
         since=min(one.at for one in over) - WINDOW,
         until=max(one.at for one in over) + WINDOW,
     )
     measures = uses_around(known, over)
-    return append_joined(
+    return append_derived(
         ledger,
         (
             (one, _outcome(one, measures[one.decision_id]))
@@ -79,7 +79,7 @@ def _outcome(executed: ExecutedDecision, measure: Measure) -> NewOutcome:
     return NewOutcome(
         kind="outcome",
         result=result_of(measure),
-        by=JOINED_BY,
+        by=DERIVED_BY,
         occurred_at=executed.at + WINDOW,
         measure=measure,
     )

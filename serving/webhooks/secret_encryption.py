@@ -18,19 +18,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from serving.webhooks.url import SEAL_VARIABLE
+from serving.webhooks.url import WEBHOOK_KEY_VARIABLE
 
 KEY_FILE = "webhooks.secret"
 SHORTEST_KEY = 16
-MARK = "sealed-1."
+MARK = "sealed-1."  # stored before every secret
 NONCE_BYTES, KEY_BYTES = 12, 32
 
 
-class WebhookSealError(Exception):
-    """The secrets of webhooks cannot be sealed or opened."""
+class WebhookEncryptionError(Exception):
+    """The secrets of webhooks cannot be encrypted or decrypted."""
 
 
-class Seal:
+class SecretEncryption:
     """Seals secrets and opens them, under the key of the environment or of a workspace.
 
     The key is looked at when it is first needed: what needs no secret works without it.
@@ -41,33 +41,33 @@ class Seal:
         self._stated = stated
         self._cipher: AESGCM | None = None
 
-    def sealed(self, secret: str, name: str, *, may_make: bool) -> str:
+    def encrypt(self, secret: str, name: str, *, may_make: bool) -> str:
         """A secret of a webhook as it is kept; ``may_make`` a key where there is none yet.
 
         Raises:
-            WebhookSealError: the key is not there, or was cut off.
+            WebhookEncryptionError: the key is not there, or was cut off.
         """
         nonce = secrets.token_bytes(NONCE_BYTES)
         held = self._ready(may_make).encrypt(nonce, secret.encode(), name.encode())
         return MARK + base64.urlsafe_b64encode(nonce + held).decode()
 
-    def is_sealed(self, text: str) -> bool:
-        """Whether a stored text is sealed; an older Keepwell stored secrets as they are."""
+    def is_encrypted(self, text: str) -> bool:
+        """Whether a stored text is encrypted; an older Keepwell stored secrets as they are."""
         return text.startswith(MARK)
 
-    def opened(self, text: str, name: str) -> str:
-        """The secret in a sealed text of a webhook.
+    def decrypt(self, text: str, name: str) -> str:
+        """The secret in a encrypted text of a webhook.
 
         Raises:
-            WebhookSealError: the key is not there, or is not the one that it was sealed under.
+            WebhookEncryptionError: the key is not there, or is not the one that it was encrypted under.
         """
         cipher = self._ready(may_make=False)
         try:
             held = base64.b64decode(text.removeprefix(MARK), altchars=b"-_", validate=True)
             return cipher.decrypt(held[:NONCE_BYTES], held[NONCE_BYTES:], name.encode()).decode()
         except (binascii.Error, ValueError, InvalidTag) as error:
-            raise WebhookSealError(
-                f"The secret of webhook {name} was sealed under another key. Set {SEAL_VARIABLE} "
+            raise WebhookEncryptionError(
+                f"The secret of webhook {name} was encrypted under another key. Set {WEBHOOK_KEY_VARIABLE} "
                 f"to what it was, or unset it if the key was in {KEY_FILE}; or remove the webhook "
                 f"and add it again."
             ) from error
@@ -88,15 +88,15 @@ class Seal:
     def _kept(self, may_make: bool) -> bytes:
         if not self._path.exists():
             if not may_make:
-                raise WebhookSealError(
+                raise WebhookEncryptionError(
                     f"{KEY_FILE} is missing, so no webhook can be signed. Put it back from a "
-                    f"backup, or set {SEAL_VARIABLE} to the key of the process that added the "
+                    f"backup, or set {WEBHOOK_KEY_VARIABLE} to the key of the process that added the "
                     f"webhooks."
                 )
             self._make()
         held = self._path.read_bytes().strip()
         if len(held) < SHORTEST_KEY:
-            raise WebhookSealError(
+            raise WebhookEncryptionError(
                 f"{KEY_FILE} holds fewer than {SHORTEST_KEY} bytes: it was cut "
                 f"off. Put it back from a backup."
             )

@@ -124,7 +124,7 @@ class Sender:
         now, tried = self.clock(), message.attempts + 1
         due_at = None
         if tried < MOST_ATTEMPTS and attempt.status != GONE:
-            due_at = now + max(wait_after(tried, self.rng), attempt.wait or 0.0)
+            due_at = now + max(seconds_to_wait(tried, self.rng), attempt.wait or 0.0)
         self.outbox.mark_failed(name, message, problem=attempt.words, due_at=due_at, now=now)
         if due_at is None:
             log.warning(
@@ -136,7 +136,7 @@ class Sender:
             )
 
 
-def wait_after(attempts: int, rng: np.random.Generator) -> float:
+def seconds_to_wait(attempts: int, rng: np.random.Generator) -> float:
     """Seconds until the next attempt: doubling, and anywhere between half and all of that."""
     longest = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempts - 1))
     return float(longest * rng.uniform(0.5, 1.0))

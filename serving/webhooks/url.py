@@ -22,7 +22,7 @@ WITHIN_OTHERS = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002
 """IPv6 networks whose addresses hold an IPv4 address, which could be a private one."""
 
 HOSTS_VARIABLE, NETWORKS_VARIABLE = "KEEPWELL_WEBHOOK_HOSTS", "KEEPWELL_WEBHOOK_NETWORKS"
-SEAL_VARIABLE = "KEEPWELL_WEBHOOK_KEY"
+WEBHOOK_KEY_VARIABLE = "KEEPWELL_WEBHOOK_KEY"
 
 
 class WebhookAddressError(ValueError):

@@ -23,7 +23,7 @@ from interleaved import write_section
 from small_company import AS_OF, make_store, make_workspace
 
 from serving.api.app import create_app
-from serving.api.garbage_collection import leave_loaded_alone
+from serving.api.garbage_collection import freeze_loaded_objects
 from serving.recommendations.recommend import decide, decide_and_store
 from serving.settings import ServiceSettings
 from serving.state.service_state import ServiceState
@@ -45,7 +45,7 @@ def serve(folder: Path, port: int) -> None:
         settings=ServiceSettings(),
         now=lambda: datetime.fromtimestamp(AS_OF.timestamp() + time.time() - began, UTC),
     )
-    leave_loaded_alone()  # as keepwell serve does
+    freeze_loaded_objects()  # as keepwell serve does
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 

@@ -25,7 +25,7 @@ from interleaved import ROUNDS, write_section
 from small_company import AS_OF, make_store, make_workspace
 
 import serving.api.app
-from serving.api.garbage_collection import leave_loaded_alone
+from serving.api.garbage_collection import freeze_loaded_objects
 from serving.settings import ServiceSettings
 
 pytestmark = pytest.mark.bench
@@ -46,7 +46,7 @@ def serve(folder: Path, port: int, switch_seconds: float) -> None:
         settings=ServiceSettings(),
         now=lambda: datetime.fromtimestamp(AS_OF.timestamp() + time.time() - began, UTC),
     )
-    leave_loaded_alone()
+    freeze_loaded_objects()
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 

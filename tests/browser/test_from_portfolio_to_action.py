@@ -98,8 +98,8 @@ def test_what_an_action_is_worth_and_what_was_held_back_open_on_demand(portfolio
     before = text_of(portfolio)
     details[0].click()
     opened = text_of(portfolio)
-    assert "playbook judgement" in opened
-    assert "playbook judgement" not in before
+    assert "not measured yet" in opened
+    assert "not measured yet" not in before
     portfolio.find_element(By.CSS_SELECTOR, ".withheld summary").click()
     assert len(text_of(portfolio)) > len(opened)
 
@@ -163,13 +163,13 @@ def test_what_one_person_agrees_to_another_approves_with_one_click(portfolio, ad
     portfolio.get(f"{address}/accounts/{account}")
     leave_by(portfolio, portfolio.find_element(By.CSS_SELECTOR, ".say [value=agree]").click)
     assert "somebody without a key agreed to" in text_of(portfolio)
-    assert "Waits for a person:" in text_of(portfolio)
+    assert "Needs approval:" in text_of(portfolio)
     follow(portfolio, "Approvals")
     [form] = portfolio.find_elements(By.CSS_SELECTOR, "form.say")
     form.find_element(By.NAME, "by").send_keys("bob")
     leave_by(portfolio, form.find_element(By.CSS_SELECTOR, "[value=approved]").click)
-    assert portfolio.find_element(By.TAG_NAME, "h1").text == "What waits, and what is stopped"
-    assert "Nothing waits for a person now." in text_of(portfolio)
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "Needs approval, and what is stopped"
+    assert "Nothing needs approval now." in text_of(portfolio)
 
 
 def test_what_is_put_off_moves_to_what_is_held_back_with_its_reason(portfolio, address):
@@ -183,7 +183,7 @@ def test_what_is_put_off_moves_to_what_is_held_back_with_its_reason(portfolio, a
     held = portfolio.find_element(By.CLASS_NAME, "withheld").text
     assert "somebody without a key put this off" in held
     assert "“On leave”" in held
-    assert "allowed from" in held
+    assert "Possible from" in held
 
 
 def test_from_the_models_to_a_card_and_its_picture(portfolio):

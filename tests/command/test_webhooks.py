@@ -11,7 +11,7 @@ from pathlib import Path
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.stores.outbox import Outbox
 from serving.webhooks.messages import messages_after
-from serving.webhooks.secret_encryption import Seal
+from serving.webhooks.secret_encryption import SecretEncryption
 from serving.webhooks.signature import secret_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def webhooks(
 
 
 def opened(folder: Path) -> Outbox:
-    return Outbox(folder / "w" / "webhooks.db", Seal(folder / "w", None))
+    return Outbox(folder / "w" / "webhooks.db", SecretEncryption(folder / "w", None))
 
 
 def test_a_webhook_from_its_first_secret_to_its_end(tmp_path: Path) -> None:

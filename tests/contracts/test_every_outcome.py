@@ -53,7 +53,7 @@ def test_the_service_says_it_of_those_that_it_is_asked_about(told) -> None:
 
 def test_pages_show_it_in_its_words(told) -> None:
     assert "Moves to a smaller plan" in told["pages"]["customer"]
-    assert "Said by downgrade version 1." in told["pages"]["customer"]
+    assert "From downgrade version 1." in told["pages"]["customer"]
     assert "Becomes a customer" not in told["pages"]["customer"]
     assert "Becomes a customer" in told["pages"]["trial"]
     assert "Downgrade model, version 1" in told["models"]

@@ -26,9 +26,9 @@ from serving.scoring.explanations import (
     Peers,
     Reason,
     Reasons,
-    compared,
+    comparison,
     health_reasons,
-    said,
+    reason_text,
 )
 from serving.scoring.score import RISK_TIERS, AccountScore, Models, ServedModel
 from serving.scoring.scores_file.file_columns import UNTOUCHED_COLUMNS, file_schema
@@ -230,13 +230,13 @@ def reasons_one_by_one(
             if WINDOW.sub("", name) in subjects or abs(share) < LEAST_POINTS or len(also) == 2:
                 continue
             subjects.add(WINDOW.sub("", name))
-            also.append(said(name, features.get(name), catalogue))
+            also.append(reason_text(name, features.get(name), catalogue))
         lists[role].append(
             Reason(
                 feature=leading,
                 theme=theme,
-                text=said(leading, features.get(leading), catalogue),
-                comparison=compared(leading, features.get(leading), catalogue, similar),
+                text=reason_text(leading, features.get(leading), catalogue),
+                comparison=comparison(leading, features.get(leading), catalogue, similar),
                 value=features.get(leading),
                 unit=catalogue[leading].unit if leading in catalogue else "",
                 points=total,

@@ -33,7 +33,7 @@ from serving.problems import (
 )
 from serving.scoring.portfolio import AccountFilter, page_of, sum_of
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS
-from serving.timeline.store import JUST_NOW, describe_events
+from serving.timeline.store import describe_events
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
@@ -168,7 +168,7 @@ def read_timeline(
     portfolio.account(account_id)
     now = service.now()
     events = service.timelines.events(
-        account_id, as_of=now + JUST_NOW, since=query.since, most=query.limit
+        account_id, as_of=service.timelines.seen_as_of(now), since=query.since, most=query.limit
     )
     return TimelineAnswer(
         account_id=account_id,

@@ -49,7 +49,7 @@ def show_approvals(
     action: Annotated[Word, Query()] = None,
     segment: Annotated[Word, Query()] = None,
 ) -> Response:
-    """What waits for a person, what is stopped, and how far actions may go by themselves."""
+    """What needs approval, what is stopped, and how far actions may go by themselves."""
     portfolio, database = service.portfolio, service.ledger.database
     waiting = pending_decisions(database, now=service.wall_clock(), accounts=portfolio.by_id)
     put_off = load_snoozes(database, sorted({one.account_id for one in waiting}))
@@ -61,8 +61,8 @@ def show_approvals(
         caller=caller,
         actions=load_playbook().by_id,
         put_off={
-            account: [one for one in said if one.holds_at(clock)]
-            for account, said in put_off.items()
+            account: [one for one in snoozes if one.holds_at(clock)]
+            for account, snoozes in put_off.items()
         },
         asked=Scope(action=action, segment=segment),
         tenant=service.workspace.settings.tenant,
@@ -86,7 +86,7 @@ async def decide_on_waiting(
 
 def _say(service: ServiceState, caller: Caller, decision_id: str, form: dict[str, str]) -> None:
     try:
-        said = ApprovalRequest.model_validate(
+        approval = ApprovalRequest.model_validate(
             {name: form.get(name, "").strip() or None for name in ("verdict", "reason", "by")}
         )
     except ValidationError as error:
@@ -99,14 +99,14 @@ def _say(service: ServiceState, caller: Caller, decision_id: str, form: dict[str
             errors=problems,
             next_step="Go back and send it again.",
         ) from error
-    by = acting(caller, said.by)
-    content = json.dumps([decision_id, said.verdict, by, said.reason])
+    by = acting(caller, approval.by)
+    content = json.dumps([decision_id, approval.verdict, by, approval.reason])
     key = f"page {hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}"
-    Approvals(service.ledger.database).record(  # sent twice, it is the same word
+    Approvals(service.ledger.database).record(  # sent twice, it is one approval
         decision_id,
-        said.verdict,
+        approval.verdict,
         by=by,
-        reason=said.reason,
+        reason=approval.reason,
         key=caller.own(key),
         now=service.wall_clock(),
     )

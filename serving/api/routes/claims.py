@@ -176,7 +176,7 @@ def claim(
             held_back=find_rule_against(service, service.ledger.decision(decision_id)),
         )
     except (DecisionExpiredError, HeldBackError) as error:
-        raise decided_again(service, caller, decision_id, error) from error
+        raise decide_again(service, caller, decision_id, error) from error
     if is_new:
         service.metrics.claims.labels("claimed").inc()
     return claim_answer(made)
@@ -318,7 +318,7 @@ def check_known(occurred_at: datetime | None, as_of: datetime) -> None:
         )
 
 
-def decided_again(
+def decide_again(
     service: ServiceState,
     caller: Caller,
     decision_id: str,

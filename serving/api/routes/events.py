@@ -52,17 +52,17 @@ def receive_events(service: AtService, body: EventsRequest) -> EventsAnswer:
                 row=number,
                 status=row.status,
                 event_id=row.event_id,
-                reason=advised(row.reason, body.events[number].get("kind")),
+                reason=with_advice(row.reason, body.events[number].get("kind")),
             )
             for number, row in enumerate(received.rows)
         ],
     )
 
 
-def advised(reason: str | None, kind: object) -> str | None:
+def with_advice(reason: str | None, kind: object) -> str | None:
     """Why a row was refused, with what to send instead.
 
-    >>> advised("kind is not known", "feature_used")
+    >>> with_advice("kind is not known", "feature_used")
     "kind 'feature_used' is not known. Did you mean 'feature.used'? GET /docs lists every kind; \
 send one of your own as 'custom.feature_used'."
     """

@@ -49,7 +49,7 @@ def _judge(service: ServiceState, caller: Caller, account_id: str, form: dict[st
     now, clock = service.now(), service.wall_clock()
     verdict, reason = form.get("verdict"), form.get("reason", "").strip() or None
     try:
-        said = FeedbackRequest.model_validate(
+        feedback = FeedbackRequest.model_validate(
             {
                 "verdict": verdict,
                 "reason": reason,
@@ -69,10 +69,10 @@ def _judge(service: ServiceState, caller: Caller, account_id: str, form: dict[st
     FeedbackRecords(service.ledger.database).record(
         decision.decision_id,
         NewFeedback(
-            verdict=said.verdict,
-            reason=said.reason,
-            action=said.action,
-            snooze_until=said.snooze_until,
+            verdict=feedback.verdict,
+            reason=feedback.reason,
+            action=feedback.action,
+            snooze_until=feedback.snooze_until,
         ),
         by=caller.owner or caller.key_id,
         key=None,

@@ -70,7 +70,7 @@ def see_controls(service: AtService) -> ControlsAnswer:
 def stop(service: AtService, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
     """The kill switch: after this answer nothing of that scope is claimed or prolonged."""
     check_scope(service, body.scope)
-    return recorded(service, caller, body, "stop", body.scope)
+    return record_control(service, caller, body, "stop", body.scope)
 
 
 @router.post("/resume", summary="Let go on what was stopped", **WRITES)
@@ -84,7 +84,7 @@ def resume(
     if body.scope not in stopped:
         what = "; ".join(scope.words for scope in stopped) or "nothing"
         raise UnknownControlError(f"Nobody stopped {body.scope.words}; stopped is {what}.")
-    return recorded(service, caller, body, "resume", body.scope)
+    return record_control(service, caller, body, "resume", body.scope)
 
 
 @router.post("/levels", summary="Set how far actions may go by themselves", **WRITES)
@@ -97,7 +97,7 @@ def set_level(
     scope = Scope(action=body.action, segment=body.segment)
     check_scope(service, scope)
     check_level(body.level, scope, load_playbook().by_id)
-    return recorded(service, caller, body, "level", scope, value=body.level)
+    return record_control(service, caller, body, "level", scope, value=body.level)
 
 
 @router.post("/capacities", summary="Set how many may be claimed in a week", **WRITES)
@@ -108,10 +108,10 @@ def set_capacity(
 ) -> Response:
     """Claimed and completed ones of the last seven days count; lapsed and failed ones do not."""
     check_scope(service, body.scope)
-    return recorded(service, caller, body, "capacity", body.scope, value=body.most_a_week)
+    return record_control(service, caller, body, "capacity", body.scope, value=body.most_a_week)
 
 
-def recorded(
+def record_control(
     service: ServiceState,
     caller: Caller,
     body: StopRequest | LevelRequest | CapacityRequest,

@@ -22,7 +22,7 @@ from serving.ledger.feedback import FeedbackRecords
 from serving.ledger.kill_switch import Control, Controls
 from serving.ledger.pending_approvals import pending_decisions
 from serving.pages.account_page import account_page
-from serving.pages.approvals_page import waiting_words
+from serving.pages.approvals_page import describe_waiting
 from serving.pages.developer_pages import api_page, problems_page
 from serving.pages.frame import ICON, Templates, in_navigation
 from serving.pages.help_page import START, help_page
@@ -32,7 +32,7 @@ from serving.pages.portfolio_page import RUNNING, portfolio_page, source_line
 from serving.pages.reports import report_named, reports_in
 from serving.pages.views.autonomy_view import Within, standing_of, stop_notices
 from serving.pages.views.capacity_view import hours_view
-from serving.pages.views.feedback_view import SayView, say_view
+from serving.pages.views.feedback_view import FeedbackView, feedback_view
 from serving.problems import (
     BadCursorError,
     NotReadyError,
@@ -42,10 +42,10 @@ from serving.problems import (
     UnknownReportError,
 )
 from serving.recommendations.recommend import decide
-from serving.scoring.models_served import model_rows, withheld_segments, without_folders
+from serving.scoring.models_served import model_rows, withheld_segments, without_paths
 from serving.scoring.portfolio import AccountFilter, Portfolio
 from serving.state.service_state import ServiceState
-from serving.timeline.store import JUST_NOW, describe_events, group_by_day, weeks_of_use
+from serving.timeline.store import describe_events, group_by_day, weeks_of_use
 
 router = APIRouter(include_in_schema=False)
 
@@ -127,7 +127,7 @@ def show_account(
     """One account. Looking at it decides nothing: no recommendation is stored."""
     portfolio = service.portfolio
     score = portfolio.account(account_id)
-    known_at = service.now() + JUST_NOW
+    known_at = service.timelines.seen_as_of(service.now())
     events = service.timelines.events(
         account_id,
         as_of=known_at,
@@ -163,14 +163,16 @@ def show_account(
     return templates_of(request).page("account.html", page)
 
 
-def _say(service: ServiceState, caller: Caller, account_id: str, answer: Recommendation) -> SayView:
+def _say(
+    service: ServiceState, caller: Caller, account_id: str, answer: Recommendation
+) -> FeedbackView:
     """The form to judge with, for whoever may, and what was said before."""
     try:
         heard = FeedbackRecords(service.ledger.database).of_account(account_id)
     except LedgerUnreachableError:
-        return say_view(None, (), {}, clock=service.wall_clock())  # nothing could be kept now
+        return feedback_view(None, (), {}, clock=service.wall_clock())  # nothing could be kept now
     may = "judge" in caller.permissions
-    return say_view(
+    return feedback_view(
         answer.ranked[0].action_id if may else None, heard, _names(), clock=service.wall_clock()
     )
 
@@ -183,7 +185,7 @@ def _waits(service: ServiceState, account_id: str) -> str:
         )
     except LedgerUnreachableError:
         return ""  # nothing can be approved now
-    return waiting_words(waiting, _names())
+    return describe_waiting(waiting, _names())
 
 
 def _controls(service: ServiceState) -> tuple[Control, ...] | None:
@@ -262,7 +264,7 @@ def _kept(service: ServiceState, label: str, version: int, name: str) -> bytes:
             service.store.load_document(label, version, name) if is_served_label(label) else None
         )
     except ModelStoreError as error:
-        raise UnknownModelCardError(without_folders(str(error))) from error
+        raise UnknownModelCardError(without_paths(str(error))) from error
     if found is None:
         raise UnknownModelCardError("Nothing of this name is kept of this version.")
     return found

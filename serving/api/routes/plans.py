@@ -14,7 +14,7 @@ from serving.api.route_problems import problems
 from serving.api.schemas.plans import PlanAnswer, PlanRequest, plan_answer
 from serving.auth.roles import Caller, Need, needs
 from serving.decisions.exploration_settings import week_of
-from serving.decisions.saved_plan import kept, save_plan
+from serving.decisions.saved_plan import build_saved_plan, save_plan
 from serving.http.concurrency_limit import ConcurrencyLimit
 from serving.ledger.errors import LedgerUnreachableError
 from serving.problems import (
@@ -45,7 +45,7 @@ def limit_of(request: Request) -> ConcurrencyLimit:
     return limit
 
 
-def check_may_keep(caller: Caller) -> None:
+def check_may_save(caller: Caller) -> None:
     """See that a caller may say what the plan of the week is, for everybody.
 
     Raises:
@@ -77,7 +77,7 @@ def make_a_plan(
     measured.
     """
     if body.keep:
-        check_may_keep(caller)
+        check_may_save(caller)
     with limit.slot():
         try:
             team = body.team()
@@ -110,7 +110,9 @@ def make_a_plan(
         )
         save_plan(
             service.workspace,
-            kept(plan, as_of=now, made_at=now, made_by="POST /v1/plans", currency=currency),
+            build_saved_plan(
+                plan, as_of=now, made_at=now, made_by="POST /v1/plans", currency=currency
+            ),
         )
     return plan_answer(
         plan, as_of=now, currency=currency, most_waiting=body.most_waiting, draws_recorded=recorded

@@ -249,10 +249,10 @@ def plan_answer(
     plan: Plan, *, as_of: datetime, currency: str, most_waiting: int, draws_recorded: int
 ) -> PlanAnswer:
     """A plan as it is answered with."""
-    said = plan.to_dict()
+    values = plan.to_dict()
     return PlanAnswer.model_validate(
         {
-            **said,
+            **values,
             "as_of": as_of,
             "currency": currency,
             "source": "POST /v1/plans",

@@ -125,13 +125,13 @@ class Stage:
                 )
                 continue
             if item["autonomy"] < BY_ITSELF:
-                said = self.calls.post(
+                reply = self.calls.post(
                     f"/v1/decisions/{decision}/approvals",
                     {"verdict": "approved", "by": "conformance approver"},
                     idempotency_key=new_key(),
                 )
-                if said.status != 201:
-                    self._why_none = f"No decision may be claimed: {said.words}."
+                if reply.status != 201:
+                    self._why_none = f"No decision may be claimed: {reply.words}."
                     continue
             yield str(decision)
 

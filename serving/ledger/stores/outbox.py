@@ -5,8 +5,8 @@ Places have no gaps and only grow, so *read up to this place* is all there is to
 is written in one transaction with the messages: a process that ends at any moment loses none and
 makes none twice. Sending may happen twice (the message keeps its id, by which receivers notice);
 what an account's messages are in order of stays in order, for only its first one is ever due.
-The secrets that messages are signed with are stored sealed; plain ones of an older outbox are
-sealed when it is opened.
+The secrets that messages are signed with are stored encrypted; plain ones of an older outbox are
+encrypted when it is opened.
 
     ledger ─► fill ─► waiting ─► sent
                          │  ▲
@@ -34,7 +34,7 @@ ENDPOINTS = sa.Table(
     METADATA,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("url", sa.String, nullable=False),
-    sa.Column("secrets", sa.String, nullable=False),  # sealed; newest first, split by spaces
+    sa.Column("secrets", sa.String, nullable=False),  # encrypted; newest first, split by spaces
     sa.Column("kinds", sa.String, nullable=False),  # separated by spaces; empty: all
     sa.Column("place", sa.Integer, nullable=False),  # of the ledger, read up to here
 )
@@ -70,19 +70,19 @@ OUTBOX_LOCK = 7_304_551_124
 FILE = "webhooks.db"
 
 
-class SecretBox(Protocol):
+class SecretCipher(Protocol):
     """Seals the secrets of webhooks and opens them."""
 
-    def sealed(self, secret: str, name: str, *, may_make: bool) -> str:
+    def encrypt(self, secret: str, name: str, *, may_make: bool) -> str:
         """A secret as it is stored; ``may_make`` a key where there is none yet."""
         ...
 
-    def opened(self, text: str, name: str) -> str:
-        """The secret in a sealed text."""
+    def decrypt(self, text: str, name: str) -> str:
+        """The secret in a encrypted text."""
         ...
 
-    def is_sealed(self, text: str) -> bool:
-        """Whether a stored text is sealed."""
+    def is_encrypted(self, text: str) -> bool:
+        """Whether a stored text is encrypted."""
         ...
 
 
@@ -127,13 +127,13 @@ class Counts:
 class Outbox:
     """Webhooks and their messages in one database."""
 
-    def __init__(self, where: Path | str, seal: SecretBox) -> None:
+    def __init__(self, where: Path | str, encryption: SecretCipher) -> None:
         if isinstance(where, Path) and not where.exists():
             where.parent.mkdir(parents=True, exist_ok=True)
             where.touch(mode=0o600)
         self._engine = open_engine(where)
         self._dialect = dialect_named(self._engine.dialect.name)
-        self._seal = seal
+        self._encryption = encryption
         self._is_ready = False
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class Outbox:
 
         Raises:
             OutboxError: there is none of this name.
-            WebhookSealError: they cannot be opened.
+            WebhookEncryptionError: they cannot be opened.
         """
         with self._reading() as connection:
             _found(connection, name)
@@ -168,14 +168,14 @@ class Outbox:
                 connection.scalar(sa.select(ENDPOINTS.c.secrets).where(ENDPOINTS.c.name == name))
                 or ""
             )
-        return tuple(self._seal.opened(one, name) for one in held.split())
+        return tuple(self._encryption.decrypt(one, name) for one in held.split())
 
     def add(self, endpoint: Endpoint, secret: str) -> None:
         """Add a webhook, whose messages are signed with a secret.
 
         Raises:
             OutboxError: its name is taken.
-            WebhookSealError: the secret cannot be sealed.
+            WebhookEncryptionError: the secret cannot be encrypted.
         """
         with self._writing() as connection:
             taken = connection.execute(
@@ -190,7 +190,7 @@ class Outbox:
                 sa.insert(ENDPOINTS).values(
                     name=endpoint.name,
                     url=endpoint.url,
-                    secrets=self._sealed(connection, endpoint.name, (secret,)),
+                    secrets=self._encrypted(connection, endpoint.name, (secret,)),
                     kinds=" ".join(endpoint.kinds),
                     place=endpoint.place,
                 )
@@ -201,14 +201,14 @@ class Outbox:
 
         Raises:
             OutboxError: there is no such webhook.
-            WebhookSealError: they cannot be sealed.
+            WebhookEncryptionError: they cannot be encrypted.
         """
         with self._writing() as connection:
             _found(connection, name)
             connection.execute(
                 sa.update(ENDPOINTS)
                 .where(ENDPOINTS.c.name == name)
-                .values(secrets=self._sealed(connection, name, secrets))
+                .values(secrets=self._encrypted(connection, name, secrets))
             )
 
     def remove(self, name: str) -> int:
@@ -431,30 +431,34 @@ class Outbox:
             was_plain = False
             if not self._is_ready:
                 METADATA.create_all(connection)
-                was_plain = self._seal_what_is_plain(connection)
+                was_plain = self._encrypt_plain_secrets(connection)
             yield connection
         self._is_ready = True
         if was_plain:
             self._dialect.erase_deleted(self._engine, ENDPOINTS.name)
 
-    def _sealed(self, connection: Connection, name: str, secrets: Sequence[str]) -> str:
-        """Secrets as they are kept; a key is only made where nothing was sealed under one."""
+    def _encrypted(self, connection: Connection, name: str, secrets: Sequence[str]) -> str:
+        """Secrets as they are kept; a key is only made where nothing was encrypted under one."""
         held = connection.scalars(sa.select(ENDPOINTS.c.secrets)).all()
-        is_first = not any(self._seal.is_sealed(one) for text in held for one in text.split())
-        return " ".join(self._seal.sealed(secret, name, may_make=is_first) for secret in secrets)
+        is_first = not any(
+            self._encryption.is_encrypted(one) for text in held for one in text.split()
+        )
+        return " ".join(
+            self._encryption.encrypt(secret, name, may_make=is_first) for secret in secrets
+        )
 
-    def _seal_what_is_plain(self, connection: Connection) -> bool:
-        """Seal the secrets of an outbox of before; whether there were any."""
+    def _encrypt_plain_secrets(self, connection: Connection) -> bool:
+        """Encrypt the secrets of an outbox of before; whether there were any."""
         plain = [
             row
             for row in connection.execute(sa.select(ENDPOINTS.c.name, ENDPOINTS.c.secrets))
-            if row.secrets and not self._seal.is_sealed(row.secrets)
+            if row.secrets and not self._encryption.is_encrypted(row.secrets)
         ]
         for row in plain:
             connection.execute(
                 sa.update(ENDPOINTS)
                 .where(ENDPOINTS.c.name == row.name)
-                .values(secrets=self._sealed(connection, row.name, row.secrets.split()))
+                .values(secrets=self._encrypted(connection, row.name, row.secrets.split()))
             )
         return bool(plain)
 

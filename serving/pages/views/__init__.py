@@ -12,5 +12,6 @@ __all__ = [
     "family_view",
     "feedback_view",
     "outlooks_view",
+    "policy_words",
     "reasons_view",
 ]

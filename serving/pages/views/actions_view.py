@@ -9,6 +9,12 @@ from experiments.policy.recommend import DO_NOTHING, Candidate, Recommendation, 
 from experiments.policy.value import ActionValue
 from experiments.policy.withholding import ON_THE_WALL
 from serving.pages.views.autonomy_view import HeldLevel
+from serving.pages.views.policy_words import (
+    cause_words,
+    evidence_words,
+    refusal_words,
+    until_words,
+)
 from serving.text_format import instant, money, percent, plain, plural, signed, singular
 
 CHANNELS: Mapping[str, str] = {
@@ -77,8 +83,8 @@ def actions_intro(answer: Recommendation) -> str:
         )
     )
     return (
-        "Ranked by what each is cautiously expected to bring after its costs, over a year. "
-        f"Doing nothing competes too.{by_lot}"
+        "Ranked by a cautious estimate of what each brings in a year, after its costs. "
+        f"Doing nothing is one of the choices.{by_lot}"
     )
 
 
@@ -86,34 +92,35 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
     """One candidate in words, with the level that holds for it."""
     value = candidate.value
     nothing = candidate.action_id == DO_NOTHING
-    costs = f"costs {money(value.total_cost, currency)}"
+    costs = f"costs of {money(value.total_cost, currency)}"
     if value.hours:
-        costs += singular(f" with {value.hours:g} hours of work")
+        costs += singular(f" ({value.hours:g} hours of work)")
     how = (
         ""
         if nothing
         else (
-            f"{percent(value.uplift)} higher chance × {money(value.at_stake, currency)} at stake × "
-            f"{percent(value.margin)} margin; {costs}; cautiously "
-            f"{money(round(candidate.cautious_value), currency)}{_worn(value)}"
+            f"The chance rises by {100 * value.uplift:.3g} points × "
+            f"{money(value.at_stake, currency)} at stake × {percent(value.margin)} margin, less "
+            f"{costs}{_worn(value)}. Ranked by a cautious "
+            f"{money(round(candidate.cautious_value), currency)}"
         )
     )
     if not nothing and value.outcome == "none":
-        how = f"worth {money(value.benefit, currency)} by the playbook; {costs}"
+        how = f"Worth {money(value.benefit, currency)} by the playbook, less {costs}"
+    because = cause_words(candidate.because)
     owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
     channel = CHANNELS.get(candidate.channel, plain(candidate.channel))
     return ActionView(
         name=candidate.name,
         text=candidate.text,
-        why=singular(candidate.because[:1].upper() + candidate.because[1:]),
+        why=singular(because[:1].upper() + because[1:]),
         worth=money(round(candidate.expected_value), currency),
         how=how,
         evidence=""
         if nothing
         else (
-            f"Evidence: {candidate.evidence} (grade {candidate.grade}); "
-            f"{percent(candidate.playbook_share)} playbook judgement, "
-            f"{percent(1 - candidate.playbook_share)} data{_interval(value)}"
+            f"{evidence_words(candidate.evidence).rstrip('.')}{_measured_share(candidate)}"
+            f"{_interval(value)} (grade {candidate.grade})"
         ),
         by="" if nothing else f"{owner}, {channel}",
         stands="" if held is None else held.sentence,
@@ -123,13 +130,21 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
     )
 
 
+def _measured_share(candidate: Candidate) -> str:
+    """How much of the effect was measured, where some of it was."""
+    measured = 1 - candidate.playbook_share
+    if round(measured, 2) == 0:
+        return ""
+    return f". {percent(measured)} of this is measured, the rest is our estimate"
+
+
 def _worn(value: ActionValue) -> str:
     """What earlier contacts took off, if there were any."""
     if not value.contacts_28d:
         return ""
     return (
-        f"; {plural(value.contacts_28d, 'contact')} in four weeks: "
-        f"{percent(value.fatigue)} off the effect"
+        f" ({plural(value.contacts_28d, 'contact')} in four weeks took "
+        f"{percent(value.fatigue)} off the effect)"
     )
 
 
@@ -139,18 +154,23 @@ def _interval(value: ActionValue) -> str:
     if belief is None or value.outcome == "none":
         return ""
     return (
-        f"; the chance changes by {signed(100 * belief.mean, ' points')}, most likely between "
+        f". Here the chance changes by {signed(100 * belief.mean, ' points')}, most likely between "
         f"{signed(100 * belief.low)} and {signed(100 * belief.high)}"
     )
 
 
-def withheld_view(withheld: Withheld, *, data_stand_still: bool = False) -> WithheldView:
+def withheld_view(
+    withheld: Withheld, currency: str, *, data_stand_still: bool = False
+) -> WithheldView:
     """One held back action, and until when; where the data stand still, by which of the two clocks."""
-    until = ""
+    until = until_words(withheld.until)
     if withheld.allowed_from is not None:
-        until = f"allowed from {instant(withheld.allowed_from)}"
+        until = f"Possible from {instant(withheld.allowed_from)}"
         if data_stand_still and withheld.reason not in ON_THE_WALL:
-            until += ", on the time of the data"
-    elif withheld.until:
-        until = withheld.until
-    return WithheldView(name=withheld.name, why=singular(withheld.why), until=singular(until))
+            until += ", by the dates of the data"
+        until += "."
+    return WithheldView(
+        name=withheld.name,
+        why=singular(refusal_words(withheld.why, currency)),
+        until=singular(until),
+    )

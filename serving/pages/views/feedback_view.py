@@ -11,41 +11,41 @@ from serving.ledger.feedback import ONE_CLICK, Feedback
 from serving.text_format import day, plain, who
 from serving.timeline.sentences import SAID
 
-MOST_SAID = 3
+MOST_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class SayView:
+class FeedbackView:
     """The form by which a person judges the first action, and what was said before."""
 
     action: str  # empty where the caller may not judge
     put_off: str  # what the button says; empty where nothing can be put off
-    said: tuple[str, ...]
+    earlier: tuple[str, ...]
 
 
-def say_view(
+def feedback_view(
     first_action: str | None,
     heard: Sequence[Feedback],
     names: Mapping[str, str],
     *,
     clock: datetime,
-) -> SayView:
+) -> FeedbackView:
     """The form for the action that is recommended first, and the newest of what was said; ``clock``
     is that of the service, by which is put off."""
-    return SayView(
+    return FeedbackView(
         action=first_action or "",
         put_off=""
         if first_action in (None, DO_NOTHING)
         else (f"Not for two weeks (until {day(clock + ONE_CLICK)})"),
-        said=tuple(said_line(one, names) for one in heard[:MOST_SAID]),
+        earlier=tuple(feedback_line(one, names) for one in heard[:MOST_SHOWN]),
     )
 
 
-def said_line(one: Feedback, names: Mapping[str, str]) -> str:
+def feedback_line(one: Feedback, names: Mapping[str, str]) -> str:
     """What was said, in a sentence."""
     until = f" until {day(one.snooze_until)}" if one.snooze_until else ""
     why = f": {one.reason}" if one.reason else ""
     return (
         f"{who(one.by)} {SAID[one.verdict]} {names.get(one.action, plain(one.action))}{until}, "
-        f"{day(one.said_at)}{why}"
+        f"{day(one.given_at)}{why}"
     )

@@ -104,13 +104,15 @@ def _renewal(
         note=plain_note(found.note)
         if found.at is None
         else (
-            f"This is the {chance} within {found.at.horizon_days} days, the shortest time "
-            f"for which it is known that includes the renewal."
+            f"The {chance} within {found.at.horizon_days} days: the shortest period we predict that "
+            f"includes the renewal."
         ),
     )
     if days is None or days < 0 or score.has_left:
         return line
-    on = f"the renewal is in {plural(round(days), 'day')}, on {day(_after(score, days))}"
+    left = round(days)
+    when = "today" if left == 0 else f"in {plural(left, 'day')}"
+    on = f"the renewal is {when}, on {day(_after(score, days))}"
     return replace(line, when=f"{line.when}; {on}" if line.when else on)
 
 
@@ -163,7 +165,7 @@ def _not_trained(served: ServedModel | None, horizon: int) -> str:
     if horizon not in reasons:
         return "The model in use does not look so far ahead."
     return (
-        f"Too little is known yet to look {horizon} days ahead; the model's card, under "
+        f"There is too little history yet to predict {horizon} days ahead. The model's card, under "
         f"Models, says why."
     )
 
@@ -198,7 +200,7 @@ def _line(
         chance=percent(at.probability),
         range=covers,
         note=note,
-        source=f"Said by {source}." if source else "",
+        source=f"From {source}." if source else "",
     )
 
 

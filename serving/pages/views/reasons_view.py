@@ -9,7 +9,7 @@ from markupsafe import Markup
 from registry.outcomes import OutcomeWords
 from serving.pages.views.charts import reason_bar
 from serving.scoring.explanations import Reason, Reasons
-from serving.text_format import percent, signed, within_a_sentence
+from serving.text_format import NOT_KNOWN, inside_sentence, percent, signed
 
 STANDS_OUT = 0.1
 """Fewer points than this read as none."""
@@ -76,10 +76,9 @@ def reasons_view(reasons: Reasons, probability: float | None, about: OutcomeWord
     rest = reasons.rest or 0.0
     smaller = f", smaller things by {signed(rest)}" if abs(rest) >= STANDS_OUT else ""
     summary = (
-        f"Every account starts at {percent(reasons.start / 100)}. What is listed here moves "
-        f"this one by {signed(shown)} points{smaller}, to {percent(probability)}. These go "
-        f"with {about.gerund} among past accounts; they are "
-        f"not shown to cause it."
+        f"The model starts every account at {percent(reasons.start / 100)}. What is listed here "
+        f"moves this one by {signed(shown)} points{smaller}, to {percent(probability)}. These go "
+        f"with {about.gerund} among past accounts; that does not show that they cause it."
     )
     return ReasonsView(
         lists=tuple(found),
@@ -91,7 +90,8 @@ def reasons_view(reasons: Reasons, probability: float | None, about: OutcomeWord
 
 def _reason_line(reason: Reason, widest: float) -> ReasonLine:
     unit = "points" if reason.points_unit == "percentage points" else "health points"
-    also = "; ".join(within_a_sentence(text) for text in reason.also)
+    known = [text for text in map(inside_sentence, reason.also) if not text.startswith(NOT_KNOWN)]
+    also = "; ".join(known)
     return ReasonLine(
         text=reason.text,
         comparison=reason.comparison or "",

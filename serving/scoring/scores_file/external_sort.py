@@ -29,7 +29,7 @@ BLOCK = 256
 read for nothing."""
 
 
-class RowsInOrder:
+class ExternalSort:
     """Rows by a falling key; unknown (NaN) last, and those of equal keys as they came."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +40,7 @@ class RowsInOrder:
         self._blocks: list[list[tuple[int, int]]] = []  # per part: where each begins, its length
         self._end = 0
 
-    def __enter__(self) -> RowsInOrder:
+    def __enter__(self) -> ExternalSort:
         return self
 
     def __exit__(

@@ -24,7 +24,7 @@ from serving.scoring.score import (
     columns_of,
 )
 from serving.scoring.scored_columns import ModelColumns, ScoredColumns, Scoring
-from serving.scoring.scores_file.reason_columns import PEER_ATTRIBUTES, REMEMBERED, Wording
+from serving.scoring.scores_file.reason_columns import PEER_ATTRIBUTES, REMEMBERED, ReasonSentences
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -221,9 +221,9 @@ class FileColumns:
         return Themes.of(self._names, self.scoring.catalogue.by_name)
 
     @cached_property
-    def _wording(self) -> Wording:
+    def _wording(self) -> ReasonSentences:
         peers = self.scoring.peers or Peers(groups={})
-        return Wording(self._names, self.scoring.catalogue.by_name, peers)
+        return ReasonSentences(self._names, self.scoring.catalogue.by_name, peers)
 
     def _is_number(self, frame: pl.DataFrame) -> Mask:
         """Which of the model's features are said with a number."""

@@ -67,12 +67,12 @@ def _groups(
         columns: {} for columns, _ in PEER_GROUPS if set(columns) <= set(there)
     }
     for start, stop in pairwise(edges):
-        rest, said = int(code[start]) if stop > start else 0, {}
+        rest, attributes = int(code[start]) if stop > start else 0, {}
         for name in reversed(list(words)):
             rest, word = divmod(rest, len(words[name]))
-            said[name] = words[name][word]
+            attributes[name] = words[name][word]
         for columns, members in found.items():
-            parts = members.setdefault(tuple(said[c] for c in columns), [])
+            parts = members.setdefault(tuple(attributes[c] for c in columns), [])
             if parts and parts[-1].stop == start:
                 parts[-1] = slice(parts[-1].start, stop)
             else:

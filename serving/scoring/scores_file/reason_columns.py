@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue.feature import AnyFeature
-from serving.scoring.explanations import PEER_GROUPS, PeerGroup, Peers, compared, said
+from serving.scoring.explanations import PEER_GROUPS, PeerGroup, Peers, comparison, reason_text
 from serving.scoring.score import NONE
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,7 @@ REMEMBERED = 50_000
 PEER_ATTRIBUTES = tuple(dict.fromkeys(name for columns, _ in PEER_GROUPS for name in columns))
 
 
-class Wording:
+class ReasonSentences:
     """The sentences of reasons: a feature's value, and how it compares among which accounts."""
 
     def __init__(
@@ -52,13 +52,13 @@ class Wording:
         ]
 
     def _sentence(self, feature: int, value: float, group: int) -> str:
-        told = None if value != value else value
-        key = (feature, told, group)
+        known = None if value != value else value
+        key = (feature, known, group)
         sentence = self._known.get(key)
         if sentence is None:
             name = self._names[feature]
-            text = said(name, told, self._catalogue)
-            beside = compared(name, told, self._catalogue, self._similar[group])
+            text = reason_text(name, known, self._catalogue)
+            beside = comparison(name, known, self._catalogue, self._similar[group])
             sentence = text if beside is None else f"{text}; {beside}"
             if len(self._known) >= REMEMBERED:
                 self._known.clear()

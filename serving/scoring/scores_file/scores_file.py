@@ -35,7 +35,7 @@ from serving.scoring.explanations import MOST_REASONS, Peers
 from serving.scoring.models_served import models_of
 from serving.scoring.score import Models, ServedModel
 from serving.scoring.scored_columns import Scoring
-from serving.scoring.scores_file.external_sort import RowsInOrder
+from serving.scoring.scores_file.external_sort import ExternalSort
 from serving.scoring.scores_file.file_columns import FileColumns
 from serving.scoring.scores_file.peer_medians import peers_in_file
 
@@ -94,7 +94,7 @@ def write_scores(
     snapshots = SnapshotStore(workspace.snapshots_dir)
     path, declared = snapshots.existing_path(as_of), load_catalogue(settings.use_names)
     formula = FORMULAS[settings.health_formula]
-    models = able_to_read(
+    models = check_model_contracts(
         path,
         models_of(workspace, store),
         digests={**declared.digests, HEALTH_SCORE: formula.version},
@@ -125,7 +125,7 @@ def write_scores(
         ),
     }
     written = ScoresWritten(accounts=0, by_source={}, by_reason={})
-    with _whole(file) as temporary, RowsInOrder(file.parent) as rows:
+    with _whole(file) as temporary, ExternalSort(file.parent) as rows:
         parts = snapshots.parts(as_of, columns.reads, rows=at_once)
         for frame in _not_too_small(parts):
             scored = columns.of(frame)
@@ -136,7 +136,7 @@ def write_scores(
     return written
 
 
-def able_to_read(path: Path, models: Models, *, digests: Mapping[str, str]) -> Models:
+def check_model_contracts(path: Path, models: Models, *, digests: Mapping[str, str]) -> Models:
     """The models that can read the snapshot in a file; of the others, why not."""
     refusals = dict(models.refusals)
 
@@ -183,12 +183,16 @@ def _suspects(path: Path, names: tuple[str, ...]) -> pl.DataFrame:
 
 def _is_finite(column: pq.ColumnChunkMetaData) -> bool:
     """Whether the file itself says that a column has no infinite value."""
-    told = column.statistics
-    if told is None or not told.has_null_count:
+    statistics = column.statistics
+    if statistics is None or not statistics.has_null_count:
         return False
-    if told.null_count == column.num_values:
+    if statistics.null_count == column.num_values:
         return True
-    return bool(told.has_min_max and abs(told.min) < float("inf") and abs(told.max) < float("inf"))
+    return bool(
+        statistics.has_min_max
+        and abs(statistics.min) < float("inf")
+        and abs(statistics.max) < float("inf")
+    )
 
 
 def _not_too_small(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -26,7 +26,7 @@ from serving.scoring.score import Models
 from serving.scoring.scored_columns import Scoring
 from serving.scoring.scores_file.file_columns import FileColumns
 from serving.scoring.scores_file.peer_medians import peers_in_file
-from serving.scoring.scores_file.scores_file import able_to_read
+from serving.scoring.scores_file.scores_file import check_model_contracts
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -94,7 +94,7 @@ def scores_on_spark(
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
     path, declared = snapshots.existing_path(as_of), load_catalogue(settings.use_names)
-    models = able_to_read(
+    models = check_model_contracts(
         path,
         models_of(workspace, store),
         digests={**declared.digests, HEALTH_SCORE: FORMULAS[settings.health_formula].version},

@@ -118,7 +118,7 @@ class TestPutOff:
         assert (waits["reason"], waits["allowed_from"]) == ("put_off", "2028-06-09T12:00:00Z")
         assert waits["why"] == "csm-1 put this off on 6 June 2028: “On leave”."
         page = company.client.get("/accounts/acct-01").text
-        assert "allowed from 9 June 2028, 12:00 UTC</em>" in page
+        assert "Possible from 9 June 2028, 12:00 UTC.</em>" in page
         assert "until 9 June 2028, 6 June 2028: On leave" in page
 
     @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ class TestPutOff:
         for days, shown in ((2, True), (4, False)):
             company.at[0] = NOON + days * DAY
             page = company.client.get("/approvals", headers={"Accept": "text/html"}).text
-            assert f"Your word on {item['ranked'][0]['name']}" in page
+            assert f"Approve or decline {item['ranked'][0]['name']}" in page
             assert ("csm-1 put this off until 9 June 2028: On leave." in page) is shown
 
     def test_actions_plans_and_candidates_do_the_same(self, company):
@@ -368,10 +368,10 @@ def test_an_event_of_before_the_clock_was_kept_is_dated_as_it_was():
 @pytest.mark.parametrize(
     ("reason", "stands", "words"),
     [
-        ("put_off", True, "allowed from 6 June 2028, 12:00 UTC"),
-        ("quiet_hours", True, "allowed from 6 June 2028, 12:00 UTC"),
-        ("cool_down", True, "allowed from 6 June 2028, 12:00 UTC, on the time of the data"),
-        ("cool_down", False, "allowed from 6 June 2028, 12:00 UTC"),
+        ("put_off", True, "Possible from 6 June 2028, 12:00 UTC."),
+        ("quiet_hours", True, "Possible from 6 June 2028, 12:00 UTC."),
+        ("cool_down", True, "Possible from 6 June 2028, 12:00 UTC, by the dates of the data."),
+        ("cool_down", False, "Possible from 6 June 2028, 12:00 UTC."),
     ],
 )
 def test_where_the_data_stand_still_a_date_says_by_which_clock(reason, stands, words):
@@ -385,7 +385,7 @@ def test_where_the_data_stand_still_a_date_says_by_which_clock(reason, stands, w
         until="z",
         allowed_from=NOON,
     )
-    assert withheld_view(waits, data_stand_still=stands).until == words
+    assert withheld_view(waits, "USD", data_stand_still=stands).until == words
 
 
 def test_the_commands_go_by_the_clock_of_the_machine_unless_a_moment_is_given(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from serving.api.garbage_collection import leave_loaded_alone
+from serving.api.garbage_collection import freeze_loaded_objects
 
 
 class Node:
@@ -23,7 +23,7 @@ def circle() -> weakref.ref[Node]:
 def test_only_what_comes_later_is_looked_at() -> None:
     loaded, garbage = Node(), circle()
     try:
-        n_left_alone = leave_loaded_alone()
+        n_left_alone = freeze_loaded_objects()
         assert garbage() is None  # what is garbage already goes before
         assert n_left_alone > 1_000
         looked_at = gc.get_objects()

@@ -16,7 +16,7 @@ from serving.decisions.saved_plan import (
     NEWEST,
     SavedPlan,
     SavedPlanError,
-    kept,
+    build_saved_plan,
     newest_plan,
     save_plan,
 )
@@ -41,7 +41,7 @@ def plan(*prices: float, budget: float = 0.0) -> Plan:
 
 
 def of_monday(*prices: float, budget: float = 0.0) -> SavedPlan:
-    return kept(
+    return build_saved_plan(
         plan(*prices, budget=budget),
         as_of=MONDAY,
         made_at=MONDAY + timedelta(hours=9),

@@ -263,7 +263,7 @@ class TestOverTheApi:
         self.put_off(own_client, self.first(own_client))
         page = own_client.get("/accounts/acct-01").text
         assert "csm-1 put this off on 1 March 2026: “On leave”." in page
-        assert "allowed from 15 March 2026, 09:00 UTC" in page
+        assert "Possible from 15 March 2026, 09:00 UTC" in page
 
     def test_doing_nothing_can_not_be_put_off(self, own_client):
         item = self.first(own_client)

@@ -1,4 +1,4 @@
-"""What waits for a person, what is stopped and how far actions may go; one click says yes or no."""
+"""What needs approval, what is stopped and how far actions may go; one click approves or declines."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def buttons(page):
 
 def test_where_nothing_waits_it_says_so(company):
     page = company.page()
-    assert "Nothing waits for a person now." in page
+    assert "Nothing needs approval now." in page
     assert buttons(page) == []
     assert "Everywhere else an action needs approval." in page
 
@@ -124,7 +124,7 @@ def test_an_approver_says_yes_with_one_click_and_it_is_gone_from_the_page(team):
     assert buttons(page) == ["approved", "rejected"]
     answer = team.say(item["decision_id"], "approved", by="bob", reason=" looks right ")
     assert (answer.status_code, answer.headers["location"]) == (303, "/approvals")
-    assert "Nothing waits for a person now." in team.page(by="bob")
+    assert "Nothing needs approval now." in team.page(by="bob")
     [kept] = team.client.get(
         f"/v1/decisions/{item['decision_id']}", headers=team.as_("bob")
     ).json()["approvals"]
@@ -170,7 +170,7 @@ def test_a_reader_sees_what_waits_and_may_say_nothing(team):
     item = team.decide(by="ann")
     page = team.page(by="rita")
     assert item["name"] in page
-    assert "Only an approver can say yes or no here." in page
+    assert "Only an approver can approve or decline here." in page
     assert buttons(page) == []
     assert team.say(item["decision_id"], "approved", by="rita").status_code == 403
     assert len(team.waiting()) == 1
@@ -287,19 +287,17 @@ class TestWhatIsStopped:
         item = company.decide("acct-03")
         company.set("levels", {"level": 1, "action": item["action"], "reason": "Too many"})
         page = company.page()
-        assert "is suggested to a person, who does it or not" in page
+        assert "is for a person to do" in page
         assert "trusted" not in page
         account = company.page(path="/accounts/acct-03")
-        assert (
-            "Is suggested to a person, who does it or not: set by somebody without a key on "
-        ) in account
+        assert "Is for a person to do: set by somebody without a key on " in account
 
     def test_a_level_can_be_looked_up(self, company):
         page = company.page(path="/approvals?action=tips_email&segment=mid")
         name = load_playbook().by_id["tips_email"].name
         assert (f"“{name}” in mid. Needs approval.") in re.sub(r"\s+", " ", page)
         call = company.page(path="/approvals?action=success_call")
-        assert "Is suggested to a person, who does it or not: this action may never go" in call
+        assert "Is for a person to do: this action may never go" in call
         assert company.page(path="/approvals?action=sing&segment=") == company.page(
             path="/approvals"
         )
@@ -314,7 +312,7 @@ class TestWhatIsStopped:
 def test_the_account_says_what_waits_and_for_whom(team):
     item = team.decide("acct-03", by="ann")
     page = team.page(by="bob", path="/accounts/acct-03")
-    assert f"Waits for a person: {item['name']} (asked for by ann)." in page
+    assert f"Needs approval: {item['name']} (asked for by ann)." in page
 
 
 def test_what_was_put_off_since_is_told_to_who_approves(team):

@@ -27,6 +27,7 @@ from serving.pages.models_page import (
     models_page,
 )
 from serving.pages.portfolio_page import PortfolioPage
+from serving.pages.views.policy_words import refusal_words
 from serving.scoring.models_served import SERVED_LABELS, model_rows
 from serving.text_format import INTERVAL_COVERS
 from serving.timeline.store import weeks_of_use
@@ -118,7 +119,7 @@ def test_an_interval_says_what_it_covers(read, path):
 
 def test_money_of_the_portfolio_can_be_compared_at_a_glance(client):
     page = client.get("/", headers={"Accept": "text/html"}).text
-    for label in ("Revenue at risk, a year", "Whole revenue, a year"):
+    for label in ("Revenue at risk, a year", "Revenue, a year"):
         cells = re.findall(
             rf'class="number" data-label="{label}"><span class="value">([^<]*)', page
         )
@@ -142,11 +143,11 @@ def test_an_account_page_answers_how_likely_why_and_what_next(read):
     assert "98% chance to leave × 100 USD a month × 12 months" in text
     assert "40 errors in the last 28 days" in text
     assert "2 is usual in this segment and plan" in text
-    assert "they are not shown to cause it" in text
+    assert "that does not show that they cause it" in text
     assert "What an action can move" in text
     assert "Next actions" in text
     assert "Do nothing" in text
-    assert "100% playbook judgement, 0% data" in text
+    assert "Our estimate, not measured yet (counts as" in text
     assert "Not known: satisfaction (would count 20)" in text
 
 
@@ -216,7 +217,7 @@ def test_an_account_that_left_says_so(read):
     text, _ = read("/accounts/acct-47")
     assert "Chance to leave within 90 days contract ended not scored" in text
     assert "Revenue at risk, a year contract ended" in text
-    assert "what to do in this band" not in text
+    assert "usual step at this health" not in text
     assert "Chance to grow contract ended" in text
     assert "The contract has ended, so there is nothing left to predict." in text
     assert "Contract ended without renewal (too expensive)" in text
@@ -229,7 +230,7 @@ def test_withheld_actions_say_why_as_the_api_does(read, own_client):
     ]
     assert f"Held back: {len(answer['withheld'])} action" in text
     for withheld in answer["withheld"]:
-        assert " ".join(withheld["why"].split()) in text
+        assert " ".join(refusal_words(withheld["why"], "USD").split()) in text
 
 
 def test_looking_at_a_page_stores_no_decision(own_client):

@@ -109,9 +109,9 @@ def test_of_who_is_held_out_the_candidate_is_what_they_would_be_offered(
     ("text", "message"),
     [
         ("tolerance = ", "The file of limits is not valid TOML"),
-        ("tolerence = 1", "there is no limit tolerence. Did you mean tolerance?"),
-        ("tolerance = true", "the limit tolerance is True; it has to be a number, usually 0.0"),
-        ('workday = ["nine", "five"]', "it has to be two whole hours of the day"),
+        ("tolerence = 1", r"unknown key\(s\) tolerence. Did you mean tolerance\?"),
+        ("tolerance = true", "`tolerance` has to be a number, not True. Usual is 0.0"),
+        ('workday = ["nine", "five"]', "`workday`: `number 1` has to be a number, not 'nine'"),
         ("caution = -1.0", "The limit caution is -1.0; it has to be a number of at least 0"),
     ],
 )

@@ -89,7 +89,7 @@ def test_children_come_worst_health_first_and_link_to_their_parent(client):
 def test_unknown_health_of_a_child_comes_last(portfolio):
     scores = linked(portfolio, acct_01="acct_04", acct_02="acct_04", acct_04=None)
     unknown = replace(scores[0].health, score=None)
-    scores[0] = replace(scores[0], say_health=lambda: unknown)
+    scores[0] = replace(scores[0], explain_health=lambda: unknown)
     family = family_of(PARENT, families_of(scores), {s.account_id: s for s in scores}, CATALOGUE)
     assert [child.account_id for child in family.children] == ["acct-02", "acct-01"]
 

@@ -13,10 +13,10 @@ from features.health.score import score_health
 from serving.scoring.explanations import (
     LEAST_PEERS,
     PeerGroup,
-    compared,
+    comparison,
     health_reasons,
     peers_of,
-    said,
+    reason_text,
 )
 from serving.scoring.reason_themes import Contributions, Themes
 
@@ -82,18 +82,18 @@ def test_nothing_contributed_is_no_reason():
 
 
 def test_a_value_is_said_in_the_features_own_phrase():
-    assert said("errors_7d", 14.0, CATALOGUE) == "14 errors in the last 7 days"
-    assert said("errors_7d", 1.0, CATALOGUE) == "1 error in the last 7 days"
+    assert reason_text("errors_7d", 14.0, CATALOGUE) == "14 errors in the last 7 days"
+    assert reason_text("errors_7d", 1.0, CATALOGUE) == "1 error in the last 7 days"
 
 
 def test_an_unknown_value_is_said_to_be_unknown():
-    assert said("errors_7d", None, CATALOGUE).startswith("Not known: errors met")
+    assert reason_text("errors_7d", None, CATALOGUE).startswith("Not known: errors met")
 
 
 def test_a_column_without_a_declaration_is_still_said():
-    assert said("column_of_ours", 41.5, CATALOGUE) == "column of ours: 41.5"
-    assert said("health_score", 41.5, CATALOGUE) == "Health is 42 of 100 by the formula"
-    assert said("health_score", None, CATALOGUE) == "Health score: not known"
+    assert reason_text("column_of_ours", 41.5, CATALOGUE) == "column of ours: 41.5"
+    assert reason_text("health_score", 41.5, CATALOGUE) == "Health is 42 of 100 by the formula"
+    assert reason_text("health_score", None, CATALOGUE) == "Health score: not known"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_column_without_a_declaration_is_still_said():
     ],
 )
 def test_a_renewal_is_said_as_people_say_it(days, sentence):
-    assert said("days_to_renewal", days, CATALOGUE) == sentence
+    assert reason_text("days_to_renewal", days, CATALOGUE) == sentence
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,16 @@ def test_a_renewal_is_said_as_people_say_it(days, sentence):
 )
 def test_the_comparison_is_with_the_middle_of_similar_accounts(value, median, sentence):
     group = PeerGroup(where="on this plan", medians={"errors_7d": median})
-    assert compared("errors_7d", value, CATALOGUE, [group]) == sentence
+    assert comparison("errors_7d", value, CATALOGUE, [group]) == sentence
 
 
 def test_the_comparison_has_the_format_of_the_phrase():
     group = PeerGroup(where="on this plan", medians={"error_rate_7d": 0.0213})
-    assert compared("error_rate_7d", 0.1, CATALOGUE, [group]) == "2.1% is usual on this plan"
+    assert comparison("error_rate_7d", 0.1, CATALOGUE, [group]) == "2.1% is usual on this plan"
 
 
 def test_without_a_group_nothing_is_compared():
-    assert compared("errors_7d", 3.0, CATALOGUE, []) is None
+    assert comparison("errors_7d", 3.0, CATALOGUE, []) is None
 
 
 def snapshot(rows: int, plan: str | None = "starter", segment: str | None = "small"):
@@ -223,7 +223,7 @@ def test_an_account_of_which_nothing_is_known_has_no_reasons():
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_no_reason_claims_a_cause(name):
-    texts = [said(name, 3.0, CATALOGUE), said(name, None, CATALOGUE)]
+    texts = [reason_text(name, 3.0, CATALOGUE), reason_text(name, None, CATALOGUE)]
     assert not [w for w in CAUSAL_WORDS for text in texts if w in text.lower()]
 
 
@@ -235,13 +235,13 @@ every_feature = pytest.mark.parametrize("feature", load_catalogue().features, id
 
 @every_feature
 def test_one_of_anything_is_said_in_the_singular(feature):
-    text = said(feature.name, 1.0, {feature.name: feature})
+    text = reason_text(feature.name, 1.0, {feature.name: feature})
     assert not SEVERAL.search(text), text
 
 
 @every_feature
 def test_none_of_anything_is_not_said_as_a_zero(feature):
-    assert not re.match(r"0 [a-z]", said(feature.name, 0.0, {feature.name: feature}))
+    assert not re.match(r"0 [a-z]", reason_text(feature.name, 0.0, {feature.name: feature}))
 
 
 @pytest.mark.parametrize(
@@ -267,4 +267,4 @@ def test_none_of_anything_is_not_said_as_a_zero(feature):
     ],
 )
 def test_a_success_manager_can_read_it(name, value, text):
-    assert said(name, value, CATALOGUE) == text
+    assert reason_text(name, value, CATALOGUE) == text

@@ -99,7 +99,7 @@ def test_the_service_says_both_outcomes_in_the_simulated_company(simulated) -> N
         assert len({round(p["probability"], 6) for p in known}) > 10  # it tells them apart
         assert all("silent for" in reason or "contract has ended" in reason for reason in why)
     outlooks = page.partition('id="outlooks"')[2].partition("</section>")[0]
-    assert "Said by contraction version 1." in outlooks
+    assert "From contraction version 1." in outlooks
     assert "No contraction model" not in outlooks
 
 

@@ -24,8 +24,8 @@ from serving.scoring.models_served import champions
 from serving.scoring.outlooks import (
     BY_FORMULA,
     NOT_LOOKED_AT,
-    untouched_lines,
-    untouched_outlook,
+    untreated_lines,
+    untreated_outlook,
 )
 from serving.scoring.score import Models, ServedModel
 from serving.scoring.scored_columns import score_accounts
@@ -111,7 +111,7 @@ def test_it_is_what_the_bundle_says_of_the_same_row(served, scored, frame, churn
     for row, score in enumerate(scored(models)):
         if score.has_left:
             continue
-        found = untouched_outlook(score, models)
+        found = untreated_outlook(score, models)
         assert [h.horizon_days for h in found.at] == list(HORIZONS)
         for at in found.at:
             assert (at.probability, at.low, at.high) == tuple(
@@ -136,9 +136,9 @@ def test_where_nothing_tells_it_is_not_known_and_never_the_plain_risk(served, sc
     for untouched, note in ((None, NOT_LOOKED_AT), (no_log, NO_LOG)):
         models = served(untouched)
         score = next(s for s in scored(models) if not s.has_left)
-        found = untouched_outlook(score, models)
+        found = untreated_outlook(score, models)
         assert (found.at, found.note) == ((), note)
-        assert untouched_lines(score, models) == (f"If nobody acts: not known. {note}",)
+        assert untreated_lines(score, models) == (f"If nobody acts: not known. {note}",)
 
 
 def test_the_formula_knows_nothing_of_it(served, scored, churn_bundle) -> None:
@@ -146,32 +146,30 @@ def test_the_formula_knows_nothing_of_it(served, scored, churn_bundle) -> None:
     for score in scored(models, days_later=40):
         if not score.has_left:
             assert score.source == "health_formula"
-            assert untouched_outlook(score, models).note == BY_FORMULA
+            assert untreated_outlook(score, models).note == BY_FORMULA
     missing = replace(models, churn=None)
     score = next(s for s in scored(missing) if not s.has_left)
-    assert untouched_lines(score, missing) == (f"If nobody acts: not known. {BY_FORMULA}",)
+    assert untreated_lines(score, missing) == (f"If nobody acts: not known. {BY_FORMULA}",)
 
 
 def test_an_ended_contract_has_nothing_to_be_left_alone(served, scored, churn_bundle) -> None:
     models = served(told(churn_bundle))
     ended = next(s for s in scored(models) if s.has_left)
-    assert untouched_outlook(ended, models).note == "The contract has ended."
-    assert untouched_lines(ended, models) == ()
+    assert untreated_outlook(ended, models).note == "The contract has ended."
+    assert untreated_lines(ended, models) == ()
 
 
 def test_the_page_says_it_beside_the_plain_risk(served, scored, churn_bundle) -> None:
     models = served(told(churn_bundle))
     score = next(s for s in scored(models) if not s.has_left)
-    first, second = untouched_lines(score, models)
-    at = untouched_outlook(score, models).at[-1]
+    first, second = untreated_lines(score, models)
+    at = untreated_outlook(score, models).at[-1]
     assert first.startswith(f"If nobody acts: {at.probability:.0%} within 90 days (95% interval ")
     assert f"as of {score.as_of:%-d}" in first
-    assert second == (
-        f"Somebody acted in 25% of the cases that this was learned from. {BY_JUDGEMENT}"
-    )
+    assert second == (f"In 25% of the past cases somebody acted. {BY_JUDGEMENT}")
     short = served(told(churn_bundle, horizons=(30, 60)))
     score = next(s for s in scored(short) if not s.has_left)
-    assert untouched_lines(score, short) == ("If nobody acts: not known. Too few outcomes.",)
+    assert untreated_lines(score, short) == ("If nobody acts: not known. Too few outcomes.",)
 
 
 def test_the_service_tells_it_with_its_assumption_and_the_share(

@@ -38,14 +38,19 @@ from serving.webhooks.messages import (
     SAYS_MORE,
     messages_after,
 )
-from serving.webhooks.secret_encryption import KEY_FILE, MARK, Seal, WebhookSealError
+from serving.webhooks.secret_encryption import (
+    KEY_FILE,
+    MARK,
+    SecretEncryption,
+    WebhookEncryptionError,
+)
 from serving.webhooks.sending import (
     FIRST_WAIT,
     LEASE_SECONDS,
     LONGEST_WAIT,
     MOST_ATTEMPTS,
     Sender,
-    wait_after,
+    seconds_to_wait,
 )
 from serving.webhooks.signature import secret_text
 from serving.webhooks.url import allowed_addresses
@@ -137,7 +142,7 @@ def outbox_place(ledger_place: Path | str) -> Path | str:
 
 @pytest.fixture
 def outbox(outbox_place: Path | str, tmp_path: Path) -> Iterator[Outbox]:
-    with closing(Outbox(outbox_place, Seal(tmp_path, None))) as found:
+    with closing(Outbox(outbox_place, SecretEncryption(tmp_path, None))) as found:
         yield found
 
 
@@ -304,7 +309,7 @@ def test_waits_double_with_jitter_up_to_a_bound() -> None:
     rng = np.random.default_rng(1)
     for attempts in range(1, MOST_ATTEMPTS):
         longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempts - 1))
-        waits = [wait_after(attempts, rng) for _ in range(200)]
+        waits = [seconds_to_wait(attempts, rng) for _ in range(200)]
         assert longest / 2 <= min(waits) < max(waits) <= longest
         assert max(waits) - min(waits) > 0.4 * longest
 
@@ -530,10 +535,10 @@ def test_webhooks_that_there_are_not_or_twice_are_named(outbox, sender) -> None:
 
 
 def test_the_file_is_its_owners(tmp_path: Path) -> None:
-    with closing(Outbox(tmp_path / "webhooks.db", Seal(tmp_path, None))) as outbox:
+    with closing(Outbox(tmp_path / "webhooks.db", SecretEncryption(tmp_path, None))) as outbox:
         assert outbox.endpoints() == ()
     assert (tmp_path / "webhooks.db").stat().st_mode & 0o077 == 0
-    assert not (tmp_path / KEY_FILE).exists()  # nothing is sealed under it yet
+    assert not (tmp_path / KEY_FILE).exists()  # nothing is encrypted under it yet
 
 
 def test_where_the_key_is_gone_nothing_is_sent_and_nothing_given_up(
@@ -546,11 +551,11 @@ def test_where_the_key_is_gone_nothing_is_sent_and_nothing_given_up(
 ) -> None:
     decide(ledger, "d1-a")
     (tmp_path / KEY_FILE).rename(tmp_path / "aside")
-    with closing(Outbox(outbox_place, Seal(tmp_path, None))) as later:
+    with closing(Outbox(outbox_place, SecretEncryption(tmp_path, None))) as later:
         assert [each.name for each in later.endpoints()] == ["crm"]
-        with pytest.raises(WebhookSealError, match="is missing, so no webhook"):
+        with pytest.raises(WebhookEncryptionError, match="is missing, so no webhook"):
             replace(sender, outbox=later).step("crm")
-        with pytest.raises(WebhookSealError, match="is missing, so no webhook"):
+        with pytest.raises(WebhookEncryptionError, match="is missing, so no webhook"):
             later.change_secrets("crm", (SECRET,))
         assert (later.counts("crm").waiting, receiver.got) == (1, [])
         (tmp_path / "aside").rename(tmp_path / KEY_FILE)
@@ -559,14 +564,14 @@ def test_where_the_key_is_gone_nothing_is_sent_and_nothing_given_up(
 
 
 def test_secrets_of_before_are_sealed_and_leave_no_trace(outbox_place, tmp_path) -> None:
-    with closing(Outbox(outbox_place, Seal(tmp_path, None))) as outbox:
+    with closing(Outbox(outbox_place, SecretEncryption(tmp_path, None))) as outbox:
         outbox.add(Endpoint(name="crm", url="https://hooks.example/", kinds=(), place=0), SECRET)
     engine = open_engine(outbox_place)
     with engine.execution_options(keepwell_writes=True).begin() as connection:
         connection.execute(sa.update(ENDPOINTS).values(secrets=f"{SECRET} {OLDER}"))
     for path in tmp_path.glob(f"{KEY_FILE}*"):
         path.unlink()
-    with closing(Outbox(outbox_place, Seal(tmp_path, None))) as outbox:
+    with closing(Outbox(outbox_place, SecretEncryption(tmp_path, None))) as outbox:
         assert outbox.secrets("crm") == (SECRET, OLDER)
         with engine.connect() as connection:
             held = connection.scalar(sa.select(ENDPOINTS.c.secrets))
@@ -598,12 +603,12 @@ from pathlib import Path
 from serving.ledger.ledger import Ledger
 from serving.ledger.stores.outbox import Outbox
 from serving.webhooks.url import allowed_addresses
-from serving.webhooks.secret_encryption import Seal
+from serving.webhooks.secret_encryption import SecretEncryption
 from serving.webhooks.sending import Sender
 def place(text):
     return text if "://" in text else Path(text)
 port = sys.argv[2]
-outbox = Outbox(place(sys.argv[4]), Seal(Path(sys.argv[5]), None))
+outbox = Outbox(place(sys.argv[4]), SecretEncryption(Path(sys.argv[5]), None))
 sender = Sender(ledger=Ledger(place(sys.argv[1])).database, outbox=outbox,
                 clock=time.time, rng=np.random.default_rng(), holder=sys.argv[3], seconds=30.0,
                 allowed=allowed_addresses(f"127.0.0.1:{port}", "127.0.0.0/8"))

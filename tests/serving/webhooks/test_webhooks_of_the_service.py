@@ -17,7 +17,7 @@ from real_server import running
 from serving.api.app import create_app
 from serving.ledger.stores.outbox import FILE, Endpoint, Outbox
 from serving.settings import ServiceSettingError, ServiceSettings, service_settings
-from serving.webhooks.secret_encryption import Seal
+from serving.webhooks.secret_encryption import SecretEncryption
 from serving.webhooks.signature import secret_text
 from serving.webhooks.url import AllowedAddresses, allowed_addresses
 
@@ -46,7 +46,7 @@ def told() -> Iterator[tuple[int, list[dict[str, object]]]]:
 
 
 def add(workspace, port: int) -> None:
-    with closing(Outbox(workspace.root / FILE, Seal(workspace.root, None))) as outbox:
+    with closing(Outbox(workspace.root / FILE, SecretEncryption(workspace.root, None))) as outbox:
         outbox.add(
             Endpoint(name="crm", url=f"http://127.0.0.1:{port}/", kinds=(), place=0),
             secret_text(b"s" * 32),

@@ -14,7 +14,7 @@ from small_company import ACCOUNTS, AS_OF, event, make_workspace
 
 from experiments.planning.infeasibility import LimitConflict
 from serving.api.app import create_app
-from serving.api.routes.plans import check_may_keep
+from serving.api.routes.plans import check_may_save
 from serving.api.schemas.plans import PlanRequest
 from serving.auth.api_keys import ApiKeys
 from serving.auth.roles import caller_of
@@ -83,14 +83,14 @@ def test_a_plan_is_on_the_page_of_reports_when_it_shall_be_kept(address, app) ->
 
 
 def test_only_who_reaches_everybody_says_what_the_plan_of_the_week_is() -> None:
-    check_may_keep(caller_of("k", "engine"))
+    check_may_save(caller_of("k", "engine"))
     for caller in (
         caller_of("k", "reader"),
         caller_of("k", "csm", owner="ann"),
         caller_of("k", "engine", territories=("emea",)),
     ):
         with pytest.raises(NotPermittedError, match="needs the permission 'recommend'"):
-            check_may_keep(caller)
+            check_may_save(caller)
 
 
 def test_a_key_of_some_accounts_sees_no_prices_of_others_hours(

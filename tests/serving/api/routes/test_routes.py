@@ -698,7 +698,7 @@ class TestOpenApi:
             jsonschema.validate(example, schema | {"components": document["components"]})
 
     def test_intervals_say_what_they_cover(self, document):
-        covers = "Whether this account is judged rightly it does not say."
+        covers = "It does not say how certain the score of this one account is."
         assert covers in document["info"]["description"]
         for name, schema in document["components"]["schemas"].items():
             for field, said in schema.get("properties", {}).items():

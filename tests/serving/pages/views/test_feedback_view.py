@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from serving.ledger.feedback import Feedback
-from serving.pages.views.feedback_view import MOST_SAID, said_line, say_view
+from serving.pages.views.feedback_view import MOST_SHOWN, feedback_line, feedback_view
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
@@ -51,18 +51,18 @@ def said(verdict: str, **words: object) -> Feedback:
     ],
 )
 def test_what_was_said_is_a_sentence(one, line):
-    assert said_line(one, {"success_call": "Success call"}) == line
+    assert feedback_line(one, {"success_call": "Success call"}) == line
 
 
 def test_the_newest_are_shown_and_no_form_to_who_may_not():
-    view = say_view(None, [said("agree")] * 9, {}, clock=NOW)
+    view = feedback_view(None, [said("agree")] * 9, {}, clock=NOW)
     assert (view.action, view.put_off) == ("", "")
-    assert len(view.said) == MOST_SAID
+    assert len(view.earlier) == MOST_SHOWN
 
 
 def test_doing_nothing_is_agreed_to_or_not_but_never_put_off():
-    assert not say_view("do_nothing", (), {}, clock=NOW).put_off
-    assert say_view("success_call", (), {}, clock=NOW).put_off == (
+    assert not feedback_view("do_nothing", (), {}, clock=NOW).put_off
+    assert feedback_view("success_call", (), {}, clock=NOW).put_off == (
         "Not for two weeks (until 15 March 2026)"
     )
 

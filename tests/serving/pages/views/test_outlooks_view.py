@@ -60,10 +60,10 @@ def test_the_renewal_has_its_date_its_chance_and_its_source(one, models) -> None
     )
     assert (line.chance, line.range) == ("6.0%", "95% interval 3.0% to 12%; usual 5.0%")
     assert line.note == (
-        "This is the chance to leave within 60 days, the shortest time for which "
-        "it is known that includes the renewal."
+        "The chance to leave within 60 days: the shortest period we predict that includes the "
+        "renewal."
     )
-    assert line.source == "Said by churn version 1."
+    assert line.source == "From churn version 1."
 
 
 def test_a_served_far_horizon_is_said_and_one_that_is_not_estimable_says_why(one, models) -> None:
@@ -77,7 +77,8 @@ def test_a_served_far_horizon_is_said_and_one_that_is_not_estimable_says_why(one
     assert (year.chance, year.range, year.source) == ("not known", "", "")
     assert year.when == "by 1 March 2027"
     assert year.note == (
-        "Too little is known yet to look 365 days ahead; the model's card, under Models, says why."
+        "There is too little history yet to predict 365 days ahead. The model's card, under Models, "
+        "says why."
     )
 
 
@@ -112,7 +113,7 @@ def test_other_outcomes_are_said_by_their_own_model_or_say_why_not(one, scored, 
     line = lines(known, served)["Pays at least a tenth less"]
     assert line.chance.endswith("%")
     assert line.when.startswith("within 90 days, by 30 May 2026")
-    assert line.source == "Said by contraction version 4."
+    assert line.source == "From contraction version 4."
     assert line.note == ""
 
 
@@ -143,14 +144,14 @@ def test_a_far_chance_to_grow_is_said_with_its_money_and_its_source(one, models)
     line = lines(grows, models)["Grows within 180 days"]
     assert (line.chance, line.range) == ("18%", "95% interval 9.0% to 36%")
     assert line.note == "Expected: 108 USD a year."
-    assert line.source == f"Said by {models.expansion.version}."
+    assert line.source == f"From {models.expansion.version}."
     assert lines(grows, models)["Grows within 365 days"].note == (
         "The model in use does not look so far ahead."
     )
     assert lines(grows, models)["Grows by its renewal"].chance == "6.0%"
     assert lines(grows, models)["Grows by its renewal"].note == (
-        "This is the chance to grow within 60 days, the shortest time for which it is known that "
-        "includes the renewal."
+        "The chance to grow within 60 days: the shortest period we predict that includes the "
+        "renewal."
     )
 
 

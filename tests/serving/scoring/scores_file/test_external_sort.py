@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.scoring.scores_file.external_sort import BLOCK, RowsInOrder
+from serving.scoring.scores_file.external_sort import BLOCK, ExternalSort
 
 KEYS = st.lists(
     st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.5, -3.0]), st.just(float("nan"))), max_size=40
@@ -24,7 +24,7 @@ def frame_of(keys, first=0):
 
 
 def in_order(folder, parts, rows):
-    with RowsInOrder(folder) as held:
+    with ExternalSort(folder) as held:
         first = 0
         for keys in parts:
             held.add(frame_of(keys, first), np.array(keys, float))
@@ -56,16 +56,16 @@ def test_rows_of_many_blocks_leave_in_order(tmp_path):
 
 
 def test_no_rows_are_no_parts(tmp_path):
-    with RowsInOrder(tmp_path) as held:
+    with ExternalSort(tmp_path) as held:
         assert list(held.parts(10)) == []
 
 
 def test_nothing_lies_in_the_folder_meanwhile(tmp_path):
-    with RowsInOrder(tmp_path) as held:
+    with ExternalSort(tmp_path) as held:
         held.add(frame_of([1.0, 2.0]), np.array([1.0, 2.0]))
         assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        RowsInOrder(tmp_path / "nowhere")
+        ExternalSort(tmp_path / "nowhere")

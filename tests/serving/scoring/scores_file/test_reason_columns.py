@@ -11,7 +11,7 @@ from features.catalogue.catalogue import load_catalogue
 from serving.scoring.explanations import MOST_REASONS, PeerGroup, Peers
 from serving.scoring.reason_themes import Themes
 from serving.scoring.score import NONE
-from serving.scoring.scores_file.reason_columns import Wording
+from serving.scoring.scores_file.reason_columns import ReasonSentences
 
 CATALOGUE = load_catalogue().by_name
 NAMES = (*tuple(CATALOGUE)[::2], "not_declared", "another_one")
@@ -42,7 +42,7 @@ def test_reasons_points_and_words_are_those_of_each_row(most, size):
     values[:, ::7] = np.nan
     found = Themes.of(NAMES, CATALOGUE).foremost(points, most)
     leading = np.take_along_axis(values, np.maximum(found.leading, 0), axis=1)
-    said = Wording(NAMES, CATALOGUE, PEERS).columns(
+    said = ReasonSentences(NAMES, CATALOGUE, PEERS).columns(
         pl.DataFrame({"account_id": ["a"] * len(points)}), found.leading, leading
     )
     numbers = []
@@ -83,7 +83,7 @@ def test_equal_points_are_told_by_name():
 
 def test_sentences_that_are_many_are_not_all_remembered(monkeypatch):
     monkeypatch.setattr("serving.scoring.scores_file.reason_columns.REMEMBERED", 3)
-    wording = Wording(("seats",), CATALOGUE, PEERS)
+    wording = ReasonSentences(("seats",), CATALOGUE, PEERS)
     rows = pl.DataFrame({"account_id": [str(n) for n in range(10)]})
     values = np.arange(10.0)[:, None] % 7
     [said] = wording.columns(rows, np.zeros((10, 1), np.int64), values)

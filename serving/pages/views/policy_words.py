@@ -1,0 +1,129 @@
+"""Say on a page, in words for a customer success manager, what the policy says of an action.
+
+The sentences of the policy are stored with every decision, and replay compares them word for word,
+so they stay as they are. A page says the same with fewer terms. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PRIOR = re.compile(
+    r"Grade \w, (?P<grade>[^:]+): (?P<share>[\d.]+%) (?P<what>.+?), held as firmly as "
+    r"(?P<accounts>\d+) accounts would show it\. (?P<basis>.*)"
+)
+_PRIOR_WORDS = {
+    "of those who would leave stay": "of the accounts that would leave, {share} stay because of it",
+    "more expand": "{share} more accounts expand",
+    "of the times it brings something": "{share} of the times it brings something",
+}
+_RULE = re.compile(r" \((?:at least|at most|above|below|exactly|other than)[^()]*\)")
+_CAP = re.compile(
+    r"At most (\d+) (.+?) a week for one account, and better ones or earlier ones take them\."
+)
+_COST = re.compile(r"It costs ([\d.,]+) and brings (-?[\d.,]+) on a cautious count: ")
+_CONSENT = re.compile(r"consent to (.+): (?:other than no|yes)")
+
+
+def evidence_words(evidence: str) -> str:
+    """How much an action helps, and how we know.
+
+    >>> evidence_words("Grade E, expert prior of the playbook: 20.0% of those who would leave stay, "
+    ...                "held as firmly as 20 accounts would show it. Asking can help.")
+    'Our estimate, not measured yet (counts as 20 accounts): of the accounts that would leave, \
+20.0% stay because of it. Asking can help.'
+    """
+
+    def say(found: re.Match[str]) -> str:
+        what = _PRIOR_WORDS.get(found["what"], "{share} " + found["what"])
+        return (
+            f"Our estimate, not measured yet (counts as {found['accounts']} accounts): "
+            f"{what.format(share=found['share'])}. {found['basis']}"
+        )
+
+    return _PRIOR.sub(say, evidence).replace("The playbook believed: Our", "Before that: our")
+
+
+def note_words(note: str) -> str:
+    """A note about the evidence of the whole list.
+
+    >>> note_words("What each action changes is an estimate of the playbook (grade E); none of it "
+    ...            "has been measured on these accounts yet.")
+    'How much each action helps is our estimate; none of it has been measured on these accounts yet.'
+    """
+    return note.replace(
+        "What each action changes is an estimate of the playbook (grade E)",
+        "How much each action helps is our estimate",
+    )
+
+
+def cause_words(because: str) -> str:
+    """What brought an action up, without the bounds of the rule, each thing once.
+
+    >>> cause_words("Warning sign: Quiet (no activity for 9 days); no activity for 9 days (at least 7)")
+    'Warning sign: Quiet (no activity for 9 days)'
+    >>> cause_words("0 days to the renewal (at most 90); churn risk high")
+    'renewal today; churn risk high'
+    """
+    parts: list[str] = []
+    for part in _RULE.sub("", because).split("; "):
+        if not any(part in earlier for earlier in parts):
+            parts.append(part)
+    return "; ".join("renewal today" if part == "0 days to the renewal" else part for part in parts)
+
+
+def refusal_words(why: str, currency: str) -> str:
+    """Why an action is held back.
+
+    >>> refusal_words("They do not want e-mail. Now: consent to e-mail no, other than no is needed.",
+    ...               "USD")
+    'They do not want e-mail.'
+    >>> refusal_words("At most 3 contacts a week for one account, and better ones or earlier ones take "
+    ...               "them.", "USD")
+    'The week is full: at most 3 contacts a week for one account, and earlier or better ones come first.'
+    >>> refusal_words("It costs 180.00 and brings 63.18 on a cautious count: too little.", "USD")
+    'It costs 180 USD and would bring about 63 USD, cautiously estimated: too little.'
+    """
+    why = re.sub(r"(?<=\.) Now: .*\.$", "", why)
+    why = _CAP.sub(
+        r"The week is full: at most \1 \2 a week for one account, and earlier or better ones come "
+        r"first.",
+        why,
+    )
+    why = _COST.sub(
+        lambda found: (
+            f"It costs {_whole(found[1])} {currency} and would bring about {_whole(found[2])} "
+            f"{currency}, cautiously estimated: "
+        ),
+        why,
+    )
+    return re.sub(r"^One of the (.+?) at a time, and (“.+”) comes first\.$",
+                  r"Only one of the \1 at a time; \2 comes first.", why)  # fmt: skip
+
+
+def until_words(until: str) -> str:
+    """When an action is possible again, as a sentence; empty, where the reason says it already.
+
+    >>> until_words("until: churn risk: low or medium"), until_words("until: consent to SMS: other than no")
+    ('Possible when: churn risk low or medium.', 'Possible when: they agree to SMS.')
+    >>> until_words("until the risk is higher"), until_words("while “Pause” is ahead of it")
+    ('Until the risk is higher.', '')
+    """
+    if not until or until.startswith("while “"):
+        return ""
+    if not until.startswith("until: "):
+        return f"{until[:1].upper()}{until[1:]}."
+    parts = until.removeprefix("until: ").split("; ")
+    return f"Possible when: {'; '.join(map(_condition, parts))}."
+
+
+def _condition(part: str) -> str:
+    if consent := _CONSENT.fullmatch(part):
+        return f"they agree to {consent[1]}"
+    if part == "legal hold: no":
+        return "no legal hold"
+    return part.replace(": exactly ", ": ").replace(": ", " ", 1)
+
+
+def _whole(amount: str) -> str:
+    return f"{float(amount.replace(',', '')):,.0f}"
