@@ -107,18 +107,18 @@ def consume(
     from features.store.feast import WorkspaceFeatures
     from features.streaming.consumer import consume as consume_stream
     from features.streaming.kafka import KafkaTopic
-    from features.streaming.offsets import StreamSummary, offsets_of
-    from features.streaming.refresh import TouchedAccounts, clock_of
+    from features.streaming.offsets import StreamSummary, read_offsets
+    from features.streaming.refresh import AccountRefresh, clock_of
 
     place = Workspace(workspace)
     lake = Lake(place.events_dir, place.quarantine_dir)
-    touched, publish = TouchedAccounts(place), WorkspaceFeatures(place).publish
+    touched, publish = AccountRefresh(place), WorkspaceFeatures(place).publish
     lines = options_from.read_text(encoding="utf-8").splitlines() if options_from else []
     stream = KafkaTopic(
         bootstrap,
         topic,
         group,
-        offsets=lambda: offsets_of(lake, group),
+        offsets=lambda: read_offsets(lake, group),
         options=_client_settings([*lines, *(option or [])]),
     )
     total = StreamSummary()
@@ -133,9 +133,9 @@ def consume(
             lake,
             group=group,
             now=lambda: place.settings.clock or datetime.now(UTC),
-            landed=count,
+            on_batch=count,
             idle_seconds=until_idle,
-            caught_up=lambda: touched.catch_up(
+            on_caught_up=lambda: touched.catch_up(
                 moment=clock_of(place, lambda: datetime.now(UTC)), publish=publish
             ),
         )

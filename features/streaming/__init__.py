@@ -1,6 +1,6 @@
-"""Read events as they arrive, from Kafka or the API, and refresh the accounts they are about.
+"""Read events as they arrive, from Kafka or the API, and refresh the features of their accounts.
 
-Each message is read once, also after a crash.
+Each message counts once, also after a crash.
 """
 
 __all__ = ["consumer", "ingest_worker", "kafka", "offsets", "refresh"]

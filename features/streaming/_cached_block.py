@@ -1,7 +1,7 @@
-"""A cached block: neighbouring accounts, encoded, with room for more events.
+"""A block of neighbouring accounts with encoded events, to which new events are appended.
 
-A new event is put in the order of its account and coded like those before. An event unlike any
-before (a new plan, a new feature name) has one event of each class prepared again.
+A new event is inserted in the order of its account and gets the class of equal events. Where an event
+is of a new class (a new plan, a new feature name), one event of each class is encoded again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassKeys:
-    """What tells classes of events apart: as fine as ``prepare`` does it, or finer."""
+    """Keys of classes of events. They distinguish at least the classes of ``encode_timelines``."""
 
     properties: tuple[str, ...]
     with_properties: frozenset[str]  # kinds
@@ -68,7 +68,7 @@ class ClassKeys:
 
     @staticmethod
     def of(catalogue: Catalogue) -> ClassKeys:
-        """What the features and attributes of a catalogue read."""
+        """The keys for the features and attributes of a catalogue."""
         return ClassKeys(
             properties=properties_read(catalogue),
             with_properties=kinds_with_properties(catalogue),
@@ -76,7 +76,7 @@ class ClassKeys:
         )
 
     def key(self, kind: str, properties: str, quantity: float | None) -> ClassKey:
-        """Equal only for events that every feature takes for the same but for their counts."""
+        """The key of an event; equal keys mean that events differ for no feature but by their counts."""
         said = None
         if kind in self.with_properties:
             found = json.loads(properties)
@@ -85,7 +85,7 @@ class ClassKeys:
 
 
 class CachedBlock:
-    """Neighbouring accounts, prepared, and room for more events of theirs."""
+    """Neighbouring accounts with encoded events, and room for more."""
 
     def __init__(self, events: pl.DataFrame, catalogue: Catalogue, keying: ClassKeys) -> None:
         self._catalogue, self._keying = catalogue, keying
@@ -116,11 +116,11 @@ class CachedBlock:
         self._users = {(account, user): code for account, user, code in users.rows()}
         self._ids = events["event_id"]
         self._later_ids: list[str] = []
-        self._know_classes(events, swept.row_class)
+        self._store_examples(events, swept.row_class)
         self._read = [self._for_expressions(events)]
 
-    def _know_classes(self, events: pl.DataFrame, row_class: Codes) -> None:
-        """Keep one event of each class."""
+    def _store_examples(self, events: pl.DataFrame, row_class: Codes) -> None:
+        """Store one event of each class as an example."""
         _, rows = np.unique(row_class, return_index=True)
         self._examples = events[rows]
         self._classes: dict[ClassKey, int] = {
@@ -140,7 +140,7 @@ class CachedBlock:
         return self._read[0]
 
     def add(self, events: pl.DataFrame) -> bool:
-        """Append events of kinds that are read; False where one is of an account not known."""
+        """Append events of kinds that are read; False where the account of one is not in the block."""
         rows = [
             _Row(
                 event_id,
@@ -158,7 +158,7 @@ class CachedBlock:
         keys = [self._keying.key(row.kind, row.properties, row.quantity) for row in rows]
         new = {key: place for place, key in enumerate(keys) if key not in self._classes}
         if new:
-            self._learn(events[[*new.values()]])
+            self._encode_new_classes(events[[*new.values()]])
         first, end = self.n, self.n + len(rows)
         self._make_room(end)
         columns = {name: self._columns[name] for name in GROWING if len(self._columns[name])}
@@ -178,20 +178,20 @@ class CachedBlock:
         self.n = end
         for number, row in enumerate(rows, start=first):
             place = self._place[row.account_id]
-            self._orders[place] = self._inserted(self._orders[place], number, row)
+            self._orders[place] = self._insert_event(self._orders[place], number, row)
             self._known_since[place] = min(self._known_since[place], row.recorded)
         if any(row.kind in self._kinds_expressed for row in rows):
-            self._read.append(self._for_expressions(_current(events)))
+            self._read.append(self._for_expressions(_as_current_versions(events)))
         return True
 
-    def _learn(self, fresh: pl.DataFrame) -> None:
-        """Prepare an event of each class anew, those of classes that are new among them."""
-        examples = pl.concat([self._examples, _current(fresh)])
+    def _encode_new_classes(self, fresh: pl.DataFrame) -> None:
+        """Encode one event of each class again, including the new classes."""
+        examples = pl.concat([self._examples, _as_current_versions(fresh)])
         prepared = encode_timelines(examples, self._catalogue)
         now = prepared.events.row_class
         self._columns["row_class"] = now[: self._examples.height][self._columns["row_class"]]
         self._timelines = replace(self._timelines, items=prepared.items, words=prepared.words)
-        self._know_classes(examples, now)
+        self._store_examples(examples, now)
         for key, number in zip(
             (
                 self._keying.key(*row)
@@ -217,8 +217,8 @@ class CachedBlock:
         self._n_users[place] = max(self._n_users[place], code + 1)
         return code
 
-    def _inserted(self, order: Codes, number: int, row: _Row) -> Codes:
-        """The order of an account with one more event, by occurrence, knowledge and id."""
+    def _insert_event(self, order: Codes, number: int, row: _Row) -> Codes:
+        """The order of an account with one more event, by ``occurred_at``, ``recorded_at`` and id."""
         first, end = _same_moments(
             order, self._columns["occurred"], self._columns["recorded"], row.occurred, row.recorded
         )
@@ -232,7 +232,7 @@ class CachedBlock:
         return str(self._ids[int(row)]) if row < known else self._later_ids[row - known]
 
     def timelines(self, accounts: Sequence[str]) -> EncodedTimelines:
-        """Some of the accounts, in their order; one without events is left out."""
+        """Some of the accounts, in order; accounts without events are left out."""
         names = [name for name in accounts if name in self._place]
         places = [self._place[name] for name in names]
         orders = [self._orders[place] for place in places]
@@ -257,7 +257,7 @@ class CachedBlock:
 
 @compiled
 def _same_moments(order, occurred, recorded, happened, known):  # type: ignore[no-untyped-def]
-    """From where to where the order holds events that happened and became known just then."""
+    """The range of the order with events of the same ``occurred_at`` and ``recorded_at``."""
     first, end = 0, len(order)
     while first < end:
         middle = (first + end) // 2
@@ -271,13 +271,13 @@ def _same_moments(order, occurred, recorded, happened, known):  # type: ignore[n
     return first, end
 
 
-def _current(events: pl.DataFrame) -> pl.DataFrame:
-    """New events as the lake holds them: nothing corrects them yet."""
+def _as_current_versions(events: pl.DataFrame) -> pl.DataFrame:
+    """New events in the form of the lake: no correction supersedes them."""
     return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
 
 
 def _read_only_view(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A view that is not to be written; the column stays writable."""
+    """A read-only view of a column; the column itself stays writable."""
     view = column.view()
     view.flags.writeable = False
     return view

@@ -1,7 +1,8 @@
-"""Consume a stream batch by batch, until told to stop.
+"""Consume a stream batch by batch until it is stopped.
 
-Reads, lands, tells the broker, and calls back when it has caught up, which is where touched
-accounts are recomputed. Knows no Kafka: whatever can ``read`` and ``tell_broker`` is a stream.
+Each batch is read and stored, and the broker gets the new offsets. When no more messages wait, a
+callback recomputes the accounts with new events. A stream is any object with the methods of
+``Stream``.
 """
 
 from __future__ import annotations
@@ -12,27 +13,27 @@ from datetime import datetime
 from typing import Protocol
 
 from features.lake.lake import Lake
-from features.streaming.offsets import Message, StreamSummary, land, offsets_of
+from features.streaming.offsets import Message, StreamSummary, ingest_messages, read_offsets
 
 MOST_MESSAGES = 5_000
-"""Messages of one batch; a batch is also what is waiting when the last one is done."""
+"""Messages of one batch, at most; a batch is smaller where fewer are waiting."""
 
 WAIT_SECONDS = 0.2
 
 
 class Stream(Protocol):
-    """Where messages come from."""
+    """A source of messages."""
 
     def read(self, *, most: int, wait_seconds: float) -> list[Message]:
-        """The next messages; none if none came."""
+        """The next messages; none if none came in time."""
         ...
 
     def tell_broker(self, offsets: Mapping[tuple[str, int], int]) -> None:
-        """Show how far the lake is."""
+        """Report the offsets of the lake."""
         ...
 
     def is_assigned(self) -> bool:
-        """Whether it may bring messages yet: a group takes seconds to deal out its partitions."""
+        """Whether messages may come yet: a group takes seconds to assign its partitions."""
         ...
 
 
@@ -42,49 +43,49 @@ def consume(
     *,
     group: str,
     now: Callable[[], datetime],
-    landed: Callable[[StreamSummary], object] = lambda _: None,
-    caught_up: Callable[[], object] = lambda: None,
+    on_batch: Callable[[StreamSummary], object] = lambda _: None,
+    on_caught_up: Callable[[], object] = lambda: None,
     idle_seconds: float | None = None,
     elapsed: Callable[[], float] = time.monotonic,
 ) -> StreamSummary:
-    """Land what a stream brings, until ``idle_seconds`` have passed without a message.
+    """Store the messages of a stream, until ``idle_seconds`` have passed without one.
 
-    They are counted from when the stream may bring messages: waiting for partitions is not idle.
+    The time until partitions are assigned does not count as idle.
 
     Args:
-        stream: where messages come from.
-        lake: where they go.
+        stream: the source of messages.
+        lake: where the events are stored.
         group: whose offsets count.
-        now: the moment at which messages are judged; asked once a batch.
-        landed: told what became of each batch, once it is on disk.
-        caught_up: called at the start, for what an earlier process left undone, and when what was
-            waiting is on disk; not while a backlog is read.
-        idle_seconds: never stop by itself, by default.
-        elapsed: seconds from some fixed moment on.
+        now: returns the moment at which messages are validated; called once a batch.
+        on_batch: called with the summary of each batch when it is on disk.
+        on_caught_up: called at the start, for accounts that an earlier process left, and whenever all
+            waiting messages are on disk; not while a backlog is read.
+        idle_seconds: by default, it never stops by itself.
+        elapsed: returns seconds since a fixed moment.
 
     Returns:
-        What became of all messages.
+        The summary of all messages.
     """
     total = StreamSummary()
     last = elapsed()
-    caught_up()
+    on_caught_up()
     in_backlog = False
     while True:
         messages = stream.read(most=MOST_MESSAGES, wait_seconds=WAIT_SECONDS)
         if messages:
-            summary = land(lake, messages, group=group, now=now())
-            stream.tell_broker(offsets_of(lake, group))
-            landed(summary)
+            summary = ingest_messages(lake, messages, group=group, now=now())
+            stream.tell_broker(read_offsets(lake, group))
+            on_batch(summary)
             total += summary
             in_backlog = len(messages) == MOST_MESSAGES
             if not in_backlog:
-                caught_up()
+                on_caught_up()
             last = elapsed()
-        elif in_backlog:  # nothing came after a full batch: it was the backlog's end
+        elif in_backlog:  # no message after a full batch: the end of the backlog
             in_backlog = False
-            caught_up()
+            on_caught_up()
         elif not stream.is_assigned():
             last = elapsed()
         elif idle_seconds is not None and elapsed() - last >= idle_seconds:
-            caught_up()
+            on_caught_up()
             return total

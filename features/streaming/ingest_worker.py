@@ -2,13 +2,12 @@
 
 ::
 
-    request ── rows ─► intake process: judge, deduplicate, land ── what became of each ─► answer
+    request ── rows ─► worker process: validate, deduplicate, store ── summary ─► answer
 
-One Python interpreter does one thing at a time, so a service that takes in 2,000 events a second
-by itself has a third less of it for everything else. The process starts at the first large batch
-and ends with whoever started it, however that ends. It takes one batch at a time; other large ones
-wait for their turn. The lake is the same to all processes, so where there is no such process yet,
-or none any more, the rows are taken in where they are.
+One Python interpreter does one thing at a time: a service that ingests 2,000 events a second itself
+has a third less time for everything else. The worker process starts at the first large batch and ends
+with the process that started it. It ingests one batch at a time; other large batches wait. All
+processes share the lake, so where there is no worker, the service ingests the rows itself.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ from features.lake.summary import IngestSummary
 from features.workspace_files import WorkspaceBusyError
 
 LARGE = 100
-"""A batch of so many rows is worth sending to another process."""
+"""A batch of at least so many rows is sent to the worker process."""
 
 MOST_SECONDS = 60.0
-"""A process that answers no sooner than this, beyond what it may wait for others, is ended."""
+"""A worker that takes longer to answer, without its wait for other writers, is killed."""
 
 REST_SECONDS = 60.0
-"""After a process died or could not be started, none is started for so long."""
+"""After a worker died or could not be started, no other is started for so long."""
 
 LAST_SECONDS = 5.0
-"""A process gets so long to end by itself."""
+"""How long a worker may take to end by itself."""
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -50,14 +49,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class _Worker:
-    """The process, and the connection that it is asked by."""
+    """The worker process and the connection to it."""
 
     process: BaseProcess
     connection: Connection
     is_ready: bool = False
 
     def end(self) -> int | None:
-        """Have it end, if it has not; with which code."""
+        """End the process if it still runs; return its exit code."""
         self.connection.close()
         self.process.join(LAST_SECONDS)
         if self.process.is_alive():
@@ -67,13 +66,13 @@ class _Worker:
 
 
 class IngestWorker:
-    """Takes in what programs send: small batches here, large ones in a process of its own.
+    """Ingests events that programs send: small batches in this process, large ones in a worker.
 
     Args:
-        lake: where the events go.
-        large: a batch of so many rows goes to the process.
-        most_seconds: a process that takes longer for a batch is ended.
-        rest_seconds: how long none is started after one died.
+        lake: where the events are stored.
+        large: a batch of at least so many rows goes to the worker.
+        most_seconds: a worker that takes longer for a batch is killed.
+        rest_seconds: how long no worker is started after one died.
     """
 
     def __init__(
@@ -94,12 +93,14 @@ class IngestWorker:
 
     @property
     def process_id(self) -> int | None:
-        """Of the process that takes in large batches; None while none is ready."""
+        """The id of the worker process; None while none is ready."""
         worker = self._worker
         return worker.process.pid if worker is not None and worker.is_ready else None
 
-    def take(self, rows: Rows, *, now: datetime, source: str, wait_seconds: float) -> IngestSummary:
-        """What ``ingest_rows`` does, wherever it is done; what it lands is on disk then.
+    def ingest(
+        self, rows: Rows, *, now: datetime, source: str, wait_seconds: float
+    ) -> IngestSummary:
+        """Call ``ingest_rows`` here or in the worker; the stored events are on disk afterwards.
 
         Raises:
             WorkspaceBusyError: other large batches or other writers take longer than
@@ -113,7 +114,7 @@ class IngestWorker:
                     f"now. Send this one again."
                 )
             try:
-                answer = self._asked(rows, now, source, until)
+                answer = self._ask_worker(rows, now, source, until)
             finally:
                 self._turn.release()
             if answer is not None:
@@ -127,18 +128,20 @@ class IngestWorker:
         )
 
     def close(self) -> None:
-        """End the process, if there is one; what it was asked to do is done first."""
+        """End the worker, if there is one, after its current batch."""
         with self._turn:
             if self._worker is not None:
                 self._worker.end()
             self._worker = None
 
-    def _asked(self, rows: Rows, now: datetime, source: str, until: float) -> IngestSummary | None:
-        """What the process answers; None where there is none, or it died.
+    def _ask_worker(
+        self, rows: Rows, now: datetime, source: str, until: float
+    ) -> IngestSummary | None:
+        """The answer of the worker; None where there is none, or it died.
 
-        It may have landed the rows before it died: taken in again, they are duplicates.
+        It may have stored the rows before it died: ingested again, they are duplicates.
         """
-        worker = self._there()
+        worker = self._ready_worker()
         if worker is None:
             return None
         waits = max(0.0, until - time.monotonic())
@@ -148,16 +151,16 @@ class IngestWorker:
                 worker.process.kill()
             answer = worker.connection.recv()
         except (EOFError, OSError):
-            self._died(worker)
+            self._drop_worker(worker)
             return None
         if isinstance(answer, IngestSummary):
             return answer
         raise answer
 
-    def _there(self) -> _Worker | None:
-        """The process, if it can be asked; one is started where there is none."""
+    def _ready_worker(self) -> _Worker | None:
+        """The worker, if it is ready; one is started where there is none."""
         if self._worker is None and time.monotonic() >= self._rests_until:
-            self._worker = self._started()
+            self._worker = self._start_worker()
         worker = self._worker
         if worker is None:
             return None
@@ -165,15 +168,15 @@ class IngestWorker:
             try:
                 worker.is_ready = worker.connection.poll() and worker.connection.recv() == "ready"
             except (EOFError, OSError):
-                self._died(worker)
+                self._drop_worker(worker)
                 return None
         return worker if worker.is_ready else None
 
-    def _started(self) -> _Worker | None:
+    def _start_worker(self) -> _Worker | None:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(
-            target=_work, args=(there, self._lake), name="keepwell-intake", daemon=True
+            target=_answer_batches, args=(there, self._lake), name="keepwell-intake", daemon=True
         )
         try:
             process.start()
@@ -189,7 +192,7 @@ class IngestWorker:
             there.close()
         return _Worker(process=process, connection=here)
 
-    def _died(self, worker: _Worker) -> None:
+    def _drop_worker(self, worker: _Worker) -> None:
         self._worker = None
         self._rests_until = time.monotonic() + self._rest_seconds
         log.warning(
@@ -200,9 +203,9 @@ class IngestWorker:
         )
 
 
-def _work(connection: Connection, lake: Lake) -> None:
-    """Answer one batch after another until the other end is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this decides when it ends
+def _answer_batches(connection: Connection, lake: Lake) -> None:
+    """Ingest one batch after another, until the other end of the connection is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     with contextlib.suppress(EOFError, OSError):
         connection.send("ready")
         while True:
@@ -210,7 +213,7 @@ def _work(connection: Connection, lake: Lake) -> None:
             answer: IngestSummary | Exception
             try:
                 answer = ingest_rows(lake, rows, now=now, source=source, wait_seconds=wait_seconds)
-            except Exception as error:  # noqa: BLE001 - whoever asked raises it
-                error.add_note(traceback.format_exc())  # the only part of it that is sent along
+            except Exception as error:  # noqa: BLE001 - the caller raises it
+                error.add_note(traceback.format_exc())  # a traceback itself is not sent
                 answer = error
             connection.send(answer)

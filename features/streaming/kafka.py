@@ -1,8 +1,8 @@
 """Read a Kafka topic from the offsets that the lake holds.
 
-The home of the Kafka client in this project. The place to go on from is the lake's, not the
-broker's: whenever partitions are given to this process, each starts at the offset that was stored
-with the data. The broker is told afterwards, for whoever watches the lag there.
+The only module that imports the Kafka client. The offsets of the lake count, not those of the broker:
+whenever partitions are assigned to this process, each starts at the offset that was stored with the
+events. The broker gets the offsets afterwards, so that its tools show the lag.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ except ModuleNotFoundError as exc:
 
 from features.streaming.offsets import Message
 
-HOPELESS = frozenset(
+FATAL_ERRORS = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -38,7 +38,7 @@ HOPELESS = frozenset(
         KafkaError.TOPIC_EXCEPTION,
     }
 )
-"""Errors that a person has to look at; the client tries again after all others by itself."""
+"""Errors that a person has to solve. After all others the client tries again by itself."""
 
 Offsets = Callable[[], Mapping[tuple[str, int], int]]
 
@@ -54,11 +54,11 @@ class KafkaTopic:
         bootstrap: addresses of brokers, ``host:port`` separated by commas.
         topic: the topic's name.
         group: the consumer group; its members share the partitions.
-        offsets: (topic, partition) to the first message that is not in the lake; asked again
-            whenever partitions are assigned. A partition that it lacks is read from its beginning.
-        options: any other settings of librdkafka, such as ``security.protocol``.
-        answer_seconds: how long a broker may take to answer at the start; one that goes away
-            later is waited for.
+        offsets: returns (topic, partition) to the first message that is not in the lake; called
+            whenever partitions are assigned. A partition that is missing is read from its start.
+        options: other settings of librdkafka, such as ``security.protocol``.
+        answer_seconds: how long a broker may take to answer at the start. Later, the client waits
+            for a broker without limit.
 
     Raises:
         KafkaTopicError: the settings are refused, or no broker answers.
@@ -80,8 +80,8 @@ class KafkaTopic:
             **(options or {}),
             "bootstrap.servers": bootstrap,
             "group.id": group,
-            "enable.auto.commit": False,  # the lake says how far we are
-            "auto.offset.reset": "earliest",  # what a topic made anew held before is gone
+            "enable.auto.commit": False,  # the lake holds the offsets
+            "auto.offset.reset": "earliest",  # a topic that was made again starts anew
             "error_cb": self._on_error,
         }
         self._fatal: str | None = None
@@ -91,7 +91,7 @@ class KafkaTopic:
             self._consumer.subscribe([topic], on_assign=self._on_assign)
         except KafkaException as exc:
             raise KafkaTopicError(
-                f"Kafka's client refuses its settings: {_said(exc.args[0])}. Check --bootstrap, "
+                f"Kafka's client refuses its settings: {_error_text(exc.args[0])}. Check --bootstrap, "
                 f"--topic and --option."
             ) from exc
         try:
@@ -100,12 +100,12 @@ class KafkaTopic:
             self.close()
             raise KafkaTopicError(
                 f"No broker answered at {bootstrap} within {answer_seconds:g} seconds: "
-                f"{_said(exc.args[0])}. Check --bootstrap, the network and --option; nothing was "
+                f"{_error_text(exc.args[0])}. Check --bootstrap, the network and --option; nothing was "
                 f"read."
             ) from exc
 
     def read(self, *, most: int, wait_seconds: float) -> list[Message]:
-        """The next messages, at most so many; none after ``wait_seconds`` without any.
+        """The next messages, ``most`` at most; none after ``wait_seconds`` without any.
 
         Raises:
             KafkaTopicError: the broker refuses, and trying again would not help.
@@ -122,8 +122,8 @@ class KafkaTopic:
                         value=message.value(),
                     )
                 )
-            elif error.fatal() or error.code() in HOPELESS:
-                self._fatal = self._fatal or _said(error)
+            elif error.fatal() or error.code() in FATAL_ERRORS:
+                self._fatal = self._fatal or _error_text(error)
         if self._fatal is not None:
             raise KafkaTopicError(
                 f"The topic {self.topic!r} cannot be read: {self._fatal}. Check that it exists "
@@ -132,7 +132,7 @@ class KafkaTopic:
         return messages
 
     def tell_broker(self, offsets: Mapping[tuple[str, int], int]) -> None:
-        """Show the broker how far the lake is; whether it listens changes nothing."""
+        """Report the offsets of the lake to the broker; an error is ignored."""
         own = {(place.topic, place.partition) for place in self._consumer.assignment()}
         places = [
             TopicPartition(topic, partition, offset)
@@ -143,11 +143,11 @@ class KafkaTopic:
             self._consumer.commit(offsets=places, asynchronous=True)
 
     def is_assigned(self) -> bool:
-        """Whether the group has dealt out its partitions, be it none to this member."""
+        """Whether the group has assigned its partitions, perhaps none to this member."""
         return self._is_assigned
 
     def close(self) -> None:
-        """Leave the group, so that others take over at once."""
+        """Leave the group, so that other members take over at once."""
         self._consumer.close()
 
     def _on_assign(self, consumer: Any, partitions: list[Any]) -> None:
@@ -158,9 +158,9 @@ class KafkaTopic:
         self._is_assigned = True
 
     def _on_error(self, error: Any) -> None:
-        if error.fatal() or error.code() in HOPELESS:
-            self._fatal = self._fatal or _said(error)
+        if error.fatal() or error.code() in FATAL_ERRORS:
+            self._fatal = self._fatal or _error_text(error)
 
 
-def _said(error: Any) -> str:
+def _error_text(error: Any) -> str:
     return f"{error.name()} ({error.str()})"

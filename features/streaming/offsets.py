@@ -1,13 +1,13 @@
-"""Turn messages of a broker into events, and note how far they were read.
+"""Turn messages of a broker into events, and store the offsets up to which they were read.
 
 ::
 
     messages ─► those not read before ─► events, quarantine ┐ one manifest,
-                                  └────► offsets            ┘ one swap
+                                  └────► offsets            ┘ replaced in one step
 
-How far a stream was read is kept in the lake's own manifest, so that the events of a batch count
-together with their offsets or not at all: whatever is killed, nothing is lost and nothing is
-there twice. Knows no broker; ``kafka_topic`` brings the messages.
+The offsets are in the manifest of the lake, so that the events of a batch and their offsets take effect
+in one step: if a process is killed, no message is lost and none counts twice. ``kafka.py`` reads the
+messages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from features.lake.lake import Lake
 from features.lake.summary import FileSummary
 
 SOURCE = "kafka"
-"""The source of events that came by a stream; its tables are the topics."""
+"""The source name of events from a stream; its tables are the topics."""
 
 WAIT_SECONDS = 60.0
 """A batch waits this long for another process to finish writing."""
@@ -33,7 +33,7 @@ WAIT_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One message of a stream, and its place there."""
+    """One message of a stream, and its position there."""
 
     topic: str
     partition: int
@@ -42,13 +42,13 @@ class Message:
 
     @property
     def stream(self) -> str:
-        """``topic/partition``: what its offset counts in."""
+        """``topic/partition``, in which its offset counts."""
         return f"{self.topic}/{self.partition}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSummary:
-    """What became of messages: every one is in exactly one of the counts."""
+    """What happened to messages: each is in exactly one of the counts besides ``read``."""
 
     read: int = 0
     landed: int = 0
@@ -64,7 +64,7 @@ class StreamSummary:
         )
 
     def line(self) -> str:
-        """The counts as a sum, in words."""
+        """The counts as a sum in words."""
         words = {
             "landed": self.landed,
             "duplicates": self.duplicates,
@@ -77,13 +77,14 @@ class StreamSummary:
         return f"{self.read:,} messages: {said or 'nothing'}"
 
 
-def land(lake: Lake, messages: Sequence[Message], *, group: str, now: datetime) -> StreamSummary:
-    """Put messages on the timeline, and note how far their streams have been read.
+def ingest_messages(
+    lake: Lake, messages: Sequence[Message], *, group: str, now: datetime
+) -> StreamSummary:
+    """Store the events of messages, and the offsets up to which their streams were read.
 
-    A message is one event as JSON, in the form that ``POST /v1/events`` takes. What this group
-    has read before is passed over, whoever reads it again. A row without ``recorded_at`` is
-    recorded ``now``; one without ``event_id`` is called after its place and content, so that
-    where one batch ends and the next begins changes nothing.
+    A message is one event as JSON, in the form of ``POST /v1/events``. Messages that this group has
+    read before are skipped. A row without ``recorded_at`` is recorded ``now``. A row without
+    ``event_id`` gets an id of its position and content, so that the size of batches changes nothing.
 
     Raises:
         WorkspaceBusyError: another process is writing, longer than ``WAIT_SECONDS``.
@@ -119,10 +120,10 @@ def land(lake: Lake, messages: Sequence[Message], *, group: str, now: datetime) 
             broken=tuple(broken),
             places=places,
         )
-    return before + _counted(summary)
+    return before + _stream_summary(summary)
 
 
-def offsets_of(lake: Lake, group: str) -> dict[tuple[str, int], int]:
+def read_offsets(lake: Lake, group: str) -> dict[tuple[str, int], int]:
     """(topic, partition) to the first message that the group has not read."""
     found = {}
     for name, offset in lake.manifest.offsets.items():
@@ -158,12 +159,12 @@ def _place_id(message: Message) -> str:
 
 
 def _one_line(value: bytes | None) -> bytes:
-    """JSON holds line breaks only between its tokens, where a space says the same."""
+    """The JSON text on one line: line breaks occur only between tokens, where a space is the same."""
     line = (value or b"").replace(b"\n", b" ")
     return line if line.strip() else b"null"
 
 
-def _counted(summary: FileSummary) -> StreamSummary:
+def _stream_summary(summary: FileSummary) -> StreamSummary:
     return StreamSummary(
         read=summary.read,
         landed=summary.landed,

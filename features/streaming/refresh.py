@@ -2,14 +2,13 @@
 
 ::
 
-    lake, parts not seen yet ─► accounts ─► note: seen, waiting
-    waiting, some at a time ─► kept timelines ─► snapshots ─► publish ─► note: published
+    new parts of the lake ─► accounts ─► tables ``seen`` and ``waiting``
+    some waiting accounts ─► cached timelines ─► snapshots ─► publish ─► table ``published``
 
-The lake itself is the queue: whichever process commits events, the next ``step`` of any process
-finds their accounts, recomputes some of them with the function of the backfill, and notes what it
-did. A process that is killed in between leaves the work to the next. One works at a time; another
-finds nothing left to do. Accounts have their turn in the order of their ids, round and round, so
-that one that is touched all the time waits no longer than it takes to go round once.
+The lake itself is the queue: after any process has stored events, the next ``step`` of any process
+finds their accounts, recomputes some of them with the function of the backfill, and records that. If
+a process is killed in between, the next one does the work. One process works at a time. Accounts are
+recomputed in the order of their ids, in a circle, so that no account waits for more than one round.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ from features.lake.manifest import Manifest
 from features.lake.manifest_diff import MOST_ROWS, diff_manifest, is_merged
 from features.reloaded_file import stamp_of
 from features.streaming.offsets import stream_clock
-from features.streaming.timeline_cache import MOST_EVENTS, KeptTimelines
+from features.streaming.timeline_cache import MOST_EVENTS, TimelineCache
 from features.workspace import Workspace
 
 JUST_AFTER = timedelta(microseconds=1)
-"""What comes in live at the clock's own moment is seen just after it."""
+"""An event of the current moment is visible just after it."""
 
 ACCOUNTS_AT_ONCE = 250
 """Accounts that are recomputed and published in one step."""
 
 ATTEMPTS = 3
-"""A step is tried again where another process has merged the files that it was about to read."""
+"""How often a step is tried where another process merges the files that it reads."""
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS seen (name TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -60,30 +59,29 @@ Publish = Callable[[pl.DataFrame], object]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fresh:
-    """The newest features of touched accounts, and the number they were published under.
+class RefreshedAccounts:
+    """The new features of accounts, and the number of their publication.
 
-    Accounts of which nothing is known yet have no features; where there are no others, the number
-    is that of whatever was published last.
+    Accounts without known events have no features. Where there are no others, the number is that of
+    the last publication.
     """
 
     frame: pl.DataFrame
     number: int
-    left: int = 0  # accounts that wait for their turn
+    left: int = 0  # accounts that still wait
 
 
-class TouchedAccounts:
-    """Which accounts of a workspace are to be recomputed, and which were.
+class AccountRefresh:
+    """Recomputes the accounts of a workspace that have new events.
 
-    What was seen, who waits and who was published under which number is the database's truth, one
-    for all processes. What an object remembers (timelines, whose turn was last, that nothing is
-    left of a generation) only spares work or shares out turns: another process has its own, and
-    none of it is missed when the process is killed. Who looks ten times a second keeps its
-    connection, until ``close``; threads of a process take turns on it.
+    A database, shared by all processes, holds which files were seen, which accounts wait, and which
+    were published under which number. An object only caches timelines, the last account and the
+    generation that is done; nothing is lost with it. It keeps its connection to the database until
+    ``close``; the threads of a process take turns on it.
 
     Args:
-        workspace: whose accounts.
-        most_events: so many events are kept in memory between two steps.
+        workspace: the workspace of the accounts.
+        most_events: how many events stay in memory between two steps.
     """
 
     def __init__(self, workspace: Workspace, *, most_events: int = MOST_EVENTS) -> None:
@@ -91,56 +89,58 @@ class TouchedAccounts:
         self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         self._database = workspace.root / "touched.db"
         self._most_events = most_events
-        self._kept: KeptTimelines | None = None
-        self._done: int | None = None  # generation of the lake that nothing is left to do of
-        self._last = ""  # the account that had its turn last
+        self._timelines: TimelineCache | None = None
+        self._done: int | None = None  # generation of the lake for which no account waits
+        self._last = ""  # the account that was recomputed last
         self._connection: sqlite3.Connection | None = None
-        self._connected_to: int | None = None  # the inode, should somebody remove the file
+        self._connected_to: int | None = None  # the inode, to notice that the file was removed
         self._turn = threading.Lock()
 
     def close(self) -> None:
-        """Let go of the database; the next call opens it again."""
+        """Close the database; the next call opens it again."""
         with self._turn:
             self._disconnect()
 
-    def catch_up(self, *, moment: datetime, publish: Publish) -> Fresh | None:
-        """Recompute the accounts of events that came since the last time.
+    def catch_up(self, *, moment: datetime, publish: Publish) -> RefreshedAccounts | None:
+        """Recompute all accounts that have new events.
 
         Args:
             moment: the workspace's clock, see ``seen_as_of``.
-            publish: puts the features into the online store; not called where there are none. It
-                is called while the turn of this object is held, so it must not ask the object
-                itself (``newest_number``, ``published_since``), which would wait for ever.
+            publish: writes the features to the online store; not called where there are none. It is
+                called while this object is locked, so it must not call the object itself
+                (``newest_number``, ``published_since``), which would wait for ever.
 
         Returns:
-            The snapshots of the accounts; None where none was touched.
+            The snapshots of the accounts; None where no account has new events.
         """
         fresh = self.step(moment=moment, publish=publish)
         if fresh is None:
             return None
         frames, number = [fresh.frame], fresh.number
-        for _ in range(0, fresh.left, ACCOUNTS_AT_ONCE):  # not those that are touched meanwhile
+        for _ in range(
+            0, fresh.left, ACCOUNTS_AT_ONCE
+        ):  # not the accounts of events that come meanwhile
             fresh = self.step(moment=moment, publish=publish)
             if fresh is None:
                 break
             frames.append(fresh.frame)
             number = fresh.number
         newest = pl.concat(frames).unique("account_id", keep="last", maintain_order=True)
-        return Fresh(frame=newest, number=number)
+        return RefreshedAccounts(frame=newest, number=number)
 
-    def step(self, *, moment: datetime, publish: Publish) -> Fresh | None:
-        """Recompute some of the accounts that wait; None where none does.
+    def step(self, *, moment: datetime, publish: Publish) -> RefreshedAccounts | None:
+        """Recompute some of the waiting accounts; None where none waits.
 
         Args:
-            moment: as ``catch_up`` takes it.
-            publish: as ``catch_up`` takes it.
+            moment: as in ``catch_up``.
+            publish: as in ``catch_up``.
         """
         for _ in range(ATTEMPTS - 1):
             with suppress(FileNotFoundError):
                 return self._step(moment, publish)
         return self._step(moment, publish)
 
-    def _step(self, moment: datetime, publish: Publish) -> Fresh | None:
+    def _step(self, moment: datetime, publish: Publish) -> RefreshedAccounts | None:
         if self._lake.manifest.generation == self._done:
             return None
         with self._working() as connection:
@@ -156,15 +156,15 @@ class TouchedAccounts:
             number = _note_published(connection, accounts, frame["account_id"].to_list())
             left = connection.execute("SELECT count(*) FROM waiting").fetchone()[0]
         self._last = accounts[-1]
-        return Fresh(frame=frame, number=number, left=left)
+        return RefreshedAccounts(frame=frame, number=number, left=left)
 
     def newest_number(self) -> int:
-        """The number under which accounts were last published; 0 before the first."""
+        """The number of the last publication; 0 before the first."""
         with self._connected() as connection:
             return _newest_number(connection)
 
     def published_since(self, number: int) -> tuple[tuple[str, ...], int]:
-        """The accounts that any process has published after a number, and the newest number."""
+        """The accounts that were published after a number, by any process, and the newest number."""
         with self._connected() as connection:
             rows = connection.execute(
                 "SELECT account_id, number FROM published WHERE number > ? ORDER BY account_id",
@@ -173,7 +173,7 @@ class TouchedAccounts:
         return tuple(row[0] for row in rows), max((row[1] for row in rows), default=number)
 
     def _take_in(self, connection: sqlite3.Connection, manifest: Manifest) -> None:
-        """Have the accounts of what is new wait, and note in the same step that it was seen."""
+        """Add the accounts of new events to ``waiting``, and their files to ``seen``, in one step."""
         seen = {name for (name,) in connection.execute("SELECT name FROM seen")}
         names = {self._declared(), *manifest.parts, *manifest.superseded, *manifest.retired}
         if names == seen:
@@ -190,7 +190,7 @@ class TouchedAccounts:
         connection.execute("COMMIT")
 
     def _next(self, connection: sqlite3.Connection) -> list[str]:
-        """The accounts whose turn it is, from the last one on and round."""
+        """The next waiting accounts after the last one, in a circle."""
         found: list[str] = []
         for where in ("account_id > ?", "account_id <= ?"):
             rows = connection.execute(
@@ -208,7 +208,7 @@ class TouchedAccounts:
     ) -> set[str]:
         news = diff_manifest(manifest, seen)
         accounts: set[str] = set()
-        if self._declared() not in seen:  # a snapshot of before the clock replaces none of them
+        if self._declared() not in seen:  # an older snapshot replaces none of them
             accounts |= {name for (name,) in connection.execute("SELECT account_id FROM published")}
         parts = [
             self._lake.folder / name
@@ -231,7 +231,7 @@ class TouchedAccounts:
         return load_catalogue(self._workspace.settings.use_names).kinds_read
 
     def _declared(self) -> str:
-        """A name for the declarations that features are made by; no part is called so."""
+        """A digest of the declarations, with a prefix that no file name has."""
         settings = self._workspace.settings
         declared = (
             sorted(load_catalogue(settings.use_names).digests.items()),
@@ -240,7 +240,7 @@ class TouchedAccounts:
         return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
 
     def _since_newest_snapshot(self) -> set[str]:
-        """At the first time: whatever the newest snapshot cannot have seen."""
+        """For the first time: the accounts with events that the newest snapshot has not seen."""
         moments = SnapshotStore(self._workspace.snapshots_dir).moments()
         events = self._lake.scan().filter(pl.col("kind").is_in([*self._kinds()]))
         if moments:
@@ -255,13 +255,13 @@ class TouchedAccounts:
     ) -> pl.DataFrame:
         settings = self._workspace.settings
         features = load_catalogue(settings.use_names)
-        timelines = self._kept
+        timelines = self._timelines
         if timelines is None or timelines.catalogue is not features:
-            timelines = KeptTimelines(self._lake, features, most_events=self._most_events)
-        self._kept = None  # whatever breaks off starts anew
+            timelines = TimelineCache(self._lake, features, most_events=self._most_events)
+        self._timelines = None  # after an error, start anew
         timelines.follow(manifest)
-        kept = timelines.of(accounts, as_of=as_of)
-        self._kept = timelines
+        kept = timelines.load(accounts, as_of=as_of)
+        self._timelines = timelines
         return compute_snapshots(
             kept.timelines,
             kept.events,
@@ -277,7 +277,7 @@ class TouchedAccounts:
             try:
                 yield self._connect()
             except BaseException:
-                self._disconnect()  # and what it had begun is taken back
+                self._disconnect()  # an open transaction is rolled back
                 raise
 
     def _connect(self) -> sqlite3.Connection:
@@ -309,10 +309,10 @@ class TouchedAccounts:
 
 
 def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime:
-    """The workspace's moment where streams come in.
+    """The current moment of a workspace that reads streams.
 
-    The stated ``clock`` stands still. ``complete_until`` moves on with what a stream records. A
-    workspace that states neither is asked by the computer's clock.
+    It is ``clock``, where the settings state one, else the later of ``complete_until`` and the newest
+    moment of a stream. A workspace with neither uses the clock of the computer.
     """
     settings = workspace.settings
     if settings.clock is not None:
@@ -324,12 +324,12 @@ def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime
 
 
 def seen_as_of(moment: datetime, manifest: Manifest) -> datetime:
-    """The ``as_of`` of fresh features while the clock shows a moment.
+    """The ``as_of`` of refreshed features at a moment of the clock.
 
-    An event that comes in live at this moment counts at once, so the features are as of just after
-    it. Where no live source has come so far, they are as of the moment itself, as a backfill makes
-    them: what a file says of the very end of its data (a contract that ends on that day) belongs
-    to the time after.
+    An event of a live source at this moment counts at once, so the features are as of just after it.
+    Where no live source has reached the moment, they are as of the moment itself, as in a backfill:
+    an event at the very end of a file (a contract that ends on that day) belongs to the time
+    after.
     """
     live = (s.last_recorded_at for s in manifest.sources.values() if s.complete_until is None)
     newest = max((at for at in live if at is not None), default=None)
@@ -339,9 +339,9 @@ def seen_as_of(moment: datetime, manifest: Manifest) -> datetime:
 def _note_published(
     connection: sqlite3.Connection, done: Sequence[str], published: Sequence[str]
 ) -> int:
-    """Remember in one step who had a turn and who was published; the newest number.
+    """Record in one step which accounts are done and which were published; the newest number.
 
-    A number is one that the table holds: it is raised only where somebody was published.
+    The number is raised only where an account was published.
     """
     connection.execute("BEGIN IMMEDIATE")
     number = _newest_number(connection) + bool(published)

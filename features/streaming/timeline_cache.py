@@ -2,12 +2,12 @@
 
 ::
 
-    lake ── some neighbouring blocks ── prepare ─► kept, those used longest ago let go of first
-    new parts ──────────── event by event ──────────────► in their accounts' order
+    lake ── blocks of neighbouring accounts ── encode ─► cache (least recently used evicted first)
+    new parts ──────────── event by event ─────────────► appended to the blocks
 
-What is kept follows the lake from one manifest to a later one, and gives what ``prepare`` of the
-same manifest would give, to the last bit. What it cannot follow by appending (a correction, an
-import, a merge that it missed) it lets go of and reads again when somebody asks.
+The cache follows the lake from one manifest to a later one. Its arrays are those of ``encode_timelines``
+of the same manifest, to the last bit. Blocks that cannot be updated by appending (after a correction,
+an import, or two merges) are evicted and read again on demand.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ from features.lake.manifest_diff import MOST_ROWS, diff_manifest
 from features.streaming._cached_block import GROWING, CachedBlock, ClassKeys
 
 MOST_EVENTS = 5_000_000
-"""So many events are kept, at about 130 bytes each."""
+"""How many events are cached, at about 130 bytes each."""
 
 EVENTS_A_BLOCK = 400_000
-"""Neighbouring accounts are read from the lake together."""
+"""Events of one block of neighbouring accounts, which are read together."""
 
 FEW = 4
-"""Accounts with less than one in so many of a block's events are copied out of it."""
+"""Accounts that have less than this fraction (1 in 4) of a block's events are copied out of it."""
 
 RUN_SHARE = 4
-"""Neighbouring blocks are read at once up to one in so many of the events that are kept."""
+"""Neighbouring blocks are read together, up to this fraction (1 in 4) of ``most_events``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
-    """Some accounts, ready for ``compute_snapshots``."""
+class CachedAccounts:
+    """Encoded accounts, as ``compute_snapshots`` needs them."""
 
     timelines: tuple[EncodedTimelines, ...]
-    events: pl.DataFrame  # what expressions read of them
+    events: pl.DataFrame  # the events that expressions read
 
 
-class KeptTimelines:
-    """The accounts of a lake that were asked for lately, coded.
+class TimelineCache:
+    """A cache of encoded accounts of a lake.
 
     Args:
-        lake: where events come from.
-        catalogue: what will be computed.
-        most_events: the block used longest ago is let go of before more are kept. A block with
-            more is kept alone.
-        events_a_block: accounts with about so many events together are read at once.
+        lake: the source of events.
+        catalogue: the features that will be computed.
+        most_events: with more, the least recently used block is evicted. A block with more events
+            is cached alone.
+        events_a_block: about how many events the accounts of a block have together.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class KeptTimelines:
 
     @property
     def events(self) -> int:
-        """How many events are kept."""
+        """How many events are cached."""
         return sum(block.n for block in self._blocks.values())
 
     def follow(self, manifest: Manifest) -> None:
-        """Take in what the lake got since the last time.
+        """Update the cache to a newer manifest.
 
         Raises:
             FileNotFoundError: the manifest is so old that its files are gone.
@@ -97,13 +97,13 @@ class KeptTimelines:
             self._firsts = self._first_accounts(manifest)
         self._manifest = manifest
 
-    def of(self, accounts: Iterable[str], *, as_of: datetime) -> Kept:
-        """These accounts by the manifest that was followed; one without events is left out.
+    def load(self, accounts: Iterable[str], *, as_of: datetime) -> CachedAccounts:
+        """These accounts as of the manifest that was followed; accounts without events are left out.
 
-        ``as_of`` is the earliest moment that will be asked about: of events that expressions
-        read, those beyond any window of then are left out. What is given is as it is now, whatever
-        is followed later. It is looked at where it is, and copied out where it is a small part of
-        a block or where blocks with more than half of ``most_events`` would have to stay for it.
+        ``as_of`` is the earliest moment that will be asked about: events of expressions that are
+        before any window of that moment are left out. The result does not change with later calls
+        of ``follow``. It is a view of the blocks. It is a copy where it is a small part of a block,
+        or where more than half of ``most_events`` would have to stay in memory for it.
         """
         beyond = [
             (pl.col("kind") == kind) & (pl.col("occurred_at") < as_of - reach)
@@ -112,7 +112,7 @@ class KeptTimelines:
         asked: dict[int, list[str]] = defaultdict(list)
         for account in sorted(set(accounts)):
             asked[self._number(account)].append(account)
-        held = 0  # events of blocks that are looked at where they are
+        held = 0  # events of blocks of which the result is a view
         taken: dict[int, tuple[EncodedTimelines, pl.DataFrame]] = {}
         for run in [
             *([number] for number in asked if number in self._blocks),
@@ -137,9 +137,9 @@ class KeptTimelines:
                         pl.col("account_id").is_in(names), ~pl.any_horizontal(False, *beyond)
                     ),
                 )
-        self._let_go()
+        self._evict()
         found = [taken[number] for number in asked]
-        return Kept(
+        return CachedAccounts(
             timelines=tuple(timelines for timelines, _ in found),
             events=pl.concat([events for _, events in found]),
         )
@@ -148,10 +148,10 @@ class KeptTimelines:
         return bisect_right(self._firsts, account)
 
     def _take_in(self, before: Manifest, manifest: Manifest) -> bool:
-        """Whether what is new could be appended."""
+        """Append new events; return whether that was possible."""
         followed = {*before.parts, *before.superseded}
         if not followed <= {*manifest.parts, *manifest.superseded, *manifest.retired}:
-            return False  # merged more than once since
+            return False  # files were merged more than once since
         news = diff_manifest(manifest, followed)
         corrected = news.corrected_accounts(self._lake, manifest, self.catalogue.kinds_read)
         if corrected is None:
@@ -175,7 +175,7 @@ class KeptTimelines:
         return True
 
     def _by_block(self, events: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Events by the number of their block, each in the order it came."""
+        """Events by the number of their block, in their order."""
         if events.is_empty():
             return
         names = events["account_id"].unique()
@@ -197,7 +197,7 @@ class KeptTimelines:
         return table["account_id"].to_list()[1:]
 
     def _runs(self, numbers: Iterable[int]) -> list[list[int]]:
-        """Neighbouring blocks together, as many as are read at once."""
+        """Groups of neighbouring blocks that are read together."""
         most = max(1, self._most_events // self._events_a_block // RUN_SHARE)
         runs: list[list[int]] = []
         for number in sorted(numbers):
@@ -208,7 +208,7 @@ class KeptTimelines:
         return runs
 
     def _load(self, run: Sequence[int]) -> None:
-        """Read neighbouring blocks from the lake, and let go of others for them."""
+        """Read neighbouring blocks from the lake, and evict others for them."""
         assert self._manifest is not None
         events = self._lake.scan(self._manifest).filter(
             pl.col("kind").is_in([*self.catalogue.kinds_read])
@@ -218,22 +218,22 @@ class KeptTimelines:
         if run[-1] < len(self._firsts):
             events = events.filter(pl.col("account_id") < self._firsts[run[-1]])
         frame = events.select(*LAKE_SCHEMA).collect()
-        self._let_go(coming=frame.height)
+        self._evict(coming=frame.height)
         found = dict(self._by_block(frame))
         for number in run:
             self._blocks[number] = CachedBlock(
                 found.pop(number, frame.clear()), self.catalogue, self._keying
             )
 
-    def _let_go(self, coming: int = 0) -> None:
-        """Let go of blocks used longest ago until there is room; the last one goes for others."""
+    def _evict(self, coming: int = 0) -> None:
+        """Evict the least recently used blocks until there is room; the last only for new blocks."""
         kept = self.events + coming
         while kept > self._most_events and len(self._blocks) > (0 if coming else 1):
             kept -= self._blocks.popitem(last=False)[1].n
 
 
 def _compact(timelines: EncodedTimelines) -> EncodedTimelines:
-    """The same accounts with columns of their own, which hold no event of another."""
+    """A copy of the accounts whose columns hold no events of other accounts."""
     events = timelines.events
     columns = {
         name: read_only(column[events.order])
@@ -245,7 +245,7 @@ def _compact(timelines: EncodedTimelines) -> EncodedTimelines:
 
 
 def _reaches(catalogue: Catalogue) -> dict[str, timedelta]:
-    """How far back expressions look, for the kinds of which none looks back without end."""
+    """Kind to how far back expressions look; kinds without a limit are left out."""
     reaches: dict[str, timedelta] = {}
     for feature in catalogue.expressions:
         reach = (

@@ -7,7 +7,7 @@ portfolio in one step.
 
 from __future__ import annotations
 
-from features.streaming.refresh import TouchedAccounts
+from features.streaming.refresh import AccountRefresh
 from serving.state.service_state import ServiceState
 
 
@@ -19,7 +19,7 @@ class FreshScores:
 
     def __init__(self, service: ServiceState) -> None:
         self._service = service
-        self._touched = TouchedAccounts(service.workspace)
+        self._touched = AccountRefresh(service.workspace)
         self._number = self._touched.newest_number()
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from features.health.formula import FORMULAS, HealthFormula
 from features.health.score import TREND_LOOKBACK
 from features.reloaded_file import ReloadedFile
 from features.store.feast import WorkspaceFeatures
-from features.streaming.refresh import TouchedAccounts
+from features.streaming.refresh import AccountRefresh
 from features.workspace import SETTINGS_FILE, Workspace
 from registry.bundle.segment_gate import SWITCH_FILE
 from registry.monitoring.figures import newest_figures
@@ -199,7 +199,7 @@ class ServiceState:
             raise NotReadyError("There is no snapshot in this workspace.")
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
         newest = snapshots.read(moments[-1])
-        with contextlib.closing(TouchedAccounts(self.workspace)) as touched:
+        with contextlib.closing(AccountRefresh(self.workspace)) as touched:
             streamed, _ = touched.published_since(0)
         frame = self.features.online(sorted({*newest["account_id"], *streamed}))
         if frame.is_empty():

@@ -279,7 +279,7 @@ class TimelineStore:
             BusyError: another process is writing to the workspace.
         """
         with _not_busy():
-            summary = self._intake.take(rows, now=now, source=SENT, wait_seconds=WAIT_SECONDS)
+            summary = self._intake.ingest(rows, now=now, source=SENT, wait_seconds=WAIT_SECONDS)
         [received] = summary.files
         results = {
             fate.line: RowResult(

@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from features.lake.lake import Lake
 from features.streaming.consumer import MOST_MESSAGES, consume
 from features.streaming.kafka import KafkaTopic, KafkaTopicError
-from features.streaming.offsets import Message, offsets_of
+from features.streaming.offsets import Message, read_offsets
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -78,7 +78,7 @@ def read_all(
     cluster: Cluster, topic: str, lake: Lake, *, group: str = "g", idle_seconds: float = 1.5
 ):
     stream = KafkaTopic(
-        cluster.address, topic, group, offsets=lambda: offsets_of(lake, group), options=QUICK
+        cluster.address, topic, group, offsets=lambda: read_offsets(lake, group), options=QUICK
     )
     try:
         return consume(stream, lake, group=group, now=lambda: NOW, idle_seconds=idle_seconds)
@@ -101,7 +101,7 @@ def test_every_message_of_a_topic_is_counted_once_and_a_bad_one_shows_its_place(
         ("counted/1", 2, "is not JSON"),
         ("counted/2", 5, "kind is not known"),
     ]
-    assert sum(offsets_of(lake, "g").values()) == 40
+    assert sum(read_offsets(lake, "g").values()) == 40
 
 
 def tell_broker(cluster: Cluster, topic: str, offset: int) -> None:
@@ -144,7 +144,7 @@ def test_two_readers_of_one_group_share_a_topic_and_a_lake(cluster, lake):
 
     def started() -> threading.Thread:
         stream = KafkaTopic(
-            cluster.address, "shared", "g", offsets=lambda: offsets_of(lake, "g"), options=QUICK
+            cluster.address, "shared", "g", offsets=lambda: read_offsets(lake, "g"), options=QUICK
         )
 
         def run() -> None:
@@ -176,7 +176,7 @@ from datetime import UTC, datetime
 from features.streaming.consumer import consume
 from features.streaming.kafka import KafkaTopic
 from features.lake.lake import Lake
-from features.streaming.offsets import offsets_of
+from features.streaming.offsets import read_offsets
 
 folder, address, topic, member, nth = sys.argv[1:]
 steps = 0
@@ -192,7 +192,7 @@ def kill_at_step(event, arguments):
 sys.addaudithook(kill_at_step)
 lake = Lake(folder + "/events")
 # every life is a member of its own, since the mock cluster waits long for one that is gone
-stream = KafkaTopic(address, topic, member, offsets=lambda: offsets_of(lake, "g"),
+stream = KafkaTopic(address, topic, member, offsets=lambda: read_offsets(lake, "g"),
                     options={"log_level": "3"})
 print(consume(stream, lake, group="g", now=lambda: datetime(2026, 6, 1, tzinfo=UTC),
               idle_seconds=1.5).read)
@@ -243,7 +243,7 @@ def check_kills(cluster: Cluster, folder: Path, *, topic: str, kills: int, seed:
     assert [name for name in there if name.startswith("e")] == sorted(f"e{n}" for n in given)
     assert len(there) == len(given) + without_id
     assert lake.quarantined().collect().height == sent // 30
-    assert sum(offsets_of(lake, "g").values()) == sent
+    assert sum(read_offsets(lake, "g").values()) == sent
 
 
 def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(cluster, tmp_path):
@@ -373,7 +373,7 @@ def test_features_wait_while_a_backlog_is_read(lake):
         group="g",
         now=lambda: NOW,
         idle_seconds=0,
-        caught_up=lambda: seen.append(len(stream.told)),
+        on_caught_up=lambda: seen.append(len(stream.told)),
     )
     assert total.landed == 2 * MOST_MESSAGES + 3
     assert seen == [0, 3, 3]
@@ -447,6 +447,6 @@ def test_features_are_made_at_the_start_and_when_silence_follows_a_full_batch(
             lake,
             group="g",
             now=lambda: NOW,
-            caught_up=lambda: seen.append(len(stream.told)),
+            on_caught_up=lambda: seen.append(len(stream.told)),
         )
     assert seen == expected

@@ -42,7 +42,7 @@ def rows(first: int, count: int) -> list[dict[str, object]]:
 def take(
     intake: IngestWorker, sent: list[dict[str, object]], wait_seconds: float = 5.0
 ) -> IngestSummary:
-    return intake.take(sent, now=NOW, source="api", wait_seconds=wait_seconds)
+    return intake.ingest(sent, now=NOW, source="api", wait_seconds=wait_seconds)
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -174,7 +174,7 @@ from features.lake.lake import Lake
 if __name__ == "__main__":
     intake = IngestWorker(Lake({str(tmp_path / "events")!r}), large=1)
     while intake.process_id is None:
-        intake.take([{{"event_id": "e", "account_id": "a", "kind": "feature.used",
+        intake.ingest([{{"event_id": "e", "account_id": "a", "kind": "feature.used",
                        "occurred_at": "2024-05-01T00:00:00Z"}}],
                     now=datetime(2024, 6, 1, tzinfo=UTC), source="api", wait_seconds=5.0)
     print(intake.process_id, flush=True)

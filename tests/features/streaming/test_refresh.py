@@ -17,8 +17,8 @@ from features.compute.backfill import backfill
 from features.events.schema import Event, events_frame
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.streaming.offsets import Message, land
-from features.streaming.refresh import JUST_AFTER, TouchedAccounts, clock_of
+from features.streaming.offsets import Message, ingest_messages
+from features.streaming.refresh import JUST_AFTER, AccountRefresh, clock_of
 from features.workspace import Workspace
 
 DAY = timedelta(days=1)
@@ -53,7 +53,7 @@ def send(workspace: Workspace, *events: dict[str, object], now: datetime = AS_OF
         )
         for n, event in enumerate(events)
     ]
-    land(lake, messages, group="g", now=now)
+    ingest_messages(lake, messages, group="g", now=now)
 
 
 class Published(list[pl.DataFrame]):
@@ -65,14 +65,14 @@ class Published(list[pl.DataFrame]):
         return sorted(account for frame in self for account in frame["account_id"])
 
 
-def caught_up(touched: TouchedAccounts, moment: datetime = AS_OF) -> list[str]:
+def caught_up(touched: AccountRefresh, moment: datetime = AS_OF) -> list[str]:
     published = Published()
     touched.catch_up(moment=moment, publish=published)
     return published.accounts
 
 
 def test_only_the_accounts_of_new_events_are_recomputed(workspace):
-    touched = TouchedAccounts(workspace)
+    touched = AccountRefresh(workspace)
     assert caught_up(touched) == []  # the snapshot has seen all that is there
     send(workspace, {"account_id": "acct-03"}, {"account_id": "acct-07"}, {"account_id": "acct-03"})
     assert caught_up(touched) == ["acct-03", "acct-07"]
@@ -80,7 +80,7 @@ def test_only_the_accounts_of_new_events_are_recomputed(workspace):
 
 
 def test_an_event_that_no_feature_reads_touches_nobody(workspace):
-    touched = TouchedAccounts(workspace)
+    touched = AccountRefresh(workspace)
     caught_up(touched)
     send(workspace, {"account_id": "acct-03", "kind": "action.decided"})
     assert caught_up(touched) == []
@@ -88,7 +88,7 @@ def test_an_event_that_no_feature_reads_touches_nobody(workspace):
 
 def test_an_event_that_no_feature_reads_is_nobody_s_at_the_first_time_either(workspace):
     send(workspace, {"account_id": "acct-03", "kind": "action.decided"})
-    assert TouchedAccounts(workspace).step(moment=AS_OF, publish=Published()) is None
+    assert AccountRefresh(workspace).step(moment=AS_OF, publish=Published()) is None
 
 
 def test_an_event_that_was_moved_to_another_account_touches_both_at_the_first_time(workspace):
@@ -96,11 +96,11 @@ def test_an_event_that_was_moved_to_another_account_touches_both_at_the_first_ti
     send(workspace, {"account_id": "acct-01", **moved})
     send(workspace, {"account_id": "acct-02", **moved, "recorded_at": AS_OF.isoformat()})
     assert len(lake_of(workspace).manifest.superseded) == 1
-    assert caught_up(TouchedAccounts(workspace), AS_OF + DAY) == ["acct-01", "acct-02"]
+    assert caught_up(AccountRefresh(workspace), AS_OF + DAY) == ["acct-01", "acct-02"]
 
 
 def test_a_corrected_event_that_no_feature_reads_touches_nobody(workspace):
-    touched, published = TouchedAccounts(workspace), Published()
+    touched, published = AccountRefresh(workspace), Published()
     decided = {"event_id": "e", "kind": "action.decided"}
     send(workspace, {"account_id": "acct-01", **decided})
     caught_up(touched)
@@ -117,7 +117,7 @@ def test_a_corrected_event_that_no_feature_reads_touches_nobody(workspace):
 
 
 def test_accounts_without_a_row_are_not_published_and_raise_no_number(workspace):
-    touched, published = TouchedAccounts(workspace), Published()
+    touched, published = AccountRefresh(workspace), Published()
     send(workspace, {"account_id": "acct-03"})
     caught_up(touched)
     number = touched.newest_number()
@@ -127,12 +127,12 @@ def test_accounts_without_a_row_are_not_published_and_raise_no_number(workspace)
     assert (fresh.frame.height, fresh.number, published) == (0, number, [])
     assert touched.newest_number() == number
     send(workspace, {"account_id": "acct-05"})
-    assert caught_up(TouchedAccounts(workspace)) == ["acct-05"]
+    assert caught_up(AccountRefresh(workspace)) == ["acct-05"]
     assert touched.published_since(fresh.number)[0] == ("acct-05",)
 
 
 def test_fresh_features_are_those_of_a_backfill_as_of_the_same_moment(workspace):
-    touched, store = TouchedAccounts(workspace), WorkspaceFeatures(workspace)
+    touched, store = AccountRefresh(workspace), WorkspaceFeatures(workspace)
     caught_up(touched)
     rng = np.random.default_rng(5)
     kinds = ["error.raised", "feature.used", "user.session", "ticket.created", "survey.answered"]
@@ -164,7 +164,7 @@ def test_fresh_features_are_those_of_a_backfill_as_of_the_same_moment(workspace)
 
 
 def test_what_another_process_landed_is_found_and_what_it_published_is_told(workspace):
-    here, there = TouchedAccounts(workspace), TouchedAccounts(workspace)
+    here, there = AccountRefresh(workspace), AccountRefresh(workspace)
     caught_up(here)
     number = here.newest_number()
     send(workspace, {"account_id": "acct-05"})
@@ -176,7 +176,7 @@ def test_what_another_process_landed_is_found_and_what_it_published_is_told(work
 
 
 def test_a_process_that_ends_before_it_notes_leaves_the_work_to_the_next(workspace):
-    caught_up(TouchedAccounts(workspace))
+    caught_up(AccountRefresh(workspace))
     send(workspace, {"account_id": "acct-05"})
 
     class KilledError(Exception):
@@ -186,13 +186,13 @@ def test_a_process_that_ends_before_it_notes_leaves_the_work_to_the_next(workspa
         raise KilledError
 
     with pytest.raises(KilledError):
-        TouchedAccounts(workspace).catch_up(moment=AS_OF, publish=publish)
-    assert caught_up(TouchedAccounts(workspace)) == ["acct-05"]
+        AccountRefresh(workspace).catch_up(moment=AS_OF, publish=publish)
+    assert caught_up(AccountRefresh(workspace)) == ["acct-05"]
 
 
 def test_accounts_have_their_turn_round_and_round(workspace, monkeypatch):
     monkeypatch.setattr(features.streaming.refresh, "ACCOUNTS_AT_ONCE", 2)
-    touched, published = TouchedAccounts(workspace), Published()
+    touched, published = AccountRefresh(workspace), Published()
 
     def turn() -> list[str]:
         before = len(published.accounts)
@@ -214,17 +214,17 @@ def test_accounts_have_their_turn_round_and_round(workspace, monkeypatch):
 
 def test_who_has_not_had_a_turn_when_a_process_ends_has_it_in_the_next(workspace, monkeypatch):
     monkeypatch.setattr(features.streaming.refresh, "ACCOUNTS_AT_ONCE", 2)
-    killed = TouchedAccounts(workspace)
+    killed = AccountRefresh(workspace)
     caught_up(killed)
     send(workspace, *({"account_id": f"acct-{n:02d}"} for n in (1, 2, 3, 4, 5)))
     fresh = killed.step(moment=AS_OF, publish=lambda _: None)
     assert fresh is not None
     assert fresh.left == 3
-    assert caught_up(TouchedAccounts(workspace)) == ["acct-03", "acct-04", "acct-05"]
+    assert caught_up(AccountRefresh(workspace)) == ["acct-03", "acct-04", "acct-05"]
 
 
 def test_a_part_that_is_gone_is_told_after_some_attempts(workspace):
-    touched = TouchedAccounts(workspace)
+    touched = AccountRefresh(workspace)
     caught_up(touched)
     send(workspace, {"account_id": "acct-05"})
     lake = lake_of(workspace)
@@ -234,7 +234,7 @@ def test_a_part_that_is_gone_is_told_after_some_attempts(workspace):
 
 
 def test_a_database_that_somebody_removed_is_made_anew(workspace):
-    touched = TouchedAccounts(workspace)
+    touched = AccountRefresh(workspace)
     send(workspace, {"account_id": "acct-05"})
     assert caught_up(touched) == ["acct-05"]
     for file in workspace.root.glob("touched.db*"):
@@ -247,7 +247,7 @@ def test_a_database_that_somebody_removed_is_made_anew(workspace):
 
 
 def test_a_step_that_breaks_off_leaves_no_transaction_behind(workspace):
-    touched, other = TouchedAccounts(workspace), TouchedAccounts(workspace)
+    touched, other = AccountRefresh(workspace), AccountRefresh(workspace)
     caught_up(touched)
     send(workspace, {"account_id": "acct-05"})
 
@@ -265,26 +265,26 @@ def test_a_step_that_breaks_off_leaves_no_transaction_behind(workspace):
 
 def test_at_the_first_time_only_what_the_newest_snapshot_can_not_have_seen_is_touched(workspace):
     send(workspace, {"account_id": "acct-09"})
-    assert caught_up(TouchedAccounts(workspace)) == ["acct-09"]
+    assert caught_up(AccountRefresh(workspace)) == ["acct-09"]
 
 
 def test_without_a_snapshot_every_account_is_touched(tmp_path):
     workspace = Workspace(tmp_path / "new", environment={})
     send(workspace, {"account_id": "a"}, {"account_id": "b"})
-    assert caught_up(TouchedAccounts(workspace)) == ["a", "b"]
+    assert caught_up(AccountRefresh(workspace)) == ["a", "b"]
 
 
 def test_other_declarations_make_the_accounts_of_a_stream_anew(workspace):
     send(workspace, {"account_id": "acct-05"})
-    caught_up(TouchedAccounts(workspace))
-    assert caught_up(TouchedAccounts(workspace)) == []
+    caught_up(AccountRefresh(workspace))
+    assert caught_up(AccountRefresh(workspace)) == []
     workspace.change_settings(use_names=("search",))
-    assert caught_up(TouchedAccounts(workspace)) == ["acct-05"]
-    assert caught_up(TouchedAccounts(workspace)) == []
+    assert caught_up(AccountRefresh(workspace)) == ["acct-05"]
+    assert caught_up(AccountRefresh(workspace)) == []
 
 
 def test_merging_small_parts_touches_nobody_else(workspace):
-    touched = TouchedAccounts(workspace)
+    touched = AccountRefresh(workspace)
     caught_up(touched)
     merged = False
     for n in range(70):
@@ -296,7 +296,7 @@ def test_merging_small_parts_touches_nobody_else(workspace):
 
 
 def test_a_correction_touches_the_account_that_it_takes_the_event_from(workspace):
-    touched = TouchedAccounts(workspace)
+    touched = AccountRefresh(workspace)
     send(workspace, {"account_id": "acct-01", "event_id": "e"})
     caught_up(touched)
     send(
@@ -311,7 +311,7 @@ def test_a_correction_touches_the_account_that_it_takes_the_event_from(workspace
 
 
 def test_what_is_recorded_at_the_clock_is_seen(workspace):
-    touched, store = TouchedAccounts(workspace), WorkspaceFeatures(workspace)
+    touched, store = AccountRefresh(workspace), WorkspaceFeatures(workspace)
     before = store.online(["acct-05"])["errors_28d"][0]
     send(workspace, {"account_id": "acct-05"})
     fresh = touched.catch_up(moment=AS_OF, publish=store.publish)
@@ -337,7 +337,7 @@ def test_what_a_file_records_at_the_end_of_its_data_is_not_seen(workspace):
         now=AS_OF + DAY,
         complete_until=AS_OF,
     )
-    touched = TouchedAccounts(workspace)
+    touched = AccountRefresh(workspace)
     touched.catch_up(moment=AS_OF, publish=store.publish)
     assert_frame_equal(store.online(["acct-05"]), before)
     send(workspace, {"account_id": "acct-07"})

@@ -20,7 +20,7 @@ from features.events.schema import KINDS, Event, events_frame, properties_text
 from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
-from features.streaming.timeline_cache import KeptTimelines
+from features.streaming.timeline_cache import TimelineCache
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=200)
@@ -83,13 +83,13 @@ def corrected(rng: np.random.Generator, old: Event) -> Event:
 
 def snapshots(
     lake: Lake,
-    kept: KeptTimelines,
+    kept: TimelineCache,
     accounts: list[str],
     as_of: datetime,
 ) -> pl.DataFrame:
     manifest = lake.manifest
     kept.follow(manifest)
-    found = kept.of(accounts, as_of=as_of)
+    found = kept.load(accounts, as_of=as_of)
     return compute_snapshots(
         found.timelines,
         found.events,
@@ -111,7 +111,7 @@ def anew(lake: Lake, accounts: list[str], as_of: datetime) -> pl.DataFrame:
     )
 
 
-def assert_same(lake: Lake, kept: KeptTimelines, accounts: list[str], as_of: datetime) -> None:
+def assert_same(lake: Lake, kept: TimelineCache, accounts: list[str], as_of: datetime) -> None:
     assert_frame_equal(
         snapshots(lake, kept, accounts, as_of), anew(lake, accounts, as_of), check_exact=True
     )
@@ -124,7 +124,7 @@ def test_whatever_the_lake_gets_kept_timelines_give_what_all_events_give(
 ):
     monkeypatch.setattr(features.lake.lake, "MOST_SMALL_PARTS", 5)  # merges happen all the time
     rng = np.random.default_rng(seed)
-    kept = KeptTimelines(lake, CATALOGUE, most_events=most_events, events_a_block=50)
+    kept = TimelineCache(lake, CATALOGUE, most_events=most_events, events_a_block=50)
     sent = [event(rng, number) for number in range(150)]
     append(lake, *sent)
     for turn in range(12):
@@ -147,7 +147,7 @@ def test_whatever_the_lake_gets_kept_timelines_give_what_all_events_give(
 class WatchedLake(Lake):
     """Notes how many events are kept whenever more are read."""
 
-    kept: KeptTimelines
+    kept: TimelineCache
     seen: tuple[int, ...] = ()
 
     def scan(self, manifest: Manifest | None = None) -> pl.LazyFrame:
@@ -159,7 +159,7 @@ def test_what_is_kept_while_more_is_read_stays_within_the_limit(tmp_path):
     lake = WatchedLake(tmp_path / "events")
     rng = np.random.default_rng(9)
     append(lake, *(event(rng, number, accounts=60) for number in range(2_000)))
-    lake.kept = KeptTimelines(lake, CATALOGUE, most_events=600, events_a_block=50)
+    lake.kept = TimelineCache(lake, CATALOGUE, most_events=600, events_a_block=50)
     everyone = [f"account {n}" for n in range(60)]
     found = snapshots(lake, lake.kept, everyone, NOW)
     reads = lake.seen[1:]  # the first one tells where blocks begin
@@ -175,18 +175,18 @@ def test_what_was_given_stays_as_it_was_whatever_is_followed_later(lake):
     rng = np.random.default_rng(11)
     append(lake, *(event(rng, number) for number in range(300)))
     everyone = [f"account {n}" for n in range(9)]
-    kept = KeptTimelines(lake, CATALOGUE)
+    kept = TimelineCache(lake, CATALOGUE)
     kept.follow(lake.manifest)
-    kept.of(everyone, as_of=NOW)
+    kept.load(everyone, as_of=NOW)
     append(lake, *(event(rng, 500 + number) for number in range(30)))
     kept.follow(lake.manifest)  # from here on the columns have room, and are written to
     first_recorded = lake.first_recorded()
     expected = anew(lake, everyone, NOW)
-    given = kept.of(everyone, as_of=NOW)
+    given = kept.load(everyone, as_of=NOW)
     for turn in range(1, 6):
         append(lake, *(event(rng, 1000 * turn + number) for number in range(60)))
         kept.follow(lake.manifest)
-        kept.of(everyone[turn:], as_of=NOW)
+        kept.load(everyone[turn:], as_of=NOW)
     found = compute_snapshots(
         given.timelines,
         given.events,
@@ -203,9 +203,9 @@ def test_what_is_given_holds_no_more_than_the_events_of_who_was_asked_for(lake):
     rng = np.random.default_rng(10)
     sent = [event(rng, number) for number in range(300)]
     append(lake, *sent)
-    kept = KeptTimelines(lake, CATALOGUE, most_events=1)
+    kept = TimelineCache(lake, CATALOGUE, most_events=1)
     kept.follow(lake.manifest)
-    [one] = kept.of(["account 3", "account 7"], as_of=NOW).timelines
+    [one] = kept.load(["account 3", "account 7"], as_of=NOW).timelines
     asked = sum(e.account_id in ("account 3", "account 7") for e in sent)
     assert 0 < asked < 200
     columns = [one.events.order, one.events.occurred, one.events.row_class, one.events.user]
@@ -218,9 +218,9 @@ def test_an_event_is_appended_and_nothing_is_read_again(lake):
     rng = np.random.default_rng(4)
     sent = [event(rng, number) for number in range(400)]
     append(lake, *sent[:200])
-    kept = KeptTimelines(lake, CATALOGUE)
+    kept = TimelineCache(lake, CATALOGUE)
     kept.follow(lake.manifest)
-    kept.of(["account 1"], as_of=NOW)
+    kept.load(["account 1"], as_of=NOW)
     append(lake, *sent[200:])
     expected = anew(lake, ["account 1"], NOW)
     (lake.folder / lake.manifest.parts[0]).unlink()
@@ -230,18 +230,18 @@ def test_an_event_is_appended_and_nothing_is_read_again(lake):
 def test_an_event_like_earlier_ones_prepares_nothing(lake):
     first = event(np.random.default_rng(5), 1)
     append(lake, first)
-    kept = KeptTimelines(lake, CATALOGUE)
+    kept = TimelineCache(lake, CATALOGUE)
     kept.follow(lake.manifest)
-    [before] = kept.of([first.account_id], as_of=NOW).timelines
+    [before] = kept.load([first.account_id], as_of=NOW).timelines
     append(lake, Event(**{**vars(first), "event_id": "another", "user_id": "new"}))
     assert_same(lake, kept, [first.account_id], NOW)
-    [after] = kept.of([first.account_id], as_of=NOW).timelines
+    [after] = kept.load([first.account_id], as_of=NOW).timelines
     assert after.items is before.items
 
 
 def test_ties_are_decided_by_id_and_new_people_are_told_apart(lake):
     at = START + timedelta(days=190)
-    kept = KeptTimelines(lake, CATALOGUE)
+    kept = TimelineCache(lake, CATALOGUE)
     for number, name in enumerate(("e5", "e7", "e1", "e6", "e9", "e0")):
         append(
             lake,
@@ -264,7 +264,7 @@ def test_ties_are_decided_by_id_and_new_people_are_told_apart(lake):
 def test_an_import_is_read_again_instead_of_appended(lake, monkeypatch):
     monkeypatch.setattr(features.streaming.timeline_cache, "MOST_ROWS", 5)
     rng = np.random.default_rng(6)
-    kept = KeptTimelines(lake, CATALOGUE)
+    kept = TimelineCache(lake, CATALOGUE)
     append(lake, event(rng, 1))
     kept.follow(lake.manifest)
     append(lake, *(event(rng, number) for number in range(2, 12)))
@@ -272,7 +272,7 @@ def test_an_import_is_read_again_instead_of_appended(lake, monkeypatch):
 
 
 def test_a_new_account_in_an_empty_lake_is_found(lake):
-    kept = KeptTimelines(lake, CATALOGUE)
+    kept = TimelineCache(lake, CATALOGUE)
     kept.follow(lake.manifest)
     rng = np.random.default_rng(7)
     append(lake, event(rng, 1, accounts=1))
@@ -283,7 +283,7 @@ def test_a_new_account_in_an_empty_lake_is_found(lake):
 
 def test_a_follower_that_broke_off_starts_anew(lake):
     rng = np.random.default_rng(8)
-    kept = KeptTimelines(lake, CATALOGUE)
+    kept = TimelineCache(lake, CATALOGUE)
     append(lake, *(event(rng, number) for number in range(50)))
     accounts = [f"account {n}" for n in range(9)]
     assert_same(lake, kept, accounts, NOW)
@@ -308,7 +308,7 @@ def test_a_state_that_only_one_feature_reads_tells_events_apart(lake):
         phrase="{value} boards are stuck",
         aggregate=Aggregate(operation="in_state", of="board", state={"mood": "stuck"}),
     )
-    kept = KeptTimelines(lake, replace(CATALOGUE, features=(*CATALOGUE.features, stuck)))
+    kept = TimelineCache(lake, replace(CATALOGUE, features=(*CATALOGUE.features, stuck)))
     known = Event(
         account_id="one",
         kind="custom.board",

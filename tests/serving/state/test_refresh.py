@@ -20,8 +20,8 @@ from small_company import AS_OF
 from features.compute.backfill import backfill
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.streaming.offsets import Message, land
-from features.streaming.refresh import JUST_AFTER, TouchedAccounts
+from features.streaming.offsets import Message, ingest_messages
+from features.streaming.refresh import JUST_AFTER, AccountRefresh
 from features.workspace import Workspace
 from serving.api.app import create_app
 from serving.state.refresh import FreshScores
@@ -114,11 +114,13 @@ def streamed(workspace: Workspace, account: str, *, now: datetime = AS_OF) -> No
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     offset = sum(lake.manifest.offsets.values())
     value = json.dumps(rows(offset, account=account)[0]).encode()
-    land(lake, [Message(topic="t", partition=0, offset=offset, value=value)], group="g", now=now)
+    ingest_messages(
+        lake, [Message(topic="t", partition=0, offset=offset, value=value)], group="g", now=now
+    )
 
 
 def publish_elsewhere(workspace: Workspace) -> None:
-    TouchedAccounts(workspace).catch_up(moment=AS_OF, publish=WorkspaceFeatures(workspace).publish)
+    AccountRefresh(workspace).catch_up(moment=AS_OF, publish=WorkspaceFeatures(workspace).publish)
 
 
 def test_what_another_process_publishes_is_served(running):
@@ -211,7 +213,7 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_works
         there = set(lake.scan().select("event_id").collect()["event_id"])
         assert {f"n{n}" for n in range(100 * (life + 1))} <= there
     assert lake.manifest.rows == before + 200
-    fresh = TouchedAccounts(own_workspace).catch_up(
+    fresh = AccountRefresh(own_workspace).catch_up(
         moment=AS_OF, publish=WorkspaceFeatures(own_workspace).publish
     )
     assert fresh is None or fresh.frame["account_id"].to_list() == ["acct-05"]
