@@ -110,6 +110,11 @@ def parse_text(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
     return column.cast(pl.String).str.strip_chars()
 
 
+def number_rows(table: pl.DataFrame) -> pl.DataFrame:
+    """The table with its row numbers in the column ``_row``, from 1 below the heading."""
+    return table.drop("_row", strict=False).with_row_index("_row", offset=1)
+
+
 def refuse_rows(
     table: pl.DataFrame,
     wrong: pl.Expr,

@@ -48,6 +48,12 @@ class Intervention:
     last_at: datetime
 
 
+def trial_events(events: pl.LazyFrame) -> pl.DataFrame:
+    """The events that trials are made of: actions and contracts."""
+    kind = pl.col("kind").str
+    return events.filter(kind.starts_with("action.") | kind.starts_with("contract.")).collect()
+
+
 def assignments(events: pl.DataFrame) -> pl.DataFrame:
     """One row per recorded decision: ``ASSIGNMENT_COLUMNS``, in order of time and account.
 

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from experiments.causal.contrast import effective_size
+from experiments.causal.estimates import clustered_error
 from experiments.causal.estimators.nuisances import Folds, design_matrix, predict_outcome
+from experiments.causal.sample import Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 EstimatorName = Literal["ips", "snips", "direct", "dr", "dr_shrunk"]
 
 ESTIMATORS: tuple[EstimatorName, ...] = get_args(EstimatorName)
@@ -162,7 +162,7 @@ def compare(log: LoggedChoices, new: Floats, present: Floats | None = None) -> P
         terms += log.reward - _terms(log, present, weights[1], "dr")
     difference = float(terms.mean())
     error = _error(terms, log.cluster)
-    effective = min(_effective(weight) for weight in weights)
+    effective = min(effective_size(weight) for weight in weights)
     freedom = _freedom(log.cluster, effective)
     two_sided, one_sided = stats.t.ppf([0.975, 0.95], freedom)
     return PolicyComparison(
@@ -185,7 +185,7 @@ def mean_weight(log: LoggedChoices, target: Floats) -> tuple[float, float, float
     """
     weight = _weights(log, target)
     mean = float(weight.mean())
-    freedom = _freedom(log.cluster, _effective(weight))
+    freedom = _freedom(log.cluster, effective_size(weight))
     reach = float(stats.t.ppf(0.995, freedom)) * _error(weight, log.cluster)
     return mean, mean - reach, mean + reach
 
@@ -308,7 +308,7 @@ def _value(
     mean, error = float(terms.mean()), _error(terms, log.cluster)
     if name == "dr_shrunk":  # less noise costs a bias of unknown size
         error = max(error, _error(unbiased, log.cluster))
-    effective = _effective(weight)
+    effective = effective_size(weight)
     reach = float(stats.t.ppf(0.975, _freedom(log.cluster, effective))) * error
     total = float(weight.sum())
     return PolicyValue(
@@ -325,18 +325,9 @@ def _value(
 
 def _error(terms: Floats, cluster: Ints) -> float:
     """Standard error of the mean, rows of a cluster together."""
-    _, place = np.unique(cluster, return_inverse=True)
-    sums = np.bincount(place, weights=terms - terms.mean())
-    groups = len(sums)
-    if groups < 2:
+    if (cluster == cluster[0]).all():
         return float("inf")
-    return float(np.sqrt(groups / (groups - 1) * (sums**2).sum()) / len(terms))
-
-
-def _effective(weight: Floats) -> float:
-    """The number of rows of weight 1 with the same precision (Kish 1965)."""
-    squares = float((weight**2).sum())
-    return float(weight.sum()) ** 2 / squares if squares else 0.0
+    return clustered_error(terms - terms.mean(), cluster)[0] / len(terms)
 
 
 def _freedom(cluster: Ints, effective: float) -> float:

@@ -22,12 +22,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from experiments.table_file import MOST_WORDS, TableFileError, parse_numbers, refuse_rows
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from experiments.causal.sample import Floats, Ints
+from experiments.table_file import (
+    MOST_WORDS,
+    TableFileError,
+    number_rows,
+    parse_numbers,
+    refuse_rows,
+)
 
 NEEDED = ("action", "propensity", "reward")
 PASSED_OVER = ("decision_id", "decided_at", "account_id")
@@ -82,7 +85,7 @@ def build_logged_choices(table: pl.DataFrame) -> ChoiceTable:
             f"The table lacks the column(s) {', '.join(lacking)}; it needs "
             f"{', '.join(NEEDED)}, and what the candidate would do."
         )
-    table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
+    table = number_rows(table)
     table = table.with_columns(
         action=pl.col("action").cast(pl.String),
         propensity=parse_numbers(table, "propensity"),

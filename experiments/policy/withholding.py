@@ -17,6 +17,7 @@ from experiments.effects.belief import GOOD_OUTCOME, MeasuredEffects, mix_belief
 from experiments.policy.conditions import Facts, explain_condition, holds, label, requirement
 from experiments.policy.value import ActionValue
 from registry.playbook.actions import Action
+from registry.playbook.condition_grammar import Condition
 from registry.playbook.playbook import Playbook
 
 Stage = Literal[
@@ -65,34 +66,32 @@ def refuse_not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refu
     for guard in playbook.guards_of[action.id]:
         if guard.only_if is not None and holds(guard.only_if, facts) is not True:
             continue
-        if holds(guard.condition, facts) is True:  # words are made only if needed
-            continue
-        verdict = explain_condition(guard.condition, facts)
-        if verdict.holds is None:
-            return _unknown(verdict.unknown)
-        if not verdict.holds:
-            return Refusal(
-                stage="eligibility",
-                reason="not_eligible",
-                why=f"{guard.why} Now: {verdict.words}.",
-                until=f"until: {requirement(guard.condition)}",
-                allowed_from=verdict.from_when,
-            )
+        # words are made only if needed
+        if holds(guard.condition, facts) is not True and (
+            refusal := _refuse_by(guard.condition, facts, f"{guard.why} Now")
+        ):
+            return refusal
     for condition in action.eligibility:
-        if holds(condition, facts) is True:
-            continue
-        verdict = explain_condition(condition, facts)
-        if verdict.holds is None:
-            return _unknown(verdict.unknown)
-        if not verdict.holds:
-            return Refusal(
-                stage="eligibility",
-                reason="not_eligible",
-                why=f"Not for this account now: {verdict.words}.",
-                until=f"until: {requirement(condition)}",
-                allowed_from=verdict.from_when,
-            )
+        if holds(condition, facts) is not True and (
+            refusal := _refuse_by(condition, facts, "Not for this account now")
+        ):
+            return refusal
     return None
+
+
+def _refuse_by(condition: Condition, facts: Facts, why: str) -> Refusal | None:
+    verdict = explain_condition(condition, facts)
+    if verdict.holds is None:
+        return _unknown(verdict.unknown)
+    if verdict.holds:
+        return None
+    return Refusal(
+        stage="eligibility",
+        reason="not_eligible",
+        why=f"{why}: {verdict.words}.",
+        until=f"until: {requirement(condition)}",
+        allowed_from=verdict.from_when,
+    )
 
 
 def find_unknown_values(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ every account's propensity is exactly k/n.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +40,25 @@ def hash_position(design_id: str, account_id: str, *, draw: str = "") -> float:
     return int.from_bytes(hashlib.blake2b(name, digest_size=7).digest(), "big") / 2**56
 
 
+def draw_names(
+    names: Collection[str], k: int, position: Callable[[str], float], *, what: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names in order, and those with the k lowest positions, lowest first.
+
+    Raises:
+        LotteryError: k is not between 1 and n - 1, or a name is there twice.
+    """
+    ordered = tuple(sorted(names))
+    if len(set(ordered)) != len(ordered):
+        raise LotteryError(f"{what} has a name twice. Give each once.")
+    if not 0 < k < len(ordered):
+        raise LotteryError(
+            f"{what} cannot draw {k} of {len(ordered)}: somebody has to be drawn and somebody "
+            f"left out."
+        )
+    return ordered, tuple(sorted(ordered, key=lambda name: (position(name), name))[:k])
+
+
 def draw_assignments(
     design_id: str,
     account_ids: Collection[str],
@@ -52,16 +71,12 @@ def draw_assignments(
     Raises:
         LotteryError: k is not between 1 and n - 1, or an account is named twice.
     """
-    names = sorted(account_ids)
-    if len(set(names)) != len(names):
-        raise LotteryError(f"Draw {draw!r} of {design_id!r} names an account twice.")
-    if not 0 < k < len(names):
-        raise LotteryError(
-            f"Draw {draw!r} of {design_id!r} cannot draw {k} of {len(names)} accounts: both arms "
-            f"need at least one."
-        )
-    order = sorted(names, key=lambda name: (hash_position(design_id, name, draw=draw), name))
-    drawn = set(order[:k])
+    names, drawn = draw_names(
+        account_ids,
+        k,
+        lambda name: hash_position(design_id, name, draw=draw),
+        what=f"Draw {draw!r} of {design_id!r}",
+    )
     return tuple(
         Assignment(
             design_id=design_id,

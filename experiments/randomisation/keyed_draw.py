@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 
-from experiments.randomisation.assignment import LotteryError
+from experiments.randomisation.assignment import LotteryError, draw_names
 
 LEAST_KEY_BYTES = 32
 
@@ -113,16 +113,10 @@ def draw(
     Raises:
         LotteryError: k does not fit, or a name is there twice.
     """
-    ordered = sorted(names)
-    if len(set(ordered)) != len(ordered):
-        raise LotteryError(f"The lottery {lottery_id!r} names somebody twice. Give each once.")
-    if not 0 < k < len(ordered):
-        raise LotteryError(
-            f"The lottery {lottery_id!r} cannot draw {k} of {len(ordered)}: "
-            f"somebody has to be drawn and somebody left out."
-        )
-    by_lot = sorted(ordered, key=lambda name: (position(lottery_id, name), name))
-    return Draw(lottery_id=lottery_id, key_id=key_id, of=tuple(ordered), drawn=tuple(by_lot[:k]))
+    ordered, drawn = draw_names(
+        names, k, lambda name: position(lottery_id, name), what=f"The lottery {lottery_id!r}"
+    )
+    return Draw(lottery_id=lottery_id, key_id=key_id, of=ordered, drawn=drawn)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.design import write_design
-from experiments.causal.interventions import propose_designs
+from experiments.causal.interventions import propose_designs, trial_events
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
 from experiments.effects.belief import EFFECT_HORIZON_DAYS
 from experiments.policy.account_state import Limits
@@ -41,14 +41,7 @@ def write_workspace_report(
         written_at: the moment that new designs are stamped with.
         seed: of the folds and repeats of the estimators.
     """
-    events = (
-        Lake(workspace.events_dir, workspace.quarantine_dir)
-        .as_of(as_of)
-        .filter(
-            pl.col("kind").str.starts_with("action.") | pl.col("kind").str.starts_with("contract.")
-        )
-        .collect()
-    )
+    events = trial_events(Lake(workspace.events_dir, workspace.quarantine_dir).as_of(as_of))
     snapshots = SnapshotStore(workspace.snapshots_dir)
     moments = tuple(moment for moment in snapshots.moments() if moment <= as_of)
     designs = tuple(

@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.sample import NO_ACTION, Bools, Floats, Ints, Sample
-from experiments.table_file import TableFileError, parse_numbers, refuse_rows
+from experiments.table_file import TableFileError, number_rows, parse_numbers, refuse_rows
 from experiments.targeting.facts import Fact, fact_of, parse_words
 from experiments.targeting.propensities import (
     PROPENSITY,
@@ -95,7 +95,7 @@ def read_lottery(
         TableFileError: a column is missing, a row is invalid, or it is no lottery.
     """
     _refuse_missing(table, file, stages, leave_out)
-    table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
+    table = number_rows(table)
     table = table.with_columns(
         account_id=parse_words(table, "account_id", file),
         action=parse_words(table, "action", file),
@@ -190,7 +190,7 @@ def read_accounts(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> As
         raise TableFileError(
             f"{file} holds no account. Give one row for each account to decide about."
         )
-    table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
+    table = number_rows(table)
     table = table.with_columns(account_id=parse_words(table, "account_id", file))
     refuse_rows(table, pl.col("account_id").is_null(), "has no account_id", file)
     twice = table.filter(pl.col("account_id").is_duplicated())

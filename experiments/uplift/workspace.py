@@ -19,7 +19,7 @@ import polars as pl
 from experiments.causal.checks.protocol import standardise
 from experiments.causal.contrast import Scores
 from experiments.causal.estimators import Estimator, estimator_for
-from experiments.causal.interventions import drawn_between_actions, propose_designs
+from experiments.causal.interventions import drawn_between_actions, propose_designs, trial_events
 from experiments.causal.sample import Floats, Sample, SampleError
 from experiments.causal.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
@@ -153,14 +153,7 @@ def write_effects(
     Raises:
         NoTrialsError: there is no snapshot from before ``as_of``.
     """
-    events = (
-        Lake(workspace.events_dir, workspace.quarantine_dir)
-        .as_of(as_of)
-        .filter(
-            pl.col("kind").str.starts_with("action.") | pl.col("kind").str.starts_with("contract.")
-        )
-        .collect()
-    )
+    events = trial_events(Lake(workspace.events_dir, workspace.quarantine_dir).as_of(as_of))
     snapshots = SnapshotStore(workspace.snapshots_dir)
     moments = [moment for moment in snapshots.moments() if moment <= as_of]
     if not moments:

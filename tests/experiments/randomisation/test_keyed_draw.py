@@ -114,7 +114,7 @@ def test_a_draw_in_which_nothing_is_drawn_or_all_are_is_refused(k):
 
 
 def test_a_name_twice_is_refused():
-    with pytest.raises(LotteryError, match="names somebody twice"):
+    with pytest.raises(LotteryError, match="has a name twice"):
         pick(key(1), ["a", "b", "a"], 1)
 
 
