@@ -185,7 +185,7 @@ def _judge(
         best=best,
         by_horizon=by_horizon,
         differences=_differences(rows, draws),
-        long_horizons=tuple(_judge_long_horizon(far, best, draws) for far in long_horizons),
+        long_horizons=tuple(_judge_long_horizon(long, best, draws) for long in long_horizons),
         losses=_losses(played),
         counts=tuple(_counts(played, number) for number in range(len(played.origins))),
         groups=_together(
@@ -193,9 +193,9 @@ def _judge(
                 *judge_groups(rows, best.name, draws),
                 *(
                     group
-                    for far in long_horizons
-                    if far.rows is not None
-                    for group in judge_groups(far.rows, best.name, draws)
+                    for long in long_horizons
+                    if long.rows is not None
+                    for group in judge_groups(long.rows, best.name, draws)
                 ),
             )
         ),
@@ -276,41 +276,41 @@ def _together(groups: tuple[Group, ...]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: order[group.dimension, group.name]))
 
 
-def _judge_long_horizon(far: LongHorizonRows, best: ModelSpec, draws: Matrix) -> LongHorizonResult:
+def _judge_long_horizon(long: LongHorizonRows, best: ModelSpec, draws: Matrix) -> LongHorizonResult:
     """Judge a long horizon like a shorter one, on the rows that it has."""
-    if far.rows is None:
+    if long.rows is None:
         return LongHorizonResult(
-            horizon=far.horizon,
-            origins=far.origins,
+            horizon=long.horizon,
+            origins=long.origins,
             pooled=None,
-            why_not=far.reason,
+            why_not=long.reason,
             differences={},
-            losses=tuple({} for _ in far.origins),
+            losses=tuple({} for _ in long.origins),
         )
-    everybody = np.ones(len(far.rows.account), dtype=np.bool_)
-    losses, inside = _row_losses(far.rows, 0)
-    origin = far.rows.origin[inside]
+    everybody = np.ones(len(long.rows.account), dtype=np.bool_)
+    losses, inside = _row_losses(long.rows, 0)
+    origin = long.rows.origin[inside]
     return LongHorizonResult(
-        horizon=far.horizon,
-        origins=far.origins,
+        horizon=long.horizon,
+        origins=long.origins,
         why_not=None,
         pooled=judge_group(
-            far.rows,
+            long.rows,
             everybody,
             0,
             best.name,
             draws,
             dimension="horizon",
-            name=f"{far.horizon} days",
+            name=f"{long.horizon} days",
         ),
-        differences=_differences(far.rows, draws)[far.horizon],
+        differences=_differences(long.rows, draws)[long.horizon],
         losses=tuple(
             {
                 name: float(loss[origin == number].mean())
                 for name, loss in losses.items()
                 if (origin == number).any()
             }
-            for number in range(len(far.origins))
+            for number in range(len(long.origins))
         ),
     )
 

@@ -49,7 +49,7 @@ def report_tables(result: Backtest) -> tuple[ReportTable, ...]:
     if result.long_horizons:
         found.append(_long_horizon_origins(result))
         found += [
-            _pooled(result, far.pooled) for far in result.long_horizons if far.pooled is not None
+            _pooled(result, long.pooled) for long in result.long_horizons if long.pooled is not None
         ]
     if result.capacity is not None:
         found.append(_captured(result))
@@ -66,7 +66,7 @@ def remarks(result: Backtest) -> tuple[str, ...]:
     """The notes of the report: what was left out, and why."""
     longest = result.horizons[-1]
     left = [
-        f"Left out, since every horizon is judged on the rows that are decided at {longest} "
+        f"Left out, because every horizon is judged on the rows that are decided at {longest} "
         f"days: "
         + ", ".join(
             f"{n:,} {'row' if n == 1 else 'rows'} {reason}" for reason, n in reasons.items()
@@ -78,13 +78,13 @@ def remarks(result: Backtest) -> tuple[str, ...]:
     capacity = (
         []
         if result.capacity is not None
-        else ["Revenue captured is not said: too few accounts with a known MRR had the outcome."]
+        else ["Revenue captured is not known: too few accounts with a known MRR had the outcome."]
     )
     return (
         *left,
         *capacity,
         *result.notes,
-        *(far.sentence(result.best) for far in result.long_horizons),
+        *(long.sentence(result.best) for long in result.long_horizons),
     )
 
 
@@ -116,7 +116,7 @@ def as_json(result: Backtest) -> dict[str, Json]:
             for horizon, by_contender in result.differences.items()
         },
         "later": {
-            str(far.horizon): _long_horizon_json(result, far) for far in result.long_horizons
+            str(long.horizon): _long_horizon_json(result, long) for long in result.long_horizons
         },
         "groups": [_group_json(group) for group in result.groups],
         "capacity": None
@@ -233,7 +233,7 @@ def _long_horizon_origins(result: Backtest) -> ReportTable:
         ),
         rows=tuple(
             (
-                str(far.horizon),
+                str(long.horizon),
                 f"{origin.moment:%Y-%m-%d}",
                 str(origin.n_cutoffs),
                 str(origin.n_accounts),
@@ -245,8 +245,8 @@ def _long_horizon_origins(result: Backtest) -> ReportTable:
                 ),
                 origin.why_not or "",
             )
-            for far in result.long_horizons
-            for origin, losses in zip(far.origins, far.losses, strict=True)
+            for long in result.long_horizons
+            for origin, losses in zip(long.origins, long.losses, strict=True)
         ),
     )
 
@@ -343,11 +343,11 @@ def _group_json(group: Group) -> Json:
     return told
 
 
-def _long_horizon_json(result: Backtest, far: LongHorizonResult) -> Json:
+def _long_horizon_json(result: Backtest, long: LongHorizonResult) -> Json:
     return {
-        "verdict": "not estimable" if far.pooled is None else "judged",
-        "says": far.sentence(result.best),
-        "why_not": far.why_not,
+        "verdict": "not estimable" if long.pooled is None else "judged",
+        "says": long.sentence(result.best),
+        "why_not": long.why_not,
         "origins": [
             {
                 "moment": origin.moment.isoformat(),
@@ -358,10 +358,10 @@ def _long_horizon_json(result: Backtest, far: LongHorizonResult) -> Json:
                 "why_not": origin.why_not,
                 "log_loss": dict(losses),
             }
-            for origin, losses in zip(far.origins, far.losses, strict=True)
+            for origin, losses in zip(long.origins, long.losses, strict=True)
         ],
-        "pooled": None if far.pooled is None else _group_json(far.pooled),
-        "differences_in_log_loss": _differences_json(far.differences),
+        "pooled": None if long.pooled is None else _group_json(long.pooled),
+        "differences_in_log_loss": _differences_json(long.differences),
     }
 
 

@@ -177,7 +177,7 @@ class LongHorizonFit:
                 f"{self.horizon} days: a fit of its own, from {self.n_accounts} distinct accounts."
             )
         return (
-            f"{self.horizon} days: only a slope of its own on the nearer score; "
+            f"{self.horizon} days: only a slope of its own on the score of the shorter horizons; "
             f"{self.n_accounts} distinct accounts had the outcome in the time after it, fewer "
             f"than {FEW_ACCOUNTS}."
         )

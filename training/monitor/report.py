@@ -106,8 +106,8 @@ def _features(drift: Drift | None) -> tuple[str, ...]:
     verdict = "ALARM, " if drift.is_alarm else ""
     moved = [f for f in drift.features if f.share * f.distance > 0.005][:MOST_FEATURES]
     return (
-        f"- Features: {verdict}drift {drift.distance:.2f} of 1, weighted by what the scores rest "
-        f"on; above {drift.limit:.2f} is an alarm.",
+        f"- Features: {verdict}drift {drift.distance:.2f} of 1, weighted by their share of the "
+        f"scores; above {drift.limit:.2f} is an alarm.",
         *(
             f"    {f.name}: drift {f.distance:.2f}, {f.share:.0%} of the reasons; median "
             f"{_number(f.median_then)} then, {_number(f.median_now)} now; unknown "
@@ -146,7 +146,7 @@ def _one_matured(one: MaturedOutcomes) -> str:
     left = ", ".join(f"{rows:,} {reason}" for reason, rows in one.left_out.items())
     return (
         f"- Within {one.horizon} days: {verdict}{one.observed:,} of {one.expected:.1f} "
-        f"promised happened, {_interval(one.ratio, 2)} times, among {one.n_rows:,} matured "
+        f"predicted outcomes happened, {_interval(one.ratio, 2)} times, among {one.n_rows:,} matured "
         f"rows of {one.n_accounts:,} accounts" + (f"; left out: {left}." if left else ".")
     )
 
@@ -158,7 +158,7 @@ def _estimate(told: ExpectedPerformance) -> tuple[str, ...]:
         f"- Before labels mature: {told.outcomes.value:.1f} outcomes "
         f"({told.outcomes.low:.1f} to {told.outcomes.high:.1f}) are expected within "
         f"{told.horizon} days, log loss {told.log_loss:.3f}, AUC {ranking}; {told.trust}{why}. "
-        f"It trusts the probabilities: a change in why accounts act shows only in labels.",
+        f"This estimate relies on the probabilities: only labels show a change in behaviour.",
     )
 
 

@@ -61,14 +61,18 @@ def judge_long_horizons(
         known = {
             h: o for h, o in long_horizons.outcomes.items() if h <= horizon and h not in refused
         }
-        said = {
+        probabilities = {
             spec.name: long_horizon_probability(
                 spec, training, known, rows, parameters, at=test[0], seed=seed
             )[horizon]
             for spec, parameters in contenders
         }
-        metrics[horizon] = {name: evaluate(y, p, account, draws) for name, p in said.items()}
-        gained = row_log_loss(y, said[BASE_RATE.name]) - row_log_loss(y, said[best.name])
+        metrics[horizon] = {
+            name: evaluate(y, p, account, draws) for name, p in probabilities.items()
+        }
+        gained = row_log_loss(y, probabilities[BASE_RATE.name]) - row_log_loss(
+            y, probabilities[best.name]
+        )
         better = _share_better(gained, account, draws)
         if better < BETTER_IN:
             own, base = (
@@ -77,7 +81,7 @@ def judge_long_horizons(
             refused[horizon] = (
                 f"On later rows its log loss is {own:.4f} there and that of the base rate "
                 f"{base:.4f}; it is better in {better:.0%} of the draws of accounts, and "
-                f"{BETTER_IN:.0%} are asked for: what is known of the near does not tell the far."
+                f"{BETTER_IN:.0%} are required."
             )
     return JudgedLongHorizons(metrics=metrics, refused=refused)
 

@@ -214,13 +214,15 @@ def _train(
     del growers  # a copy of the rows
     promotion = decide(evidence)
 
-    far = _judge_long_horizons(prepared, contenders, best, seed=seed)
+    judged = _judge_long_horizons(prepared, contenders, best, seed=seed)
     prepared = replace(
         prepared,
-        long_horizons=prepared.long_horizons.without(far.refused),
-        not_estimable={**prepared.not_estimable, **far.refused},
+        long_horizons=prepared.long_horizons.without(judged.refused),
+        not_estimable={**prepared.not_estimable, **judged.refused},
     )
-    long_horizon_metrics = {h: judged for h, judged in far.metrics.items() if h not in far.refused}
+    long_horizon_metrics = {
+        h: metrics for h, metrics in judged.metrics.items() if h not in judged.refused
+    }
     notes = (
         *notes,
         *(
@@ -228,7 +230,7 @@ def _train(
             for horizon, reason in prepared.not_estimable.items()
         ),
     )
-    at_later = replace(
+    with_long_horizons = replace(
         best,
         metrics={**best.metrics, **{h: m[best.spec.name] for h, m in long_horizon_metrics.items()}},
     )
@@ -244,7 +246,7 @@ def _train(
         code_version=code_version,
         seed=seed,
         growing=growing,
-        metrics={**flat_metrics(at_later), **as_metrics(evidence)},
+        metrics={**flat_metrics(with_long_horizons), **as_metrics(evidence)},
         treated=treated,
     )
     notes = (

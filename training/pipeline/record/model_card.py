@@ -34,18 +34,18 @@ CARD_DRAWS = 200
 TOP = 10
 
 PURPOSE = (
-    "It orders accounts by how likely this is, and says how likely, so that people who look after "
+    "It gives the probability of this outcome for each account, so that people who look after "
     "customers know whom to talk to first, and how much recurring revenue is at stake."
 )
 
 NOT_FOR = (
-    "Reading causes into reasons: a contribution says what the score is associated with, not what "
-    "would change it. Whether an action works is the matter of `keepwell report`.",
-    "Deciding about people: accounts are companies, and nothing here is about a person.",
-    "Refusing service, raising prices or ending contracts: it was judged as an order for attention "
-    "and nothing else.",
+    "Claims about causes: a contribution shows what the score is associated with, not what would "
+    "change it. `keepwell report` measures whether an action works.",
+    "Decisions about people: accounts are companies.",
+    "Refusing service, raising prices or ending contracts: it was judged only as a ranking of "
+    "accounts for attention.",
     "Accounts outside of its cohort, other horizons than those below, or another company's data: "
-    "none of that was judged.",
+    "none of these was judged.",
 )
 
 
@@ -116,8 +116,9 @@ def _data(bundle: ModelBundle, prepared: PreparedData, *, seed: int) -> str:
         [
             "## Data",
             "",
-            f"As known on {prepared.known_until:%Y-%m-%d}. What is judged below was fitted before the "
-            f"test, with an embargo; what serves is the same, refitted on all mature rows.",
+            f"As known on {prepared.known_until:%Y-%m-%d}. The metrics below are of a model that was "
+            f"fitted before the test, with an embargo; the model that serves is refitted on all "
+            f"mature rows.",
             "",
             *lines,
             "",
@@ -147,10 +148,9 @@ def _policy(bundle: ModelBundle) -> str:
 
 def _metrics(contenders: Mapping[str, Contender], prepared: PreparedData) -> str:
     parts = [
-        "## How good it is",
+        "## Metrics",
         "",
-        "On test rows, which are later than all that was fitted; 95 % intervals draw whole "
-        "accounts.",
+        "On test rows, which are later than all fitted rows; 95 % intervals draw whole accounts.",
     ]
     for horizon in reversed(prepared.training.horizons):
         judged = {
@@ -167,19 +167,19 @@ def _by_segment(rows: EvaluationRows, p: Vector, prepared: PreparedData, *, seed
     lines = [
         f"## By segment, {training.horizons[-1]} days",
         "",
-        "| | rows | accounts with the outcome | log loss | AUC | promised | observed |",
+        "| | rows | accounts with the outcome | log loss | AUC | predicted | observed |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, inside in rows.segments.items():
         y, account = rows.outcome[inside], rows.account[inside]
         with_outcome = len(np.unique(account[y == 1]))
-        told = f"| {name} | {len(y):,} | {with_outcome:,} |"
+        line = f"| {name} | {len(y):,} | {with_outcome:,} |"
         if not enough_accounts(y, account):
-            lines.append(f"{told} too few accounts to judge | | | |")
+            lines.append(f"{line} too few accounts to judge | | | |")
             continue
         w = draws[:, account]
         lines.append(
-            f"{told} {_spread(row_log_loss(y, p[inside]), w)} | {_auc(y, p[inside], w)} | "
+            f"{line} {_spread(row_log_loss(y, p[inside]), w)} | {_auc(y, p[inside], w)} | "
             f"{p[inside].mean():.1%} | {_spread(y, w, '.1%')} |"
         )
     return "\n".join(lines)
@@ -204,9 +204,9 @@ def _calibration(y: Vector, p: Vector, prepared: PreparedData) -> str:
     lines = [
         f"## Calibration, {prepared.training.horizons[-1]} days",
         "",
-        "![promised and observed](plots/calibration.png)",
+        "![predicted and observed](plots/calibration.png)",
         "",
-        "| test rows, by probability | rows | promised | observed |",
+        "| test rows, by probability | rows | predicted | observed |",
         "|---|---|---|---|",
     ]
     for number, group in enumerate(np.array_split(np.argsort(p, kind="stable"), GROUPS), start=1):
@@ -228,14 +228,14 @@ def _explained(
     order = [j for j in np.argsort(-sizes, kind="stable")[:TOP] if sizes[j] > 0]
     agreement = None if evidence is None else evidence.explanations_agreement
     stable = (
-        "Whether that is stable was not measured."
+        "The stability of this order was not measured."
         if agreement is None
-        else f"Refitted on other accounts (63 % of them, as a bootstrap holds), features keep "
-        f"their order with a rank correlation of {agreement:.2f}; 1 is the same order."
+        else f"In refits on other accounts (63 % of them, as in a bootstrap) the order of the "
+        f"features has a rank correlation of {agreement:.2f} with this one; 1 is the same order."
     )
     return "\n".join(
         [
-            "## What the scores rest on",
+            "## Features behind the scores",
             "",
             "Mean contribution on the test rows in log-odds, either direction:",
             "",
@@ -267,7 +267,7 @@ def _decision(promotion: Promotion | None) -> str:
         [
             "## Decision",
             "",
-            f"{verdict} What each check of the training said:",
+            f"{verdict} The checks of the training:",
             "",
             *(f"- {check.outcome}: {check.sentence}" for check in promotion.checks),
         ]
@@ -282,8 +282,8 @@ def _limits(bundle: ModelBundle, prepared: PreparedData, rows: EvaluationRows) -
         if not enough_accounts(rows.outcome[inside], rows.account[inside])
     ]
     limits = [
-        f"It was judged on {few:,} accounts with the outcome; the intervals above are that wide "
-        f"for this reason.",
+        f"It was judged on {few:,} accounts with the outcome, which sets the width of the "
+        f"intervals above.",
         "All horizons rank accounts alike: one score, and an intercept for each horizon.",
         "Accounts that were acted on are in the data like all others: the plain risk is that of "
         "accounts as they are treated today.",
@@ -294,7 +294,7 @@ def _limits(bundle: ModelBundle, prepared: PreparedData, rows: EvaluationRows) -
     ]
     if unjudged:
         limits.append(
-            f"Nothing is said for {', '.join(unjudged)}: fewer than {LEAST_ACCOUNTS} "
+            f"Not judged for {', '.join(unjudged)}: fewer than {LEAST_ACCOUNTS} "
             f"accounts with the outcome, or without."
         )
     return "\n".join(["## Limits", "", *(f"- {each}" for each in limits)])
