@@ -105,9 +105,9 @@ def rows_by_attribute(attributes: pl.DataFrame) -> dict[str, Rows]:
     """Rows by the value of an attribute; an attribute that is never known is left out.
 
     >>> import polars as pl
-    >>> {name: rows.tolist() for name, rows in
-    ...  rows_by_attribute(pl.DataFrame({"service_tier": ["gold", None], "segment": [None,
-    None]})).items()} {'service tier gold': [True, False], 'service tier unknown': [False, True]}
+    >>> frame = pl.DataFrame({"service_tier": ["gold", None], "segment": [None, None]})
+    >>> {name: rows.tolist() for name, rows in rows_by_attribute(frame).items()}
+    {'service tier gold': [True, False], 'service tier unknown': [False, True]}
     """
     found: dict[str, Rows] = {}
     for column in attributes.drop(ROW, strict=False):

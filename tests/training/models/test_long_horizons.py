@@ -82,7 +82,9 @@ def test_few_accounts_give_the_far_a_slope_and_no_fit_and_the_summary_says_so(re
     (far,) = result.bundle.long_horizons
     assert far.form is None
     assert 0 < far.slope < 1.5
-    assert "180 days: only a slope of its own on the nearer score" in result.summary
+    assert (
+        "180 days: only a slope of its own on the score of the shorter horizons" in result.summary
+    )
     assert "fewer than 150" in result.bundle.metadata.notes["later_180d"]
 
 
@@ -142,7 +144,7 @@ def test_a_score_that_is_no_better_than_the_base_rate_there_is_not_served(small_
     result = small_company(n_accounts=300, months=30, leaves=0.025, told=0.0).train(trials=0)
     assert result.bundle.horizons == (30, 60, 90)
     assert "180 days: not estimable. On later rows its log loss is" in result.summary
-    assert "of the draws of accounts, and 80% are asked for" in result.bundle.not_estimable[180]
+    assert "of the draws of accounts, and 80% are required" in result.bundle.not_estimable[180]
 
 
 def test_what_is_decided_after_the_test_opens_is_not_learned_from(prepared) -> None:
@@ -236,7 +238,7 @@ def test_a_contract_that_outlasts_the_horizon_hardly_ends_in_the_time_before_it(
     assert beyond == long
     assert beyond < soon / 5
     assert not far.has_own_fit
-    assert "180 days: only a slope of its own on the nearer score" in far.sentence
+    assert "180 days: only a slope of its own on the score of the shorter horizons" in far.sentence
 
 
 def test_where_no_contract_outlasts_the_horizon_there_is_no_step(renewing, prepared) -> None:

@@ -26,17 +26,17 @@ def section(card: str, title: str) -> str:
         ("Data", "Rows left out by horizon: 30 days: "),
         ("Data", "immature"),
         ("Label policy", "| grace days | 30 |"),
-        ("How good it is", "### Within 30 days"),
-        ("How good it is", "| health formula |"),
+        ("Metrics", "### Within 30 days"),
+        ("Metrics", "| health formula |"),
         ("By segment, 90 days", "| MRR lowest third |"),
         ("By segment, 90 days", "too few accounts to judge"),
         ("Calibration, 90 days", "(plots/calibration.png)"),
-        ("What the scores rest on", "rank correlation of 0."),
+        ("Features behind the scores", "rank correlation of 0."),
         ("Parameters", "A study of "),
         ("Decision", "- passed: Better than the base rate"),
         ("Limits", "180 days: not estimable"),
-        ("Not for", "Reading causes into reasons"),
-        ("Not for", "Deciding about people"),
+        ("Not for", "Claims about causes"),
+        ("Not for", "Decisions about people"),
     ],
 )
 def test_a_card_says_what_a_reader_needs(card, title, said) -> None:
@@ -74,4 +74,4 @@ def test_the_formula_has_a_card_without_a_decision(trained) -> None:
     card = store.runs[1].documents["model_card.md"]
     assert card.startswith("# churn-formula: health formula")
     assert "## Decision" not in card
-    assert "was not measured" in section(card, "What the scores rest on")
+    assert "was not measured" in section(card, "Features behind the scores")
