@@ -1,4 +1,4 @@
-"""What a route depends on: the state of the service, and who asks.
+"""What a route depends on: the state of the service, and its caller.
 
 The state that a route is given holds the accounts within its caller's reach and no others.
 """

@@ -10,10 +10,10 @@ import gc
 
 
 def freeze_loaded_objects() -> int:
-    """Take what is loaded now out of what the collector looks at; how many objects that is.
+    """Keep all objects loaded so far away from the garbage collector; returns their number.
 
-    For a process that serves until it ends, once all is loaded: what of it turns into a circle of
-    garbage later stays.
+    For a process that serves until it ends, after all is loaded: a circle of these objects that
+    becomes garbage later stays in memory.
     """
     gc.collect()
     gc.freeze()

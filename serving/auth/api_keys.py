@@ -1,7 +1,7 @@
 """API keys: who holds one, what it permits, and until when.
 
 A key is 256 random bits that are shown once. Stored is its HMAC-SHA256 under a pepper, in a small
-SQLite file of the workspace; whoever reads that file cannot make a key of it. A key has up to two
+SQLite file of the workspace; a reader of that file cannot make a key from it. A key has up to two
 live secrets, so that its holder can change over; revoking ends all of them at the next request,
 because the process looks whether the file changed before it trusts what it has in memory.
 """

@@ -1,7 +1,7 @@
 """The playbook of a tenant, checked: its conditions name only features and alerts that exist.
 
 A condition about an undeclared feature or alert is refused, with its entry, when the service starts
-and before a batch is ranked, and never while somebody waits for an answer.
+and before a batch is ranked, and never during a request.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class Measured:
         self.clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note what became of it."""
+        """Pass the request on, and count its status and its time."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

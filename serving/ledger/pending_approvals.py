@@ -1,6 +1,6 @@
 """Decisions that wait for a person, who approves them or vetoes them in time.
 
-Looks at the newest decisions only: an older one is no longer valid, or so many wait that nobody
+Looks at the newest decisions only: an older one is no longer valid, or so many wait that no person
 reads them all. The rules of approving are in ``serving.ledger.approvals``.
 """
 

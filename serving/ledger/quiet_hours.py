@@ -1,4 +1,4 @@
-"""Quiet hours at the moment at which somebody claims a decision.
+"""Quiet hours at the moment at which a decision is claimed.
 
 They were checked when the decision was made, which may be days ago. Time zone and hours are those
 of the stored question; the moment is by the clock of the service.

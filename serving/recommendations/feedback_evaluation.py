@@ -32,7 +32,7 @@ from serving.scoring.score import TIER_HORIZON_DAYS
 from serving.text_format import plural
 
 HORIZON = timedelta(days=TIER_HORIZON_DAYS)
-"""Of the probability that a decision was made on, and so of what became of the account."""
+"""Of the probability that a decision was made on, and so of the outcome of the account."""
 
 CHANCE = 0.05
 """A table in which the model is right about everybody speaks up no more often than this."""
@@ -136,7 +136,7 @@ def evaluate_feedback(
 
 
 def at_most(count: int, chances: Sequence[float]) -> float:
-    """The probability that at most so many of independent events with these chances happen.
+    """The probability that at most this many of independent events with these chances happen.
 
     >>> at_most(0, [0.5, 0.5]), at_most(1, [0.5, 0.5]), at_most(-1, [0.5])
     (0.25, 0.75, 0.0)

@@ -1,7 +1,7 @@
 """Warning signs: the alerts that the scores of a portfolio raise now.
 
-Accounts are scored far more often than read, so an account's alerts are found when somebody first
-asks for them.
+Accounts are scored far more often than read, so an account's alerts are found when they are first
+asked for.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ expansion: the probability by the shortest served horizon that holds the renewal
 always one of the horizons that are shown. Contraction and silence have models of their own.
 
 The risk if nobody acts stands beside the plain one, which is that of accounts as they are treated.
-It is computed for one account when somebody looks at it, from what the bundle learned of accounts
+It is computed for one account when its page or answer is asked for, from what the bundle learned of accounts
 that nobody acted on.
 
 What is not known has its reason in words that a customer manager reads, and never a number. Pure.

@@ -310,5 +310,5 @@ def _number(value: float | None) -> float | None:
 
 
 def sentence(text: str) -> str:
-    """A reason as it is shown, whoever gave it."""
+    """A reason as it is shown, of the model or of the formula."""
     return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class VisibleAccounts:
-    """Which accounts somebody sees and acts on: those that name them, and those of territories.
+    """The accounts that a caller sees and acts on: those that name them, and those of territories.
 
     A territory is a region and a CSM the account's ``csm``, as in ``keepwell plan``.
 

@@ -87,7 +87,7 @@ class ServiceState:
 
     @cached_property
     def live(self) -> LivePortfolio:
-        """The portfolio that is served: one, whoever looks."""
+        """The portfolio that is served, the same for every caller."""
         if self.whole is not None:
             return self.whole.live
         return LivePortfolio(make=self._make_portfolio, stamp=self._stamp)
@@ -112,7 +112,7 @@ class ServiceState:
         return self.live.current().within(self.reach)
 
     def within(self, reach: VisibleAccounts | None) -> ServiceState:
-        """The state for somebody who reaches only some accounts: it holds no others."""
+        """The state for a caller who reaches only some accounts: it holds no others."""
         return self if reach is None else replace(self, reach=reach, whole=self.whole or self)
 
     def for_request(self, request: OpenRequest) -> ServiceState:

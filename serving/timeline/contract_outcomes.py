@@ -1,9 +1,9 @@
 """Outcomes on the slow clock: what the contract did after an action was carried out.
 
-The quick outcomes are reported by whoever acts. Whether the account renewed, grew or left is on its
-timeline months later, and is joined to the decision here: the first event of the contract after the
-action, once for each decision. It happened afterwards; whether the action caused it is a question
-for reports.
+Quick outcomes are reported by the person or program that acts. Whether the account renewed, grew or
+left is on its timeline months later, and is joined to the decision here: the first event of the
+contract after the action, once for each decision. It happened afterwards; whether the action caused
+it is a question for reports.
 """
 
 from __future__ import annotations

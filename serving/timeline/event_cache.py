@@ -30,7 +30,7 @@ FEW = 64
 """So many accounts are looked up one by one in the ordered parts."""
 
 MOST_ACCOUNTS = 50_000
-"""What is derived is cached for so many accounts; those that were read first are let go first."""
+"""Most accounts whose derived values are cached; those read first are dropped first."""
 
 
 class CachedEvent(NamedTuple):

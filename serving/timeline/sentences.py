@@ -1,4 +1,4 @@
-"""Sentences of the timeline about what people said and what was measured."""
+"""Sentences of the timeline about judgements of people and about measured outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAID: Mapping[str, str] = {"agree": "agreed to", "disagree": "disagreed with", "
 
 
 def judged_sentence(properties: Mapping[str, str | float | bool]) -> str:
-    """An event of what somebody said to an action, in words.
+    """The sentence of an event in which a person judged an action.
 
     >>> judged_sentence({"by": "ann", "verdict": "snooze", "action": "success_call",
     ...                  "until": "2026-03-15T09:00:00+00:00", "reason": "They are on leave."})

@@ -38,7 +38,7 @@ FIRST_WAIT, LONGEST_WAIT = 5.0, 6 * 3600.0
 
 PER_STEP = 20
 MOST_WAITING = 10_000
-"""While so many messages of a webhook wait, its part of the ledger is not read on."""
+"""While this many messages of a webhook wait, no more of the ledger is read for it."""
 
 LEASE_SECONDS = 60.0
 KEPT_SECONDS = 30 * 86_400.0
@@ -145,7 +145,7 @@ def seconds_to_wait(attempts: int, rng: np.random.Generator) -> float:
 async def keep_sending(sender: Sender, *, seconds: float = LOOK_SECONDS) -> None:
     """Send to every webhook, each at its own pace, until this is cancelled.
 
-    A failure is told and tried again; webhooks that are added or removed meanwhile are noticed.
+    A failure is logged and tried again; webhooks that are added or removed meanwhile are noticed.
     """
     tasks: dict[str, asyncio.Task[None]] = {}
     pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="webhooks")

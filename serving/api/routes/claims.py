@@ -1,6 +1,6 @@
 """The routes of carrying decisions out: approve, claim, complete, fail.
 
-Who acts is the owner of the API key where it has one, and whoever the request names otherwise.
+The acting person is the owner of the API key; where it has none, the one whom the request names.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ def fail(
 
 
 def acting(caller: Caller, named: str | None) -> str:
-    """Who acts: the owner of the key, or whoever is named, or else the key."""
+    """The acting person: the owner of the key, else the one who is named, else the key."""
     return caller.owner or named or caller.key_id
 
 

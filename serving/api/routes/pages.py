@@ -166,7 +166,7 @@ def show_account(
 def _say(
     service: ServiceState, caller: Caller, account_id: str, answer: Recommendation
 ) -> FeedbackView:
-    """The form to judge with, for whoever may, and what was said before."""
+    """The form to judge with, for callers who may, and earlier judgements."""
     try:
         heard = FeedbackRecords(service.ledger.database).of_account(account_id)
     except LedgerUnreachableError:
@@ -274,7 +274,7 @@ def _kept(service: ServiceState, label: str, version: int, name: str) -> bytes:
 @needs(PRODUCT)
 @in_navigation("reports", "Reports", place=4)
 def show_reports(request: Request, service: AtService, caller: AtCaller) -> Response:
-    """The causal reports, and to whoever reaches every account what one more hour would bring."""
+    """The causal reports; for callers who reach every account, what one more hour would bring."""
     hours = None
     if caller.reach is None and "watch" in caller.permissions:
         plan, problem = None, ""

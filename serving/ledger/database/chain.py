@@ -2,7 +2,7 @@
 
 Every record has a link: its place, its table and id, the hash of its content, and a hash of all that
 together with the link before it. Whoever changes, removes, adds or moves a record has to make every
-link from there on anew, and whoever noted the newest link (the *head*) before sees that. Links are
+link from there on anew, and a reader who noted the newest link (the *head*) before sees that. Links are
 written in the transaction of their record, under the lock of all writers.
 """
 

@@ -1,6 +1,6 @@
 """One transaction that changes the ledger, and the request that it belongs to.
 
-Both are objects that are handed to whoever takes part. The request is under an Idempotency-Key
+Both are objects that are passed to the code that takes part. The request is under an Idempotency-Key
 (``serving.ledger.idempotency``); each of its changes is noted in the key's row by the same commit.
 """
 

@@ -1,6 +1,6 @@
-"""Read decisions of before, with their questions, their outcomes and what people said to them.
+"""Read earlier decisions with their questions, outcomes and judgements.
 
-For evaluation: of a policy on logged decisions, and of what people said. Reads; writes nothing.
+For evaluating a policy on logged decisions, and judgements of people. Reads; writes nothing.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class JudgedAction:
 
 
 def judged_actions(database: LedgerDatabase, *, as_of: datetime) -> tuple[JudgedAction, ...]:
-    """The newest word on each action of each decision, in the order in which they were said.
+    """The newest judgement of each action of each decision, in the order in which they were given.
 
     Args:
         database: the ledger's.

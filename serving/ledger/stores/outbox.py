@@ -92,8 +92,10 @@ class OutboxError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A webhook: where to and told what; everything of the ledger up to ``place`` is in the outbox
-    or older than the webhook."""
+    """A webhook: its address and its kinds of messages.
+
+    Everything of the ledger up to ``place`` is in the outbox or older than the webhook.
+    """
 
     name: str
     url: str
@@ -254,7 +256,7 @@ class Outbox:
         return True
 
     def replay(self, name: str, messages: Sequence[Message], *, now: float) -> None:
-        """Let these messages wait again, whatever became of them before; ids stay the same."""
+        """Let these messages wait again, also where they were sent or failed; ids stay the same."""
         with self._writing() as connection:
             _found(connection, name)
             for message in messages:
@@ -352,7 +354,7 @@ class Outbox:
         return True
 
     def forget_sent(self, *, before: float) -> int:
-        """Forget messages that were sent before a moment; the ledger has what they told."""
+        """Forget messages that were sent before a moment; the ledger has their content."""
         with self._writing() as connection:
             return connection.execute(
                 sa.delete(MESSAGES).where(MESSAGES.c.state == SENT, MESSAGES.c.changed_at < before)

@@ -33,6 +33,9 @@ OWNERS: Mapping[str, str] = {
     "sponsor": "executive sponsor",
 }
 
+GOOD_END: Mapping[str, str] = {"churn": "stay", "expansion": "grow", "none": "help"}
+"""Outcome of an action's value to what becomes more likely."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActionView:
@@ -99,10 +102,10 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
         ""
         if nothing
         else (
-            f"The chance rises by {100 * value.uplift:.3g} points × "
+            f"The chance to {GOOD_END[value.outcome]} rises by {100 * value.uplift:.3g} points × "
             f"{money(value.at_stake, currency)} at stake × {percent(value.margin)} margin, less "
-            f"{costs}{_worn(value)}. Ranked by a cautious "
-            f"{money(round(candidate.cautious_value), currency)}"
+            f"{costs}{_worn(value)}. The list is ranked by a "
+            f"cautious estimate, here {money(round(candidate.cautious_value), currency)}"
         )
     )
     if not nothing and value.outcome == "none":
@@ -154,8 +157,8 @@ def _interval(value: ActionValue) -> str:
     if belief is None or value.outcome == "none":
         return ""
     return (
-        f". Here the chance changes by {signed(100 * belief.mean, ' points')}, most likely between "
-        f"{signed(100 * belief.low)} and {signed(100 * belief.high)}"
+        f". For this account most likely between {signed(100 * belief.low)} and "
+        f"{signed(100 * belief.high, ' points')}"
     )
 
 

@@ -62,7 +62,7 @@ class LevelLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Within:
-    """Segments and CSMs of the accounts that somebody reaches; None: all there are."""
+    """Segments and CSMs of the accounts that a caller reaches; None: all there are."""
 
     segments: Collection[str | None]
     csms: Collection[str | None]
@@ -85,7 +85,7 @@ def held_level(
     names: Mapping[str, str],
     *,
     highest: int = max(LEVELS),
-    bound: str = "this action may never go further by itself",
+    bound: str = "this action never runs by itself",
 ) -> HeldLevel:
     """The level that holds for a scope now, and why.
 
@@ -139,7 +139,7 @@ def standing_of(
                 why=("what is stopped and allowed cannot be read now"),
             )
             continue
-        highest, bound = ceiling(action), "this action may never go further by itself"
+        highest, bound = ceiling(action), "this action never runs by itself"
         if candidate.autonomy < highest:
             highest, bound = candidate.autonomy, "there is something to look up first"
         scope = Scope(action=action.id, segment=segment, csm=csm)
@@ -213,7 +213,7 @@ def stop_lines(
 def level_lines(
     controls: Sequence[Control], actions: Mapping[str, Action], within: Within | None
 ) -> tuple[LevelLine, ...]:
-    """The levels that somebody set or a guardrail lowered, as they hold now, by action."""
+    """The levels that a person set or a guardrail lowered, as they hold now, by action."""
     names = {one.id: one.name for one in actions.values()}
     scopes = dict.fromkeys(c.scope for c in controls if c.kind == "level")
     lines = []

@@ -86,7 +86,7 @@ def _figure(figure: FamilyFigure, accounts: int, currency: str) -> FigureView:
         if figure.at_least == figure.at_most:
             value = number(figure.at_least)
         else:
-            notes.append("somebody may be in two accounts")
+            notes.append("one person may be in two accounts")
     if figure.known_of < accounts:
         notes.append(f"known of {figure.known_of:,} of {plural(accounts, 'account')}")
     return FigureView(label=LABELS[figure.feature], value=value, note="; ".join(notes))

@@ -1,4 +1,4 @@
-"""What people said to recommendations, as lines of the account page. Pure."""
+"""Judgements of recommendations, as lines of the account page. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class FeedbackView:
-    """The form by which a person judges the first action, and what was said before."""
+    """The form by which a person judges the first action, and earlier judgements."""
 
     action: str  # empty where the caller may not judge
     put_off: str  # what the button says; empty where nothing can be put off
@@ -30,8 +30,8 @@ def feedback_view(
     *,
     clock: datetime,
 ) -> FeedbackView:
-    """The form for the action that is recommended first, and the newest of what was said; ``clock``
-    is that of the service, by which is put off."""
+    """The form for the action that is recommended first, and the newest judgements; ``clock``
+    is that of the service, by which snoozes end."""
     return FeedbackView(
         action=first_action or "",
         put_off=""
@@ -42,7 +42,7 @@ def feedback_view(
 
 
 def feedback_line(one: Feedback, names: Mapping[str, str]) -> str:
-    """What was said, in a sentence."""
+    """A judgement in a sentence."""
     until = f" until {day(one.snooze_until)}" if one.snooze_until else ""
     why = f": {one.reason}" if one.reason else ""
     return (

@@ -171,7 +171,7 @@ def _not_trained(served: ServedModel | None, horizon: int) -> str:
 
 
 def plain_note(note: str | None) -> str:
-    """A reason why nothing is known, without what only concerns whoever runs the models.
+    """A reason why nothing is known, without what concerns only those who run the models.
 
     >>> plain_note("No contraction model has been promoted."), plain_note("It has ended.")
     ('No model for this is in use yet.', 'It has ended.')

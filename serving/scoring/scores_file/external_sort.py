@@ -3,7 +3,7 @@
 ::
 
     part ─► in order ─► on disk ┐
-    part ─► in order ─► on disk ├─► order of all keys ─► so many rows at once, some of each part
+    part ─► in order ─► on disk ├─► order of all keys ─► a few rows at once, some of each part
     part ─► in order ─► on disk ┘
 
 In memory are 16 bytes a row: its key and its place. The file on disk has no name, so nothing of it
@@ -65,7 +65,7 @@ class ExternalSort:
         self._blocks.append(blocks)
 
     def parts(self, rows: int) -> Iterator[pa.Table]:
-        """All rows in order, so many at once; the last time that they are asked for."""
+        """All rows in order, ``rows`` at a time. Can be called once."""
         if self._schema is None:
             return
         self._file.flush()

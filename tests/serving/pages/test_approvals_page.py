@@ -297,7 +297,7 @@ class TestWhatIsStopped:
         name = load_playbook().by_id["tips_email"].name
         assert (f"“{name}” in mid. Needs approval.") in re.sub(r"\s+", " ", page)
         call = company.page(path="/approvals?action=success_call")
-        assert "Is for a person to do: this action may never go" in call
+        assert "Is for a person to do: this action never runs by itself" in call
         assert company.page(path="/approvals?action=sing&segment=") == company.page(
             path="/approvals"
         )

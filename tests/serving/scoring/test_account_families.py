@@ -190,7 +190,7 @@ def test_a_view_says_bounds_and_of_how_many_it_is_known(portfolio, client):
     assert shown["Monthly revenue"] == ("10 EUR", "known of 1 of 3 accounts")
     assert shown["People active in 28 days"] == (
         "5 to 8",
-        "somebody may be in two accounts; known of 2 of 3 accounts",
+        "one person may be in two accounts; known of 2 of 3 accounts",
     )
 
 

@@ -76,7 +76,7 @@ def test_the_level_that_holds_says_why(controls, level, why):
 
 def test_an_action_that_may_go_no_further_says_that():
     held = held_level([control("level", value=4)], CALL_MID, NAMES, highest=2)
-    assert held.sentence == ("Needs approval: this action may never go further by itself.")
+    assert held.sentence == ("Needs approval: this action never runs by itself.")
 
 
 scopes = st.builds(
