@@ -28,8 +28,8 @@ from features.cli.commands import (
     consume,
     features,
     ingest,
+    moments_between,
     print_summary,
-    series_of,
     snapshot,
     take_snapshots,
 )
@@ -41,7 +41,7 @@ from features.cli.options import (
     moment_of,
     out,
     run,
-    step,
+    show_progress,
 )
 from features.version import code_version
 from features.workspace import Workspace
@@ -370,12 +370,12 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         last = moment_of(place, None)
         first = min(_first_contract(place), last)
         moments = {
-            *series_of(first + timedelta(days=28), last, Every.MONTH),
+            *moments_between(first + timedelta(days=28), last, Every.MONTH),
             *(last - back for back in LOOKED_BACK_AT),
         }
         take_snapshots(place, tuple(sorted(moments)))
         results = train_models(place, (CHURN.name, EXPANSION.name), None, 12, 1, by="keepwell demo")
-        with step("Estimating what interventions caused"):
+        with show_progress("Estimating what interventions caused"):
             from experiments.report.workspace import write_workspace_report
 
             write_workspace_report(place, as_of=last, written_at=datetime.now(UTC))
@@ -415,7 +415,7 @@ def _demo_ingest(place: Workspace, world: World, preset: Preset) -> None:
         folder = place.root / "world" / "events"
         if not (folder / "mapping.toml").exists():
             simulate(place.root / "world", preset=preset)
-    with step("Ingesting"):
+    with show_progress("Ingesting"):
         summary = ingest_files(place, [folder], folder / "mapping.toml")
     print_summary(summary)
 
@@ -434,7 +434,7 @@ def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
 
     last = moment_of(place, None)
     manifest = Lake(place.events_dir, place.quarantine_dir).manifest
-    with step("Scoring every account and ranking its actions"):
+    with show_progress("Scoring every account and ranking its actions"):
         decided = decisions_as_of(place, store_of(place), last)
     running = [one for one in decided if one.score.revenue_at_risk is not None]
     out.print(

@@ -1,1 +1,1 @@
-"""What an account was doing: events, timelines, features, snapshots and health."""
+"""Events, timelines, features, snapshots and health of accounts."""

@@ -1,7 +1,7 @@
-"""Write a moment as a person reads it: a day where it is midnight UTC, else day, time and zone.
+"""Format a moment for a person: a day where it is midnight UTC, else day, time and zone.
 
-Whoever reads "complete until 2024-04-01" takes it for the start of that day; where that is not
-so, the time has to be said.
+A reader takes "complete until 2024-04-01" for the start of that day. For any other moment the time has
+to be written.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 
-def moment_words(moment: datetime) -> str:
-    """A moment as a person reads it, in UTC.
+def format_moment(moment: datetime) -> str:
+    """A moment in UTC, for a person.
 
-    >>> moment_words(datetime(2024, 4, 1, tzinfo=UTC))
+    >>> format_moment(datetime(2024, 4, 1, tzinfo=UTC))
     '2024-04-01'
-    >>> moment_words(datetime(2024, 4, 1, 22, 30, tzinfo=UTC))
+    >>> format_moment(datetime(2024, 4, 1, 22, 30, tzinfo=UTC))
     '2024-04-01 22:30 UTC'
     """
     moment = moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Read a file again when it is replaced: one reading is kept with the stamp of its file."""
+"""Cache the content of a file, and read it again when the file is replaced."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """What changes whenever a file is replaced as a whole (the new one has its own inode); None
-    where there is none.
+    """The stamp of a file, which changes when the file is replaced; None where there is no file.
 
-    A file that is written again in place is known by its time and size: with the same size, within
-    one tick of the file system's clock (some milliseconds on older kernels), it is not seen.
+    A replaced file has another inode. A file that is written in place has another time or size; a
+    change of the same size within one tick of the file system's clock (some milliseconds on older
+    kernels) is not noticed.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -37,17 +37,17 @@ def stamp_of(path: Path) -> Stamp | None:
 
 
 class ReloadedFile(Generic[T]):
-    """What a file says now; it is read again only where it is another file than last time.
+    """The current content of a file, which is read again only when its stamp has changed.
 
     Args:
         path: the file.
-        read: returns what the file says.
-        absent: returns what holds where there is no file.
-        settles_in: seconds after its last change from which a file counts as written, and a missing
-            one as gone. Until then what was read before holds on: half of a file may be read
-            without an error. At the first reading it is waited for.
-        holds_on: errors of ``read`` at which what was read before holds on; ``problem`` is the
-            error then, and the file is tried again at the next question.
+        read: returns the content of the file.
+        absent: returns the content where there is no file.
+        settle_seconds: how long after its last change a file counts as completely written, and a
+            missing one as deleted. Until then the content before is used, because half of a file
+            may be readable. The first read waits for that.
+        tolerated_errors: errors of ``read`` at which the content before is used. ``problem`` is then
+            the error, and the next call reads the file again.
     """
 
     def __init__(
@@ -56,23 +56,23 @@ class ReloadedFile(Generic[T]):
         read: Callable[[Path], T],
         absent: Callable[[], T],
         *,
-        settles_in: float = 0.0,
-        holds_on: tuple[type[Exception], ...] = (),
+        settle_seconds: float = 0.0,
+        tolerated_errors: tuple[type[Exception], ...] = (),
     ) -> None:
         self.problem: Exception | None = None
         self._path = path
         self._read = read
         self._absent = absent
-        self._settles_in = settles_in
-        self._holds_on = holds_on
+        self._settle_seconds = settle_seconds
+        self._tolerated_errors = tolerated_errors
         self._known: tuple[Stamp | None, T] | None = None
         self._reading = threading.Lock()
 
     def current(self) -> T:
-        """What the file says.
+        """The content of the file.
 
         Raises:
-            Exception: what ``read`` raises, where nothing holds on.
+            Exception: an error of ``read`` that is not tolerated.
         """
         known = self._known
         if known is not None:
@@ -86,33 +86,33 @@ class ReloadedFile(Generic[T]):
         known = self._known
         stamp, is_settled = self._look()
         while known is None and stamp is not None and not is_settled:
-            time.sleep(self._settles_in / 10)
+            time.sleep(self._settle_seconds / 10)
             stamp, is_settled = self._look()
         if known is not None and (stamp == known[0] or not is_settled):
             return known[1]
         try:
             found = self._absent() if stamp is None else self._read(self._path)
-        except FileNotFoundError:  # since its stamp was taken; nothing is kept with that stamp
+        except FileNotFoundError:  # deleted since its stamp was read; not cached
             return self._absent()
-        except self._holds_on as error:
+        except self._tolerated_errors as error:
             if known is None:
                 raise
             self.problem = error
             return known[1]
-        if self._settles_in and known is not None and self._look()[0] != stamp:
+        if self._settle_seconds and known is not None and self._look()[0] != stamp:
             return known[1]  # it changed while it was read
         self._known, self.problem = (stamp, found), None
         return found
 
     def _look(self) -> tuple[Stamp | None, bool]:
-        """Which file is there, and whether its last change is over."""
-        if not self._settles_in:
+        """The stamp of the file, and whether its last change is over."""
+        if not self._settle_seconds:
             return stamp_of(self._path), True
         try:
             status = self._path.stat()
             stamp: Stamp | None = (status.st_ino, status.st_mtime_ns, status.st_size)
             changed = status.st_ctime
         except OSError:
-            # a file that another is to replace is missing for a moment, which its folder tells
+            # a file may be missing for a moment while it is replaced; the time of its folder tells
             stamp, changed = None, self._path.parent.stat().st_mtime
-        return stamp, not 0 <= time.time() - changed < self._settles_in
+        return stamp, not 0 <= time.time() - changed < self._settle_seconds

@@ -1,7 +1,7 @@
 """The workspace: the one folder that holds all files of a tenant.
 
-One workspace is one tenant. It can be moved as a whole. Knows where things are and who is
-writing; reads no events and trains nothing.
+One workspace is one tenant. It can be moved as a whole. This module knows the paths and settings of a
+workspace and locks it for writing.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class WorkspaceSettings:
-    """What one tenant states about itself. Money is in ``currency`` everywhere.
+    """The settings of one tenant. All money is in ``currency``.
 
     ``complete_until`` is the last ``as_of`` and the end of every label window; ``clock`` is the
-    workspace's "now" for samples (ages, cool-downs and deadlines are measured against it).
-    ``use_names`` are the product's own feature names that get a feature each. ``redis`` is how
+    current moment of a sample: ages, cool-downs and deadlines are measured from it.
+    ``use_names`` are feature names of the product; each gets features that count its use. ``redis`` is how
     Feast reaches the Redis that holds the online features (``host:6379,db=0,password=$NAME`` with
     a variable of the environment for a secret; one database a workspace); without it they are in
     the workspace. ``capacity`` is how many accounts the team looks after at a cutoff, for judging
@@ -53,7 +53,7 @@ class WorkspaceSettings:
 
 
 class Workspace:
-    """The folder and the places in it. Making the object makes no folder."""
+    """The folder and the paths in it. An object can be made before the folder exists."""
 
     def __init__(self, root: str | Path, environment: Mapping[str, str] | None = None) -> None:
         self.root = Path(root).absolute()
@@ -69,7 +69,7 @@ class Workspace:
 
     @property
     def quarantine_dir(self) -> Path:
-        """Rows that were refused, each with its reason."""
+        """Refused rows, each with its reason."""
         return self.root / "quarantine"
 
     @property
@@ -99,12 +99,12 @@ class Workspace:
 
     @property
     def monitoring_dir(self) -> Path:
-        """What monitoring found, and the segments that a model may not answer for."""
+        """Results of monitoring, and the segments for which a model may not answer."""
         return self.root / "monitoring"
 
     @property
     def shadow_dir(self) -> Path:
-        """What challengers would have said, beside what the champions said."""
+        """Predictions of challengers beside those of the champions."""
         return self.root / "shadow"
 
     @property
@@ -124,7 +124,7 @@ class Workspace:
 
     @property
     def settings(self) -> WorkspaceSettings:
-        """What ``workspace.toml`` says; defaults where it, or the file, is silent.
+        """The settings in ``workspace.toml``, with defaults for those that are missing.
 
         Raises:
             WorkspaceError: the file is not TOML, or a setting does not exist or is of another type.
@@ -132,7 +132,7 @@ class Workspace:
         return _settings_file(self.root / SETTINGS_FILE).current()
 
     def change_settings(self, **changes: object) -> WorkspaceSettings:
-        """Write settings, the file swapped as a whole; the others stay as they were."""
+        """Change these settings; the file is replaced as a whole."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
         lines = []
         for field in fields(settings):
@@ -145,7 +145,7 @@ class Workspace:
         return settings
 
     def now(self, given: datetime | None = None) -> datetime:
-        """The workspace's moment: the one given, the stated clock, or ``complete_until``.
+        """The moment of the workspace: ``given``, else ``clock``, else ``complete_until``.
 
         Raises:
             WorkspaceError: nothing states a moment.
@@ -176,7 +176,7 @@ class Workspace:
 
 @lru_cache(maxsize=16)
 def _settings_file(path: Path) -> ReloadedFile[WorkspaceSettings]:
-    """The same file is read once: a service asks for its settings with every request."""
+    """One reader for each file, because a service reads its settings with every request."""
     return ReloadedFile(path, _read_settings, WorkspaceSettings)
 
 

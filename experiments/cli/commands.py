@@ -19,7 +19,7 @@ from features.cli.options import (
     InWorkspace,
     moment_of,
     out,
-    step,
+    show_progress,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -44,7 +44,7 @@ def effects(
     from experiments.uplift.workspace import write_effects
 
     place = Workspace(workspace)
-    with step("Measuring effects"):
+    with show_progress("Measuring effects"):
         path, found = write_effects(
             place, as_of=moment_of(place, as_of), seed=seed, segment_by=segment_by
         )
@@ -143,7 +143,7 @@ def whom_to_act_on(
     )
     costs = parse_costs(cost or (), drawn.actions)
     accounts = read_accounts(read_table(asked, ASKED_ROWS), asked.name, drawn.facts)
-    with nullcontext() if as_json else step("Learning from the lottery and deciding"):
+    with nullcontext() if as_json else show_progress("Learning from the lottery and deciding"):
         found = decide_by_lottery(
             drawn, accounts, cost=costs, currency=currency.strip(), rng=np.random.default_rng(seed)
         )
@@ -190,7 +190,7 @@ def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
     from experiments.report.workspace import write_workspace_report
 
     place = Workspace(workspace)
-    with step("Estimating effects"):
+    with show_progress("Estimating effects"):
         paths = write_workspace_report(
             place, as_of=moment_of(place, as_of), written_at=datetime.now(UTC)
         )

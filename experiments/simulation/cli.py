@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from features.cli.options import out, step
+from features.cli.options import out, show_progress
 
 
 class Preset(StrEnum):
@@ -36,7 +36,7 @@ def simulate(
     from experiments.simulation.world import simulate as simulate_world
     from experiments.simulation.world import write_world
 
-    with step("Simulating"):
+    with show_progress("Simulating"):
         world = simulate_world(PRESETS[preset.value], np.random.default_rng(seed))
         write_world(world, folder)
     out.print(f"{world.events.height:,} events in {folder}.")

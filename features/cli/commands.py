@@ -16,11 +16,11 @@ from features.cli.options import (
     AsOf,
     CommandError,
     InWorkspace,
-    many,
     moment_of,
     out,
-    step,
-    utc,
+    plural,
+    show_progress,
+    start_of_day,
 )
 from features.workspace import Workspace
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """What computes: this process, or a Spark cluster."""
+    """Where features are computed: in this process, or on a Spark cluster."""
 
     LOCAL = "local"
     SPARK = "spark"
@@ -52,7 +52,7 @@ Master = Annotated[
 
 
 class Every(StrEnum):
-    """How far the moments of a backfill lie apart."""
+    """The distance between the moments of a backfill."""
 
     MONTH = "month"
     WEEK = "week"
@@ -71,7 +71,7 @@ def ingest(
     """Read source files onto the timeline. The same file twice changes nothing."""
     from features.ingest.run import ingest as ingest_files
 
-    with step("Ingesting"):
+    with show_progress("Ingesting"):
         summary = ingest_files(Workspace(workspace), paths, mapping)
     print_summary(summary)
 
@@ -168,7 +168,7 @@ def snapshot(
             "Give --as-of DATE for one moment, or --from DATE --to DATE for a series of them."
         )
     if first is not None and last is not None:
-        moments = series_of(utc(first), utc(last), every)
+        moments = moments_between(start_of_day(first), start_of_day(last), every)
     else:
         moments = (moment_of(place, as_of),)
     rows = (
@@ -177,7 +177,7 @@ def snapshot(
         else take_snapshots_on_spark(place, moments, master)
     )
     out.print(
-        f"{many(rows, 'snapshot')} as of {many(len(moments), 'moment')} in {place.snapshots_dir}."
+        f"{plural(rows, 'snapshot')} as of {plural(len(moments), 'moment')} in {place.snapshots_dir}."
     )
 
 
@@ -211,8 +211,8 @@ def features(
     out.print(f"{len(declared)} features.")
 
 
-def series_of(first: datetime, last: datetime, every: Every) -> tuple[datetime, ...]:
-    """The moments of a series, both ends included; refused where there is none."""
+def moments_between(first: datetime, last: datetime, every: Every) -> tuple[datetime, ...]:
+    """The moments of a series, both ends included; an error where there is none."""
     from features.compute.backfill import month_starts
 
     if every is Every.MONTH:
@@ -231,29 +231,29 @@ def series_of(first: datetime, last: datetime, every: Every) -> tuple[datetime, 
 
 
 def take_snapshots(place: Workspace, moments: tuple[datetime, ...]) -> int:
-    """Compute and publish the snapshots of these moments; how many rows they have."""
+    """Compute and publish the snapshots of these moments; return the number of rows."""
     from features.compute.backfill import backfill
     from features.store.feast import WorkspaceFeatures
 
-    words = f"Computing features as of {many(len(moments), 'moment')}"
-    with place.lock(), step(words) as progress:
+    words = f"Computing features as of {plural(len(moments), 'moment')}"
+    with place.lock(), show_progress(words) as progress:
         return backfill(
             place, moments, publish=WorkspaceFeatures(place).publish, progress=progress
         ).height
 
 
 def take_snapshots_on_spark(place: Workspace, moments: tuple[datetime, ...], master: str) -> int:
-    """The same on Spark."""
+    """``take_snapshots`` on Spark."""
     from features.compute.spark import backfill_on_spark, spark_session
     from features.store.feast import WorkspaceFeatures
 
-    words = f"Computing features as of {many(len(moments), 'moment')} on Spark"
-    with place.lock(), step(words), spark_session(master) as session:
+    words = f"Computing features as of {plural(len(moments), 'moment')} on Spark"
+    with place.lock(), show_progress(words), spark_session(master) as session:
         return backfill_on_spark(session, place, moments, publish=WorkspaceFeatures(place).publish)
 
 
 def print_summary(summary: IngestSummary) -> None:
-    """Say how many rows landed, and what became of the others."""
+    """Print how many rows landed, and what happened to the others."""
     for line in summary.lines():
         out.print(line, highlight=False, markup=False)
 

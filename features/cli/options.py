@@ -1,9 +1,8 @@
-"""What all commands of ``keepwell`` share: options, printing, exit codes.
+"""Options, printing and exit codes that all commands of ``keepwell`` share.
 
-Exit codes: 0 done; 1 a fault of Keepwell, or a command looked for something and found it; 2 the
-words of the command are off; 3 the input or the state does not allow it; 4 another process is
-writing to the workspace, try again. It lies in `features`, beside the workspace that every command
-is about, because all packages with commands may import that one.
+Exit codes: 0 done; 1 a fault of Keepwell, or a check found a problem; 2 the command line is wrong; 3 the
+input or the state does not allow the command; 4 another process is writing to the workspace, try again.
+The module is in `features`, because all packages with commands may import that one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from features.workspace_files import WorkspaceBusyError
 
 FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
 OWN_PACKAGES = ("features", "registry", "training", "experiments", "serving")
-MAKE_ONE = "Make one with `make run`, or name"
+HOW_TO_MAKE_ONE = "Make one with `make run`, or name"
 
 out = Console()
 err = Console(stderr=True)
@@ -50,7 +49,7 @@ DEFAULT_WORKSPACE = Path(".keepwell/crm")
 
 
 class CommandError(Exception):
-    """The command cannot do what it was told."""
+    """The command cannot be carried out."""
 
 
 def run(command: Callable[[], object]) -> None:
@@ -70,8 +69,8 @@ def run(command: Callable[[], object]) -> None:
 
 
 @contextmanager
-def step(words: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Say what goes on, how far it is, and how long it took; into a file, a line a step."""
+def show_progress(words: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show the progress of a step and how long it took; in a file, one line for each step."""
     began = datetime.now(UTC)
     if not out.is_terminal:
         out.print(f"{words} …")
@@ -85,30 +84,30 @@ def step(words: str) -> Iterator[Callable[[str, int, int], None]]:
     out.print(f"[green]✓[/green] {words} [dim]({seconds:.1f} s)[/dim]")
 
 
-def many(number: int, thing: str) -> str:
-    """A number of things, in words.
+def plural(number: int, thing: str) -> str:
+    """A number with its noun.
 
-    >>> many(1, "account"), many(1234, "account")
+    >>> plural(1, "account"), plural(1234, "account")
     ('1 account', '1,234 accounts')
     """
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
-def utc(day: datetime) -> datetime:
-    """The start of a day that was given without a zone."""
+def start_of_day(day: datetime) -> datetime:
+    """The start of a day in UTC."""
     return day.replace(tzinfo=UTC)
 
 
 def moment_of(place: Workspace, as_of: datetime | None) -> datetime:
-    """The moment asked about: the day given, or that of the workspace."""
-    return place.now(None if as_of is None else utc(as_of))
+    """The start of the given day, or the current moment of the workspace."""
+    return place.now(None if as_of is None else start_of_day(as_of))
 
 
-def existing(place: Workspace, or_else: str = "Name") -> Workspace:
-    """The workspace, which has to be there.
+def require_workspace(place: Workspace, or_else: str = "Name") -> Workspace:
+    """The workspace, which must exist.
 
     Raises:
-        CommandError: it is not; the words end in what to do.
+        CommandError: it does not; the message ends in what to do.
     """
     if not place.root.is_dir():
         raise CommandError(
@@ -118,12 +117,12 @@ def existing(place: Workspace, or_else: str = "Name") -> Workspace:
 
 
 def models_address(place: Workspace) -> str:
-    """Where the models of a workspace are, by MLflow's address.
+    """The MLflow address of the models of a workspace.
 
     Raises:
         CommandError: there is no workspace, or the environment names no database of MLflow.
     """
-    existing(place, "Make one with `make run` or `keepwell ingest`, or name")
+    require_workspace(place, "Make one with `make run` or `keepwell ingest`, or name")
     uri = os.environ.get(TRACKING_VARIABLE)
     if uri is None:
         return place.tracking_uri
@@ -141,7 +140,7 @@ def models_address(place: Workspace) -> str:
     return place.tracking_uri
 
 
-def text_of(file: Path, wanted: str) -> str:
+def read_text_file(file: Path, wanted: str) -> str:
     """The text of a file that a person wrote.
 
     Raises:

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import polars as pl
 
-from features._dates import moment_words
+from features._dates import format_moment
 from features.catalogue.catalogue import load_catalogue
 from features.compute.account_ranges import AccountRanges
 from features.compute.encode import columns_read, encode_timelines
@@ -146,7 +146,7 @@ def check_moments(as_ofs: Sequence[datetime], manifest: Manifest) -> None:
     late = [moment for moment in as_ofs if end is not None and moment > end]
     if end is not None and late:
         raise SnapshotError(
-            f"The sources are complete until {moment_words(end)}, and a snapshot as of "
-            f"{moment_words(min(late))} would miss what happened since. Choose "
-            f"{moment_words(end)} or earlier, or ingest newer files."
+            f"The sources are complete until {format_moment(end)}, and a snapshot as of "
+            f"{format_moment(min(late))} would miss what happened since. Choose "
+            f"{format_moment(end)} or earlier, or ingest newer files."
         )

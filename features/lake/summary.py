@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from features._dates import moment_words
+from features._dates import format_moment
 from features.events.validation import AFTER_COMPLETE
 
 QUARANTINED_AT = "quarantine/*.parquet"
@@ -131,7 +131,7 @@ class IngestSummary:
                 until = (
                     ""
                     if reason != AFTER_COMPLETE or file.complete_until is None
-                    else (f", {moment_words(file.complete_until)}")
+                    else (f", {format_moment(file.complete_until)}")
                 )
                 said.append(f"    left out: {count:,} because {reason}{until}")
             if file.ignored_columns:

@@ -1,6 +1,7 @@
 """Serve snapshots through Feast, offline and online.
 
-The only home of Feast. Online features are packed in SQLite, or in Redis where it is set up.
+The only folder that imports Feast. The online store is a packed SQLite file, or Redis where the
+settings name one.
 """
 
 __all__ = ["feast"]

@@ -1,7 +1,7 @@
 """The SQLite file of the packed online store: rows by view and key.
 
-Readers never wait for a writer. What is written together is there together or not at all, whenever
-the process is killed. Knows bytes and moments, nothing of Feast's objects.
+Readers never wait for a writer. A transaction is stored whole or not at all, also when the process is
+killed. This module handles bytes and moments, not objects of Feast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FORMAT = 2
-"""Of the file; rows of another format are dropped, and the next snapshot writes them again."""
+"""Format of the file. Rows of another format are dropped; the next snapshot writes them again."""
 
 TABLES = (
     "CREATE TABLE views (view INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
@@ -31,8 +31,8 @@ PUT = (
     " WHERE excluded.event_at > rows.event_at OR excluded.event_at = rows.event_at"
     " AND coalesce(excluded.created_at >= rows.created_at, TRUE)"
 )
-"""An older row never replaces a newer one; of two of the same moment the one created later stays,
-and the one written later where a creation is not stated."""
+"""An older row never replaces a newer one. Of two rows of the same moment, the one that was created
+later stays, or the one that is written later where a creation time is missing."""
 
 
 Row = tuple[bytes, int, int, int | None, bytes]
@@ -40,7 +40,7 @@ Row = tuple[bytes, int, int, int | None, bytes]
 
 
 class PackedFile:
-    """An open file of the store, and the numbers of its views and layouts; none is ever reused."""
+    """An open file of the store, with the numbers of its views and layouts, which are never reused."""
 
     def __init__(self, path: Path) -> None:
         self.connection = _connect(path)
@@ -49,20 +49,20 @@ class PackedFile:
         self._fields: dict[int, list[str]] = {}
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """All or none of what is written meanwhile."""
+    def transaction(self) -> Iterator[None]:
+        """Everything that is written inside is stored, or nothing is."""
         try:
             with _transaction(self.connection):
                 yield
         except BaseException:
-            self._views.clear()  # numbers that were given meanwhile are not in the file
+            self._views.clear()  # new numbers are not in the file
             self._layouts.clear()
             raise
-        # moves the rows to the file itself, whose time of change others look at; waits for nobody
+        # move the rows to the file itself, because others look at its time; does not wait
         self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def view(self, name: str) -> int | None:
-        """Number of a view, if it ever had rows."""
+        """The number of a view; None if it never had rows."""
         if name not in self._views:
             found = self.connection.execute(
                 "SELECT view FROM views WHERE name = ?", [name]
@@ -73,14 +73,14 @@ class PackedFile:
         return self._views[name]
 
     def new_view(self, name: str) -> int:
-        """Number of a view, given to it now if it has none."""
+        """The number of a view, a new one if it has none."""
         self.connection.execute("INSERT OR IGNORE INTO views (name) VALUES (?)", [name])
         number = self.view(name)
         assert number is not None
         return number
 
     def layout(self, fields: tuple[str, ...]) -> int:
-        """Number of these fields in this order, given to them now if they have none."""
+        """The number of these fields in this order, a new one if they have none."""
         if fields not in self._layouts:
             text = json.dumps(fields)
             self.connection.execute("INSERT OR IGNORE INTO layouts (fields) VALUES (?)", [text])
@@ -100,7 +100,7 @@ class PackedFile:
         return self._fields[layout]
 
     def rows(self, view: int, keys: Sequence[bytes]) -> Iterator[tuple[bytes, int, int, bytes]]:
-        """Key, layout, moment and bytes of the rows that there are."""
+        """Key, layout, moment and bytes of the rows with these keys; missing ones are left out."""
         at_once = 500  # well under SQLite's bound on parameters
         for start in range(0, len(keys), at_once):
             part = keys[start : start + at_once]
@@ -112,7 +112,7 @@ class PackedFile:
             )
 
     def put(self, view: int, rows: Iterable[Row]) -> None:
-        """Write rows of a view; the newer of two of one key stays."""
+        """Write rows of a view; of two rows with the same key, the newer stays."""
         self.connection.executemany(PUT, ((view, *row) for row in rows))
 
     def drop(self, views: Iterable[str]) -> None:
@@ -123,12 +123,12 @@ class PackedFile:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.connection.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """The store's database, made if it is not there; readers never wait for a writer."""
+    """Open the database, or make it if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
     connection.execute("PRAGMA page_size = 16384")  # a row of 370 numbers lies in one page
@@ -136,7 +136,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     if _format(connection) != FORMAT:
         with _transaction(connection):
-            if _format(connection) != FORMAT:  # nobody else was faster
+            if _format(connection) != FORMAT:  # no other process has changed it in between
                 names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
                 for (name,) in names.fetchall():
                     connection.execute(f"DROP TABLE {name}")

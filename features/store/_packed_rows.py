@@ -1,9 +1,9 @@
 """Pack the values of one entity and view into bytes, and unpack them.
 
-A row is Feast's own protobuf ``RepeatedValue``, one value a field, so every type of Feast comes
-back as it went in. Two messages of repeated values laid end to end are one message: many rows are
-read by one parse into one arena. Columns of numbers and words are written as the same bytes with
-no object a value. Pure: knows no store.
+A row is Feast's own protobuf ``RepeatedValue`` with one value for each field, so every type of Feast is
+read back unchanged. Two messages of repeated values, one after the other, are one message: many rows
+are parsed at once. Columns of numbers and texts are written as the same bytes, without an object for
+each value.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value, ValueType
 
 
 class PackedRowError(Exception):
-    """A table cannot be packed as it is."""
+    """A table cannot be packed."""
 
 
 def pack_values(values: Iterable[Value]) -> bytes:
-    """One row.
+    """Pack the values of one row.
 
     >>> unpack_values([pack_values([Value(double_val=2.0), Value()])])[0].double_val
     2.0
@@ -40,7 +40,7 @@ def unpack_values(rows: Sequence[bytes]) -> Sequence[Value]:
 UNKNOWN = pack_values([Value()])
 NUMBER = pack_values([Value(double_val=1.0)])
 TAG_BYTES = len(NUMBER) - 8
-"""What stands before the eight bytes of a number."""
+"""The bytes before the eight bytes of a number."""
 ROWS_AT_ONCE = 8192
 
 
@@ -65,10 +65,10 @@ def pack_table(table: pl.DataFrame) -> Iterator[bytes]:
 
 
 def pack_keys(table: pl.DataFrame) -> list[bytes]:
-    """Feast's bytes (version 3) of the entity key that each row's columns are.
+    """The bytes of the entity key of each row, in Feast's serialisation (version 3).
 
     Raises:
-        PackedRowError: a column is of a type that is no key, or holds null.
+        PackedRowError: a column has a type that cannot be a key, or holds null.
     """
     columns = []
     for name in sorted(table.columns):
@@ -97,7 +97,7 @@ KEYS: dict[pl.DataType | type[pl.DataType], tuple[int, str | None]] = {
 
 
 def _runs(table: pl.DataFrame) -> Iterator[tuple[list[str], pl.DataType]]:
-    """Neighbouring number columns together; each column of words alone."""
+    """Groups of neighbouring number columns; each text column is a group of its own."""
     numbers: list[str] = []
     for name, dtype in table.schema.items():
         if dtype == pl.Float64:
@@ -117,7 +117,7 @@ def _runs(table: pl.DataFrame) -> Iterator[tuple[list[str], pl.DataType]]:
 
 
 def _pack_numbers(part: pl.DataFrame) -> list[bytes]:
-    """The cells of all rows are laid out at once; unknown ones are then cut to their two bytes."""
+    """Pack all cells at once, then cut unknown ones to their two bytes."""
     numbers = part.to_numpy(order="c").astype("<f8", copy=False)
     rows, width = numbers.shape
     cells = np.empty((rows, width, len(NUMBER)), np.uint8)

@@ -1,8 +1,8 @@
-"""Feast: the catalogue as entity and views, and the way to both stores.
+"""Read and publish features through Feast.
 
-The home of Feast in this project. Views are generated from the catalogue, one a theme; the
-offline store is DuckDB on the snapshot files, the online store is ``packed_store`` unless the
-settings name Redis (``feast_repo``). Training reads through ``historical``, serving ``online``.
+The views of Feast are generated from the catalogue, one for each theme. The offline store is DuckDB on
+the snapshot files; the online store is ``packed.py``, unless the settings name Redis. Training reads
+with ``historical``, serving with ``online``.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ account = Entity(
 
 
 class FeatureStoreError(Exception):
-    """Feast has no answer for what was asked."""
+    """Feast cannot read the features."""
 
 
 def feature_views(workspace: Workspace, features: Catalogue) -> tuple[FeatureView, ...]:
-    """One view a theme of the catalogue, and one of the attributes, on the snapshot files."""
+    """One view for each theme of the catalogue, and one for the attributes, on the snapshot files."""
     source = FileSource(
         name="account_snapshots",
         path=str(workspace.snapshots_dir / "as_of_*.parquet"),
@@ -91,7 +91,7 @@ def feature_views(workspace: Workspace, features: Catalogue) -> tuple[FeatureVie
 
 
 class WorkspaceFeatures:
-    """The feature store of one workspace, opened once and asked many times."""
+    """The feature store of one workspace; it is opened once."""
 
     def __init__(self, workspace: Workspace | Path) -> None:
         workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
@@ -106,7 +106,7 @@ class WorkspaceFeatures:
         """Feast's own object, with the views applied."""
         if self._store is None:
             with _quiet():
-                # Feast reads a relative registry from repo_path, which is else the current folder
+                # Feast looks for a relative registry in repo_path, by default the current folder
                 store = FeatureStore(
                     repo_path=str(self.workspace.feast_dir), config=configuration(self.workspace)
                 )
@@ -129,11 +129,11 @@ class WorkspaceFeatures:
             names: features and attributes to read; all by default.
 
         Returns:
-            The rows in their order, with the columns asked for. Null is unknown.
+            The rows in their order, with these features and attributes. Null is unknown.
 
         Raises:
-            FeatureStoreError: there are no snapshots to read, or some were made before a feature
-                that is asked for was declared.
+            FeatureStoreError: there are no snapshots, or some are older than the declaration of a
+                feature in ``names``.
         """
         self._check_snapshots()
         wanted = self.references if names is None else self._references_of(names)
@@ -166,9 +166,9 @@ class WorkspaceFeatures:
         )
 
     def _all_in_one_view(self) -> FeatureView:
-        """Every feature and attribute, joined once: all views are of the same files and ages.
+        """One view of all features and attributes, because all views read the same files.
 
-        Feast writes a join a view, of the width of the files: seconds before the first row is read.
+        Feast makes one join for each view, each as wide as the files, which takes seconds.
         """
         key = Field(name=account.join_key, dtype=String)
         one = self.views[0]
@@ -181,9 +181,9 @@ class WorkspaceFeatures:
         )
 
     def _check_snapshots(self) -> None:
-        """Refuse snapshot files that are not there, or lack a column that a view declares.
+        """Refuse to read where there are no snapshot files, or one lacks a column of a view.
 
-        Feast reads all files of the folder as one table, so one old file is enough to fail.
+        Feast reads all files of the folder as one table, so one old file would fail in Feast.
         """
         files = sorted(self.workspace.snapshots_dir.glob("as_of_*.parquet"))
         if not files:
@@ -207,16 +207,16 @@ class WorkspaceFeatures:
         """Write the newest snapshot of each account to the online store.
 
         Returns:
-            The number of accounts. An older row never replaces a newer one, and a snapshot that
-            was made again replaces the one of the same moment.
+            The number of accounts. An older row never replaces a newer one; a new snapshot of the
+            same moment replaces the stored one.
         """
         store = self.store
         newest = snapshot.sort("as_of").unique("account_id", keep="last", maintain_order=True)
-        if not self._applied:  # read from the registry once
+        if not self._applied:  # only once, from the registry
             self._applied = tuple(store.get_feature_view(view.name) for view in self.views)
         views = self._applied
         if self.workspace.settings.redis:
-            from features.store.redis import write_to_redis  # the extra of whoever uses it
+            from features.store.redis import write_to_redis  # Redis is an extra
 
             for view in views:
                 write_to_redis(configuration(self.workspace), view, newest)
@@ -232,7 +232,7 @@ class WorkspaceFeatures:
         """The newest features of these accounts, through Feast's online store.
 
         Returns:
-            One row per account that the store knows, shaped like a snapshot; ``as_of`` is the
+            One row for each account in the store, with the columns of a snapshot; ``as_of`` is the
             moment of the account's snapshot.
         """
         if not account_ids:
@@ -277,7 +277,7 @@ def _event_moments(answer: Any) -> list[datetime | None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Feast's own deprecation warnings and its log lines stay inside its home module."""
+    """Hide deprecation warnings and log lines of Feast."""
     log = logging.getLogger("feast")
     level = log.level
     with warnings.catch_warnings():

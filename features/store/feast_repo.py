@@ -1,9 +1,9 @@
 """Write the Feast repository of a workspace: the two files that ``feast`` reads.
 
-``feature_store.yaml`` says where the registry and the stores are; Keepwell itself reads it too, so
-plain ``feast`` commands and the service never disagree. ``account_views.py`` names the objects.
-Paths are relative, so a workspace can be moved. The online store is ``packed_store``, or Redis
-where the workspace's setting ``redis`` says how to reach one.
+``feature_store.yaml`` says where the registry and the stores are. Keepwell reads it too, so ``feast``
+commands and the service use the same stores. ``account_views.py`` names the objects. Paths are
+relative, so a workspace can be moved. The online store is ``packed.py``, or Redis where the setting
+``redis`` of the workspace says how to reach it.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ globals().update({view.name: view for view in _features.views})
 
 
 class FeastRepoError(Exception):
-    """Feast cannot be set up as the workspace's settings say."""
+    """The settings of the workspace do not allow to set up Feast."""
 
 
 def configuration(workspace: Workspace) -> RepoConfig:
-    """Feast's configuration of this workspace, after its repository is written.
+    """Write the repository and return Feast's configuration of this workspace.
 
     Raises:
         FeastRepoError: the setting ``redis`` names an environment variable that is not set.
@@ -66,7 +66,7 @@ VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})")
 
 
 def write_repo(workspace: Workspace) -> None:
-    """Write the repository's files where they are not as the settings say."""
+    """Write the files of the repository where they differ from the settings."""
     for name, text in (
         (CONFIGURATION_FILE, _configuration_text(workspace)),
         (DEFINITIONS_FILE, DEFINITIONS),

@@ -1,9 +1,9 @@
-"""An online store for Feast that keeps one packed row per entity.
+"""An online store for Feast with one packed row for each entity.
 
-Feast's own SQLite store writes a row per feature. This one writes a row per entity and view
-(``packed_rows``), and a row names its fields, so a view whose fields change never reads old bytes
-under new names. Where the two differ by intent: an older row never replaces a newer one, and a
-row older than its view's time to live is OUTSIDE_MAX_AGE, with its value, instead of PRESENT.
+Feast's own SQLite store writes a row for each feature. This one writes a row for each entity and view
+(``_packed_rows.py``). A row names its fields, so a view whose fields change never reads old bytes under
+new names. Two differences are intended: an older row never replaces a newer one, and a row that is
+older than its view's time to live is OUTSIDE_MAX_AGE, with its value, and not PRESENT.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ Answer = tuple[datetime | None, dict[str, Value] | None]
 
 
 class PackedStoreError(Exception):
-    """The packed store cannot hold what it was asked to."""
+    """The packed store cannot store a value of this type."""
 
 
 class PackedOnlineStoreConfig(FeastConfigBaseModel):
-    """Settings in ``feature_store.yaml``: the file, and the moment that ages are measured at.
+    """Settings in ``feature_store.yaml``: the file, and the moment at which ages are measured.
 
-    ``path`` is beside ``feature_store.yaml`` if it is relative. ``now`` is for samples, whose
-    time stands still; by default a row's age is measured when it is read.
+    A relative ``path`` begins at the folder of ``feature_store.yaml``. ``now`` is for samples, whose
+    clock stands still; by default the age of a row is measured when it is read.
     """
 
     type: Literal["features.store.packed.PackedOnlineStore"] = (
@@ -57,7 +57,9 @@ class PackedOnlineStore(OnlineStore):
     """One packed row per entity and feature view, in one SQLite file."""
 
     def __init__(self) -> None:
-        self._own = threading.local()  # a file a thread: transactions never mix
+        self._own = (
+            threading.local()
+        )  # one connection for each thread, so that transactions never mix
 
     def online_write_batch(
         self,
@@ -66,14 +68,14 @@ class PackedOnlineStore(OnlineStore):
         data: list[EntityRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Write rows that Feast has already turned into protobuf values, all or none.
+        """Write rows of protobuf values, all or none.
 
-        A row that lacks some of the view's fields leaves those as they are.
+        A row that lacks fields of the view leaves these as they are.
         """
         fields = {field.name for field in table.features}
         keyed = sorted(((key_bytes(row[0], config), row) for row in data), key=lambda one: one[0])
         file = self._open(config)
-        with file.changing():
+        with file.transaction():
             view = file.new_view(_view_name(config, table))
             file.put(
                 view,
@@ -100,16 +102,16 @@ class PackedOnlineStore(OnlineStore):
         views: Sequence[FeatureView],
         table: pl.DataFrame,
     ) -> None:
-        """Write the columns of these views from one Arrow table, all or none, without protobuf.
+        """Write the columns of these views from one table, all or none, without protobuf objects.
 
-        The columns of keys and times are those of the views' own entities and sources.
+        The entities and sources of the views say which columns hold keys and times.
 
         Raises:
             PackedStoreError: a field is neither Float64 nor String.
         """
         by_entity: dict[tuple[tuple[str, Any], ...], _KeyedTable] = {}
         file = self._open(config)
-        with file.changing():
+        with file.transaction():
             for view in views:
                 fields = _arrow_fields(view)
                 entity = tuple((key.name, key.dtype) for key in view.entity_columns)
@@ -139,7 +141,7 @@ class PackedOnlineStore(OnlineStore):
                 )
 
     def holds_table(self, view: FeatureView) -> bool:
-        """Can a view be written from a table."""
+        """Whether a view can be written from a table."""
         return all(field.dtype in TYPES for field in view.features) and all(
             key.dtype in KEY_TYPES for key in view.entity_columns
         )
@@ -151,7 +153,7 @@ class PackedOnlineStore(OnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[Answer]:
-        """The newest row of each entity, in the order asked; ``(None, None)`` where none is."""
+        """The newest row of each entity, in the order of the keys; ``(None, None)`` where there is none."""
         file = self._open(config)
         view = file.view(_view_name(config, table))
         if view is None:
@@ -175,9 +177,9 @@ class PackedOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Make the file, and drop the rows of views that are gone."""
+        """Make the file, and drop the rows of deleted views."""
         file = self._open(config)
-        with file.changing():
+        with file.transaction():
             file.drop(_view_name(config, table) for table in tables_to_delete)
 
     def teardown(
@@ -191,7 +193,7 @@ class PackedOnlineStore(OnlineStore):
         self.close_file()
 
     def close_file(self) -> None:
-        """Let go of this thread's file; the next question opens it again."""
+        """Close this thread's connection; the next read opens it again."""
         file: PackedFile | None = self._own.__dict__.pop("file", None)
         if file is not None:
             file.close()
@@ -206,7 +208,7 @@ class PackedOnlineStore(OnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        """Feast's reading, one view at a time, and then what Feast leaves out: the rows' age."""
+        """Read as Feast does, one view at a time, and then check the age of rows, which Feast does not."""
         now = config.online_store.now or datetime.now(UTC)
         for group in grouped_refs:
             before = len(online_features_response.results)
@@ -232,7 +234,7 @@ class PackedOnlineStore(OnlineStore):
 
 
 def key_bytes(key: EntityKey, config: RepoConfig) -> bytes:
-    """Feast's own bytes of an entity key."""
+    """The bytes of an entity key in Feast's serialisation."""
     version = config.entity_key_serialization_version
     return bytes(serialize_entity_key(key, entity_key_serialization_version=version))
 
@@ -246,12 +248,12 @@ def _answers(
     fields: list[str],
     wanted: list[str],
 ) -> Iterator[tuple[bytes, Answer]]:
-    """The wanted fields of rows of one layout; a field that a row does not have is left out."""
+    """The wanted fields of rows of one layout; a field that the layout lacks is left out."""
     width = len(fields)
     values = unpack_values([packed for _, _, packed in rows])
     if 2 * len(wanted) > width:
-        with _collector_waiting():
-            values = list(values)  # cheaper than one by one
+        with _garbage_collection_off():
+            values = list(values)  # faster than item by item
     place_of = {name: place for place, name in enumerate(fields)} if wanted != fields else {}
     places = [(name, place_of[name]) for name in wanted if name in place_of]
     for start, (key, event_at, _) in zip(range(0, len(rows) * width, width), rows, strict=True):
@@ -264,8 +266,9 @@ def _answers(
 
 
 @contextmanager
-def _collector_waiting() -> Iterator[None]:
-    """Values by the thousand are no garbage yet: looking for some meanwhile took five sixths."""
+def _garbage_collection_off() -> Iterator[None]:
+    """Garbage collection is off while thousands of values are built: it took 5/6 of the time and
+    found nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -276,7 +279,7 @@ def _collector_waiting() -> Iterator[None]:
 
 
 def _stored(file: PackedFile, view: int, key: bytes) -> dict[str, Value]:
-    """What the store holds of an entity."""
+    """The stored values of an entity."""
     for _, layout, _, packed in file.rows(view, [key]):
         return dict(zip(file.fields(layout), unpack_values([packed]), strict=True))
     return {}
@@ -299,7 +302,7 @@ def _arrow_fields(view: FeatureView) -> dict[str, pl.DataType]:
 
 
 class _KeyedTable:
-    """A table in the order of an entity's keys, and what several views read of it, made once.
+    """A table in the order of an entity's keys; what several views read is computed once.
 
     SQLite appends sorted rows; equal keys stay in their order.
     """
@@ -331,10 +334,10 @@ def _integer(moment: datetime) -> int:
 
 
 def _mark_expired(vectors: Sequence[Any], ttl: timedelta | None, now: datetime) -> None:
-    """Say of values whose row is older than its time to live that they are."""
+    """Mark values whose row is older than its time to live."""
     if not ttl:
         return
-    # a million values at the start of a service: what is looked up for each is looked up before
+    # a million values when a service starts: look constants up before the loop
     present, outside = FieldStatus.PRESENT, FieldStatus.OUTSIDE_MAX_AGE
     seconds, rest = divmod(microseconds(now) - ttl // MICROSECOND, 1_000_000)
     nanos = rest * 1_000

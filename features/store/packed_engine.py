@@ -1,8 +1,8 @@
 """Let ``feast materialize`` write to the packed store without protobuf.
 
-Feast's local engine reads the offline table, makes a protobuf object of every value and hands
-these to the online store. This engine hands over the table, where the view's fields are numbers
-and words; in all else, and for other views and stores, it is Feast's.
+Feast's local engine reads the offline table, makes a protobuf object of every value and passes these to
+the online store. This engine passes the table itself where all fields of the view are numbers and
+texts. Otherwise, and for other stores, it does what Feast's engine does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from features.store.packed import PackedOnlineStore
 
 
 class PackedComputeEngineConfig(FeastConfigBaseModel):
-    """Settings in ``feature_store.yaml``: none but the engine's name."""
+    """Settings in ``feature_store.yaml``: only the name of the engine."""
 
     type: Literal["features.store.packed_engine.PackedComputeEngine"] = (
         "features.store.packed_engine.PackedComputeEngine"

@@ -1,9 +1,8 @@
 """Write to Feast's own Redis store, with our rule for rows of the same moment.
 
-Feast's store leaves out a row of the same moment as the stored one, so a snapshot that was made
-again after a correction would not arrive. Here the moments are compared first, older rows are
-left out, and the rest is written. A row of one account and view arrives whole or not at all;
-reading is Feast's own.
+Feast's store skips a row of the same moment as the stored one, so a new snapshot after a correction
+would not be stored. Here the moments are compared first, and only older rows are skipped. A row of one
+account and view is stored whole or not at all. Rows are read by Feast's own code.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ ROWS_AT_ONCE = 1000
 
 
 def write_to_redis(config: RepoConfig, view: FeatureView, snapshot: pl.DataFrame) -> None:
-    """Write a view's columns of one row an account, unless the store has a newer row."""
+    """Write the columns of a view, one row for each account, unless the store has a newer row."""
     store = RedisOnlineStore()
-    config.online_store.skip_dedup = True  # of this configuration alone; what is older is left out
+    config.online_store.skip_dedup = True  # only in this configuration; older rows are skipped here
     names = [field.name for field in view.features]
     for part in snapshot.iter_slices(ROWS_AT_ONCE):
         keys = [
@@ -44,7 +43,7 @@ def write_to_redis(config: RepoConfig, view: FeatureView, snapshot: pl.DataFrame
 
 
 def _is_newer(stored: datetime | None, moment: datetime) -> bool:
-    """Feast says 1970 of an account that Redis does not know."""
+    """Whether the stored row is newer; for an account that Redis does not know, Feast returns 1970."""
     return stored is not None and stored > moment
 
 

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from features.cli.options import (
     DEFAULT_WORKSPACE,
-    MAKE_ONE,
+    HOW_TO_MAKE_ONE,
     CommandError,
     InWorkspace,
-    existing,
     out,
+    require_workspace,
 )
 from features.workspace import Workspace
 
@@ -166,7 +166,7 @@ def open_keys(place: Workspace) -> Iterator[ApiKeys]:
     from serving.auth.api_keys import ApiKeys
     from serving.settings import service_settings
 
-    existing(place, MAKE_ONE)
+    require_workspace(place, HOW_TO_MAKE_ONE)
     with closing(ApiKeys(place.root, pepper=service_settings(os.environ).key_pepper)) as keys:
         yield keys
 

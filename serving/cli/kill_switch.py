@@ -9,7 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, existing, out
+from features.cli.options import (
+    DEFAULT_WORKSPACE,
+    CommandError,
+    InWorkspace,
+    out,
+    require_workspace,
+)
 from features.workspace import Workspace
 from serving.cli.keys import who
 from serving.cli.ledger import open_ledger
@@ -72,7 +78,7 @@ def _control(
     from serving.settings import service_settings
 
     place, scope = Workspace(workspace), Scope(action=action, segment=segment, csm=csm)
-    existing(place)
+    require_workspace(place)
     if kind == "stop":
         snapshots = SnapshotStore(place.snapshots_dir)
         newest = snapshots.read(snapshots.moments()[-1]) if snapshots.moments() else None

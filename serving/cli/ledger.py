@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.cli.options import DEFAULT_WORKSPACE, FOUND, CommandError, InWorkspace, many, out
+from features.cli.options import DEFAULT_WORKSPACE, FOUND, CommandError, InWorkspace, out, plural
 from features.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def verify(
         out.print(verified.finding.words, markup=False)
         raise typer.Exit(FOUND)
     out.print(
-        f"{many(verified.records, 'record')}, each as it was written. Note the head "
+        f"{plural(verified.records, 'record')}, each as it was written. Note the head "
         f"elsewhere: only against it are removed newest records found.",
         markup=False,
     )

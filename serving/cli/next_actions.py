@@ -14,11 +14,11 @@ from features.cli.options import (
     DEFAULT_WORKSPACE,
     AsOf,
     InWorkspace,
-    many,
     moment_of,
     out,
-    step,
-    text_of,
+    plural,
+    read_text_file,
+    show_progress,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -43,14 +43,14 @@ def actions(
 
     place = Workspace(workspace)
     moment = moment_of(place, as_of)
-    with step("Ranking actions"):
+    with show_progress("Ranking actions"):
         ensure_snapshots(place, moment)
         answer = recommendations_as_of(
             place, store_of(place), moment, rules=chance_of(place), asked_at=_asked_at(as_of)
         )
         write_atomically(file, json.dumps(answer, indent=1).encode())
     out.print(
-        f"Next actions of {many(len(answer['accounts']), 'account')} as of "
+        f"Next actions of {plural(len(answer['accounts']), 'account')} as of "
         f"{moment:%Y-%m-%d} in {file}."
     )
 
@@ -70,7 +70,9 @@ def plan(
     from experiments.planning.team import read_team
 
     place = Workspace(workspace)
-    who = read_team(text_of(team, TEAM_FILE), str(team))  # before what takes seconds to import
+    who = read_team(
+        read_text_file(team, TEAM_FILE), str(team)
+    )  # before what takes seconds to import
 
     from features.streaming.refresh import clock_of
     from serving.decisions.exploration_settings import week_of
@@ -80,7 +82,7 @@ def plan(
     from serving.timeline.store import TimelineStore
 
     moment = moment_of(place, as_of)
-    with step("Planning the week"):
+    with show_progress("Planning the week"):
         ensure_snapshots(place, moment)
         week = plan_as_of(
             place, store_of(place), moment, who, rules=chance_of(place), asked_at=_asked_at(as_of)
@@ -106,10 +108,10 @@ def plan(
             ),
         )
     out.print(
-        f"{many(len(answer['actions']), 'action')} for the week of {moment:%Y-%m-%d}, worth "
+        f"{plural(len(answer['actions']), 'action')} for the week of {moment:%Y-%m-%d}, worth "
         f"{answer['value']:,.0f} {answer['currency']} on a cautious count "
         f"({answer['share_of_bound']:.1%} of what no plan can exceed), in {file}; "
-        f"{many(len(answer['waiting']), 'action')} wait."
+        f"{plural(len(answer['waiting']), 'action')} wait."
     )
     scarce = max(answer["hours"], key=lambda hours: hours["price"])
     if scarce["price"] > 0:

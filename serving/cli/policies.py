@@ -18,8 +18,8 @@ from features.cli.options import (
     InWorkspace,
     moment_of,
     out,
-    step,
-    text_of,
+    read_text_file,
+    show_progress,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -98,8 +98,8 @@ def evaluate_policy(
         else candidate_policy(
             actions=None
             if catalogue is None
-            else text_of(catalogue, "the candidate's actions.toml"),
-            limits=None if limits is None else text_of(limits, "a TOML file of limits"),
+            else read_text_file(catalogue, "the candidate's actions.toml"),
+            limits=None if limits is None else read_text_file(limits, "a TOML file of limits"),
         )
     )
     place, unit = Workspace(workspace), "units of reward"
@@ -133,7 +133,7 @@ def evaluate_policy(
     from experiments.off_policy.evaluate import evaluate_choices  # takes more than a second
     from experiments.off_policy.log import build_logged_choices
 
-    with step("Judging the candidate"):
+    with show_progress("Judging the candidate"):
         found = evaluate_choices(
             build_logged_choices(table), unit=unit, rng=np.random.default_rng(seed)
         )

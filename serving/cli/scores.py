@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from features.cli.commands import Engine, Master, OnEngine, take_snapshots, take_snapshots_on_spark
-from features.cli.options import DEFAULT_WORKSPACE, AsOf, InWorkspace, many, moment_of, out, step
+from features.cli.options import (
+    DEFAULT_WORKSPACE,
+    AsOf,
+    InWorkspace,
+    moment_of,
+    out,
+    plural,
+    show_progress,
+)
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from serving.cli.models import store_of
@@ -44,17 +52,21 @@ def score(
     """Score every account as of a moment, with reasons, into a Parquet file."""
     place = Workspace(workspace)
     moment = moment_of(place, as_of)
-    with step("Scoring"):
+    with show_progress("Scoring"):
         written = (
             _scores(place, moment, file, reasons)
             if engine is Engine.LOCAL
             else _scores_on_spark(place, moment, master, file, reasons)
         )
     sources = ", ".join(f"{n:,} by {source}" for source, n in _most_first(written.by_source))
-    out.print(f"{many(written.accounts, 'account')} as of {moment:%Y-%m-%d} ({sources}) in {file}.")
+    out.print(
+        f"{plural(written.accounts, 'account')} as of {moment:%Y-%m-%d} ({sources}) in {file}."
+    )
     for reason, accounts in _most_first(written.by_reason):
         out.print(
-            f"Not by a model, {many(accounts, 'account')}: {reason}", highlight=False, markup=False
+            f"Not by a model, {plural(accounts, 'account')}: {reason}",
+            highlight=False,
+            markup=False,
         )
     if shadow:
         from serving.scoring.shadow import shadow as score_in_shadow

@@ -15,12 +15,12 @@ from rich.table import Table
 from features.cli.options import (
     DEFAULT_WORKSPACE,
     FOUND,
-    MAKE_ONE,
+    HOW_TO_MAKE_ONE,
     CommandError,
     InWorkspace,
-    existing,
     out,
-    step,
+    require_workspace,
+    show_progress,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -33,7 +33,9 @@ def serve(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve scores, reasons, next actions and the pages."""
-    place = existing(Workspace(workspace), MAKE_ONE)  # before what takes seconds to import
+    place = require_workspace(
+        Workspace(workspace), HOW_TO_MAKE_ONE
+    )  # before what takes seconds to import
 
     import uvicorn
 
@@ -80,7 +82,7 @@ def conformance(
             "needs, say so with --writes."
         )
     calls = calls_to(url, os.environ.get("KEEPWELL_API_KEY"))
-    with step(f"Playing against {calls.url.netloc}"):
+    with show_progress(f"Playing against {calls.url.netloc}"):
         found = play(calls)
     if file is not None:
         write_atomically(file, json.dumps([asdict(each) for each in found], indent=1).encode())

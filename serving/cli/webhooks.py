@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, existing, many, out
+from features.cli.options import (
+    DEFAULT_WORKSPACE,
+    CommandError,
+    InWorkspace,
+    out,
+    plural,
+    require_workspace,
+)
 from features.workspace import Workspace
 from serving.cli.ledger import open_ledger
 
@@ -125,7 +132,7 @@ def remove(name: WhichWebhook, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
     with open_outbox(Workspace(workspace)) as outbox:
         unsent = outbox.remove(name)
     out.print(
-        f"The webhook {name} is gone, and with it {many(unsent, 'message')} that it had not taken.",
+        f"The webhook {name} is gone, and with it {plural(unsent, 'message')} that it had not taken.",
         markup=False,
     )
 
@@ -194,7 +201,7 @@ def replay(
             outbox.replay(name, chosen, now=datetime.now(UTC).timestamp())
             replayed += len(chosen)
     out.print(
-        f"{many(replayed, 'message')} of places {first} to {end} wait to be sent to {name}.",
+        f"{plural(replayed, 'message')} of places {first} to {end} wait to be sent to {name}.",
         markup=False,
     )
 
@@ -208,7 +215,7 @@ def open_outbox(place: Workspace) -> Iterator[Outbox]:
     from serving.settings import service_settings
     from serving.webhooks.secret_encryption import SecretEncryption
 
-    existing(place)
+    require_workspace(place)
     try:
         settings = service_settings(os.environ)
         with (

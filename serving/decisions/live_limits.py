@@ -33,8 +33,8 @@ class CurrentLimits:
             folder / LIMITS_FILE,
             lambda _: read_limits(folder),
             lambda: USUAL,
-            settles_in=SETTLED_SECONDS,
-            holds_on=(LimitsError,),
+            settle_seconds=SETTLED_SECONDS,
+            tolerated_errors=(LimitsError,),
         )
         self._limits = self._file.current()
 

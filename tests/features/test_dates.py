@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from features._dates import moment_words
+from features._dates import format_moment
 
 DAY = datetime(2024, 4, 1, tzinfo=UTC)
 
@@ -24,4 +24,4 @@ DAY = datetime(2024, 4, 1, tzinfo=UTC)
     ],
 )
 def test_a_moment_that_is_not_midnight_says_its_time_and_zone(moment, words):
-    assert moment_words(moment) == words
+    assert format_moment(moment) == words

@@ -45,7 +45,7 @@ def test_a_file_that_can_not_be_read_is_told_each_time(tmp_path: Path) -> None:
 
 def test_what_was_read_before_holds_on_where_that_is_asked(tmp_path: Path) -> None:
     path = tmp_path / "number"
-    file = ReloadedFile(path, Readings(), lambda: -1, holds_on=(ValueError,))
+    file = ReloadedFile(path, Readings(), lambda: -1, tolerated_errors=(ValueError,))
     path.write_text("1", encoding="utf-8")
     assert (file.current(), file.problem) == (1, None)
     path.write_text("one", encoding="utf-8")

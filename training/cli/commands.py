@@ -19,11 +19,11 @@ from features.cli.options import (
     AsOf,
     CommandError,
     InWorkspace,
-    many,
     models_address,
     moment_of,
     out,
-    step,
+    plural,
+    show_progress,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -120,7 +120,7 @@ def backtest(
     from training.backtest.report import remarks, report_tables
     from training.backtest.workspace import backtest_workspace
 
-    with step(f"Back-testing {label}") as progress:
+    with show_progress(f"Back-testing {label}") as progress:
         result = backtest_workspace(
             place,
             label,
@@ -179,7 +179,7 @@ def audit(
     from training.audit.workspace import audit as audit_set
     from training.audit.workspace import history_of, set_of_file, set_of_workspace
 
-    with step("Auditing"):
+    with show_progress("Auditing"):
         audited = (
             set_of_workspace(place, label or CHURN.name, as_of=moment)
             if file is None
@@ -228,7 +228,7 @@ def monitor(
     from training.monitor.workspace import monitor_workspace
 
     labels = [one.value for one in OutcomeName] if label is None else [label.value]
-    with place.lock(), step("Looking at the serving models") as progress:
+    with place.lock(), show_progress("Looking at the serving models") as progress:
         watched = monitor_workspace(
             place, labels, store=store, as_of=moment_of(place, as_of), progress=progress
         )
@@ -245,7 +245,7 @@ def monitor(
     kept = [path for one in watched for path in one.files]
     if kept:
         out.print(
-            f"{many(len(kept), 'file')} in {kept[0].parent}; figures in {file}.",
+            f"{plural(len(kept), 'file')} in {kept[0].parent}; figures in {file}.",
             highlight=False,
             markup=False,
         )
@@ -300,7 +300,7 @@ def train_models(
             style="yellow",
         )
     named = " and ".join(labels)
-    with place.lock(), step(f"Training {named} models") as progress:
+    with place.lock(), show_progress(f"Training {named} models") as progress:
         return train_workspace(
             place,
             labels,
@@ -344,7 +344,7 @@ def promotion_evidence(
     from training.audit.workspace import audit_for_promotion
     from training.pipeline.evidence import promotion_of_version
 
-    with step("Auditing the rows it learned from"):
+    with show_progress("Auditing the rows it learned from"):
         found = audit_for_promotion(place, label, as_of=as_of)
     decision, evidence = promotion_of_version(
         store, label, version, audited=found, capacity=capacity or place.settings.capacity

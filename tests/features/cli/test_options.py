@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from features.cli.options import (
-    MAKE_ONE,
+    HOW_TO_MAKE_ONE,
     CommandError,
-    existing,
     models_address,
     moment_of,
+    read_text_file,
+    require_workspace,
     run,
-    step,
-    text_of,
+    show_progress,
 )
 from features.lake.lake import LakeError
 from features.workspace import TRACKING_VARIABLE, Workspace
@@ -72,7 +72,7 @@ def test_a_command_that_ends_well_says_nothing(capsys):
 
 
 def test_a_step_is_told_when_it_begins_and_when_it_is_over(capsys):
-    with step("Ingesting") as progress:
+    with show_progress("Ingesting") as progress:
         progress("files", 1, 2)
         assert capsys.readouterr().out == "Ingesting …\n"
     assert capsys.readouterr().out.startswith("✓ Ingesting (")
@@ -87,15 +87,15 @@ def test_a_day_is_its_start_in_utc(tmp_path):
 
 def test_a_workspace_that_is_there_is_given_back(tmp_path):
     place = Workspace(tmp_path)
-    assert existing(place) is place
+    assert require_workspace(place) is place
 
 
 def test_a_workspace_that_is_not_there_is_said_with_what_to_do(tmp_path):
     place = Workspace(tmp_path / "ws")
     with pytest.raises(CommandError, match=r"ws\. Name another with --workspace\."):
-        existing(place)
+        require_workspace(place)
     with pytest.raises(CommandError, match="Make one with `make run`, or name another with"):
-        existing(place, MAKE_ONE)
+        require_workspace(place, HOW_TO_MAKE_ONE)
     with pytest.raises(CommandError, match="`make run` or `keepwell ingest`, or name another"):
         models_address(place)
 
@@ -114,9 +114,9 @@ def test_models_are_the_workspaces_own_unless_the_environment_names_others(tmp_p
 
 def test_a_text_that_can_not_be_read_says_what_is_wanted(tmp_path: Path):
     (tmp_path / "team.toml").write_text("[[csm]]\n", encoding="utf-8")
-    assert text_of(tmp_path / "team.toml", "a team") == "[[csm]]\n"
+    assert read_text_file(tmp_path / "team.toml", "a team") == "[[csm]]\n"
     with pytest.raises(CommandError, match=r"No such file or directory\. Name a team\."):
-        text_of(tmp_path / "other.toml", "a team")
+        read_text_file(tmp_path / "other.toml", "a team")
     (tmp_path / "latin.toml").write_bytes(b"\xe9")
     with pytest.raises(CommandError, match=r"latin\.toml is not text in UTF-8 \(byte 0\)"):
-        text_of(tmp_path / "latin.toml", "a team")
+        read_text_file(tmp_path / "latin.toml", "a team")

@@ -42,10 +42,10 @@ def test_classes_made_meanwhile_are_left_alone_with_options_or_without() -> None
         pass
 
     original = typeguard.typechecked
-    with quick_feast.without_checks():
+    with quick_feast.without_type_checks():
         assert typeguard.typechecked(Plain) is Plain
         assert typeguard.typechecked(debug_instrumentation=True)(Plain) is Plain
     assert typeguard.typechecked is original
-    with pytest.raises(KeyError), quick_feast.without_checks():
+    with pytest.raises(KeyError), quick_feast.without_type_checks():
         raise KeyError
     assert typeguard.typechecked is original

@@ -228,7 +228,7 @@ keys = pack_keys(pl.DataFrame({"account_id": names}))
 file = PackedFile(path)
 for version in range(first, first + 100_000):
     rows = list(pack_table(pl.DataFrame({"version": [float(version)] * accounts})))
-    with file.changing():
+    with file.transaction():
         for view in range(views):
             number = file.new_view(f"view {view}")
             layout = file.layout(("version",))
