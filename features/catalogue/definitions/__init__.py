@@ -1,4 +1,4 @@
-"""The declarations of features, one module a theme.
+"""The declarations of features, one module for each theme.
 
 A new feature is one value in one of these modules.
 """

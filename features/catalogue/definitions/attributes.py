@@ -66,4 +66,4 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 )
 
 CONTRACT_STATUS = "contract_status"
-"""Column made of the two states: the contract's, else ``trial``, else ``none``."""
+"""A column of the state of the contract, else ``trial``, else ``none``."""

@@ -10,13 +10,13 @@ from features.events.schema import CONTRACT_TERMS
 
 
 def _days_overdue(movements: pl.Expr, since_late: pl.Expr, since_paid: pl.Expr) -> pl.Expr:
-    """Zero only where invoices are known and none is open; unknown where none was ever seen."""
+    """Zero where invoices are known and none is open; unknown where there was no invoice."""
     is_open = since_late.is_not_null() & (since_paid.is_null() | (since_late < since_paid))
     return pl.when(movements.is_not_null()).then(pl.when(is_open).then(since_late).otherwise(0.0))
 
 
 def _months_over(*pairs: pl.Expr) -> pl.Expr:
-    """Months over the limit of their time, newest first, until one that was not or is unknown."""
+    """How many of the newest months in a row were over the limit of that month."""
     used, limits = pairs[::2], pairs[1::2]
     over = [(u > limit).fill_null(False) for u, limit in zip(used, limits, strict=True)]
     in_a_row = [pl.all_horizontal(over[: n + 1]).cast(pl.Float64) for n in range(len(over))]

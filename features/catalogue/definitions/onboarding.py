@@ -11,7 +11,7 @@ from features.catalogue.expression_terms import newest_of_each, property_number
 from features.catalogue.feature import Aggregate, AnyFeature, Derived, Expression, Feature, ratio
 
 STEPS, ONBOARDING_DAYS = 5.0, 45.0
-"""Ours: with fewer steps the onboarding is open; the longest one of the sources takes 45 days."""
+"""Our choice: with fewer steps the onboarding is open. The longest one of the sources is 45 days."""
 
 
 def _first(
@@ -62,7 +62,7 @@ _FIRSTS = (
 
 
 def _reached_by(day: int, age: pl.Expr, steps: pl.Expr, *days: pl.Expr) -> pl.Expr:
-    """How many came by the day; unknown before it, and where no source tells of onboarding."""
+    """How many of these came by the day; unknown before it, and where no onboarding is known."""
     came = [(at <= day).fill_null(False).cast(pl.Float64) for at in days]
     return pl.when((age >= day) & steps.is_not_null()).then(pl.sum_horizontal(came))
 

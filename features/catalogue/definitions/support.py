@@ -9,7 +9,7 @@ from features.catalogue.feature import Aggregate, AnyFeature, Derived, Feature, 
 
 
 def _open(created: pl.Expr, reopened: pl.Expr, resolved: pl.Expr) -> pl.Expr:
-    """A source without updates of tickets reopens none."""
+    """Open tickets; a source that sends no updates of tickets has none reopened."""
     return (created + reopened.fill_null(0.0) - resolved).clip(0)
 
 
