@@ -147,8 +147,6 @@ def test_a_store_that_does_not_answer_is_a_problem_and_no_crash(
     models,
 ) -> None:
     class Away(MemoryModelStore):
-        kept_from = models
-
         def __getattribute__(self, name: str):
             if name == "load_document":
                 raise TrackingError("The tracking store file:///srv/mlflow.db does not answer.")
