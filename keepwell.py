@@ -75,7 +75,7 @@ Commands = Mapping[str, Callable[..., None]]
 
 def promote(
     label: WhichModel,
-    version: Annotated[int, typer.Argument(help="The version that shall serve.")],
+    version: Annotated[int, typer.Argument(help="The version to serve.")],
     by: DecidedBy = None,
     approve: Annotated[
         bool,

@@ -42,7 +42,7 @@ DecidedBy = Annotated[
     str | None,
     typer.Option(
         "--by",
-        help="Who decides; it is recorded. The owner of the API key in KEEPWELL_KEY, where "
+        help="Your name, which is recorded. The owner of the API key in KEEPWELL_KEY, where "
         "that is set.",
     ),
 ]
@@ -53,7 +53,8 @@ def create(
     owner: Annotated[
         str,
         typer.Option(
-            help="Who did what is done with it; of a CSM, the name that accounts have as csm."
+            help="Recorded as the author of what is done with it; for a CSM, the name in `csm` of "
+            "the accounts."
         ),
     ],
     role: Annotated[KeyRole, typer.Option(help="What the holder may do.")],
@@ -69,7 +70,7 @@ def create(
         typer.Option(help="Only this permission of the role; may be given several times."),
     ] = None,
     days: Annotated[
-        int, typer.Option(min=0, max=3650, help="How long it lives; 0 is until it is revoked.")
+        int, typer.Option(min=0, max=3650, help="Days until it ends; 0 is until it is revoked.")
     ] = 90,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -132,7 +133,7 @@ def rotate(
             "--overlap-hours",
             min=0,
             max=24 * 90,
-            help="How long the secret of before goes on; 0 ends it now.",
+            help="How long the previous secret stays valid; 0 ends it now.",
         ),
     ] = 24.0,
     workspace: InWorkspace = DEFAULT_WORKSPACE,

@@ -23,12 +23,12 @@ from serving.cli.ledger import open_ledger
 OnlyAction = Annotated[str | None, typer.Option(help="Only this action of the playbook.")]
 OnlySegment = Annotated[str | None, typer.Option(help="Only accounts of this segment.")]
 OnlyCsm = Annotated[str | None, typer.Option(help="Only accounts of this CSM.")]
-Reason = Annotated[str, typer.Option(help="Why; everybody who is stopped reads it.")]
+Reason = Annotated[str, typer.Option(help="The reason, shown wherever the stop applies.")]
 ActingAs = Annotated[
     str | None,
     typer.Option(
         "--by",
-        help="Who does it: the owner of the key in KEEPWELL_KEY where that is set, or else "
+        help="Your name: the owner of the key in KEEPWELL_KEY where that is set, or else "
         "the name of this login.",
     ),
 ]

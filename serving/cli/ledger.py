@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def verify(
     head: Annotated[
         str | None,
-        typer.Option(help="A head that was noted before: the ledger has to hold it still."),
+        typer.Option(help="A head noted earlier, which the ledger must still hold."),
     ] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -55,14 +55,14 @@ def replay(
 
     with open_ledger(Workspace(workspace), must_exist=True) as ledger:
         try:
-            kept = ledger.decision(decision)
+            stored = ledger.decision(decision)
         except UnknownDecisionError as error:
             raise CommandError(
                 f"There is no decision {decision!r:.80} in this ledger. An id is "
                 f"the decision_id that POST /v1/next-actions answered; if it was "
                 f"answered elsewhere, name that workspace."
             ) from error
-        found = replay(kept, ledger.shared_input(shared_digest(kept)))
+        found = replay(stored, ledger.shared_input(shared_digest(stored)))
     out.print(found.words, markup=False, highlight=False)
     if found.difference is not None:
         raise typer.Exit(FOUND)

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from registry.promotion.promotion import EvidenceDocument
     from registry.store.mlflow import MlflowModelStore
 
-WhichModel = Annotated[OutcomeName, typer.Argument(help="The model of which outcome.")]
+WhichModel = Annotated[OutcomeName, typer.Argument(help="The outcome whose model is meant.")]
 
 
 def list_versions(
-    model: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """List every version, and which one serves."""
@@ -51,7 +51,9 @@ def list_versions(
 
 def show(
     label: WhichModel,
-    version: Annotated[int | None, typer.Option(help="The champion, by default.")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="The version; the champion, by default.")
+    ] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Show what a version was trained on, its metrics, and how the champion changed."""
@@ -108,7 +110,7 @@ def history(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
 
 
 def shadow(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
-    """Show how far challenger and champion agree, from what `keepwell score --shadow` kept."""
+    """Show how far challenger and champion agree, from what `keepwell score --shadow` stored."""
     from serving.scoring.shadow import ShadowFiles, summarise
 
     files = ShadowFiles(Workspace(workspace).shadow_dir)

@@ -50,7 +50,7 @@ def evaluate_policy(
     ] = None,
     limits: Annotated[
         Path | None,
-        typer.Option(help="The same with other limits: a TOML file such as `caution = 1.0`."),
+        typer.Option(help="The candidate has other limits: a TOML file such as `caution = 1.0`."),
     ] = None,
     days: Annotated[
         int,
@@ -68,7 +68,12 @@ def evaluate_policy(
             help="A CSV file to write the workspace's decisions to, as they were read.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same log and seed, same numbers.")] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Seed of the random draws; the same log and seed give the same numbers."
+        ),
+    ] = 1,
     as_of: AsOf = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:

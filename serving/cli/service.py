@@ -56,12 +56,14 @@ def serve(
 
 
 def conformance(
-    url: Annotated[str, typer.Argument(help="Of a running Keepwell, as http://127.0.0.1:8000.")],
+    url: Annotated[
+        str, typer.Argument(help="Address of a running Keepwell, such as http://127.0.0.1:8000.")
+    ],
     writes: Annotated[
         bool,
         typer.Option(
             "--writes",
-            help="Agree that it claims decisions there and says that they were carried out.",
+            help="Agree that the test claims decisions there and reports them as carried out.",
         ),
     ] = False,
     file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,

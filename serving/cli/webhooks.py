@@ -33,17 +33,17 @@ def add(
     url: Annotated[
         str,
         typer.Argument(
-            help="Where to, as https://hooks.example/keepwell; its host "
+            help="The address, such as https://hooks.example/keepwell; its host "
             "has to be in KEEPWELL_WEBHOOK_HOSTS."
         ),
     ],
-    name: Annotated[str, typer.Option(help="What to call it.")],
+    name: Annotated[str, typer.Option(help="A name for it.")],
     about: Annotated[
         list[str] | None,
         typer.Option(help="decision, outcome, claim, feedback or control; all, by default."),
     ] = None,
     from_start: Annotated[
-        bool, typer.Option("--from-start", help="Also tell what the ledger holds already.")
+        bool, typer.Option("--from-start", help="Also send what the ledger holds already.")
     ] = False,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:

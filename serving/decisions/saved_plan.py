@@ -97,7 +97,7 @@ def save_plan(workspace: Workspace, plan: SavedPlan) -> None:
 
 
 def newest_plan(workspace: Workspace) -> SavedPlan | None:
-    """The newest plan that was kept; None where none was.
+    """The newest plan that was saved; None where none was.
 
     Raises:
         SavedPlanError: there is a file, and it is none of ours or broken.

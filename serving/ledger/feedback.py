@@ -37,7 +37,7 @@ ONE_CLICK = timedelta(days=14)
 class Feedback:
     """A person's feedback on an action of a decision, with the reason.
 
-    ``at`` is on the time of the data; ``heard_at`` (None: said before this was kept) and
+    ``at`` is on the time of the data; ``heard_at`` (None: given before this was stored) and
     ``snooze_until`` on the clock of the service.
     """
 

@@ -1,7 +1,7 @@
 """Idempotency keys: a write is done once, however often its request is sent.
 
 The same key and request get the same answer; another request under the key is refused, and so is
-one that is still being worked on. A key is kept for at least 24 hours, for each caller by itself. A
+one that is still being worked on. A key is stored for at least 24 hours, for each caller by itself. A
 request that was refused without any effect leaves its key free.
 
 A key is taken, with a lease, before the request is worked on. A process may be killed at any moment,

@@ -1,6 +1,6 @@
 """The page of a model card: the card of one version as a person reads it.
 
-A card is Markdown that the training wrote. It may show pictures that the same run kept; a tag in
+A card is Markdown that the training wrote. It may show pictures that the same run stored; a tag in
 a segment's name stays text.
 """
 
@@ -68,6 +68,6 @@ def is_served_label(label: str) -> bool:
 
 
 def picture_address(label: str, version: int, source: str) -> str | None:
-    """Where a picture of a card is: one that the same run kept, and no other."""
+    """Where a picture of a card is: one that the same run stored, and no other."""
     found = PICTURE.fullmatch(source)
     return None if found is None else f"{card_address(label, version)}/{source}"

@@ -125,7 +125,7 @@ def models_page(
     tenant: str,
     withheld: Sequence[WithheldSegment] = (),
 ) -> ModelsPage:
-    """Every model with its metrics, its baselines, why it was promoted, and whom it is kept from."""
+    """Every model with its metrics, its baselines, its promotion and the segments withheld from it."""
     churn_serves = any(row.serving and row.label == CHURN.name for row in rows)
     models: list[ModelView] = []
     for row in rows:

@@ -1,6 +1,6 @@
 """Shadow mode: what a challenger would say, beside what the champion says.
 
-Both score the same features as of the same moment; the two probabilities of every account are kept
+Both score the same features as of the same moment; the two probabilities of every account are stored
 as a Parquet file in the workspace. Nothing that is shown to anybody changes, and a challenger that
 cannot be used is a sentence.
 """

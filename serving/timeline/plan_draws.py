@@ -1,7 +1,7 @@
 """Record the draws of a week's plan: which accounts were drawn, and which were not.
 
 A draw is evidence of what its action does only if everybody who took part is on record, with the
-odds, before anybody knows what came of it. So the plan that is kept puts its lots in the ledger,
+odds, before anybody knows what came of it. So the plan that is saved puts its lots in the ledger,
 chained as decisions are, and on the timelines. The first draw of a week stands: a plan that is made
 anew in the same week draws the same way, and where others take part now, their lot is no record,
 because the team may have seen the first one.
@@ -48,7 +48,7 @@ def draws_of(plan: Plan, *, week: str, at: datetime, made_by: str) -> tuple[Plan
 def store_plan_draws(
     ledger: Ledger, timelines: TimelineStore, plan: Plan, *, week: str, at: datetime, made_by: str
 ) -> int:
-    """Record the lots of a plan that is kept; answers how many accounts were recorded.
+    """Record the lots of a plan that is saved; answers how many accounts were recorded.
 
     They are in the ledger when this returns. Where others are writing to the workspace they come
     onto the timelines with the next plan.

@@ -35,7 +35,7 @@ NOT_TOLD = frozenset({"idempotency_keys", "policy_inputs", "plan_draws"})
 """Tables of the ledger whose records say nothing to others."""
 
 MOMENTS = ("asked_at", "heard_at", "at", "decided_at", "received_at")
-"""The moment of a message: by the clock of the service where that was kept."""
+"""The moment of a message: by the clock of the service where that was stored."""
 KEPT_BACK = frozenset(
     {"eligible", "withheld", "inputs", "input_digest", "request_digest", "key", "versions"}
 )

@@ -42,7 +42,7 @@ class SecretEncryption:
         self._cipher: AESGCM | None = None
 
     def encrypt(self, secret: str, name: str, *, may_make: bool) -> str:
-        """A secret of a webhook as it is kept; ``may_make`` a key where there is none yet.
+        """A secret of a webhook as it is stored; ``may_make`` a key where there is none yet.
 
         Raises:
             WebhookEncryptionError: the key is not there, or was cut off.
@@ -74,7 +74,7 @@ class SecretEncryption:
 
     def _ready(self, may_make: bool) -> AESGCM:
         if self._cipher is None:
-            held = self._stated.encode() if self._stated is not None else self._kept(may_make)
+            held = self._stated.encode() if self._stated is not None else self._read_key(may_make)
             self._cipher = AESGCM(
                 HKDF(
                     algorithm=SHA256(),
@@ -85,7 +85,7 @@ class SecretEncryption:
             )
         return self._cipher
 
-    def _kept(self, may_make: bool) -> bytes:
+    def _read_key(self, may_make: bool) -> bytes:
         if not self._path.exists():
             if not may_make:
                 raise WebhookEncryptionError(

@@ -23,7 +23,7 @@ class WebhookSecretError(ValueError):
 
 
 def secret_text(random: bytes) -> str:
-    """A secret as it is shown and kept.
+    """A secret as it is shown and stored.
 
     >>> secret_text(bytes(24))
     'whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'

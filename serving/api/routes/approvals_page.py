@@ -79,12 +79,18 @@ async def decide_on_waiting(
     """Approve or decline what waits, and show what waits then."""
     form = parse_qs((await request.body()).decode("utf-8", errors="replace"), max_num_fields=10)
     await run_in_threadpool(
-        _say, service, caller, decision_id, {name: values[-1] for name, values in form.items()}
+        _record_approval,
+        service,
+        caller,
+        decision_id,
+        {name: values[-1] for name, values in form.items()},
     )
     return RedirectResponse(PAGE, status_code=303)
 
 
-def _say(service: ServiceState, caller: Caller, decision_id: str, form: dict[str, str]) -> None:
+def _record_approval(
+    service: ServiceState, caller: Caller, decision_id: str, form: dict[str, str]
+) -> None:
     try:
         approval = ApprovalRequest.model_validate(
             {name: form.get(name, "").strip() or None for name in ("verdict", "reason", "by")}

@@ -144,10 +144,10 @@ def show_account(
         formula=service.formula,
         family=family_at(service, portfolio, account_id),
         answer=answer,
-        say=_say(service, caller, account_id, answer),
+        say=_judgement_form(service, caller, account_id, answer),
         held=standing_of(answer.ranked, controls, load_playbook().by_id, segment=segment, csm=csm),
         stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
-        waits=_waits(service, account_id),
+        waits=_pending_approvals(service, account_id),
         days=group_by_day(
             describe_events(events, currency=portfolio.currency), most_days=DAYS_SHOWN
         ),
@@ -163,21 +163,23 @@ def show_account(
     return templates_of(request).page("account.html", page)
 
 
-def _say(
+def _judgement_form(
     service: ServiceState, caller: Caller, account_id: str, answer: Recommendation
 ) -> FeedbackView:
     """The form to judge with, for callers who may, and earlier judgements."""
     try:
         heard = FeedbackRecords(service.ledger.database).of_account(account_id)
     except LedgerUnreachableError:
-        return feedback_view(None, (), {}, clock=service.wall_clock())  # nothing could be kept now
+        return feedback_view(
+            None, (), {}, clock=service.wall_clock()
+        )  # nothing could be stored now
     may = "judge" in caller.permissions
     return feedback_view(
         answer.ranked[0].action_id if may else None, heard, _names(), clock=service.wall_clock()
     )
 
 
-def _waits(service: ServiceState, account_id: str) -> str:
+def _pending_approvals(service: ServiceState, account_id: str) -> str:
     """What of an account waits for a person, in words."""
     try:
         waiting = pending_decisions(
@@ -233,7 +235,7 @@ def show_model_card(
     request: Request, service: AtService, label: Label, version: Version
 ) -> Response:
     """The card of one version, as its training wrote it."""
-    card = _kept(service, label, version, CARD).decode()
+    card = _stored_file(service, label, version, CARD).decode()
     page = model_card_page(
         card, label=label, version=version, tenant=service.workspace.settings.tenant
     )
@@ -249,12 +251,12 @@ def show_model_plot(
     version: Version,
     name: Annotated[str, Path(pattern=r"^[a-z_0-9]{1,80}\.png$")],
 ) -> Response:
-    """A picture that the training of one version kept."""
-    return Response(_kept(service, label, version, f"plots/{name}"), media_type="image/png")
+    """A picture that the training of one version stored."""
+    return Response(_stored_file(service, label, version, f"plots/{name}"), media_type="image/png")
 
 
-def _kept(service: ServiceState, label: str, version: int, name: str) -> bytes:
-    """What a training kept under a name.
+def _stored_file(service: ServiceState, label: str, version: int, name: str) -> bytes:
+    """A file that a training stored under a name.
 
     Raises:
         UnknownModelCardError: it is not there, or the store does not answer.

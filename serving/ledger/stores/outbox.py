@@ -440,7 +440,7 @@ class Outbox:
             self._dialect.erase_deleted(self._engine, ENDPOINTS.name)
 
     def _encrypted(self, connection: Connection, name: str, secrets: Sequence[str]) -> str:
-        """Secrets as they are kept; a key is only made where nothing was encrypted under one."""
+        """Secrets as they are stored; a key is only made where nothing was encrypted under one."""
         held = connection.scalars(sa.select(ENDPOINTS.c.secrets)).all()
         is_first = not any(
             self._encryption.is_encrypted(one) for text in held for one in text.split()
