@@ -56,7 +56,11 @@ TARGETS = (
             "serving/ledger/approvals.py",
             "serving/ledger/database/chain.py",
         ),
-        tests=("tests/serving/ledger",),
+        tests=(
+            "tests/serving/ledger/database/test_chain.py",
+            "tests/serving/ledger/test_claims.py",
+            "tests/serving/ledger/test_ledger.py",
+        ),
         floor=0.8,
     ),
 )
