@@ -103,7 +103,7 @@ def kill_a_worker_that_fits(client) -> threading.Thread:
     def kill() -> None:
         while sum("_train_part" in str(keys) for keys in client.processing().values()) < 2:
             time.sleep(0.05)
-        time.sleep(0.2)
+        time.sleep(0.5)
         os.kill(next(iter(pids.values())), signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
@@ -111,7 +111,7 @@ def kill_a_worker_that_fits(client) -> threading.Thread:
     return thread
 
 
-LONG = {**LIGHTGBM.parameters, "rounds": 800, "num_leaves": 15}
+LONG = {**LIGHTGBM.parameters, "rounds": 1500, "num_leaves": 15}
 
 
 def test_a_worker_that_dies_is_an_error_in_words_and_no_half_of_a_model(client) -> None:
