@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 NO_LOG = (
     "No interventions are logged, so what accounts do that nobody acts on is not known. "
-    "It need not be the plain risk."
+    "It can differ from the plain risk."
 )
 
 ONLY_CHURN = "It is estimated for churn alone."

@@ -255,7 +255,7 @@ STICKINESS: tuple[AnyFeature, ...] = (
         formula=ratio,
         unit="share",
         direction="safety",
-        phrase="{value:.0%} of the month's people come on a usual day",
+        phrase="{value:.0%} of the month's users are active on a usual day",
     ),
     Derived(
         name="weekly_stickiness_28d",
@@ -271,7 +271,7 @@ STICKINESS: tuple[AnyFeature, ...] = (
         formula=lambda daily, w0, w1, w2, w3: ratio(daily, (w0 + w1 + w2 + w3) / 4),
         unit="share",
         direction="safety",
-        phrase="{value:.0%} of a week's people come on a usual day",
+        phrase="{value:.0%} of the week's users are active on a usual day",
     ),
     Feature(
         name="peak_daily_users_28d",
