@@ -481,7 +481,7 @@ class TestLevels:
         ("level", "words"),
         [
             (0, "is logged only"),
-            (1, "is suggested to a person"),
+            (1, "is for a person to do here"),
             (2, "nobody has yet"),
             (3, "until 2026-03-01 16:00 UTC"),
         ],
@@ -639,7 +639,7 @@ class TestAGuardrail:
         for number in range(2, 5):
             claim = world.claim(number)
             world.claims.fail(claim, by="mailer", reason="bounced", key=f"f{number}", now=NOW)
-        with pytest.raises(NotClaimableError, match=r"suggested to a person.*level 1"):
+        with pytest.raises(NotClaimableError, match=r"for a person to do.*level 1"):
             world.claim(5)
         [lowered] = [c for c in world.controls.all() if c.by == "keepwell"]
         assert lowered.scope == Scope(action="success_call", segment="small")
