@@ -123,7 +123,7 @@ def test_the_page_says_between_what_bounds_we_believe():
     call = next(c for c in answer.ranked if c.action_id == "success_call")
     view = action_view(call, "USD")
     assert "For this account most likely between +" in view.evidence
-    assert "1 contact in four weeks: 5.0% off the effect" in view.how
+    assert "1 contact in four weeks took 5.0% off the effect" in view.how
     assert action_view(answer.ranked[-1], "USD").evidence == ""
 
 
