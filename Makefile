@@ -18,11 +18,11 @@ run: .venv/ready  ## Set up, then telemetry to scores, actions and pages (WORLD=
 serve: .venv/ready  ## Serve the scores and pages of the workspace that is there
 	$(BIN)/keepwell serve --workspace $(WORKSPACE)
 
-# The tests run three at a time already: threads of LightGBM and BLAS on top wait for each other.
+# The tests run four at a time already: threads of LightGBM and BLAS on top wait for each other.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev debian check  ## Set up, then lint, types, layers, tests, doctests, notebooks
-	$(BIN)/python -m pytest -n 3 --dist worksteal --nbmake
+	$(BIN)/python -m pytest -n 4 --dist worksteal --nbmake
 
 quick: .venv/ready-dev  ## Check, and the tests nearest to what differs from SINCE, in about 90 s
 	$(MAKE) --no-print-directory --jobs=2 check nearest

@@ -5,32 +5,18 @@ from __future__ import annotations
 import http.server
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from keepwell_command import run_keepwell
 
 ROOT = Path(__file__).parents[2]
 
 
 def conformance(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), "conformance", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-            "KEEPWELL_API_KEY": "the key of the test",
-        },
-    )
+    return run_keepwell("conformance", *words, cwd=cwd, KEEPWELL_API_KEY="the key of the test")
 
 
 @pytest.fixture

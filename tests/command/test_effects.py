@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from causal_worlds import event_world
+from keepwell_command import run_keepwell
 
 from experiments.effects.effects_file import read_effects
 from features.compute.snapshot_store import SnapshotStore
@@ -20,20 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def effects(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), "effects", *words, "-w", "w"],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell("effects", *words, "-w", "w", cwd=cwd)
 
 
 @pytest.fixture

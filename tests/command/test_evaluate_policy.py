@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from keepwell_command import run_keepwell
 
 from serving.ledger.ledger import Decision, Ledger
 
@@ -19,20 +19,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def evaluate(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), "evaluate-policy", *words, "-w", "w"],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell("evaluate-policy", *words, "-w", "w", cwd=cwd)
 
 
 def write_log(path: Path, candidate: str) -> None:

@@ -9,26 +9,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from keepwell_command import run_keepwell
 
 ROOT = Path(__file__).parents[2]
 
 
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command as a person starts it, in a wide terminal without colour."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell(*words, cwd=cwd)
 
 
 def one_paragraph(text: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from keepwell_command import run_keepwell
 
 from serving.auth.api_keys import ApiKeys
 
@@ -15,21 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def keys(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), "keys", *words, "--workspace", "w"],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-            **environment,
-        },
-    )
+    return run_keepwell("keys", *words, "--workspace", "w", cwd=cwd, **environment)
 
 
 def secret_in(run: subprocess.CompletedProcess[str]) -> str:
@@ -102,23 +89,18 @@ def test_who_promotes_is_the_owner_of_their_key(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
 
     def promote(*words: str, **more: str) -> str:
-        run = subprocess.run(
-            [
-                sys.executable,
-                str(ROOT / "keepwell.py"),
-                "models",
-                "promote",
-                "churn",
-                "1",
-                "--workspace",
-                "w",
-                *words,
-            ],
+        run = run_keepwell(
+            "models",
+            "promote",
+            "churn",
+            "1",
+            "--workspace",
+            "w",
+            *words,
             cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**environment, **more},
+            columns=80,
+            **environment,
+            **more,
         )
         assert run.returncode == 3
         return " ".join(run.stderr.split())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+
+from keepwell_command import run_keepwell
 
 from serving.ledger.ledger import Decision, Ledger
 
@@ -16,20 +17,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def verify(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), "ledger", "verify", "--workspace", "w", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell("ledger", "verify", "--workspace", "w", *words, cwd=cwd)
 
 
 def test_a_ledger_is_verified_against_a_noted_head(tmp_path: Path) -> None:

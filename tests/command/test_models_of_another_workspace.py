@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+from keepwell_command import run_keepwell
 from small_company import READS, add_model, make_bundle, make_workspace
 
 from features.workspace import Workspace
@@ -32,28 +31,15 @@ def companies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Work
 
 
 def score(place: Workspace, tracking_uri: str, out: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "keepwell.py"),
-            "score",
-            "--out",
-            str(out),
-            "-w",
-            str(place.root),
-        ],
+    return run_keepwell(
+        "score",
+        "--out",
+        str(out),
+        "-w",
+        str(place.root),
         cwd=out.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": os.environ["PATH"],
-            "COLUMNS": "400",
-            "NO_COLOR": "1",
-            "HOME": str(out.parent),
-            "PYTHONPATH": str(ROOT),
-            "KEEPWELL_TRACKING_URI": tracking_uri,
-        },
+        columns=400,
+        KEEPWELL_TRACKING_URI=tracking_uri,
     )
 
 

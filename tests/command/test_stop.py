@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
+from keepwell_command import run_keepwell
 
 from experiments.policy.account_state import AccountState, Limits
 from experiments.policy.request import PolicyInputs
@@ -26,20 +26,7 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words, "--workspace", "w"],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell(*words, "--workspace", "w", cwd=cwd)
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+
+from keepwell_command import run_keepwell
 
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.stores.outbox import Outbox
@@ -22,21 +23,7 @@ URL = "https://hooks.example/keepwell"
 def webhooks(
     *words: str, cwd: Path, hosts: str = "hooks.example"
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), "webhooks", *words, "-w", "w"],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-            "KEEPWELL_WEBHOOK_HOSTS": hosts,
-        },
-    )
+    return run_keepwell("webhooks", *words, "-w", "w", cwd=cwd, KEEPWELL_WEBHOOK_HOSTS=hosts)
 
 
 def opened(folder: Path) -> Outbox:

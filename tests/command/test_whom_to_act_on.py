@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from keepwell_command import run_keepwell
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("--currency", "USD", "--cost", "call=5", "--out", "decided.csv")
 
 
 def whom_to_act_on(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), "whom-to-act-on", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "80",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell("whom-to-act-on", *words, cwd=cwd, columns=80)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from keepwell_command import run_keepwell
 
 from features.lake.lake import Lake
 from features.streaming.consumer import MOST_MESSAGES, consume
@@ -255,20 +256,9 @@ def test_two_hundred_kills_lose_nothing_and_double_nothing(cluster, tmp_path):
     check_kills(cluster, tmp_path, topic="killed-often", kills=200, seed=200)
 
 
-def run_command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "keepwell", *words],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-
-
 def test_the_command_reads_a_topic_and_publishes_features(cluster, tmp_path):
     cluster.send("command", [event(n) for n in range(14)])
-    done = run_command(
+    done = run_keepwell(
         "consume",
         "--bootstrap",
         cluster.address,
@@ -282,6 +272,7 @@ def test_the_command_reads_a_topic_and_publishes_features(cluster, tmp_path):
         str(tmp_path / "w"),
         "--option",
         "log_level=3",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "14 messages: 14 landed" in done.stdout
@@ -300,7 +291,7 @@ def test_brokers_that_do_not_answer_are_an_error_and_not_an_empty_topic():
 def test_a_setting_that_the_client_does_not_have_is_refused(tmp_path):
     with pytest.raises(KafkaTopicError, match="No such configuration property"):
         KafkaTopic("127.0.0.1:1", "t", "g", offsets=dict, options={"no.such": "1"})
-    done = run_command(
+    done = run_keepwell(
         "consume",
         "--bootstrap",
         "b",
@@ -312,6 +303,7 @@ def test_a_setting_that_the_client_does_not_have_is_refused(tmp_path):
         "loud",
         "-w",
         str(tmp_path),
+        cwd=tmp_path,
     )
     assert done.returncode == 3
     assert "'loud' is no setting of Kafka's client" in " ".join(done.stderr.split())

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from keepwell_command import run_keepwell
 from small_company import AS_OF, READS, add_model, make_bundle
 
 from features.compute.snapshot_store import SnapshotStore
@@ -148,20 +147,7 @@ def test_the_command_keeps_both_and_its_file_is_the_same(place):
     here = place.root.parent
 
     def keepwell(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={
-                "PATH": os.environ["PATH"],
-                "COLUMNS": "400",
-                "NO_COLOR": "1",
-                "HOME": str(here),
-                "PYTHONPATH": str(ROOT),
-            },
-        )
+        return run_keepwell(*words, "-w", "ws", cwd=here, columns=400)
 
     plain = keepwell("score", "--out", "plain.parquet")
     assert plain.returncode == 0, plain.stderr

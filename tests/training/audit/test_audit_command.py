@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from keepwell_command import run_keepwell
 
 from features.compute.backfill import backfill, month_starts
 from features.compute.snapshot_store import SnapshotStore
@@ -25,20 +25,7 @@ END = datetime(2023, 6, 1, tzinfo=UTC)
 
 
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell(*words, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

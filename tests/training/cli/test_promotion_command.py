@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from keepwell_command import run_keepwell
 from typer.testing import CliRunner
 
 from features.cli.options import out
@@ -26,20 +26,7 @@ GOOD, USELESS = "1", "2"
 
 
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "400",
-            "NO_COLOR": "1",
-            "HOME": str(cwd),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell(*words, "-w", "ws", cwd=cwd, columns=400)
 
 
 def said_by(place: Workspace, *words: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from keepwell_command import run_keepwell
 from typer.testing import CliRunner
 
 from features.cli.options import CommandError
@@ -135,20 +136,7 @@ def look(place: Workspace, store: MlflowModelStore, as_of: datetime):
 
 
 def keepwell(place: Workspace, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"],
-        cwd=place.root.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "COLUMNS": "400",
-            "NO_COLOR": "1",
-            "HOME": str(place.root.parent),
-            "PYTHONPATH": str(ROOT),
-        },
-    )
+    return run_keepwell(*words, "-w", "ws", cwd=place.root.parent, columns=400)
 
 
 def test_the_command_tells_keeps_and_exits_by_what_it_found(place):

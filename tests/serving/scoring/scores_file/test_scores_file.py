@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from keepwell_command import run_keepwell
 from polars.testing import assert_frame_equal
 from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, READS, add_model, make_bundle
@@ -244,20 +245,7 @@ def test_the_command_leaves_reasons_out_and_says_who_scored(place, tmp_path):
     )
 
     def keepwell(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "keepwell.py"), "score", *words, "-w", str(place.root)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={
-                "PATH": os.environ["PATH"],
-                "COLUMNS": "400",
-                "NO_COLOR": "1",
-                "HOME": str(tmp_path),
-                "PYTHONPATH": str(ROOT),
-            },
-        )
+        return run_keepwell("score", *words, "-w", str(place.root), cwd=tmp_path, columns=400)
 
     done = keepwell("--out", "scores.parquet", "--reasons", "0")
     assert done.returncode == 0, done.stderr
