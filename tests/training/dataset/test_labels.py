@@ -494,6 +494,13 @@ def test_horizons_out_of_order_are_refused() -> None:
         Label(name="x", description="", rule="contract_ends", horizons=(90, 30))
 
 
-def test_a_negative_lead_is_refused() -> None:
-    with pytest.raises(LabelError, match="lead is not negative"):
-        Label(name="x", description="", rule="contract_ends", horizons=(30,), lead_days=-1)
+@pytest.mark.parametrize(("horizons", "lead_days"), [((30,), -1), ((0, 30), 0)])
+def test_a_negative_lead_and_a_horizon_of_no_days_are_refused(horizons, lead_days) -> None:
+    with pytest.raises(LabelError, match="horizons are positive and the lead is not negative"):
+        Label(
+            name="x",
+            description="",
+            rule="contract_ends",
+            horizons=horizons,
+            lead_days=lead_days,
+        )
