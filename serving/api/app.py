@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
@@ -57,10 +56,6 @@ ROUTERS = (
 )
 """The routes of the service, by subject."""
 
-SWITCH_SECONDS = 0.0005
-"""How long one thread may keep another from Python's interpreter. Scoring comes back to it after
-each step in compiled code; at Python's 5 ms it would wait longest while events come in."""
-
 
 def create_app(
     workspace: Workspace,
@@ -90,7 +85,6 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
-        sys.setswitchinterval(SWITCH_SECONDS)
         async with background_tasks(
             service,
             fresh,
