@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from math import inf, isfinite, isnan
 from typing import ClassVar, TypeGuard, TypeVar
 from zoneinfo import ZoneInfo
@@ -35,8 +36,10 @@ class Table:
         self._values: Mapping[str, object] = values
         self._allowed = frozenset(values if allowed is None else allowed)
         if unknown := sorted(set(values) - self._allowed):
+            near = {name for key in unknown for name in get_close_matches(key, self._allowed, 1)}
+            hint = f"Did you mean {', '.join(sorted(near))}? " if near else ""
             raise self.error(
-                f"{where} has unknown key(s) {', '.join(unknown)}. "
+                f"{where} has unknown key(s) {', '.join(unknown)}. {hint}"
                 f"It may hold: {', '.join(sorted(self._allowed))}."
             )
 

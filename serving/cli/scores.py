@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 LOOKED_BACK_AT = (timedelta(days=28), timedelta(days=7), timedelta(0))
 """A score is shown beside those of a week ago (alerts) and of four weeks ago (the trend)."""
 
+SCORED: Mapping[str, str] = {
+    "model": "by a model",
+    "health_formula": "by the health formula",
+    "none": "without a score",
+}
+"""How the accounts of each source of scores are counted in words."""
+
 
 def score(
     file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
@@ -58,7 +65,7 @@ def score(
             if engine is Engine.LOCAL
             else _scores_on_spark(place, moment, master, file, reasons)
         )
-    sources = ", ".join(f"{n:,} by {source}" for source, n in _most_first(written.by_source))
+    sources = ", ".join(f"{n:,} {SCORED[source]}" for source, n in _most_first(written.by_source))
     out.print(
         f"{plural(written.accounts, 'account')} as of {moment:%Y-%m-%d} ({sources}) in {file}."
     )

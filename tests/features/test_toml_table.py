@@ -88,7 +88,7 @@ def test_a_moment_without_a_zone_is_one_of_the_zone_that_is_given():
 
 
 def test_an_unknown_key_is_named_before_one_that_is_missing():
-    with pytest.raises(TableError, match=r"unknown key\(s\) huors\. It may hold: hours\."):
+    with pytest.raises(TableError, match=r"unknown key\(s\) huors\. Did you mean hours\? It may"):
         Table({"huors": 30}, "team.toml", allowed=("hours",))
 
 

@@ -249,7 +249,10 @@ def test_the_command_leaves_reasons_out_and_says_who_scored(place, tmp_path):
 
     done = keepwell("--out", "scores.parquet", "--reasons", "0")
     assert done.returncode == 0, done.stderr
-    assert "48 accounts as of 2026-03-01 (47 by model, 1 by none) in scores.parquet." in done.stdout
+    assert (
+        "48 accounts as of 2026-03-01 (47 by a model, 1 without a score) in scores.parquet."
+        in done.stdout
+    )
     assert "Not by a model, 1 account: The contract has ended" in done.stdout
     assert "reason_1" not in pl.read_parquet_schema(tmp_path / "scores.parquet")
     (tmp_path / "folder").mkdir()
