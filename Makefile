@@ -38,6 +38,7 @@ check: .venv/ready-dev  ## Lint, format, types and import rules
 
 soak: .venv/ready-dev  ## The full counts of what the tests sample; goes on where it was stopped
 	$(BIN)/python -m pytest -m slow --resume=.soak-passed
+	$(BIN)/python -m pytest -m "hypothesis and not slow" -q --hypothesis-profile=thorough
 
 bench: .venv/ready-bench  ## Measure time and memory, and models beside others' (installs those)
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks/bench_*.py
