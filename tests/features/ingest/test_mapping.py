@@ -60,7 +60,8 @@ def test_a_table_takes_files_by_name_and_by_path():
     [
         (
             ("kind =", "kinde ="),
-            r"\[tables.use\] of shop.toml .*unknown key\(s\) kinde\. Did you mean kind\? It may hold: account",
+            r"\[tables.use\] of shop.toml .*unknown key\(s\) kinde\. Did you mean kind\? It may "
+            r"hold: account",
         ),
         (('name = "shop"', 'name = "shop"\nspeed = 3'), r"shop\.toml has unknown key\(s\) speed"),
         (('name = "shop"', ""), "shop.toml lacks `name`. Add it"),
