@@ -59,6 +59,7 @@ from serving.cli.service import conformance, serve
 from training.cli.commands import (
     audit,
     backtest,
+    judge,
     monitor,
     promotion_evidence,
     train,
@@ -260,6 +261,7 @@ COMMANDS: Commands = {
     "train": train,
     "backtest": backtest,
     "audit": audit,
+    "judge": judge,
     "monitor": monitor,
     "stop": stop,
     "resume": resume,

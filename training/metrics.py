@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
+from registry.bundle.calibration import sigmoid
 from training.dataset.errors import TrainingError
 
 Vector = NDArray[np.float64]
@@ -26,6 +28,9 @@ CELLS = 4_000_000
 
 BOOTSTRAP_DRAWS = 500
 """Draws of accounts behind every interval of a judgement."""
+
+NEWTON_STEPS = 25
+NORMAL_95 = 1.959964
 
 BINS = 10
 TOP_SHARE = 0.10
@@ -157,6 +162,64 @@ def evaluate(
     extra = float(np.nanmean(spread["calibration_error"])) - values["calibration_error"]
     spread["calibration_error"] = np.maximum(spread["calibration_error"] - max(extra, 0.0), 0.0)
     return {name: _interval(values[name], spread[name]) for name in METRICS}
+
+
+def came_over_promised(
+    y: Vector, p: Vector, account: NDArray[np.int64], draws: Matrix, *, level: float = 0.95
+) -> Interval:
+    """Outcomes that came over those promised, with an interval at this level.
+
+    Never narrower than the exact Poisson interval of the number of accounts with the outcome
+    (Garwood 1936), so that no outcome at all is no proof.
+
+    >>> import numpy as np
+    >>> account = np.arange(200)
+    >>> draws = account_draws(account, 500, np.random.default_rng(1))
+    >>> none = came_over_promised(np.zeros(200), np.full(200, 0.01), account, draws)
+    >>> [round(x, 2) for x in (none.value, none.low, none.high)]  # two promised, none came
+    [0.0, 0.0, 1.84]
+    """
+    tail = (1 - level) / 2
+    width = draws.shape[1]
+    ratio = float(y.sum() / p.sum())
+    came, promised = np.bincount(account, y, width), np.bincount(account, p, width)
+    low, high = np.nanquantile(_divide(draws @ came, draws @ promised), [tail, 1 - tail])
+    happened = len(np.unique(account[y == 1]))
+    least = chi2.ppf(tail, 2 * happened) / 2 if happened else 0.0
+    most = chi2.ppf(1 - tail, 2 * happened + 2) / 2
+    # what one account with the outcome adds; without any, rows count as accounts
+    each = ratio / happened if happened else len(account) / len(np.unique(account)) / p.sum()
+    return Interval(
+        value=ratio, low=float(min(low, least * each)), high=float(max(high, most * each))
+    )
+
+
+def calibration_slope(y: Vector, p: Vector, account: NDArray[np.int64]) -> Interval:
+    """Slope of the outcome's log-odds on those promised: 1 as promised, 0 they say nothing.
+
+    A logistic regression of the outcome on the log-odds (Cox 1958). Its error draws whole accounts
+    (the sandwich of Liang and Zeger 1986). Probabilities that are all alike have no slope: 0, with
+    an interval that excludes nothing.
+    """
+    x = np.log(np.clip(p, SMALLEST, 1 - SMALLEST)) - np.log1p(-np.clip(p, SMALLEST, 1 - SMALLEST))
+    if np.ptp(x) == 0 or not 0 < y.sum() < len(y):
+        return Interval(value=0.0, low=-np.inf, high=np.inf)
+    design = np.column_stack((np.ones(len(x)), x - x.mean()))
+    rate = y.mean()
+    weights = np.array([np.log(rate / (1 - rate)), 0.0])
+    for _ in range(NEWTON_STEPS):
+        fitted = sigmoid(design @ weights)
+        curvature = (design * (fitted * (1 - fitted))[:, None]).T @ design
+        step = np.linalg.solve(curvature + SMALLEST * np.eye(2), design.T @ (y - fitted))
+        weights = weights + np.clip(step, -1.0, 1.0)
+    fitted = sigmoid(design @ weights)
+    curvature = (design * (fitted * (1 - fitted))[:, None]).T @ design + SMALLEST * np.eye(2)
+    scores = np.zeros((int(account.max()) + 1, 2))
+    np.add.at(scores, account, design * (y - fitted)[:, None])
+    bread = np.linalg.inv(curvature)
+    error = float(np.sqrt((bread @ (scores.T @ scores) @ bread)[1, 1]))
+    slope = float(weights[1])
+    return Interval(value=slope, low=slope - NORMAL_95 * error, high=slope + NORMAL_95 * error)
 
 
 def flat(metrics: Mapping[str, Interval], *, prefix: str = "") -> dict[str, float]:

@@ -199,6 +199,72 @@ def audit(
         raise typer.Exit(FOUND)
 
 
+def judge(
+    scores: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet or CSV with account_id, as_of and probabilities, such as "
+            "churn_probability_90d; any model's."
+        ),
+    ],
+    outcomes: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet or CSV with account_id, as_of and what came, such as churn_90d: 1, 0 or "
+            "nothing where it is not decided."
+        ),
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Other scores of the same accounts, to compare with in pairs."),
+    ] = None,
+    outcome: Annotated[str, typer.Option(help="Which outcome, as columns name it.")] = CHURN.name,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Judge only this horizon; a file of one horizon may then call its columns "
+            "probability and outcome.",
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A column whose groups are judged apart; segment, by default."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws behind the intervals.")] = 1,
+    as_json: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+) -> None:
+    """Judge any file of scores against outcomes, alone or beside other scores.
+
+    By horizon: AUC, log loss, lift, came over promised, slope, curve, each cutoff and each group,
+    with 95 % intervals that draw whole accounts. Beside other scores the differences are paired.
+    Needs no workspace.
+    """
+    from training.backtest.score_judge import judge_scores
+    from training.backtest.score_report import judged_json, judged_tables
+    from training.backtest.score_tables import pair_tables, read_table
+
+    judged = judge_scores(
+        pair_tables(
+            read_table(scores),
+            read_table(outcomes),
+            None if against is None else read_table(against),
+            outcome=outcome,
+            horizon=horizon,
+            by=tuple(by or ("segment",)),
+        ),
+        seed=seed,
+    )
+    if as_json is not None:
+        write_atomically(as_json, json.dumps(judged_json(judged), indent=1).encode())
+    for sheet in judged_tables(judged):
+        out.print(f"\n{sheet.title}", highlight=False, markup=False)
+        table = Table(*sheet.columns)
+        for row in sheet.rows:
+            table.add_row(*row)
+        out.print(table)
+
+
 def monitor(
     label: Annotated[
         OutcomeName | None,

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from registry.bundle.segment_gate import EVERYONE, SegmentVerdict
-from training.metrics import Interval, account_draws, auc, row_log_loss
+from training.metrics import Interval, account_draws, auc, came_over_promised, row_log_loss
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -138,8 +137,8 @@ def judge_matured(
         n_accounts=len(np.unique(rows.account)),
         observed=int(y.sum()),
         expected=float(p.sum()),
-        ratio=over_expected(y, p, rows.account, draws, level=0.95),
-        is_off=_is_off(over_expected(y, p, rows.account, draws, level=level)),
+        ratio=came_over_promised(y, p, rows.account, draws, level=0.95),
+        is_off=_is_off(came_over_promised(y, p, rows.account, draws, level=level)),
         log_loss=float(row_log_loss(y, p).mean()),
         auc=None if np.isnan(ordered) else float(ordered),
         left_out=left_out,
@@ -169,40 +168,13 @@ def segment_findings(
     )
 
 
-def over_expected(
-    y: Vector, p: Vector, account: Places, draws: Matrix, *, level: float
-) -> Interval:
-    """Observed over expected outcomes, with an interval at this level.
-
-    >>> import numpy as np
-    >>> account = np.arange(200)
-    >>> draws = account_draws(account, 500, np.random.default_rng(1))
-    >>> none = over_expected(np.zeros(200), np.full(200, 0.01), account, draws, level=0.95)
-    >>> [round(x, 2) for x in (none.value, none.low, none.high)]  # two expected, none came
-    [0.0, 0.0, 1.84]
-    """
-    tail = (1 - level) / 2
-    width = draws.shape[1]
-    ratio = float(y.sum() / p.sum())
-    drawn = (draws @ np.bincount(account, y, width)) / (draws @ np.bincount(account, p, width))
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    happened = len(np.unique(account[y == 1]))
-    least = chi2.ppf(tail, 2 * happened) / 2 if happened else 0.0
-    most = chi2.ppf(1 - tail, 2 * happened + 2) / 2
-    # what one account with the outcome adds; without any, rows count as accounts
-    each = ratio / happened if happened else len(account) / len(np.unique(account)) / p.sum()
-    return Interval(
-        value=ratio, low=float(min(low, least * each)), high=float(max(high, most * each))
-    )
-
-
 def _finding(
     key: str, rows: MaturedRows, instead: str, wrong: float, rng: np.random.Generator
 ) -> SegmentFinding:
     """The verdict on one segment, wrong with this chance at most."""
     y, account = rows.outcome, rows.account
     draws = account_draws(account, LOOK_DRAWS, rng)
-    ratio = over_expected(y, rows.probability, account, draws, level=1 - wrong)
+    ratio = came_over_promised(y, rows.probability, account, draws, level=1 - wrong)
     n_happened = len(np.unique(account[y == 1]))
     told = (
         f"of {len(y):,} outcomes within {rows.horizon} days that have matured since it was "
@@ -212,7 +184,7 @@ def _finding(
     because = f"{told}, {ratio.value:.2f} times as many as promised happened"
     ratio_instead = gap = None
     if rows.instead is not None:
-        ratio_instead = over_expected(y, rows.instead, account, draws, level=1 - wrong)
+        ratio_instead = came_over_promised(y, rows.instead, account, draws, level=1 - wrong)
         gap, drawn = _loss_gap(y, rows.probability, rows.instead, account, draws)
         off = _is_off(ratio) and not _is_off(ratio_instead)
         matters = gap.value > LEAST_LOSS * row_log_loss(y, rows.instead).mean()

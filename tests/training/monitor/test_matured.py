@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from registry.bundle.segment_gate import EVERYONE
-from training.metrics import account_draws
+from training.metrics import account_draws, came_over_promised
 from training.monitor.matured import (
     RECENT_CUTOFFS,
     MaturedRows,
     judge_matured,
-    over_expected,
     segment_findings,
 )
 
@@ -152,7 +151,7 @@ def test_the_interval_of_observed_over_expected_holds_the_truth(rate, n_accounts
         account = np.repeat(np.arange(n_accounts), MONTHS)
         y, p = left[account].astype(float), np.full(len(account), max(rate, 0.01))
         draws = account_draws(account, 200, rng)
-        ratio = over_expected(y, p, account, draws, level=0.95)
+        ratio = came_over_promised(y, p, account, draws, level=0.95)
         held.append(ratio.low <= 1 <= ratio.high)
     assert np.mean(held) >= 0.93  # 0.95 but for 200 companies and 200 draws
 
