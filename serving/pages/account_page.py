@@ -40,6 +40,7 @@ from serving.pages.views.charts import (
 )
 from serving.pages.views.family_view import FamilyView, family_view
 from serving.pages.views.feedback_view import FeedbackView
+from serving.pages.views.figures import BASE_RATE, CHURN_AT_90, figure, percent_figures, words
 from serving.pages.views.outlooks_view import OutlookLine, outlook_lines, plain_note
 from serving.pages.views.policy_words import note_words
 from serving.pages.views.reasons_view import STANDS_OUT, ReasonsView, reasons_view
@@ -137,6 +138,7 @@ class AccountPage:
     """An account as a page."""
 
     frame: Frame
+    account_id: str
     name: str
     about: str
     facts: tuple[Fact, ...]
@@ -204,7 +206,8 @@ def account_page(
     clock of the service.
     """
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
-    before = portfolio.previous.get(score.account_id)
+    name = score.account_id
+    before = portfolio.previous.get(name)
     probability = at_90.probability if at_90 else None
     return AccountPage(
         frame=Frame(
@@ -214,26 +217,37 @@ def account_page(
             source=source_line(portfolio),
             notices=(*stopped, *_notices(score)),
         ),
+        account_id=name,
         name=display_name(score),
         about=_about(score),
         facts=_facts(score, portfolio),
-        churn=CONTRACT_ENDED if score.has_left else percent(probability),
+        churn=CONTRACT_ENDED if score.has_left else figure(CHURN_AT_90, name, percent(probability)),
         churn_note=(
-            f"95% interval {percent_range(at_90.low, at_90.high)}; usual among all "
-            f"accounts: {percent(at_90.base_rate)}"
+            words(
+                "95% interval {interval}; usual among all accounts: {usual}",
+                interval=percent_figures(CHURN_AT_90, name, at_90.low, at_90.high),
+                usual=figure(BASE_RATE, name, percent(at_90.base_rate)),
+            )
             if at_90 and at_90.probability is not None
             else score.degraded or "No probability can be given."
         ),
         untouched=untreated_lines(score, portfolio.models),
-        tier=_tier(score),
+        tier=figure("risk_tier", name, _tier(score)),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
         horizons=_horizons(score.churn, "risk"),
-        horizon_lines=_horizon_lines(score.churn),
+        horizon_lines=_horizon_lines(score.churn, "churn", name),
         interval_note=INTERVAL_COVERS,
-        at_risk=CONTRACT_ENDED if score.has_left else money(score.revenue_at_risk, score.currency),
+        at_risk=(
+            CONTRACT_ENDED
+            if score.has_left
+            else figure("revenue_at_risk", name, money(score.revenue_at_risk, score.currency))
+        ),
         at_risk_note=(
-            f"{percent(probability)} chance to leave × {money(score.mrr, score.currency)}"
-            f" a month × 12 months"
+            words(
+                "{chance} chance to leave × {monthly} a month × 12 months",
+                chance=figure(CHURN_AT_90, name, percent(probability)),
+                monthly=figure("mrr", name, money(score.mrr, score.currency)),
+            )
             if score.revenue_at_risk is not None
             else "no revenue is left to be lost"
             if score.has_left
@@ -242,13 +256,21 @@ def account_page(
         growth=(
             CONTRACT_ENDED
             if score.has_left
-            else percent(score.expansion.probability if score.expansion else None)
+            else figure(
+                "expansion_probability_90d",
+                name,
+                percent(score.expansion.probability if score.expansion else None),
+            )
         ),
         growth_note=_growth_note(score),
         growth_horizons=_horizons(score.growth, "growth"),
-        growth_lines=_horizon_lines(score.growth),
-        health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
-        level=score.health.band or "not enough data",
+        growth_lines=_horizon_lines(score.growth, "expansion", name),
+        health=figure(
+            "health_score",
+            name,
+            NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
+        ),
+        level=figure("health_level", name, score.health.band or "not enough data"),
         level_class=level_class(formula, score.health.band),
         health_note=_health_note(score, before),
         health_parts=tuple(
@@ -310,7 +332,8 @@ def _tier(score: AccountScore) -> str:
 def _about(score: AccountScore) -> str:
     parts = []
     if score.mrr is not None:
-        parts.append(f"{money(score.mrr, score.currency)} a month")
+        monthly = figure("mrr", score.account_id, money(score.mrr, score.currency))
+        parts.append(words("{monthly} a month", monthly=monthly))
     seats, renewal = score.features.get("seats"), score.features.get("days_to_renewal")
     if seats is not None:
         parts.append(plural(int(seats), "seat"))
@@ -326,7 +349,7 @@ def _about(score: AccountScore) -> str:
             if days > 0
             else f"renewal was due {plural(-days, 'day')} ago"
         )
-    return " · ".join(parts)
+    return Markup(" · ").join(parts)
 
 
 def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
@@ -348,12 +371,22 @@ def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _horizon_lines(curve: Sequence[HorizonProbability]) -> tuple[str, ...]:
-    return tuple(
-        f"Within {h.horizon_days} days: {percent(h.probability)} ({percent_range(h.low, h.high)})"
-        for h in curve
-        if h.probability is not None
-    )
+def _horizon_lines(
+    curve: Sequence[HorizonProbability], outcome: str, account_id: str
+) -> tuple[Markup, ...]:
+    lines = []
+    for h in curve:
+        if h.probability is not None:
+            name = f"{outcome}_probability_{h.horizon_days}d"
+            lines.append(
+                words(
+                    "Within {days} days: {chance} ({interval})",
+                    days=str(h.horizon_days),
+                    chance=figure(name, account_id, percent(h.probability)),
+                    interval=percent_figures(name, account_id, h.low, h.high),
+                )
+            )
+    return tuple(lines)
 
 
 def _horizons(
@@ -378,11 +411,20 @@ def _horizons(
 def _growth_note(score: AccountScore) -> str:
     if score.expansion is None:
         return plain_note(score.expansion_note)
-    note = f"chance to expand within {score.expansion.horizon_days} days"
-    if score.expansion.low is not None:
-        note += f" (95% interval {percent_range(score.expansion.low, score.expansion.high)})"
+    at, name = score.expansion, score.account_id
+    note = words("chance to expand within {days} days", days=str(at.horizon_days))
+    if at.low is not None:
+        note += words(
+            " (95% interval {interval})",
+            interval=percent_figures("expansion_probability_90d", name, at.low, at.high),
+        )
     if score.expected_expansion is not None:
-        note += f"; expected {money(score.expected_expansion, score.currency)} a year"
+        note += words(
+            "; expected {money} a year",
+            money=figure(
+                "expected_expansion", name, money(score.expected_expansion, score.currency)
+            ),
+        )
     return note
 
 

@@ -14,6 +14,7 @@ from serving.pages.frame import Frame, Notice, Option
 from serving.pages.views.account_links import account_href, display_name, level_class, name_of
 from serving.pages.views.charts import share_bar
 from serving.pages.views.family_view import FamilyView, family_view
+from serving.pages.views.figures import CHURN_AT_90, figure, percent_figures, words
 from serving.scoring.account_families import Family
 from serving.scoring.expected_money import MONTHS_PER_YEAR
 from serving.scoring.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
@@ -27,7 +28,6 @@ from serving.text_format import (
     instant,
     money,
     percent,
-    percent_range,
     plain,
     plural,
 )
@@ -131,7 +131,7 @@ def portfolio_page(
             source=source_line(portfolio),
             notices=(*stopped, *notices_of(portfolio)),
         ),
-        tiles=_tiles(chosen, portfolio),
+        tiles=_tiles(chosen, portfolio, _set_of(wanted, status)),
         choices=_choices(portfolio, wanted, status, formula),
         search=wanted.search or "",
         is_filtered=bool(set(given) - {"status"}) or status != RUNNING,
@@ -162,17 +162,24 @@ def source_line(portfolio: Portfolio) -> str:
     versions = sorted({s.model_version for s in portfolio.scores if s.model_version})
     by_model = sum(s.source == "model" for s in portfolio.scores)
     if by_model:
-        scored = f"churn scored by the model ({', '.join(versions)})"
+        scored = words(
+            "churn scored by the model ({versions})",
+            versions=figure("model_version", "churn", ", ".join(versions)),
+        )
     else:
         scored = "churn scored by the health formula"
     newest = max((f.last_recorded_at for f in portfolio.freshness), default=None)
-    since = f" · newest event {instant(newest)}" if newest else ""
-    return (
-        f"As of {day(portfolio.as_of)}, {age(portfolio.now - portfolio.as_of)} before the "
-        f"clock of this workspace · {scored}{since}"
+    behind = (
+        f", {age(portfolio.now - portfolio.as_of)} before the clock of this workspace"
         if portfolio.now > portfolio.as_of
-        else f"As of {day(portfolio.as_of)} · {scored}{since}"
+        else ""
     )
+    return words(
+        "As of {as_of}{behind} · {scored}",
+        as_of=figure("as_of", "accounts", day(portfolio.as_of)),
+        behind=behind,
+        scored=scored,
+    ) + (words(" · newest event {at}", at=instant(newest)) if newest else "")
 
 
 def notices_of(portfolio: Portfolio) -> tuple[Notice, ...]:
@@ -196,6 +203,12 @@ def notices_of(portfolio: Portfolio) -> tuple[Notice, ...]:
     )
 
 
+def _set_of(wanted: AccountFilter, status: str) -> str:
+    """The name of the accounts that are listed, as their figures carry it."""
+    given = _given(wanted, status)
+    return f"accounts {status}" if set(given) == {"status"} else f"accounts {urlencode(given)}"
+
+
 def _has_status(score: AccountScore, status: str) -> bool:
     found = score.attributes.get("contract_status")
     if status == RUNNING:
@@ -217,60 +230,81 @@ def _given(wanted: AccountFilter, status: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio) -> tuple[Tile, ...]:
+def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) -> tuple[Tile, ...]:
+    """The sums over the accounts that are listed; ``accounts`` is the name of their set."""
     total = sum_of(chosen)
-    currency = portfolio.currency
+
+    def amount(name: str, value: float | None) -> Markup:
+        return figure(name, accounts, money(value, portfolio.currency))
+
+    def count(name: str, number: int) -> Markup:
+        return figure(name, accounts, f"{number:,}")
+
     all_ended = 0 < total.accounts == total.contract_ended
     yearly = None if total.mrr is None else MONTHS_PER_YEAR * total.mrr
     note = "no probability or no revenue is known"
     if total.with_revenue_at_risk:
-        note = (
-            f"between {money(total.revenue_at_risk_low, currency)} and "
-            f"{money(total.revenue_at_risk_high, currency)}; of "
-            f"{money(yearly, currency)} yearly revenue"
+        note = words(
+            "between {low} and {high}; of {yearly} yearly revenue",
+            low=amount("revenue_at_risk_low", total.revenue_at_risk_low),
+            high=amount("revenue_at_risk_high", total.revenue_at_risk_high),
+            yearly=amount("yearly_revenue", yearly),
         )
     at_risk = Tile(
         label="Revenue at risk, a year",
-        value=CONTRACT_ENDED if all_ended else money(total.revenue_at_risk, currency),
+        value=CONTRACT_ENDED if all_ended else amount("revenue_at_risk", total.revenue_at_risk),
         note=NOT_SCORED if all_ended else note,
     )
     urgent = total.by_tier.get("critical", 0) + total.by_tier.get("high", 0)
     tiers = [
-        f"{total.by_tier[t.name]:,} {t.name}"
+        words("{n} {tier}", n=count(f"accounts_{t.name}", total.by_tier[t.name]), tier=t.name)
         for t in reversed(RISK_TIERS)
         if t.name in total.by_tier
     ]
     if total.by_tier.get("unknown"):
-        tiers.append(f"{total.by_tier['unknown']:,} not known")
+        tiers.append(words("{n} not known", n=count("accounts_unknown", total.by_tier["unknown"])))
     if total.contract_ended:
-        tiers.append(plural(total.contract_ended, CONTRACT_ENDED, "contracts ended"))
+        ended = plural(total.contract_ended, CONTRACT_ENDED, "contracts ended")
+        tiers.append(figure("contract_ended", accounts, ended))
     no_tier = total.accounts and not any(t.name in total.by_tier for t in RISK_TIERS)
     risk = Tile(
         label="High or critical churn risk",
         value=(
-            CONTRACT_ENDED if all_ended else NOT_KNOWN if no_tier else plural(urgent, "account")
+            CONTRACT_ENDED
+            if all_ended
+            else NOT_KNOWN
+            if no_tier
+            else figure("accounts_high_or_critical", accounts, plural(urgent, "account"))
         ),
-        note=NOT_SCORED if all_ended else " · ".join(tiers) or "no account",
+        note=NOT_SCORED if all_ended else Markup(" · ").join(tiers) or "no account",
     )
     grows = Tile(
         label="Expected growth, a year",
-        value=CONTRACT_ENDED if all_ended else money(total.expected_expansion, currency),
+        value=(
+            CONTRACT_ENDED if all_ended else amount("expected_expansion", total.expected_expansion)
+        ),
         note=(
-            f"between {money(total.expected_expansion_low, currency)} and "
-            f"{money(total.expected_expansion_high, currency)}; chance to expand within 90 days "
-            f"× the usual rise"
+            words(
+                "between {low} and {high}; chance to expand within 90 days × the usual rise",
+                low=amount("expected_expansion_low", total.expected_expansion_low),
+                high=amount("expected_expansion_high", total.expected_expansion_high),
+            )
             if total.expected_expansion is not None
             else _why_no_growth(chosen)
         ),
     )
     levels = [
-        f"{count:,} {'not known' if name == 'unknown' else name}"
-        for name, count in sorted(total.by_level.items(), key=lambda item: -item[1])
+        words(
+            "{n} {level}",
+            n=count(f"health_{name}", number),
+            level="not known" if name == "unknown" else name,
+        )
+        for name, number in sorted(total.by_level.items(), key=lambda item: -item[1])
     ]
     health = Tile(
         label="Accounts",
-        value=f"{total.accounts:,}",
-        note="health: " + (" · ".join(levels) or "none"),
+        value=count("accounts", total.accounts),
+        note="health: " + (Markup(" · ").join(levels) or "none"),
     )
     return (at_risk, risk, grows, health)
 
@@ -340,12 +374,12 @@ def _choice(name: str, label: str, none: str, values: Sequence[str], given: str 
 def _line(score: AccountScore, widest: float, formula: HealthFormula) -> AccountLine:
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
     foremost = score.reasons.foremost
-    words, left = score.attributes, score.has_left
+    name, traits, left = score.account_id, score.attributes, score.has_left
     about = [
-        words.get("account_name") and score.account_id,
-        words.get("segment") and plain(words["segment"] or ""),
-        words.get("price_plan") and f"{plain(words['price_plan'] or '')} plan",
-        words.get("csm"),
+        traits.get("account_name") and name,
+        traits.get("segment") and plain(traits["segment"] or ""),
+        traits.get("price_plan") and f"{plain(traits['price_plan'] or '')} plan",
+        traits.get("csm"),
     ]
     share = None
     if score.revenue_at_risk is not None and widest > 0:
@@ -354,19 +388,35 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
         href=account_href(score.account_id),
         name=display_name(score),
         about=" · ".join(word for word in about if word),
-        at_risk=NOTHING if left else _whole(score.revenue_at_risk, score.currency),
+        at_risk=NOTHING
+        if left
+        else figure("revenue_at_risk", name, _whole(score.revenue_at_risk, score.currency)),
         at_risk_bar=Markup("") if left else share_bar(share, "risk"),
-        churn=NOTHING if left else percent(at_90.probability if at_90 else None),
-        churn_range=percent_range(at_90.low, at_90.high) if at_90 and at_90.low is not None else "",
-        tier=CONTRACT_ENDED if left else score.risk_tier or NOT_KNOWN,
+        churn=NOTHING
+        if left
+        else figure(CHURN_AT_90, name, percent(at_90.probability if at_90 else None)),
+        churn_range=(
+            percent_figures(CHURN_AT_90, name, at_90.low, at_90.high)
+            if at_90 and at_90.low is not None
+            else ""
+        ),
+        tier=CONTRACT_ENDED if left else figure("risk_tier", name, score.risk_tier or NOT_KNOWN),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
-        health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
-        level=score.health.band or "not enough data",
+        health=figure(
+            "health_score",
+            name,
+            NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
+        ),
+        level=figure("health_level", name, score.health.band or "not enough data"),
         level_class=level_class(formula, score.health.band),
         reason=foremost.text if foremost else "No single thing stands out",
         yearly=NOTHING
         if left
-        else _whole(None if score.mrr is None else MONTHS_PER_YEAR * score.mrr, score.currency),
+        else figure(
+            "yearly_revenue",
+            name,
+            _whole(None if score.mrr is None else MONTHS_PER_YEAR * score.mrr, score.currency),
+        ),
     )
 
 

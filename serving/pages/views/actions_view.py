@@ -41,6 +41,7 @@ GOOD_END: Mapping[str, str] = {"churn": "stay", "expansion": "grow", "none": "he
 class ActionView:
     """One recommended action."""
 
+    action_id: str
     name: str
     text: str
     why: str
@@ -114,6 +115,7 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
     owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
     channel = CHANNELS.get(candidate.channel, plain(candidate.channel))
     return ActionView(
+        action_id=candidate.action_id,
         name=candidate.name,
         text=candidate.text,
         why=singular(because[:1].upper() + because[1:]),

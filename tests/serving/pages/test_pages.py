@@ -121,7 +121,7 @@ def test_money_of_the_portfolio_can_be_compared_at_a_glance(client):
     page = client.get("/", headers={"Accept": "text/html"}).text
     for label in ("Revenue at risk, a year", "Revenue, a year"):
         cells = re.findall(
-            rf'class="number" data-label="{label}"><span class="value">([^<]*)', page
+            rf'class="number" data-label="{label}"><span class="value"><span [^>]*>([^<]*)', page
         )
         assert len(cells) == 47
         assert all(re.fullmatch(r"[\d,]+ USD", cell) for cell in cells)
