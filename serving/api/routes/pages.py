@@ -20,7 +20,11 @@ from serving.http.ledger_problems import PROBLEM_KINDS
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.feedback import FeedbackRecords
 from serving.ledger.kill_switch import Control, Controls
-from serving.ledger.pending_approvals import pending_decisions
+from serving.ledger.pending_approvals import (
+    DecisionAnswer,
+    answers_of_account,
+    pending_decisions,
+)
 from serving.pages.account_page import account_page
 from serving.pages.approvals_page import describe_waiting
 from serving.pages.developer_pages import api_page, problems_page
@@ -30,7 +34,12 @@ from serving.pages.model_card_page import CARD, is_served_label, model_card_page
 from serving.pages.models_page import models_page, reports_page
 from serving.pages.portfolio_page import RUNNING, portfolio_page, source_line
 from serving.pages.reports import report_named, reports_in
-from serving.pages.views.autonomy_view import Within, standing_of, stop_notices
+from serving.pages.views.autonomy_view import (
+    Within,
+    standing_of,
+    stop_notices,
+    with_answers,
+)
 from serving.pages.views.capacity_view import hours_view
 from serving.pages.views.feedback_view import FeedbackView, feedback_view
 from serving.problems import (
@@ -145,7 +154,10 @@ def show_account(
         family=family_at(service, portfolio, account_id),
         answer=answer,
         say=_judgement_form(service, caller, account_id, answer),
-        held=standing_of(answer.ranked, controls, load_playbook().by_id, segment=segment, csm=csm),
+        held=with_answers(
+            standing_of(answer.ranked, controls, load_playbook().by_id, segment=segment, csm=csm),
+            _answers(service, account_id),
+        ),
         stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
         waits=_pending_approvals(service, account_id),
         days=group_by_day(
@@ -188,6 +200,16 @@ def _pending_approvals(service: ServiceState, account_id: str) -> str:
     except LedgerUnreachableError:
         return ""  # nothing can be approved now
     return describe_waiting(waiting, _names())
+
+
+def _answers(service: ServiceState, account_id: str) -> dict[str, DecisionAnswer]:
+    """What was answered already about the actions of an account."""
+    try:
+        return answers_of_account(
+            service.ledger.database, now=service.wall_clock(), account_id=account_id
+        )
+    except LedgerUnreachableError:
+        return {}  # nothing can be carried out now
 
 
 def _controls(service: ServiceState) -> tuple[Control, ...] | None:

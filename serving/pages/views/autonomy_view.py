@@ -14,6 +14,7 @@ from experiments.policy.recommend import Candidate
 from registry.playbook.actions import Action
 from serving.ledger.autonomy import LEVELS, SUGGESTED, UNSET_LEVEL, ceiling, level_now
 from serving.ledger.kill_switch import Control, Scope, stop_of, stops
+from serving.ledger.pending_approvals import DecisionAnswer
 from serving.pages.frame import Notice
 from serving.text_format import day, instant, plain, who
 
@@ -149,6 +150,34 @@ def standing_of(
             held = replace(held, why="as said at the top of this page")
         found[action.id] = held
     return found
+
+
+def with_answers(
+    held: Mapping[str, HeldLevel], answers: Mapping[str, DecisionAnswer]
+) -> dict[str, HeldLevel]:
+    """The same, where an action was answered already: by whom, and for how long that holds.
+
+    What is stopped stays stopped, whatever was answered before.
+    """
+    return {
+        action: level
+        if level.is_stopped or action not in answers
+        else replace(level, words=_answer_words(answers[action]), why=_answer_why(answers[action]))
+        for action, level in held.items()
+    }
+
+
+def _answer_words(one: DecisionAnswer) -> str:
+    done = {"rejected": "declined", "executed": "carried out"}.get(one.answer, one.answer)
+    return f"{done} by {who(one.by)}"
+
+
+def _answer_why(one: DecisionAnswer) -> str:
+    if one.answer == "approved":
+        return f"on {day(one.at)}; it may be carried out until {instant(one.until)}"
+    if one.answer == "claimed":
+        return f"they work on it until {instant(one.until)}"
+    return f"on {day(one.at)}"
 
 
 def stop_notices(

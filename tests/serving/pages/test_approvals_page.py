@@ -232,6 +232,47 @@ def test_only_the_newest_of_the_same_asked_by_the_same_waits(company, clock):
     assert [one.decision_id for one in company.waiting()] == ids[-1:]
 
 
+class TestWhatIsAnswered:
+    """One answer is for every decision on the action that was asked for before it."""
+
+    @pytest.mark.parametrize(
+        ("verdict", "words"), [("approved", "Approved by bob: on"), ("rejected", "Declined by bob")]
+    )
+    def test_an_older_decision_does_not_wait_again(self, team, clock, verdict, words):
+        older = team.decide("acct-03", by="ann")
+        clock.at += timedelta(hours=1)
+        newer = team.decide("acct-03", by="ann")
+        assert older["decision_id"] != newer["decision_id"]
+        assert older["action"] == newer["action"]
+        assert team.say(newer["decision_id"], verdict, by="bob").status_code == 303
+        assert team.waiting() == ()
+        page = team.page(by="bob", path="/accounts/acct-03")
+        assert "Needs approval: " + newer["name"] not in page
+        assert words in page
+
+    def test_a_decision_that_was_asked_for_afterwards_waits(self, team, clock):
+        declined = team.decide("acct-03", by="ann")
+        team.say(declined["decision_id"], "rejected", by="bob")
+        clock.at += timedelta(hours=1)
+        again = team.decide("acct-03", by="ann")
+        assert [one.decision_id for one in team.waiting()] == [again["decision_id"]]
+
+    def test_what_a_program_works_on_says_so_until_its_lease_is_over(self, team, clock):
+        item = team.decide("acct-03", by="ann")
+        team.say(item["decision_id"], "approved", by="bob")
+        claimed = team.client.post(
+            f"/v1/decisions/{item['decision_id']}/claims",
+            json={"lease_seconds": 600},
+            headers={"Idempotency-Key": "claim", **team.as_("ann")},
+        )
+        assert claimed.status_code == 201, claimed.text
+        page = team.page(by="bob", path="/accounts/acct-03")
+        assert "Claimed by ann: they work on it until 1 March 2026, 00:10 UTC." in page
+        clock.at += timedelta(minutes=10)
+        assert "Approved by bob: on" in team.page(by="bob", path="/accounts/acct-03")
+        assert team.waiting() == ()
+
+
 class TestWhatWaits:
     def test_what_was_done_or_declined_or_ran_out_waits_no_more(self, company):
         database = company.service.ledger.database
