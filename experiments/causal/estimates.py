@@ -52,9 +52,18 @@ class Estimate:
         )
 
     def shifted(self, amount: float) -> Estimate:
-        """The same estimate after adding a number that is known exactly (a cost)."""
+        """The same estimate after adding a number that is known exactly (a cost).
+
+        Its p-value is of the shifted number against 0, so that it agrees with the interval.
+        """
+        moved = self.estimate + amount
+        reach = abs(moved) / self.standard_error if self.standard_error > 0 else math.inf
         return replace(
-            self, estimate=self.estimate + amount, low=self.low + amount, high=self.high + amount
+            self,
+            estimate=moved,
+            low=self.low + amount,
+            high=self.high + amount,
+            p_value=float(2 * stats.t.sf(reach, self.n_clusters - 1)) if moved else 1.0,
         )
 
 

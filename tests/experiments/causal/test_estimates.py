@@ -210,4 +210,5 @@ def test_scaling_by_a_negative_turns_the_interval_round() -> None:
     turned = an_estimate(1.0, 3.0).scaled(-2.0)
     assert (turned.low, turned.high, turned.standard_error) == (-6.0, -2.0, 1.0)
     moved = an_estimate(1.0, 3.0).shifted(-5.0)
+    assert moved.p_value < 0.05 < an_estimate(1.0, 3.0).shifted(-2.0).p_value
     assert (moved.low, moved.high, moved.standard_error) == (-4.0, -2.0, 0.5)
