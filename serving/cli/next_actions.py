@@ -149,7 +149,7 @@ def account_lines(one: ProposedDecision) -> str:
     name = score.attributes.get("account_name") or score.account_id
     source = "the model" if score.source == "model" else "the health formula"
     lines = [
-        f"{name}: {money(score.revenue_at_risk, score.currency)} a year at risk; likely to leave "
+        f"{name}: {money(score.revenue_at_risk, score.currency)} of yearly revenue at risk; likely to leave "
         f"within 90 days: {chance}, says {source}; health "
         + (f"{score.health.score:.0f} of 100." if score.health.score is not None else "not known."),
         *(f"   · {reason.sentence}" for reason in score.reasons.top(3)),

@@ -47,7 +47,7 @@ from serving.pages.views.reasons_view import STANDS_OUT, ReasonsView, reasons_vi
 from serving.scoring.account_families import Family
 from serving.scoring.explanations import reason_text
 from serving.scoring.outlooks import untreated_lines
-from serving.scoring.portfolio import CONTRACT_ENDED, Portfolio
+from serving.scoring.portfolio import Portfolio, not_scored
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
 from serving.text_format import (
     INTERVAL_COVERS,
@@ -209,6 +209,7 @@ def account_page(
     name = score.account_id
     before = portfolio.previous.get(name)
     probability = at_90.probability if at_90 else None
+    unscored = not_scored(score)
     return AccountPage(
         frame=Frame(
             title=display_name(score),
@@ -221,7 +222,7 @@ def account_page(
         name=display_name(score),
         about=_about(score),
         facts=_facts(score, portfolio),
-        churn=CONTRACT_ENDED if score.has_left else figure(CHURN_AT_90, name, percent(probability)),
+        churn=unscored or figure(CHURN_AT_90, name, percent(probability)),
         churn_note=(
             words(
                 "95% interval {interval}; usual among all accounts: {usual}",
@@ -238,9 +239,8 @@ def account_page(
         horizon_lines=_horizon_lines(score.churn, "churn", name),
         interval_note=INTERVAL_COVERS,
         at_risk=(
-            CONTRACT_ENDED
-            if score.has_left
-            else figure("revenue_at_risk", name, money(score.revenue_at_risk, score.currency))
+            unscored
+            or figure("revenue_at_risk", name, money(score.revenue_at_risk, score.currency))
         ),
         at_risk_note=(
             words(
@@ -250,13 +250,12 @@ def account_page(
             )
             if score.revenue_at_risk is not None
             else "no revenue is left to be lost"
-            if score.has_left
+            if unscored
             else "needs a probability and the monthly revenue"
         ),
         growth=(
-            CONTRACT_ENDED
-            if score.has_left
-            else figure(
+            unscored
+            or figure(
                 "expansion_probability_90d",
                 name,
                 percent(score.expansion.probability if score.expansion else None),
@@ -319,12 +318,12 @@ def account_page(
 def _notices(score: AccountScore) -> tuple[Notice, ...]:
     if score.degraded is None:
         return ()
-    title = "Not scored" if score.has_left else "The health formula answers for this account"
+    title = "Not scored" if score.has_no_contract else "The health formula answers for this account"
     return (Notice(title=title, text=score.degraded),)
 
 
 def _tier(score: AccountScore) -> str:
-    if score.has_left:
+    if score.has_no_contract:
         return "not scored"
     return f"{score.risk_tier} risk" if score.risk_tier else "risk not known"
 
@@ -434,7 +433,7 @@ def _health_note(score: AccountScore, before: AccountScore | None) -> str:
         return health.explanation
     note = "of 100"
     if (
-        not score.has_left and score.risk_tier not in AT_RISK
+        not score.has_no_contract and score.risk_tier not in AT_RISK
     ):  # else the next actions say what to do
         note += f" · usual step at this health: {health.action}"
     earlier = _trend_basis(score, before)

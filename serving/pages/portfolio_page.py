@@ -17,7 +17,15 @@ from serving.pages.views.family_view import FamilyView, family_view
 from serving.pages.views.figures import CHURN_AT_90, figure, percent_figures, words
 from serving.scoring.account_families import Family
 from serving.scoring.expected_money import MONTHS_PER_YEAR
-from serving.scoring.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
+from serving.scoring.portfolio import (
+    CONTRACT_ENDED,
+    NO_CONTRACT,
+    AccountFilter,
+    Portfolio,
+    not_scored,
+    page_of,
+    sum_of,
+)
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
 from serving.text_format import (
     INTERVAL_COVERS,
@@ -34,7 +42,7 @@ from serving.text_format import (
 
 ACCOUNTS_PER_PAGE = 50
 NOTHING = "\N{EN DASH}"
-NOT_SCORED = "accounts whose contract has ended are not scored"
+NOT_SCORED = "accounts without a running contract are not scored"
 
 RUNNING: Literal["running"] = "running"
 STATUS_CHOICES = (
@@ -184,7 +192,7 @@ def source_line(portfolio: Portfolio) -> str:
 
 def notices_of(portfolio: Portfolio) -> tuple[Notice, ...]:
     """What a reader must know: that the formula answers, and why."""
-    running = [s for s in portfolio.scores if not s.has_left]
+    running = [s for s in portfolio.scores if not s.has_no_contract]
     degraded = [s for s in running if s.degraded]
     reasons = sorted({s.degraded for s in degraded if s.degraded})
     if not degraded:
@@ -240,7 +248,8 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) 
     def count(name: str, number: int) -> Markup:
         return figure(name, accounts, f"{number:,}")
 
-    all_ended = 0 < total.accounts == total.contract_ended
+    unscored = {not_scored(score) for score in chosen}
+    why_not = next(iter(unscored)) if len(unscored) == 1 else None
     yearly = None if total.mrr is None else MONTHS_PER_YEAR * total.mrr
     note = "no probability or no revenue is known"
     if total.with_revenue_at_risk:
@@ -251,9 +260,9 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) 
             yearly=amount("yearly_revenue", yearly),
         )
     at_risk = Tile(
-        label="Revenue at risk, a year",
-        value=CONTRACT_ENDED if all_ended else amount("revenue_at_risk", total.revenue_at_risk),
-        note=NOT_SCORED if all_ended else note,
+        label=f"Yearly revenue at risk within {TIER_HORIZON_DAYS} days",
+        value=why_not or amount("revenue_at_risk", total.revenue_at_risk),
+        note=NOT_SCORED if why_not else note,
     )
     urgent = total.by_tier.get("critical", 0) + total.by_tier.get("high", 0)
     tiers = [
@@ -266,23 +275,22 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) 
     if total.contract_ended:
         ended = plural(total.contract_ended, CONTRACT_ENDED, "contracts ended")
         tiers.append(figure("contract_ended", accounts, ended))
+    if total.by_tier.get(NO_CONTRACT):
+        number = count("accounts_without_contract", total.by_tier[NO_CONTRACT])
+        tiers.append(words("{n} without a contract", n=number))
     no_tier = total.accounts and not any(t.name in total.by_tier for t in RISK_TIERS)
     risk = Tile(
         label="High or critical churn risk",
         value=(
-            CONTRACT_ENDED
-            if all_ended
-            else NOT_KNOWN
+            why_not or NOT_KNOWN
             if no_tier
             else figure("accounts_high_or_critical", accounts, plural(urgent, "account"))
         ),
-        note=NOT_SCORED if all_ended else Markup(" · ").join(tiers) or "no account",
+        note=NOT_SCORED if why_not else Markup(" · ").join(tiers) or "no account",
     )
     grows = Tile(
-        label="Expected growth, a year",
-        value=(
-            CONTRACT_ENDED if all_ended else amount("expected_expansion", total.expected_expansion)
-        ),
+        label=f"Yearly growth expected within {TIER_HORIZON_DAYS} days",
+        value=why_not or amount("expected_expansion", total.expected_expansion),
         note=(
             words(
                 "between {low} and {high}; chance to expand within 90 days × the usual rise",
@@ -311,7 +319,7 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) 
 
 def _why_no_growth(chosen: Sequence[AccountScore]) -> str:
     """Why nobody's growth is known, in the words of the first account that still could grow."""
-    running = [s for s in chosen if not s.has_left]
+    running = [s for s in chosen if not s.has_no_contract]
     if not running:
         return NOT_SCORED if chosen else "no account"
     note = next((s.expansion_note for s in running if s.expansion_note), None)
@@ -374,7 +382,7 @@ def _choice(name: str, label: str, none: str, values: Sequence[str], given: str 
 def _line(score: AccountScore, widest: float, formula: HealthFormula) -> AccountLine:
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
     foremost = score.reasons.foremost
-    name, traits, left = score.account_id, score.attributes, score.has_left
+    name, traits, left = score.account_id, score.attributes, not_scored(score)
     about = [
         traits.get("account_name") and name,
         traits.get("segment") and plain(traits["segment"] or ""),
@@ -400,7 +408,7 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
             if at_90 and at_90.low is not None
             else ""
         ),
-        tier=CONTRACT_ENDED if left else figure("risk_tier", name, score.risk_tier or NOT_KNOWN),
+        tier=left or figure("risk_tier", name, score.risk_tier or NOT_KNOWN),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
         health=figure(
             "health_score",

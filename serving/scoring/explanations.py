@@ -16,6 +16,7 @@ from typing import Literal
 
 import polars as pl
 
+from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
 from serving.text_format import inside_sentence, none_of, number, plain, singular
@@ -165,7 +166,7 @@ def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
     """The medians of every group of running accounts that is large enough."""
     names = [n for n in frame.columns if n in catalogue]
     if "contract_status" in frame.columns:
-        frame = frame.filter(pl.col("contract_status").ne_missing("ended"))
+        frame = frame.remove(pl.col("contract_status").is_in(WITHOUT_CONTRACT))
     enough = [
         pl.when(pl.col(n).count() >= LEAST_PEERS).then(pl.col(n).median()).alias(n) for n in names
     ]

@@ -28,6 +28,7 @@ from serving.text_format import plural
 log = logging.getLogger("keepwell.serving")
 
 CONTRACT_ENDED = "contract ended"
+NO_CONTRACT = "no contract"
 """In place of a risk tier: such an account is not scored, which is not the same as unknown."""
 
 
@@ -220,7 +221,7 @@ def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
     tiers: dict[str, int] = {}
     levels: dict[str, int] = {}
     for score in scores:
-        tier = CONTRACT_ENDED if score.has_left else score.risk_tier or "unknown"
+        tier = not_scored(score) or score.risk_tier or "unknown"
         tiers[tier] = tiers.get(tier, 0) + 1
         band = score.health.band or "unknown"
         levels[band] = levels.get(band, 0) + 1
@@ -238,6 +239,13 @@ def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
         by_tier=tiers,
         by_level=levels,
     )
+
+
+def not_scored(score: AccountScore) -> str | None:
+    """In words why an account has no risk that could be known; None where it may have one."""
+    if not score.has_no_contract:
+        return None
+    return CONTRACT_ENDED if score.has_left else NO_CONTRACT
 
 
 def _total(amounts: Iterable[float | None]) -> float | None:

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
 from registry.bundle.feature_contract import FeatureContract
@@ -38,6 +39,7 @@ OTHER_OUTCOMES = tuple(outcome.name for outcome in OUTLOOKS)
 """What else may come of an account; shown beside churn and expansion where a model serves."""
 
 ENDED = "the contract has ended, so there is nothing left to predict"
+NO_CONTRACT = "no contract has begun, so there is none that could end"
 
 NOT_ATTRIBUTES = frozenset({"account_id", "as_of"})
 
@@ -262,14 +264,19 @@ class AccountScore:
 
     @property
     def score_source(self) -> ScoredBy:
-        """What scored it: nothing did where the contract has ended or nothing is known."""
+        """What scored it: nothing did where no contract runs or nothing is known."""
         unscored = self.churn_probability_90d is None and self.health.score is None
-        return "none" if unscored or self.has_left else self.source
+        return "none" if unscored or self.has_no_contract else self.source
 
     @property
     def has_left(self) -> bool:
         """Whether the contract is known to have ended."""
         return self.attributes.get("contract_status") == "ended"
+
+    @property
+    def has_no_contract(self) -> bool:
+        """Whether it is known that no contract runs: it has ended, or none has begun."""
+        return self.attributes.get("contract_status") in WITHOUT_CONTRACT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
+from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.health.formula import HealthFormula
 from features.health.score import Health, score_health
 from registry.bundle.feature_contract import FeatureContractError
@@ -29,6 +30,7 @@ from serving.scoring.explanations import Peers, Reasons, health_reasons, peers_o
 from serving.scoring.reason_themes import Contributions, Themes
 from serving.scoring.score import (
     ENDED,
+    NO_CONTRACT,
     NONE,
     OTHER_OUTCOMES,
     RISK_TIERS,
@@ -51,6 +53,7 @@ Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 HAS_ENDED = "the contract has ended"
+HAS_NOT_BEGUN = "no contract has begun"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,6 +268,12 @@ class ScoredColumns:
         return np.array([word == "ended" for word in self._words("contract_status")], bool)
 
     @cached_property
+    def without_contract(self) -> Mask:
+        """The accounts of which it is known that no contract runs."""
+        found = [word in WITHOUT_CONTRACT for word in self._words("contract_status")]
+        return np.array(found, bool)
+
+    @cached_property
     def mrr(self) -> Floats:
         """Monthly recurring revenue; NaN where it is unknown or the contract has ended."""
         return np.where(self.ended, np.nan, self._numbers("mrr"))
@@ -274,8 +283,9 @@ class ScoredColumns:
         """The probabilities to leave: the model's, where it refuses those of the formula."""
         models = self.scoring.models
         refusals = self._refusals(ENDED)
+        refusals.add(self.without_contract, NO_CONTRACT)
         of_model = self._model_columns(CHURN.name, models.churn, refusals)
-        asked = ~refusals.answered & ~self.ended
+        asked = ~refusals.answered & ~self.without_contract
         by_formula: ModelColumns | None = None
         if models.churn_formula is not None and asked.any():
             # the rows of the formula alone: its reasons are those of the health score
@@ -456,7 +466,10 @@ class ScoredColumns:
 
     def _outcome(self, label: str, served: ServedModel | None) -> OutcomeColumns:
         refusals = self._refusals(HAS_ENDED)
-        self._refuse_others(outcome_named(label), refusals)
+        outcome = outcome_named(label)
+        if outcome.cohort == "active":
+            refusals.add(self.without_contract, HAS_NOT_BEGUN)
+        self._refuse_others(outcome, refusals)
         found = self._model_columns(label, served, refusals)
         return OutcomeColumns(refusals=refusals, answers=() if found is None else (found,))
 

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.health.formula import FORMULAS
@@ -145,7 +146,7 @@ def compare(
     versions: tuple[int, int],
     digests: Mapping[str, str],
 ) -> pl.DataFrame:
-    """Both probabilities of every account of a snapshot whose contract has not ended.
+    """Both probabilities of every account of a snapshot that may have a contract.
 
     Raises:
         FeatureContractError: a model reads what the snapshot lacks.
@@ -153,7 +154,7 @@ def compare(
     """
     common = set(champion.horizons) & set(challenger.horizons)
     if "contract_status" in frame.columns:
-        frame = frame.filter(pl.col("contract_status").ne_missing("ended"))
+        frame = frame.remove(pl.col("contract_status").is_in(WITHOUT_CONTRACT))
     if not common or frame.is_empty():
         raise ShadowError(
             "the two have no horizon in common"

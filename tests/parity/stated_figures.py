@@ -33,7 +33,7 @@ OF_RUNNING = frozenset(
 )
 """Sums to which only running contracts contribute."""
 
-UNKNOWN = frozenset({"not known", "risk not known", "not enough data", "\N{EN DASH}", "None"})
+UNKNOWN = frozenset({"not known", "risk not known", "not scored", "not enough data", "\N{EN DASH}"})
 DAY = re.compile(r"(\d{1,2} [A-Z][a-z]+ \d{4})\b")
 NUMBER = re.compile(r"(?P<sign>[-\N{MINUS SIGN}])?(?P<whole>\d[\d,]*)(?P<part>\.\d+)?(?P<unit>%)?")
 HTML = {"Accept": "text/html"}
@@ -82,7 +82,7 @@ def read_text(text: str) -> tuple[Value, float]:
         scale = 0.01 if found["unit"] else 1.0
         number = float(found["whole"].replace(",", "") + (found["part"] or ""))
         return scale * (-number if found["sign"] else number), scale * 0.5 * 10**-digits
-    return text.removesuffix(" risk"), 0.0
+    return (tier if (tier := text.removesuffix(" risk")) in TIERS else text), 0.0
 
 
 class _Named(HTMLParser):

@@ -67,3 +67,6 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 
 CONTRACT_STATUS = "contract_status"
 """A column of the state of the contract, else ``trial``, else ``none``."""
+
+WITHOUT_CONTRACT = ("ended", "none")
+"""Its values of accounts for which no contract runs: no label asks about them, no model scores them."""

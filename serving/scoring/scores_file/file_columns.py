@@ -120,7 +120,7 @@ class FileColumns:
         at_90 = churn.probability(TIER_HORIZON_DAYS)
         low, high = churn.interval(TIER_HORIZON_DAYS)
         health = health_column(frame, self.scoring.formula)
-        unscored = (np.isnan(at_90) & health.is_null().to_numpy()) | scored.ended
+        unscored = (np.isnan(at_90) & health.is_null().to_numpy()) | scored.without_contract
         source = np.where(by_model, 1, 2)
         source[unscored] = 0
         columns: dict[str, pl.Series | pl.Expr] = {

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from serving.scoring.explanations import LEAST_PEERS, PEER_GROUPS, Peers
 
 Places = NDArray[np.int64]
@@ -49,7 +50,8 @@ def _groups(
     n = int(pl.scan_parquet(path).select(pl.len()).collect().item())
     rows = np.arange(n)
     if "contract_status" in there:
-        rows = rows[_column(path, "contract_status").ne_missing("ended").to_numpy()]
+        status = _column(path, "contract_status")
+        rows = rows[~status.is_in(WITHOUT_CONTRACT).fill_null(value=False).to_numpy()]
     words: dict[str, list[str | None]] = {}
     code = np.zeros(len(rows), np.int64)
     for name in ORDER:

@@ -102,7 +102,7 @@ def test_the_portfolio_says_what_is_at_stake_and_of_when(read):
     assert "As of 1 March 2026 · churn scored by the model (" in text
     assert "churn version 1" in text
     assert re.search(
-        r"Revenue at risk, a year [\d,]+ USD between [\d,]+ USD and [\d,]+ USD; of "
+        r"Yearly revenue at risk within 90 days [\d,]+ USD between [\d,]+ USD and [\d,]+ USD; of "
         r"[\d,]+ USD yearly revenue",
         text,
     )
@@ -119,7 +119,7 @@ def test_an_interval_says_what_it_covers(read, path):
 
 def test_money_of_the_portfolio_can_be_compared_at_a_glance(client):
     page = client.get("/", headers={"Accept": "text/html"}).text
-    for label in ("Revenue at risk, a year", "Revenue, a year"):
+    for label in ("Yearly revenue at risk within 90 days", "Revenue, a year"):
         cells = re.findall(
             rf'class="number" data-label="{label}"><span class="value"><span [^>]*>([^<]*)', page
         )
@@ -165,8 +165,8 @@ def test_an_account_page_shows_warning_signs_changes_and_the_timeline(read):
 def test_ended_contracts_are_a_state_of_their_own_and_not_unknown(read):
     text, _ = read("/?status=ended")
     assert "1 account, by id." in text
-    assert "Expected growth, a year contract ended" in text
-    assert "accounts whose contract has ended are not scored" in text
+    assert "Yearly growth expected within 90 days contract ended" in text
+    assert "accounts without a running contract are not scored" in text
     assert "expansion model" not in text
     assert "not known" not in text.partition("What do these numbers mean?")[0]
     everything, _ = read("/?status=all")
@@ -177,7 +177,10 @@ def test_growth_is_unknown_for_the_reason_that_the_accounts_give(
     read, shared_workspace, make_client
 ):
     text, _ = read("/", of=make_client(shared_workspace, MemoryModelStore()))
-    assert "Expected growth, a year not known no expansion model has been promoted" in text
+    assert (
+        "Yearly growth expected within 90 days not known no expansion model has been promoted"
+        in text
+    )
     assert "High or critical churn risk not known" in text
 
 
@@ -216,7 +219,7 @@ def test_a_usual_week_is_one_since_the_account_is_known(own_client, as_of):
 def test_an_account_that_left_says_so(read):
     text, _ = read("/accounts/acct-47")
     assert "Chance to leave within 90 days contract ended not scored" in text
-    assert "Revenue at risk, a year contract ended" in text
+    assert "Yearly revenue at risk within 90 days contract ended" in text
     assert "usual step at this health" not in text
     assert "Chance to grow contract ended" in text
     assert "The contract has ended, so there is nothing left to predict." in text

@@ -268,6 +268,29 @@ def test_an_account_that_has_left_has_nothing_left_to_predict(score, all_models)
     assert left[0].degraded == "The contract has ended, so there is nothing left to predict."
 
 
+def test_an_account_without_a_contract_is_scored_for_no_churn(score, all_models, frame):
+    """No training row is about such an account, so neither model nor formula answers for it."""
+    first = frame["account_id"][0]
+    prospect = frame.with_columns(
+        contract_status=pl.when(pl.col("account_id") == first)
+        .then(pl.lit("none"))
+        .otherwise("contract_status")
+    )
+    one = next(s for s in score(all_models, prospect) if s.account_id == first)
+    assert (one.churn_probability_90d, one.risk_tier, one.revenue_at_risk) == (None, None, None)
+    assert one.degraded == "No contract has begun, so there is none that could end."
+    assert (one.expansion, one.expansion_note) == (None, "No contract has begun.")
+    assert one.score_source == "none"
+    assert not one.has_left
+    assert one.health.score is not None
+    others = {s.account_id: s for s in score(all_models) if s.account_id != first}
+    after = {s.account_id: s for s in score(all_models, prospect) if s.account_id != first}
+    assert {a: s.churn for a, s in after.items()} == {a: s.churn for a, s in others.items()}
+    table = score_frame_for_file(score(all_models, prospect))
+    [row] = table.filter(pl.col("account_id") == first).to_dicts()
+    assert (row["risk_tier"], row["score_source"]) == (None, "none")
+
+
 def test_an_empty_frame_has_no_scores(score, all_models, frame):
     assert score(all_models, frame.head(0)) == []
 
