@@ -329,7 +329,7 @@ def _tier(score: AccountScore) -> str:
 
 
 def _about(score: AccountScore) -> str:
-    parts = []
+    parts: list[str] = []
     if score.mrr is not None:
         monthly = figure("mrr", score.account_id, money(score.mrr, score.currency))
         parts.append(words("{monthly} a month", monthly=monthly))

@@ -169,13 +169,12 @@ def source_line(portfolio: Portfolio) -> str:
     """Where the numbers come from and how old they are."""
     versions = sorted({s.model_version for s in portfolio.scores if s.model_version})
     by_model = sum(s.source == "model" for s in portfolio.scores)
+    scored: str = "churn scored by the health formula"
     if by_model:
         scored = words(
             "churn scored by the model ({versions})",
             versions=figure("model_version", "churn", ", ".join(versions)),
         )
-    else:
-        scored = "churn scored by the health formula"
     newest = max((f.last_recorded_at for f in portfolio.freshness), default=None)
     behind = (
         f", {age(portfolio.now - portfolio.as_of)} before the clock of this workspace"

@@ -11,6 +11,7 @@ __all__ = [
     "charts",
     "family_view",
     "feedback_view",
+    "figures",
     "outlooks_view",
     "policy_words",
     "reasons_view",
