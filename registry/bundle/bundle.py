@@ -96,6 +96,16 @@ class ModelBundle(BundleContents):
                 f"The risk of untreated accounts does not read the {width} features of the "
                 "contract; it must be from the same training."
             )
+        decides = self.renewal_risk
+        if decides is not None and (
+            decides.leads[-1] != self.calibration.horizons[-1]
+            or not {decides.calendar.renewal, decides.calendar.months} <= {*range(width)}
+        ):
+            raise BundleError(
+                f"The renewal risk reaches {decides.leads[-1]} days and reads the features "
+                f"{decides.calendar}; the score reaches {self.calibration.horizons[-1]} days and reads "
+                f"{width} features. They must be from the same training."
+            )
         if set(self.base_rates) != set(self.horizons):
             raise BundleError(
                 f"Base rates are given for the horizons {sorted(self.base_rates)} and "
@@ -181,9 +191,8 @@ class ModelBundle(BundleContents):
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
         if horizon_days not in self._after:
-            return self.calibration.probability(raw, horizon_days)
-        last = self.calibration.horizons[-1]
-        odds = self.calibration.intercept(last) + self.calibration.slope * raw
+            return self._near(raw, matrix, horizon_days)
+        odds = log_odds(self._near(raw, matrix, self.calibration.horizons[-1]))
         for part in self._after[horizon_days]:
             odds = combine_log_odds(odds, part.log_odds(part.score(raw, matrix)))
         return sigmoid(odds)
@@ -196,13 +205,23 @@ class ModelBundle(BundleContents):
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
         if horizon_days not in self._after:
-            return self.calibration.probability_interval(raw, horizon_days)
+            ends = self.calibration.probability_interval(raw, horizon_days)
+            if self.renewal_risk is None:
+                return ends
+            dated = self.renewal_risk.calendar.has_date(matrix)
+            own = self.renewal_risk.probability_interval(raw, matrix, horizon_days)
+            return np.where(dated, own[0], ends[0]), np.where(dated, own[1], ends[1])
         shown = self.probability(matrix, horizon_days, raw=raw)
         low, high = np.empty_like(shown), np.empty_like(shown)
         draws = self.calibration.draws
         for start in range(0, len(raw), BLOCK):  # memory does not grow with the accounts
             block = slice(start, start + BLOCK)
             odds = draws[:, -1] + raw[block, None] * draws[:, 0]
+            if self.renewal_risk is not None:
+                dated = self.renewal_risk.calendar.has_date(matrix[block])
+                last = self.calibration.horizons[-1]
+                drawn = self.renewal_risk.drawn(raw[block], matrix[block], last)
+                odds = np.where(dated[:, None], log_odds(drawn), odds)
             for part in self._after[horizon_days]:
                 odds = combine_log_odds(odds, part.drawn(part.score(raw[block], matrix[block])))
             low[block], high[block] = sigmoid(np.percentile(odds, [2.5, 97.5], axis=1))
@@ -229,14 +248,8 @@ class ModelBundle(BundleContents):
         contributions, base = self.contributions(matrix, raw=raw)
         after = self._after.get(horizon_days, ())
         last = self.calibration.horizons[-1] if after else horizon_days
-        probability = self.calibration.probability(raw, last)
-        points, start = _points(
-            contributions,
-            base,
-            probability,
-            self.calibration.intercept(last),
-            self.calibration.slope,
-        )
+        probability = self._near(raw, matrix, last)
+        points, start = self._near_points(matrix, contributions, base, probability, last)
         for part in after:
             # p + (1 - p)·q splits exactly: each factor's change times the mean of the other's ends
             parts, begin = part.contributions(matrix, contributions, base)
@@ -257,6 +270,55 @@ class ModelBundle(BundleContents):
             base_probability=start,
             points=points,
         )
+
+    def at_renewal(self, rows: Rows, *, raw: Floats | None = None) -> Floats | None:
+        """The probability to leave when the term ends, of who is still there; NaN where not known.
+
+        One of the factors of every horizon that holds the date. None for a model that knows no
+        dates.
+        """
+        if self.renewal_risk is None:
+            return None
+        matrix = self.matrix(rows)
+        raw = self.raw(matrix) if raw is None else raw
+        dated = self.renewal_risk.calendar.has_date(matrix)
+        return np.where(dated, self.renewal_risk.at_renewal(raw, matrix), np.nan)
+
+    def _near(self, raw: Floats, matrix: Floats, horizon_days: int) -> Floats:
+        """The probability at a horizon of the score itself, by date where there is one."""
+        probability = self.calibration.probability(raw, horizon_days)
+        if self.renewal_risk is None:
+            return probability
+        dated = self.renewal_risk.calendar.has_date(matrix)
+        own = self.renewal_risk.probability(raw, matrix, horizon_days)
+        return np.where(dated, own, probability)
+
+    def _near_points(
+        self, matrix: Floats, contributions: Floats, base: float, probability: Floats, horizon: int
+    ) -> tuple[Floats, float]:
+        """Contributions as parts of a probability at a horizon of the score itself, and the start.
+
+        Of rows with a date, what the calendar alone changes at the usual score is the date's part,
+        and all other parts are taken along the row's own curve.
+        """
+        points, start = _points(
+            contributions,
+            base,
+            probability,
+            self.calibration.intercept(horizon),
+            self.calibration.slope,
+        )
+        risk = self.renewal_risk
+        if risk is None:
+            return points, start
+        usual = np.full(len(matrix), base)
+        at_usual = risk.probability(usual, matrix, horizon)
+        gap = contributions.sum(axis=1)
+        near = np.abs(gap) < NEAR
+        chord = (probability - at_usual) / np.where(near, 1.0, gap)
+        along = contributions * np.where(near, risk.slope(usual, matrix, horizon), chord)[:, None]
+        along[:, risk.calendar.renewal] += at_usual - start
+        return np.where(risk.calendar.has_date(matrix)[:, None], along, points), start
 
     def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
         """Write the bundle in one step; saving an equal one again changes nothing."""
@@ -296,6 +358,11 @@ class ModelBundle(BundleContents):
                 f"{self.not_estimable[horizon_days]} Ask for one of "
                 f"{', '.join(str(h) for h in self.horizons)} days."
             )
+
+
+def log_odds(probability: Floats) -> Floats:
+    """The log-odds of probabilities between 0 and 1."""
+    return np.asarray(np.log(probability) - np.log1p(-probability))
 
 
 def _points(

@@ -24,6 +24,7 @@ from registry.bundle.linear import LinearForm, LinearFormError
 from registry.bundle.long_horizons import LongHorizonChance
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.bundle.model_forms import ModelForm, form_named
+from registry.bundle.renewal_risk import ContractCalendar, RenewalRisk
 from registry.bundle.untreated_risk import (
     UntreatedRisk,
     UntreatedRiskError,
@@ -61,6 +62,7 @@ class BundleContents:
     not_estimable: Mapping[int, str] = field(default_factory=dict)
     long_horizons: tuple[LongHorizonChance, ...] = ()
     untreated_risk: UntreatedRisk | None = None
+    renewal_risk: RenewalRisk | None = None  # how the score acts on the ends of terms
     model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
 
 
@@ -122,6 +124,13 @@ def encode(bundle: BundleContents) -> dict[str, bytes]:
         if bundle.untreated_risk.shift is not None:
             treatment = bundle.untreated_risk.shift.treatment.arrays()
             arrays |= {f"{TREATMENT_FORM}{name}": array for name, array in treatment.items()}
+    if bundle.renewal_risk is not None:
+        risk = bundle.renewal_risk
+        document["renewal_risk"] = {
+            "leads": list(risk.leads),
+            "columns": [risk.calendar.renewal, risk.calendar.months],
+        }
+        arrays |= {"renewal_risk.parameters": risk.parameters, "renewal_risk.draws": risk.draws}
     # No compression: it would tie the bytes to a version of zlib, and save a few hundred kB.
     packed = io.BytesIO()
     # numpy dates every entry 1980-01-01.
@@ -183,6 +192,7 @@ def _fields(
         not_estimable={int(h): str(why) for h, why in document["not_estimable"].items()},
         long_horizons=tuple(_read_long_horizon(part, arrays) for part in document.get("later", ())),
         untreated_risk=_read_untreated_risk(document.get("untouched"), arrays),
+        renewal_risk=_read_renewal_risk(document.get("renewal_risk"), arrays),
         amount_ratio=None if amount is None else float(amount),
         metrics={str(name): float(value) for name, value in document["metrics"].items()},
         metadata=BundleMetadata(**{**metadata, "as_of": datetime.fromisoformat(metadata["as_of"])}),
@@ -221,6 +231,20 @@ def _read_long_horizon(
             intercepts=(float(intercept),),
             draws=_table(arrays, f"later_{horizon}.draws", 2),
         ),
+    )
+
+
+def _read_renewal_risk(
+    document: Mapping[str, Any] | None, arrays: Mapping[str, npt.NDArray[Any]]
+) -> RenewalRisk | None:
+    if document is None:
+        return None
+    renewal, months = document["columns"]
+    return RenewalRisk(
+        leads=tuple(int(lead) for lead in document["leads"]),
+        calendar=ContractCalendar(renewal=int(renewal), months=int(months)),
+        parameters=_table(arrays, "renewal_risk.parameters", 1),
+        draws=_table(arrays, "renewal_risk.draws", 2),
     )
 
 
