@@ -12,6 +12,7 @@ __all__ = [
     "long_horizons",
     "metadata",
     "model_forms",
+    "renewal_risk",
     "segment_gate",
     "untreated_risk",
 ]

@@ -78,7 +78,9 @@ def environment() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both worlds as `make run` leaves them, made once for all processes of a test run."""
-    place = tmp_path_factory.getbasetemp().parent / "worlds_of_docs"
+    base = tmp_path_factory.getbasetemp()  # of one worker, where there are several
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    place = shared / "worlds_of_docs"
     place.mkdir(exist_ok=True)
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
