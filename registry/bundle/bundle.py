@@ -21,6 +21,7 @@ import polars as pl
 from registry.bundle.calibration import HorizonError, sigmoid
 from registry.bundle.feature_contract import Row
 from registry.bundle.format import BundleContents, decode, encode
+from registry.bundle.linear import LinearForm
 from registry.bundle.long_horizons import LongHorizonChance, combine_log_odds
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.bundle.model_forms import MANY
@@ -37,6 +38,7 @@ __all__ = ["BundleError", "BundleMetadata", "Explanation", "GoldenRows", "Horizo
            "ModelBundle", "ReferenceDistribution"]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 Rows = Floats | pl.DataFrame | Row
 
 KIND = "keepwell-model-bundle"
@@ -240,19 +242,61 @@ class ModelBundle(BundleContents):
         explanation = self.explain(rows, horizon_days, raw=raw)
         return explanation.points, explanation.base_probability
 
-    def explain(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None) -> Explanation:
-        """Probability, contributions and points of each row from one pass."""
+    def theme_points(
+        self, rows: Rows, horizon_days: int, themes: Places, *, raw: Floats | None = None
+    ) -> tuple[Floats, float]:
+        """The contributions of themes in probability: rows × themes, and the base.
+
+        ``themes`` is the theme of each feature of the contract, from 0. The features of a theme are
+        known together or not at all, so what they share is the theme's, however many they are.
+        """
+        explanation = self.explain(rows, horizon_days, raw=raw, themes=themes)
+        return explanation.points, explanation.base_probability
+
+    def zero_at(self, name: str) -> float | None:
+        """The value of a feature at which it adds nothing; None where there is no such value."""
+        if name not in self.contract.names or not isinstance(self.form, LinearForm):
+            return None
+        return self.form.zero_at(self.contract.names.index(name))
+
+    @cached_property
+    def usual(self) -> Mapping[str, float]:
+        """The median of each feature in the training rows, where it was ever known."""
+        middle = int(np.abs(self.reference.levels - 0.5).argmin())
+        medians = self.reference.values[:, middle]
+        return {
+            name: float(median)
+            for name, median in zip(self.contract.names, medians, strict=True)
+            if not np.isnan(median)
+        }
+
+    def explain(
+        self,
+        rows: Rows,
+        horizon_days: int,
+        *,
+        raw: Floats | None = None,
+        themes: Places | None = None,
+    ) -> Explanation:
+        """Probability, contributions and points of each row from one pass.
+
+        With ``themes``, the theme of each feature, contributions and points are those of themes.
+        """
         self._check(horizon_days)
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
-        contributions, base = self.contributions(matrix, raw=raw)
+        if themes is None:
+            contributions, base = self.contributions(matrix, raw=raw)
+        else:
+            contributions = self.form.theme_contributions(matrix, raw, themes)
+            base = self.form.base
         after = self._after.get(horizon_days, ())
         last = self.calibration.horizons[-1] if after else horizon_days
         probability = self._near(raw, matrix, last)
         points, start = self._near_points(matrix, contributions, base, probability, last)
         for part in after:
             # p + (1 - p)·q splits exactly: each factor's change times the mean of the other's ends
-            parts, begin = part.contributions(matrix, contributions, base)
+            parts, begin = part.contributions(matrix, contributions, base, themes)
             q = sigmoid(part.log_odds(part.score(raw, matrix)))
             own, q0 = _points(
                 parts, begin, q, part.calibration.intercepts[0], part.calibration.slope

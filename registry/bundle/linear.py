@@ -125,6 +125,21 @@ class LinearForm:
         """One value per row and column; there is no faster way."""
         return self.contributions(matrix)
 
+    def theme_contributions(
+        self, matrix: Floats, raw: Floats, themes: npt.NDArray[np.int64]
+    ) -> Floats:
+        """One value per row and theme: a sum has no interactions, so features are added up."""
+        return sum_by_theme(self.contributions(matrix), themes)
+
+    def zero_at(self, column: int) -> float | None:
+        """The known value at which a column contributes nothing; None where no value matters."""
+        weight = self.coefficient[column] / self.scale[column]
+        if not weight:
+            return None
+        known = self.missing_coefficient[column] * self.missing_rate[column]
+        at = float(self.center[column] + known / weight)
+        return float(np.sign(at) * np.expm1(abs(at))) if self.signed_log[column] > 0 else at
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The numbers by name, as they are stored."""
         return {field.name: np.atleast_1d(getattr(self, field.name)) for field in fields(self)}
@@ -139,3 +154,13 @@ class LinearForm:
         if given["intercept"].shape != (1,):
             raise LinearFormError("'intercept' is not one number.")
         return cls(**{**given, "intercept": float(given["intercept"][0])})  # type: ignore[arg-type]
+
+
+def sum_by_theme(values: Floats, themes: npt.NDArray[np.int64]) -> Floats:
+    """The sums of the columns of each theme.
+
+    >>> sum_by_theme(np.array([[1.0, 2.0, 4.0]]), np.array([1, 0, 1])).tolist()
+    [[2.0, 5.0]]
+    """
+    of_theme = themes[:, None] == np.arange(int(themes.max(initial=-1)) + 1)
+    return np.asarray(values @ of_theme.astype(float))

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.bundle.calibration import Calibration, CalibrationError
-from registry.bundle.linear import LinearForm
+from registry.bundle.linear import LinearForm, sum_by_theme
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,12 +57,22 @@ class LongHorizonChance:
         draws = self.calibration.draws
         return np.asarray(draws[:, 1] + g[:, None] * draws[:, 0])
 
-    def contributions(self, matrix: Floats, near: Floats, base: float) -> tuple[Floats, float]:
-        """Each feature's part of ``g``, from its part of the raw score, and the base."""
+    def contributions(
+        self,
+        matrix: Floats,
+        near: Floats,
+        base: float,
+        themes: npt.NDArray[np.int64] | None = None,
+    ) -> tuple[Floats, float]:
+        """Each feature's part of ``g``, from its part of the raw score, and the base.
+
+        With ``themes``, the theme of each feature, it is each theme's part.
+        """
         if self.form is None:
             return self.slope * near, self.slope * base
+        own = self.form.contributions(matrix)
         return (
-            self.slope * near + self.form.contributions(matrix),
+            self.slope * near + (own if themes is None else sum_by_theme(own, themes)),
             self.slope * base + self.form.base,
         )
 

@@ -21,6 +21,7 @@ from registry.trees.shap import SplitShares
 from registry.trees.shap_batch import BatchShares
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 
 MANY = 4
 """From this many rows on, contributions of trees are faster a block of rows at a time than row by
@@ -64,6 +65,13 @@ class ModelForm(Protocol):
 
     def contributions_of_many(self, matrix: Floats, raw: Floats) -> Floats:
         """The contributions computed fast, from the rows and their raw scores."""
+        ...
+
+    def theme_contributions(self, matrix: Floats, raw: Floats, themes: Places) -> Floats:
+        """One value per row and theme: the Shapley values of the game whose players are themes.
+
+        ``themes`` is the theme of each column, from 0. The values and ``base`` sum to the score.
+        """
         ...
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -116,6 +124,17 @@ class TreeForm:
             return self.contributions(matrix)
         return self._of_many.contributions(self.trees, matrix, raw)
 
+    def theme_contributions(self, matrix: Floats, raw: Floats, themes: Places) -> Floats:
+        """The SHAP values of themes: on a path, the features of one theme are one player."""
+        key = themes.tobytes()
+        if key not in self._of_themes:
+            shares = SplitShares.of(self.trees, themes)
+            self._of_themes[key] = BatchShares.of(self.trees, shares)
+        found = self._of_themes[key]
+        if len(matrix) < MANY:
+            return found.shares.contributions(self.trees, matrix)
+        return found.contributions(self.trees, matrix, raw)
+
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """The arrays of the trees."""
         return self.trees.arrays()
@@ -124,6 +143,11 @@ class TreeForm:
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Checked trees from stored arrays."""
         return cls(trees=TreeArrays.from_arrays(arrays))
+
+    @cached_property
+    def _of_themes(self) -> dict[bytes, BatchShares]:
+        """The tables of each way to sort features into themes."""
+        return {}
 
     @cached_property
     def _coded(self) -> CodedTrees:

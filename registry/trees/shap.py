@@ -22,7 +22,11 @@ of all its splits down to the left branch, and z', h' of those down to here, ::
     m = (z + t (h - z)) / (z' + t (h' - z'))
     m' = (h - z - m (h' - z')) / (z' + t (h' - z'))
 
-The integrand is a polynomial in t whose degree is less than the number k of features on a path, so
+The players need not be single features. Where the features of one theme are known together or not at
+all, a path's splits on any of them hang on the same knowledge, as those on one feature did: with a
+theme in the place of a feature the same walk gives the Shapley values of the game of themes.
+
+The integrand is a polynomial in t whose degree is less than the number k of players on a path, so
 Gauss-Legendre quadrature on k/2 points or more is exact. The points are worked on side by side.
 """
 
@@ -74,55 +78,68 @@ class QuadraturePoints:
 class SplitShares:
     """For every split, what its branches keep of the training rows, and where they lead.
 
+    ``player[i]`` is the player that split i asks: its feature, or the theme of its feature.
     ``share[i]`` of the rows at split i go left. ``earlier[i]`` is the last branch above it that
-    asked the same feature, twice the split's number in its tree and one more for the right (-1:
+    asked the same player, twice the split's number in its tree and one more for the right (-1:
     there is none), and ``kept[i]`` the share of rows that all such branches have kept.
 
     ``left`` and ``right`` are the places of the branches in a tree of n splits: its split k has
-    place k, its leaf j place n + j. ``most_features[t]`` is the length of the longest path of tree
-    t in different features.
+    place k, its leaf j place n + j. ``most_players[t]`` is the length of the longest path of tree
+    t in different players.
     """
 
     codes: ThresholdCodes
+    player: Ints
+    n_players: int | None  # None: every column of a matrix is one
     left: Ints
     right: Ints
     share: Floats
     kept: Floats
     earlier: Ints
-    most_features: Ints
+    most_players: Ints
     points: QuadraturePoints
     groups: Ints  # of as many points as are worked on at once: one for most trees
     base: float  # the mean raw score over the training rows
 
     @classmethod
-    def of(cls, trees: TreeArrays) -> SplitShares:
-        """Count the rows of every branch, and look up from every split once."""
-        share, kept, earlier, most_features = _look_up(
-            trees.first_node, trees.first_leaf, trees.feature, trees.left, trees.right,
+    def of(cls, trees: TreeArrays, themes: npt.NDArray[np.int64] | None = None) -> SplitShares:
+        """Count the rows of every branch, and look up from every split once.
+
+        ``themes`` is the theme of each feature, from 0; left out, every feature is a player.
+        """
+        player = trees.feature if themes is None else themes[trees.feature].astype(np.int32)
+        share, kept, earlier, most_players = _look_up(
+            trees.first_node, trees.first_leaf, player, trees.left, trees.right,
             trees.leaf_cover,
         )  # fmt: skip
         sizes = np.diff(trees.first_node)
         n = np.repeat(sizes, sizes)
-        groups = -(-most_features // (2 * DOUBLES))
+        groups = -(-most_players // (2 * DOUBLES))
         return cls(
-            codes=ThresholdCodes.of(trees), share=share, kept=kept, earlier=earlier,
+            codes=ThresholdCodes.of(trees), player=player,
+            n_players=None if themes is None else int(themes.max(initial=-1)) + 1,
+            share=share, kept=kept, earlier=earlier,
             left=np.where(trees.left < 0, n - 1 - trees.left, trees.left).astype(np.int32),
             right=np.where(trees.right < 0, n - 1 - trees.right, trees.right).astype(np.int32),
-            most_features=most_features, groups=groups,
+            most_players=most_players, groups=groups,
             points=QuadraturePoints.of(np.arange(int(groups.max()) + 1) * DOUBLES),
             base=float(tree_means(trees).sum()),
         )  # fmt: skip
 
     def contributions(self, trees: TreeArrays, matrix: Floats) -> Floats:
-        """One value per row and column; a row's values and ``base`` sum to its raw score."""
+        """One value per row and player; a row's values and ``base`` sum to its raw score."""
         return _contributions(
-            np.ascontiguousarray(matrix), trees.first_node, trees.first_leaf, trees.feature,
-            trees.kind, trees.threshold, trees.category_set, trees.first_word,
-            trees.category_words, trees.leaf_value, self.codes.first, self.codes.threshold,
+            np.ascontiguousarray(matrix), self.columns_of(matrix), self.player, trees.first_node,
+            trees.first_leaf, trees.feature, trees.kind, trees.threshold, trees.category_set,
+            trees.first_word, trees.category_words, trees.leaf_value, self.codes.first, self.codes.threshold,
             self.codes.missing, self.codes.place, self.codes.shift, self.left, self.right,
             self.share, self.kept, self.earlier, self.groups, self.points.first,
             self.points.at, self.points.weight,
         )  # fmt: skip
+
+    def columns_of(self, matrix: Floats) -> int:
+        """The number of values of each row of a matrix."""
+        return matrix.shape[1] if self.n_players is None else self.n_players
 
 
 def tree_means(trees: TreeArrays) -> Floats:
@@ -134,14 +151,14 @@ def tree_means(trees: TreeArrays) -> Floats:
 
 @compiled
 def _look_up(
-    first_node: Ints, first_leaf: Ints, feature: Ints, left: Ints, right: Ints, leaf_cover: Floats
+    first_node: Ints, first_leaf: Ints, player: Ints, left: Ints, right: Ints, leaf_cover: Floats
 ) -> tuple[Floats, Floats, Ints, Ints]:
-    n_nodes = feature.shape[0]
+    n_nodes = player.shape[0]
     share, kept, cover = np.zeros(n_nodes), np.ones(n_nodes), np.zeros(n_nodes)
     earlier = np.full(n_nodes, NONE, np.int32)
     branch = np.full(n_nodes, NONE, np.int32)  # that leads here: of which split, and which of two
-    n_features = np.zeros(n_nodes, np.int32)  # different ones down to here
-    most_features = np.zeros(first_node.shape[0] - 1, np.int32)
+    n_players = np.zeros(n_nodes, np.int32)  # different ones down to here
+    most_players = np.zeros(first_node.shape[0] - 1, np.int32)
     for tree in range(first_node.shape[0] - 1):
         base, leaf_base = first_node[tree], first_leaf[tree]
         for i in range(first_node[tree + 1] - 1, base - 1, -1):
@@ -157,29 +174,30 @@ def _look_up(
             share[i] /= cover[i]
         for i in range(base, first_node[tree + 1]):
             at = branch[i]
-            n_features[i] = 1 if at == NONE else 1 + n_features[base + at // 2]
+            n_players[i] = 1 if at == NONE else 1 + n_players[base + at // 2]
             while at != NONE:
                 above = base + at // 2
-                if feature[above] == feature[i]:
+                if player[above] == player[i]:
                     kept[i] *= share[above] if at % 2 == 0 else 1.0 - share[above]
                     if earlier[i] == NONE:
                         earlier[i] = at
-                        n_features[i] -= 1
+                        n_players[i] -= 1
                 at = branch[above]
-            most_features[tree] = max(most_features[tree], n_features[i])
-    return share, kept, earlier, most_features
+            most_players[tree] = max(most_players[tree], n_players[i])
+    return share, kept, earlier, most_players
 
 
 @compiled
 def _contributions(
-    matrix: Floats, first_node: Ints, first_leaf: Ints, feature: Ints, kind: Kinds,
-    threshold: Floats, category_set: Ints, first_word: Ints, words: Words, leaf_value: Floats,
+    matrix: Floats, n_players: int, player: Ints, first_node: Ints, first_leaf: Ints,
+    feature: Ints, kind: Kinds, threshold: Floats, category_set: Ints, first_word: Ints,
+    words: Words, leaf_value: Floats,
     first_threshold: Ints, thresholds: Floats, missing: Kinds, place: Ints, shift: Codes,
     left: Ints, right: Ints, share: Floats, kept: Floats, earlier: Ints, groups: Ints,
     first_point: Ints, point: Floats, weight: Floats,
 ) -> Floats:  # fmt: skip
     n_rows, n_columns = matrix.shape
-    values = np.zeros((n_rows, n_columns))
+    values = np.zeros((n_rows, n_players))
     codes = np.zeros((n_columns, 1), np.uint16)
     most = 1
     for tree in range(first_node.shape[0] - 1):
@@ -187,7 +205,7 @@ def _contributions(
     expected, reached = np.zeros((2, (2 * most + 1) * DOUBLES))  # of every place
     passed = np.zeros(most * DOUBLES)  # of every split: m
     follows = np.zeros(2 * most)  # of every branch: h
-    sums = np.zeros(n_columns * DOUBLES)
+    sums = np.zeros(n_players * DOUBLES)
     for row in range(n_rows):
         write_codes(matrix, row, row + 1, first_threshold, thresholds, missing, codes)
         sums[:] = 0.0
@@ -238,10 +256,10 @@ def _contributions(
                     if earlier[i] != NONE:
                         of_earlier = every(follows[earlier[i]] - kept[i])
                         knowing = (knowing - m * of_earlier) / (every(kept[i]) + t * of_earlier)
-                    store(sums, feature[i], load(sums, feature[i]) + here * (knowing * gain))
-        for column in range(n_columns):
+                    store(sums, player[i], load(sums, player[i]) + here * (knowing * gain))
+        for one in range(n_players):
             total = 0.0
-            for k in range(column * DOUBLES, (column + 1) * DOUBLES):
+            for k in range(one * DOUBLES, (one + 1) * DOUBLES):
                 total += sums[k]
-            values[row, column] = total
+            values[row, one] = total
     return values

@@ -29,7 +29,7 @@ class BatchShares:
     """``SplitShares`` in 24 bits, with as many points for each tree as it needs."""
 
     shares: SplitShares
-    share: Singles  # times kept: of the rows of all splits on this feature
+    share: Singles  # times kept: of the rows of all splits on this player
     kept: Singles
     leaf: Singles  # above the tree's mean
     n_points: Ints
@@ -40,7 +40,7 @@ class BatchShares:
     @classmethod
     def of(cls, trees: TreeArrays, shares: SplitShares) -> BatchShares:
         """Round what is the same for all rows."""
-        n_points = (shares.most_features + 1) // 2
+        n_points = (shares.most_players + 1) // 2
         points = QuadraturePoints.of(np.arange(int(n_points.max()) + 1))
         means = np.repeat(tree_means(trees), np.diff(trees.first_leaf))
         return cls(
@@ -51,10 +51,11 @@ class BatchShares:
         )  # fmt: skip
 
     def contributions(self, trees: TreeArrays, matrix: Floats, raw: Floats) -> Floats:
-        """One value per row and column; with the base, each row's values sum to its raw score."""
+        """One value per row and player; with the base, each row's values sum to its raw score."""
         codes = self.shares.codes
         values = _contributions(
-            np.ascontiguousarray(matrix), trees.first_node, trees.first_leaf, trees.feature,
+            np.ascontiguousarray(matrix), self.shares.columns_of(matrix), self.shares.player,
+            trees.first_node, trees.first_leaf, trees.feature,
             trees.kind, trees.threshold, trees.category_set, trees.first_word,
             trees.category_words, self.leaf, codes.first, codes.threshold, codes.missing,
             codes.place, codes.shift, self.shares.left, self.shares.right, self.share, self.kept,
@@ -69,14 +70,15 @@ class BatchShares:
 
 @compiled
 def _contributions(
-    matrix: Floats, first_node: Ints, first_leaf: Ints, feature: Ints, kind: Kinds,
-    threshold: Floats, category_set: Ints, first_word: Ints, words: Words, leaf: Singles,
+    matrix: Floats, n_players: int, player: Ints, first_node: Ints, first_leaf: Ints,
+    feature: Ints, kind: Kinds, threshold: Floats, category_set: Ints, first_word: Ints,
+    words: Words, leaf: Singles,
     first_threshold: Ints, thresholds: Floats, missing: Kinds, place: Ints, shift: Codes,
     left: Ints, right: Ints, share: Singles, kept: Singles, earlier: Ints, n_points: Ints,
     first_point: Ints, point: Singles, weight: Singles,
 ) -> Floats:  # fmt: skip
     n_rows, n_columns = matrix.shape
-    values = np.zeros((n_rows, n_columns))
+    values = np.zeros((n_rows, n_players))
     codes = np.zeros((n_columns, BLOCK), np.uint16)
     flat_codes = codes.reshape(-1)
     most = 1
@@ -89,7 +91,7 @@ def _contributions(
     gains = np.zeros(most * BLOCK, np.float32)
     follows = np.zeros(2 * most * BLOCK, np.float32)  # of every branch: h
     asked = np.zeros(BLOCK, np.float32)
-    sums = np.zeros(n_columns * BLOCK)
+    sums = np.zeros(n_players * BLOCK)
     one = every(np.float32(1.0))
     for start in range(0, n_rows, BLOCK):
         stop = min(start + BLOCK, n_rows)
@@ -153,8 +155,8 @@ def _contributions(
             for k in range(n):
                 i = base + k
                 gain = load(gains, k)
-                add_to(sums, feature[i], gain * load(known, k) if earlier[i] == NONE else gain)
-        for column in range(n_columns):
+                add_to(sums, player[i], gain * load(known, k) if earlier[i] == NONE else gain)
+        for one_player in range(n_players):
             for r in range(stop - start):
-                values[start + r, column] = sums[column * BLOCK + r]
+                values[start + r, one_player] = sums[one_player * BLOCK + r]
     return values

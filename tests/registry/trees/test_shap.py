@@ -8,6 +8,7 @@ import pytest
 
 from registry.trees.arrays import TreeArrays, goes_left
 from registry.trees.shap import SplitShares
+from registry.trees.shap_batch import BatchShares
 
 
 def test_contributions_are_those_of_lightgbm(trained):
@@ -125,3 +126,72 @@ def test_contributions_of_no_rows_are_no_rows(trained):
     trees = TreeArrays.from_dump(booster.dump_model())
     assert SplitShares.of(trees).contributions(trees, scored[:0]).shape == (0, scored.shape[1])
     assert trees.score(scored[:0]).shape == (0,)
+
+
+def shapley_of_themes(trees: TreeArrays, row: np.ndarray, themes: np.ndarray) -> list[float]:
+    """By definition: the mean over all coalitions of themes of what one more theme adds."""
+    n = int(themes.max()) + 1
+    value = {
+        frozenset(s): known_only(trees, row, frozenset(np.flatnonzero(np.isin(themes, s)).tolist()))
+        for size in range(n + 1)
+        for s in itertools.combinations(range(n), size)
+    }
+    weight = [math.factorial(j) * math.factorial(n - 1 - j) / math.factorial(n) for j in range(n)]
+    return [
+        sum(weight[len(s)] * (value[s | {t}] - value[s]) for s in value if t not in s)
+        for t in range(n)
+    ]
+
+
+def cycled(n_features: int, n_themes: int) -> np.ndarray:
+    return np.arange(n_features) % n_themes
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n_themes", [2, 3, 5])
+def test_themes_have_the_shapley_values_of_their_own_game(train_booster, n_themes, seed):
+    booster, scored = train_booster(
+        {"n_features": 9, "num_leaves": 16, "nan": 0.2}, seed=seed, rounds=4
+    )
+    trees = TreeArrays.from_dump(booster.dump_model())
+    themes = cycled(scored.shape[1], n_themes)
+    shares = SplitShares.of(trees, themes)
+    values = shares.contributions(trees, scored[:6])
+    assert values.shape == (6, n_themes)
+    for row, found in zip(scored, values, strict=False):
+        assert found == pytest.approx(shapley_of_themes(trees, row, themes), abs=1e-12)
+
+
+def test_themes_and_base_sum_to_the_score_one_by_one_and_in_blocks(train_booster):
+    booster, scored = train_booster({"n_features": 9, "num_leaves": 31, "nan": 0.2}, rounds=40)
+    trees = TreeArrays.from_dump(booster.dump_model())
+    shares = SplitShares.of(trees, cycled(scored.shape[1], 4))
+    raw, values = trees.score(scored), shares.contributions(trees, scored)
+    assert values.sum(axis=1) + shares.base == pytest.approx(raw, abs=1e-11)
+    of_many = BatchShares.of(trees, shares).contributions(trees, scored, raw)
+    assert of_many == pytest.approx(values, abs=1e-6)
+
+
+def test_a_theme_of_one_feature_each_is_the_game_of_features(train_booster):
+    booster, scored = train_booster({"n_features": 5, "num_leaves": 16}, rounds=5)
+    trees = TreeArrays.from_dump(booster.dump_model())
+    alone = SplitShares.of(trees, np.arange(scored.shape[1])).contributions(trees, scored)
+    assert alone == pytest.approx(SplitShares.of(trees).contributions(trees, scored), abs=1e-14)
+
+
+def test_a_feature_that_comes_twice_moves_no_theme(train_booster):
+    """Every second split asks a copy instead: features share the credit, the theme keeps it."""
+    booster, scored = train_booster({"n_features": 6, "num_leaves": 16}, rounds=20)
+    trees = TreeArrays.from_dump(booster.dump_model())
+    n = scored.shape[1]
+    twice = np.column_stack((scored, scored))
+    feature = trees.feature.copy()
+    feature[::2] += n
+    copied = TreeArrays.from_arrays({**trees.arrays(), "feature": feature})
+    themes = cycled(n, 3)
+    before = SplitShares.of(trees, themes).contributions(trees, scored)
+    after = SplitShares.of(copied, np.tile(themes, 2)).contributions(copied, twice)
+    assert after == pytest.approx(before, abs=1e-12)
+    by_feature = SplitShares.of(copied).contributions(copied, twice)
+    moved = np.abs(by_feature[:, :n] - SplitShares.of(trees).contributions(trees, scored))
+    assert moved.max() > 0.1 * np.abs(before).max()
