@@ -31,6 +31,7 @@ from serving.api.schemas.outlooks import (
     UntouchedAnswer,
 )
 from serving.api.schemas.scores import (
+    EvidenceAnswer,
     FreshnessAnswer,
     HealthAnswer,
     HealthPartAnswer,
@@ -326,6 +327,7 @@ def reasons_answer(reasons: Reasons) -> ReasonsAnswer:
         context=[_reason(r) for r in reasons.context],
         start=reasons.start,
         rest=reasons.rest,
+        others=reasons.others,
     )
 
 
@@ -347,11 +349,23 @@ def _reason(reason: Reason) -> ReasonAnswer:
         comparison=reason.comparison,
         feature=reason.feature,
         theme=reason.theme,
+        title=reason.title,
         value=reason.value,
         unit=reason.unit,
         points=reason.points,
         points_unit=reason.points_unit,
         also=list(reason.also),
+        evidence=[
+            EvidenceAnswer(
+                text=one.text,
+                comparison=one.comparison,
+                feature=one.feature,
+                value=one.value,
+                unit=one.unit,
+                points=one.points,
+            )
+            for one in reason.evidence
+        ],
     )
 
 

@@ -534,7 +534,7 @@ def _changed_reasons(
         if was != reason.text:
             lines.append(
                 ChangeLine(
-                    what=plain(reason.theme).capitalize(),
+                    what=reason.title or plain(reason.theme).capitalize(),
                     text=f"{reason.text}; before: {inside_sentence(was)}",
                 )
             )

@@ -11,6 +11,7 @@ __all__ = [
     "models_served",
     "outlooks",
     "portfolio",
+    "reasons",
     "score",
     "scored_columns",
     "scores_file",

@@ -1,10 +1,9 @@
 """Why an account has its score, in words that a customer manager reads.
 
-A model's contribution becomes a reason: the feature's own phrase with the number and the window,
-how similar accounts compare, and its share of the shown probability in percentage points.
-Signals, levers and context are three lists and never mixed. Features of one theme that point the
-same way are one reason, so that five reasons are five things. Says what goes with risk; never
-says what causes it.
+What a theme adds becomes a reason: its share of the shown probability in percentage points, and
+under it the facts that say so, each the feature's own phrase with the number and the window, and how
+similar accounts compare. A reason is in the list of the fact that leads it: signals, levers or
+context. Says what goes with risk; never says what causes it.
 """
 
 from __future__ import annotations
@@ -27,19 +26,48 @@ MOST_REASONS = 5
 LEAST_POINTS = 0.05
 """A reason smaller than this many points would read as nothing."""
 
+ONE_POINT = 1.0
+"""Below the base rate, less than this many percentage points stand for nothing."""
+
 LEAST_PEERS = 20
 """Fewer similar accounts than this say nothing about what is usual."""
 
 WINDOW = re.compile(r"_\d+d$")
 VALUE_FORMAT = re.compile(r"\{value(?::([^}]*))?\}")
 
-PEER_GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("segment", "price_plan"), "in this segment and plan"),
-    (("price_plan",), "on this plan"),
-    (("segment",), "in this segment"),
-    ((), "among all accounts"),
+RENEWED = "renewals_count"
+"""The feature that says whether an account has renewed."""
+
+
+@dataclass(frozen=True)
+class PeerKind:
+    """Which accounts an account is compared with: those that share some attributes with it."""
+
+    columns: tuple[str, ...]
+    renewed: bool  # whether only accounts that have renewed are meant
+    where: str
+
+
+PEER_KINDS: tuple[PeerKind, ...] = (
+    PeerKind(
+        ("segment", "price_plan"), True, "among accounts of this segment and plan that renewed"
+    ),
+    PeerKind(("segment", "price_plan"), False, "in this segment and plan"),
+    PeerKind(("price_plan",), True, "among accounts of this plan that renewed"),
+    PeerKind(("price_plan",), False, "on this plan"),
+    PeerKind(("segment",), True, "among accounts of this segment that renewed"),
+    PeerKind(("segment",), False, "in this segment"),
+    PeerKind((), True, "among accounts that renewed"),
+    PeerKind((), False, "among all accounts"),
 )
-"""Where an account is compared with others: the first group that is large enough."""
+"""Where an account is compared with others: the first kind of which there are enough."""
+
+PEER_ATTRIBUTES = tuple(dict.fromkeys(name for kind in PEER_KINDS for name in kind.columns))
+
+NOT_COMPARED = frozenset(
+    {"days_to_renewal", "days_to_notice", "tenure_days", "renewals_count", "contract_changes_365d"}
+)
+"""Dates and lengths of a contract, of which none is usual."""
 
 
 def _first_use(days: float) -> str:
@@ -72,8 +100,24 @@ PLAINLY: Mapping[str, Callable[[float], str]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A fact under a reason, with the part of the reason's points that is its own."""
+
+    feature: str
+    text: str
+    comparison: str | None
+    value: float
+    unit: str
+    points: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reason:
-    """One thing that goes with the score. Positive points go with more risk (or more growth)."""
+    """One thing that goes with the score. Positive points go with more risk (or more growth).
+
+    ``feature``, ``text``, ``comparison``, ``value`` and ``unit`` are of the fact that leads it, and
+    ``points`` of the whole theme.
+    """
 
     feature: str
     theme: str
@@ -83,7 +127,9 @@ class Reason:
     unit: str
     points: float
     points_unit: PointsUnit
+    title: str = ""  # of the theme, in words
     also: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()  # the facts that say it, largest first
 
     @property
     def sentence(self) -> str:
@@ -91,11 +137,11 @@ class Reason:
 
         >>> reason = Reason(feature="errors_7d", theme="reliability", value=14, unit="errors",
         ...     text="14 errors in the last 7 days", points=3.2, points_unit="percentage points",
-        ...     comparison="2 is usual on this plan")
+        ...     comparison="2 is usual on this plan", title="Reliability")
         >>> reason.sentence
-        '14 errors in the last 7 days; 2 is usual on this plan'
+        'Reliability: 14 errors in the last 7 days; 2 is usual on this plan'
         """
-        return self.text if self.comparison is None else f"{self.text}; {self.comparison}"
+        return one_line(self.title, self.text, self.comparison)
 
     @property
     def is_risk(self) -> bool:
@@ -107,9 +153,9 @@ class Reason:
 class Reasons:
     """The reasons of one score in three lists, largest first.
 
-    ``start`` is the probability before anything is known of the account and ``rest`` what smaller
-    reasons add; start, rest and the points of all lists sum to the shown probability (in
-    percentage points). A formula has neither.
+    ``start`` is the probability before anything is known of the account and ``rest`` what the
+    ``others`` add, the themes that are no reasons; start, rest and the points of all lists sum to
+    the shown probability (in percentage points). A formula has neither.
     """
 
     signals: tuple[Reason, ...] = ()
@@ -117,22 +163,31 @@ class Reasons:
     context: tuple[Reason, ...] = ()
     start: float | None = None
     rest: float | None = None
+    others: int = 0
+    base_rate: float | None = None  # how often it happens, in percent
+
+    @property
+    def every(self) -> tuple[Reason, ...]:
+        """The reasons of all lists: those toward the outcome first, each side largest first."""
+        together = (*self.signals, *self.levers, *self.context)
+        toward = sorted((r for r in together if r.points > 0), key=lambda r: -r.points)
+        return (*toward, *sorted((r for r in together if r.points <= 0), key=lambda r: r.points))
 
     def top(self, most: int) -> tuple[Reason, ...]:
-        """The largest reasons of all lists: those toward the outcome first."""
-        together = [*self.signals, *self.levers, *self.context]
-        return tuple(sorted(together, key=lambda r: -r.points)[:most])
+        """The first reasons of all lists."""
+        return self.every[:most]
 
     @property
     def foremost(self) -> Reason | None:
-        """What stands out most, for one line: what the account does or meets, if that is a risk.
+        """What stands out most, for one line: the largest reason toward the outcome.
 
-        Its calendar (days to the renewal) is often larger, and says the same of most accounts.
+        Where the probability is below the base rate, a reason of less than one point is none.
         """
-        about_it = max((*self.signals, *self.levers), key=lambda r: r.points, default=None)
-        if about_it is not None and about_it.points > 0:
-            return about_it
-        return next(iter(self.top(1)), None)
+        first = next((reason for reason in self.every if reason.points > 0), None)
+        if first is None or self.start is None or self.base_rate is None:
+            return first
+        probability = self.start + (self.rest or 0.0) + sum(r.points for r in self.every)
+        return None if probability < self.base_rate and first.points < ONE_POINT else first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,18 +202,18 @@ class PeerGroup:
 class Peers:
     """What is usual among similar accounts, for every kind of account of one snapshot."""
 
-    groups: Mapping[tuple[str, ...], Mapping[tuple[str | None, ...], Mapping[str, float]]]
+    groups: Mapping[PeerKind, Mapping[tuple[str | None, ...], Mapping[str, float]]]
 
     def of(self, attributes: Mapping[str, str | None]) -> tuple[PeerGroup, ...]:
         """The groups that an account is compared with, the most similar first."""
         found = []
-        for columns, where in PEER_GROUPS:
-            key = tuple(attributes.get(c) for c in columns)
-            if None in key or columns not in self.groups:
+        for kind in PEER_KINDS:
+            key = tuple(attributes.get(c) for c in kind.columns)
+            if None in key or kind not in self.groups:
                 continue
-            medians = self.groups[columns].get(key)
+            medians = self.groups[kind].get(key)
             if medians:
-                found.append(PeerGroup(where=where, medians=medians))
+                found.append(PeerGroup(where=kind.where, medians=medians))
         return tuple(found)
 
 
@@ -170,16 +225,24 @@ def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
     enough = [
         pl.when(pl.col(n).count() >= LEAST_PEERS).then(pl.col(n).median()).alias(n) for n in names
     ]
-    groups: dict[tuple[str, ...], dict[tuple[str | None, ...], dict[str, float]]] = {}
-    for columns, _ in PEER_GROUPS:
-        if not set(columns) <= set(frame.columns):
+    groups: dict[PeerKind, dict[tuple[str | None, ...], dict[str, float]]] = {}
+    for kind in PEER_KINDS:
+        columns = kind.columns
+        if not {*columns, *([RENEWED] if kind.renewed else [])} <= set(frame.columns):
             continue
-        medians = frame.group_by(columns).agg(enough) if columns else frame.select(enough)
-        groups[columns] = {
+        meant = frame.filter(pl.col(RENEWED) >= 1) if kind.renewed else frame
+        medians = meant.group_by(columns).agg(enough) if columns else meant.select(enough)
+        groups[kind] = {
             tuple(row[c] for c in columns): {n: row[n] for n in names if row[n] is not None}
             for row in medians.iter_rows(named=True)
         }
     return Peers(groups=groups)
+
+
+def one_line(title: str, text: str, beside: str | None) -> str:
+    """A theme's title, a fact of it and the comparison, each where there is one."""
+    said = text if beside is None else f"{text}; {beside}"
+    return f"{title}: {said}" if title else said
 
 
 def health_reasons(health: Health) -> Reasons:
@@ -235,7 +298,7 @@ def comparison(
     """How similar accounts compare, said with the format of the feature's own phrase."""
     declared = catalogue.get(name)
     group = next((g for g in similar if name in g.medians), None)
-    if value is None or declared is None or group is None:
+    if value is None or declared is None or group is None or name in NOT_COMPARED:
         return None
     value += 0.0
     found = VALUE_FORMAT.search(declared.phrase)

@@ -132,6 +132,21 @@ class ScoringModel(Protocol):
         """Contributions in probability, and the base they start from."""
         ...
 
+    def theme_points(
+        self, X: Floats, horizon_days: int, themes: Codes, *, raw: Floats | None = None
+    ) -> tuple[Floats, float]:
+        """The contributions of themes, of which each feature is in one, and the same base."""
+        ...
+
+    def zero_at(self, name: str) -> float | None:
+        """The value of a feature at which it contributes nothing; None where there is none."""
+        ...
+
+    @property
+    def usual(self) -> Mapping[str, float]:
+        """The median of each feature in the training rows."""
+        ...
+
     def base_rate(self, horizon_days: int) -> float:
         """How often the outcome happened in the training rows."""
         ...

@@ -27,7 +27,9 @@ from registry.bundle.metadata import AMOUNT_ERROR
 from registry.outcomes import CHURN, EXPANSION, Outcome, outcome_named
 from serving.scoring.expected_money import MoneyColumns, yearly
 from serving.scoring.explanations import Peers, Reasons, health_reasons, peers_of
-from serving.scoring.reason_themes import Contributions, Themes
+from serving.scoring.reasons.choice import ChosenReasons, choose_reasons
+from serving.scoring.reasons.facts import Facts
+from serving.scoring.reasons.in_words import ReasonedRows, UsualValues
 from serving.scoring.score import (
     ENDED,
     NO_CONTRACT,
@@ -40,6 +42,7 @@ from serving.scoring.score import (
     Columns,
     HorizonProbability,
     Models,
+    ScoringModel,
     ServedModel,
     columns_of,
     features_of,
@@ -128,10 +131,6 @@ class ModelColumns:
         """The horizon that the reasons are of."""
         horizons = self.served.model.horizons
         return TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in horizons else horizons[-1]
-
-    def points(self) -> tuple[Floats, float]:
-        """What each feature adds to the probability, and what is there before any of them."""
-        return self.served.model.points(self.matrix, self.explained_horizon, raw=self.raw)
 
     def untreated(self, horizon_days: int) -> tuple[Floats, ...]:
         """The risk if nobody acts, its low and high; () where it is not known."""
@@ -247,6 +246,12 @@ class Scoring:
     def accounts(self, frame: pl.DataFrame) -> list[AccountScore]:
         """The same, read account by account."""
         return self.columns(frame).accounts()
+
+    def facts(self, model: ScoringModel, *, of_leaving: bool) -> Facts:
+        """The facts that the reasons of a model can name."""
+        return Facts.of(
+            model.contract.names, self.catalogue.by_name, self.formula, of_leaving=of_leaving
+        )
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
@@ -373,7 +378,8 @@ class ScoredColumns:
             HorizonProbability(horizon_days=h, probability=None) for h in self._usual_horizons
         )
         tiers: list[str | None] = [*(tier.name for tier in RISK_TIERS), None]
-        why_risk, why_growth = self._explained(self.churn), self._explained(self.expansion)
+        why_risk = self._explained(self.churn, peers, of_leaving=True)
+        why_growth = self._explained(self.expansion, peers, of_leaving=False)
         columns = zip(
             self.frame.iter_rows(named=True),
             self.churn.versions(),
@@ -395,13 +401,7 @@ class ScoredColumns:
             health = partial(score_health, scoring.formula, features)
             growing = growth.get(row, ())
             grows = any(one.horizon_days == TIER_HORIZON_DAYS for one in growing)
-            say = partial(
-                _explain_contributions,
-                features=features,
-                attributes=attributes,
-                catalogue=scoring.catalogue,
-                peers=peers,
-            )
+            similar = peers.of(attributes)
             scores.append(
                 AccountScore(
                     account_id=values["account_id"],
@@ -428,10 +428,10 @@ class ScoredColumns:
                     say_reasons=(
                         partial(_explain_health_reasons, health)
                         if refusal is not None or why_risk is None
-                        else partial(say, why_risk[0], int(why_risk[1][row]))
+                        else partial(why_risk[0].reasons, int(why_risk[1][row]), similar)
                     ),
                     say_expansion_reasons=(
-                        partial(say, why_growth[0], int(why_growth[1][row]))
+                        partial(why_growth[0].reasons, int(why_growth[1][row]), similar)
                         if grows and why_growth is not None
                         else None
                     ),
@@ -455,13 +455,37 @@ class ScoredColumns:
             served = [self.scoring.models.churn_formula]
         return served[0].model.horizons if served else STANDARD_HORIZONS
 
-    def _explained(self, outcome: OutcomeColumns) -> tuple[Contributions, Codes] | None:
-        """What the outcome's own model says of its reasons, and where each row is in that."""
+    def reasons(
+        self, one: ModelColumns, facts: Facts, usual: UsualValues
+    ) -> tuple[ChosenReasons, list[int]]:
+        """The reasons of the rows that a model is given, and the place of each row's peers."""
+        frame = self.frame if one.given.all() else self.frame.filter(one.given)
+        groups = usual.groups(frame)
+        rows = facts.explain(
+            one.served.model, one.matrix, one.explained_horizon, frame, raw=one.raw
+        )
+        return choose_reasons(rows, usual.medians(groups)), groups
+
+    def _explained(
+        self, outcome: OutcomeColumns, peers: Peers, *, of_leaving: bool
+    ) -> tuple[ReasonedRows, Codes] | None:
+        """The reasons that the outcome's own model gives, and where each row is in that."""
         for one in outcome.answers[:1]:
             if (one.answered & outcome.refusals.answered).any():
-                points, start = one.points()
-                themes = Themes.of(one.served.model.contract.names, self.scoring.catalogue.by_name)
-                return Contributions(themes=themes, points=points, start=float(start)), one.place
+                facts = self.scoring.facts(one.served.model, of_leaving=of_leaving)
+                usual = UsualValues(
+                    names=facts.names, peers=peers, otherwise=one.served.model.usual
+                )
+                chosen, _ = self.reasons(one, facts, usual)
+                base_rate = float(one.served.model.base_rate(one.explained_horizon))
+                return (
+                    ReasonedRows(
+                        chosen=chosen,
+                        catalogue=self.scoring.catalogue.by_name,
+                        base_rate=base_rate,
+                    ),
+                    one.place,
+                )
         return None
 
     def _outcome(self, label: str, served: ServedModel | None) -> OutcomeColumns:
@@ -562,18 +586,6 @@ def score_accounts(
 def _known(values: Floats) -> list[float | None]:
     """The values of a column, None where they are unknown."""
     return [None if value != value else value for value in values.tolist()]
-
-
-def _explain_contributions(
-    contributions: Contributions,
-    row: int,
-    *,
-    features: Mapping[str, float | None],
-    attributes: Mapping[str, str | None],
-    catalogue: Catalogue,
-    peers: Peers,
-) -> Reasons:
-    return contributions.reasons(row, features, catalogue.by_name, peers.of(attributes))
 
 
 def _explain_health_reasons(explain_health: partial[Health]) -> Reasons:

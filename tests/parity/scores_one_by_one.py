@@ -11,17 +11,21 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from features.catalogue.catalogue import Catalogue
 from features.catalogue.feature import AnyFeature
+from features.catalogue.themes import TITLES, days_compared, direction_of, theme_of
 from features.health.formula import HealthFormula
 from features.health.score import score_health
 from registry.bundle.metadata import AMOUNT_ERROR
 from serving.scoring.explanations import (
     LEAST_POINTS,
     MOST_REASONS,
+    NOT_COMPARED,
     WINDOW,
+    Evidence,
     PeerGroup,
     Peers,
     Reason,
@@ -30,6 +34,14 @@ from serving.scoring.explanations import (
     health_reasons,
     reason_text,
 )
+from serving.scoring.reasons.choice import (
+    LEAST_CARRIED,
+    LEAST_SHARE,
+    MOST_AWAY,
+    MOST_TOWARD,
+)
+from serving.scoring.reasons.facts import _digits
+from serving.scoring.reasons.in_words import LEAST_OF_THEME, MOST_FACTS
 from serving.scoring.score import RISK_TIERS, AccountScore, Models, ServedModel
 from serving.scoring.scores_file.file_columns import UNTOUCHED_COLUMNS, file_schema
 
@@ -52,7 +64,7 @@ def rows_one_by_one(
 ) -> pl.DataFrame:
     """The file of scores as it follows from each account by itself."""
     every = {
-        name: None if served is None else _answers(served, frame)
+        name: None if served is None else _answers(served, frame, catalogue.by_name)
         for name, served in (
             ("churn", models.churn),
             ("formula", models.churn_formula),
@@ -123,13 +135,19 @@ def rows_one_by_one(
             else "health_formula"
         )
         if refusal is None and answer is not None:
+            model = models.churn.model
+            themes = [theme_of(name, catalogue.by_name) for name in model.contract.names]
             reasons = reasons_one_by_one(
-                answer["names"],
-                answer["points"][number],
+                dict(zip(model.contract.names, answer["points"][number], strict=True)),
+                dict(zip(dict.fromkeys(themes), answer["themes"][number], strict=True)),
                 answer["start"],
                 features,
-                catalogue.by_name,
-                peers.of(words),
+                catalogue=catalogue.by_name,
+                similar=peers.of(words),
+                usual=model.usual,
+                formula=formula,
+                health_zero=model.zero_at("health_score"),
+                base_rate=answer["usual"],
             )
         else:
             reasons = health_reasons(health)
@@ -147,7 +165,9 @@ def rows_one_by_one(
     return pl.DataFrame(rows, schema=schema)
 
 
-def _answers(served: ServedModel, frame: pl.DataFrame) -> Mapping[str, object]:
+def _answers(
+    served: ServedModel, frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]
+) -> Mapping[str, object]:
     model = served.model
     matrix = model.contract.matrix(frame)
     chances = {
@@ -158,6 +178,9 @@ def _answers(served: ServedModel, frame: pl.DataFrame) -> Mapping[str, object]:
         for h in model.horizons
     }
     points, start = model.points(matrix, HORIZON)
+    words = [theme_of(name, catalogue) for name in model.contract.names]
+    themes = list(dict.fromkeys(words))
+    by_theme, _ = model.theme_points(matrix, HORIZON, np.array([themes.index(w) for w in words]))
     untreated: Sequence[Sequence[float]] = ()
     if model.untreated_risk is not None and HORIZON in model.untreated_risk.shift.horizons:
         plain = {h: model.probability(matrix, h) for h in model.horizons}
@@ -171,10 +194,10 @@ def _answers(served: ServedModel, frame: pl.DataFrame) -> Mapping[str, object]:
         untreated = [column.tolist() for column in risk[HORIZON]]
     return {
         "version": served.version,
-        "names": model.contract.names,
         "chances": chances,
         "usual": model.base_rate(HORIZON),
         "points": points.tolist(),
+        "themes": by_theme.tolist(),
         "start": start,
         "untreated": untreated,
         "ratio": model.amount_ratio,
@@ -202,60 +225,158 @@ def _moved(p: float, bound: float, error: float, side: int) -> float:
 
 
 def reasons_one_by_one(
-    names: Sequence[str],
-    points: Sequence[float],
+    points: Mapping[str, float],
+    by_theme: Mapping[str, float],
     start: float,
     features: Mapping[str, float | None],
+    *,
     catalogue: Mapping[str, AnyFeature],
     similar: Sequence[PeerGroup],
-    *,
-    most: int = MOST_REASONS,
+    usual: Mapping[str, float],
+    formula: HealthFormula,
+    health_zero: float | None = None,
+    base_rate: float | None = None,
 ) -> Reasons:
-    """The contributions of one row as reasons: those of one list, theme and sign added up."""
-    together: dict[tuple[str, str, bool], list[tuple[float, str]]] = defaultdict(list)
-    for name, share in zip(names, points, strict=True):
-        declared = catalogue.get(name)
-        role, theme = (declared.role, declared.theme) if declared else ("signal", "other")
-        if share != 0:
-            together[role, theme, bool(share > 0)].append((100 * float(share), name))
-    lists: dict[str, list[Reason]] = defaultdict(list)
-    for (role, theme, _), shares in together.items():
-        shares.sort(key=lambda pair: (-abs(pair[0]), pair[1]))
-        total = sum(share for share, _ in shares)
-        if abs(total) < LEAST_POINTS:
-            continue
-        leading = shares[0][1]
-        subjects, also = {WINDOW.sub("", leading)}, []
-        for share, name in shares[1:]:
-            if WINDOW.sub("", name) in subjects or abs(share) < LEAST_POINTS or len(also) == 2:
+    """The contributions of one row as reasons, by the rules of ``reasons.choice``.
+
+    ``points`` and ``by_theme`` are what the model says of its features and of their themes,
+    ``usual`` what was usual when it was trained, ``health_zero`` the health that adds nothing.
+    """
+    total = sum(by_theme.values())
+    facts = dict.fromkeys((*points, *_made_of(formula, points)), 0.0)
+    of_theme: defaultdict[str, list[str]] = defaultdict(list)
+    for name in facts:
+        of_theme[theme_of(name, catalogue)].append(name)
+    for theme, names in of_theme.items():
+        own = {name: points.get(name, 0.0) for name in names}
+        gained = by_theme.get(theme, 0.0) - sum(own.values())
+        size = sum(map(abs, own.values()))
+        for name, share in own.items():
+            facts[name] = share + (gained * abs(share) / size if size else 0.0)
+    themes = {theme: by_theme.get(theme, 0.0) for theme in of_theme}
+    if "health_score" in facts:
+        added, score = facts.pop("health_score"), features.get("health_score")
+        of_theme["health"] = []
+        themes["health"] = 0.0
+        if score is not None and health_zero is not None and abs(score - health_zero) > 1e-9:
+            for name, moved in _moved_by(formula, features, usual, health_zero).items():
+                facts[name] += added * moved / (score - health_zero)
+                themes[theme_of(name, catalogue)] += added * moved / (score - health_zero)
+    known = [group.medians for group in similar] + [usual]
+    told: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    age = features.get("account_age_days")
+    for theme, names in of_theme.items():
+        for name in names:
+            share, value = facts[name], features.get(name)
+            middle = next((medians[name] for medians in known if name in medians), None)
+            sign = direction_of(name, catalogue)
+            if value is None or share * themes[theme] <= 0 or 100 * abs(share) < LEAST_POINTS:
                 continue
-            subjects.add(WINDOW.sub("", name))
-            also.append(reason_text(name, features.get(name), catalogue))
-        lists[role].append(
+            if age is not None and days_compared(name, catalogue) > age:
+                continue
+            apart = 1.0
+            if name not in NOT_COMPARED and (middle is not None or sign):
+                digits = _digits(catalogue.get(name))
+                apart = round(value * 10**digits) - round((middle or 0.0) * 10**digits)
+                if middle is None:
+                    continue
+            if sign * apart * share > 0 or (sign == 0 and apart):
+                told[theme][name] = share
+    way = sum(map(abs, themes.values()))
+    reasons = []
+    for theme, shares in told.items():
+        size = abs(themes[theme])
+        carried = sum(map(abs, shares.values()))
+        if size < LEAST_SHARE * way or 100 * size < LEAST_POINTS or carried < LEAST_CARRIED * size:
+            continue
+        shown: dict[str, str] = {}
+        for name in sorted(shares, key=lambda one: -abs(shares[one])):
+            if not shown or abs(shares[name]) >= LEAST_OF_THEME * size:
+                shown.setdefault(WINDOW.sub("", name), name)
+        evidence = tuple(
+            Evidence(
+                feature=name,
+                text=reason_text(name, features[name], catalogue),
+                comparison=comparison(name, features[name], catalogue, similar),
+                value=features[name],
+                unit=catalogue[name].unit if name in catalogue else "",
+                points=100 * shares[name],
+            )
+            for name in list(shown.values())[:MOST_FACTS]
+        )
+        reasons.append(
             Reason(
-                feature=leading,
+                feature=evidence[0].feature,
                 theme=theme,
-                text=reason_text(leading, features.get(leading), catalogue),
-                comparison=comparison(leading, features.get(leading), catalogue, similar),
-                value=features.get(leading),
-                unit=catalogue[leading].unit if leading in catalogue else "",
-                points=total,
+                title=TITLES[theme],
+                text=evidence[0].text,
+                comparison=evidence[0].comparison,
+                value=evidence[0].value,
+                unit=evidence[0].unit,
+                points=100 * themes[theme],
                 points_unit="percentage points",
-                also=tuple(also),
+                also=tuple(one.text for one in evidence[1:]),
+                evidence=evidence,
             )
         )
-    largest = {
-        role: tuple(sorted(found, key=lambda r: (-abs(r.points), r.feature))[:most])
-        for role, found in lists.items()
-    }
-    shown = sum(reason.points for found in largest.values() for reason in found)
+    reasons.sort(key=lambda reason: -abs(reason.points))
+    reasons = [
+        *[reason for reason in reasons if reason.points > 0][:MOST_TOWARD],
+        *[reason for reason in reasons if reason.points < 0][:MOST_AWAY],
+    ]
+    lists: defaultdict[str, list[Reason]] = defaultdict(list)
+    for reason in sorted(reasons, key=lambda reason: -abs(reason.points)):
+        declared = catalogue.get(reason.feature)
+        lists["signal" if declared is None else declared.role].append(reason)
     return Reasons(
-        signals=largest.get("signal", ()),
-        levers=largest.get("lever", ()),
-        context=largest.get("context", ()),
+        signals=tuple(lists["signal"]),
+        levers=tuple(lists["lever"]),
+        context=tuple(lists["context"]),
         start=100 * start,
-        rest=100 * float(sum(points)) - shown,
+        rest=100 * total - sum(reason.points for reason in reasons),
+        others=sum(100 * abs(one) >= LEAST_POINTS for one in themes.values()) - len(reasons),
+        base_rate=None if base_rate is None else 100 * base_rate,
     )
+
+
+def _made_of(formula: HealthFormula, points: Mapping[str, float]) -> tuple[str, ...]:
+    """The features that decide the health score, where the model reads that."""
+    if "health_score" not in points:
+        return ()
+    return tuple(m.feature for c in formula.components if c.weight for m in c.measures)
+
+
+def _moved_by(
+    formula: HealthFormula,
+    features: Mapping[str, float | None],
+    usual: Mapping[str, float],
+    reference: float,
+) -> Mapping[str, float]:
+    """By how much each feature moves the health of one account away from the reference."""
+    parts = [
+        (part, declared)
+        for part, declared in zip(
+            score_health(formula, features).components, formula.components, strict=True
+        )
+        if part.weight and part.points is not None
+    ]
+    expected = []
+    for _, declared in parts:
+        at = [
+            points
+            for measure in declared.measures
+            if (value := measure.value(usual)) is not None
+            and (points := measure.points(value)) is not None
+        ]
+        expected.append(at[0] if at else reference)
+    weight = sum(part.weight for part, _ in parts)
+    middle = sum(part.weight * one for (part, _), one in zip(parts, expected, strict=True)) / max(
+        weight, 1.0
+    )
+    moved: defaultdict[str, float] = defaultdict(float)
+    for (part, _), one in zip(parts, expected, strict=True):
+        moved[str(part.feature)] += part.weight * (part.points - one - reference + middle) / weight
+    return moved
 
 
 def score_frame_for_file(

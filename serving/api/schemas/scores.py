@@ -27,28 +27,50 @@ class ProbabilityAnswer(Answer):
     base_rate: float | None = Field(description="How often it happened among training rows.")
 
 
+class EvidenceAnswer(Answer):
+    """A fact under a reason; `points` is its own part of the reason's."""
+
+    text: str
+    comparison: str | None
+    feature: str
+    value: float
+    unit: str
+    points: float
+
+
 class ReasonAnswer(Answer):
-    """One thing that goes with the score: associated with it, not shown to cause it."""
+    """One theme that goes with the score: associated with it, not shown to cause it.
+
+    `points` are of the whole theme. `text`, `comparison`, `feature`, `value` and `unit` are of the
+    fact that leads it, which is the first of `evidence`.
+    """
 
     text: str
     comparison: str | None
     feature: str
     theme: str
+    title: str = Field(description="What people call the theme.")
     value: float | None
     unit: str
     points: float = Field(description="Share of the score; positive goes with more of it.")
     points_unit: Literal["percentage points", "health points"]
-    also: list[str]
+    also: list[str] = Field(description="The texts of the facts after the first.")
+    evidence: list[EvidenceAnswer]
 
 
 class ReasonsAnswer(Answer):
-    """Three lists that are never mixed. `start + rest + all points` is the probability × 100."""
+    """Reasons in three lists, each in that of the fact that leads it.
+
+    `start + rest + all points` is the probability × 100. `rest` is what the `others` add: themes
+    that are too small, or whose facts point against the direction that is declared for them.
+    """
 
     signals: list[ReasonAnswer] = Field(description="What we see the account do.")
     levers: list[ReasonAnswer] = Field(description="What an action of ours can move.")
     context: list[ReasonAnswer] = Field(description="What nobody can change.")
     start: float | None
     rest: float | None
+    others: int = Field(description="How many themes add something and are no reason.")
 
 
 class HealthPartAnswer(Answer):

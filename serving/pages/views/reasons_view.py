@@ -1,4 +1,4 @@
-"""How reasons are shown: bars to both sides of a line, in three lists."""
+"""How reasons are shown: each theme with its bar, and under it the facts that say so."""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from markupsafe import Markup
 
 from registry.outcomes import OutcomeWords
 from serving.pages.views.charts import reason_bar
-from serving.scoring.explanations import Reason, Reasons
-from serving.text_format import NOT_KNOWN, inside_sentence, percent, signed
+from serving.scoring.explanations import Evidence, Reason, Reasons
+from serving.text_format import percent, signed
 
 STANDS_OUT = 0.1
 """Fewer points than this read as none."""
 
-LISTS = (
-    ("signals", "What we see", "What the account does and meets."),
-    ("levers", "What an action can move", "Start here when you plan a call."),
-    ("context", "Circumstances", "Good to know; nobody can change them."),
-)
+
+@dataclass(frozen=True, kw_only=True)
+class FactLine:
+    """A fact under a reason, with its own part of the points."""
+
+    text: str
+    comparison: str
+    points: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReasonLine:
     """One reason with its bar."""
 
-    text: str
-    comparison: str
-    also: str
+    title: str
     points: str
     bar: Markup
     direction: str
+    can_be_moved: bool
+    facts: tuple[FactLine, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReasonList:
-    """One of the three lists."""
+    """The reasons that point the same way."""
 
     title: str
-    note: str
     lines: tuple[ReasonLine, ...]
 
 
@@ -48,55 +50,76 @@ class ReasonsView:
 
     lists: tuple[ReasonList, ...]
     summary: str
+    other: str  # what is not listed adds; "" where it is nothing
     less_label: str
     more_label: str
 
 
 def reasons_view(reasons: Reasons, probability: float | None, about: OutcomeWords) -> ReasonsView:
     """Reasons as bars to both sides of one line."""
-    everything = [*reasons.signals, *reasons.levers, *reasons.context]
+    everything = reasons.every
     widest = max((abs(r.points) for r in everything), default=0.0)
-    found = []
-    for name, title, note in LISTS:
-        lines = tuple(_reason_line(r, widest) for r in getattr(reasons, name))
-        if lines:
-            found.append(ReasonList(title=title, note=note, lines=lines))
     if reasons.start is None or probability is None:
-        lost = sum(r.points for r in everything)
-        summary = (
-            f"The health formula takes away {lost:.0f} of 100 points in all. Longer bars "
-            f"take away more."
-            if everything
-            else "Nothing takes points away."
-        )
-        return ReasonsView(
-            lists=tuple(found), summary=summary, less_label="", more_label="takes points away"
-        )
-    shown = sum(r.points for r in everything)
-    rest = reasons.rest or 0.0
-    smaller = f", smaller things by {signed(rest)}" if abs(rest) >= STANDS_OUT else ""
-    summary = (
-        f"The model starts every account at {percent(reasons.start / 100)}. What is listed here "
-        f"moves this one by {signed(shown)} points{smaller}, to {percent(probability)}. These go "
-        f"with {about.gerund} among past accounts; that does not show that they cause it."
+        return _health_view(reasons, widest)
+    shown, rest = sum(r.points for r in everything), reasons.rest or 0.0
+    sides = (
+        (f"What goes with {about.gerund}", [r for r in everything if r.is_risk]),
+        ("What speaks against it", [r for r in everything if not r.is_risk]),
     )
     return ReasonsView(
-        lists=tuple(found),
-        summary=summary,
+        lists=tuple(
+            ReasonList(title=title, lines=tuple(_line(r, reasons, widest) for r in side))
+            for title, side in sides
+            if side
+        ),
+        summary=(
+            f"The model starts every account at {percent(reasons.start / 100)}. What is listed "
+            f"here moves this one by {signed(shown)} points, to {percent(probability)} with what "
+            f"is not listed. These go with {about.gerund} among past accounts; that does not show "
+            f"that they cause it."
+        ),
+        other=(
+            f"Other signals ({reasons.others}): {signed(rest, ' points')}"
+            if reasons.others and abs(rest) >= STANDS_OUT
+            else f"What is not known: {signed(rest, ' points')}"
+            if abs(rest) >= STANDS_OUT
+            else ""
+        ),
         less_label=f"less likely to {about.verb}",
         more_label=f"more likely to {about.verb}",
     )
 
 
-def _reason_line(reason: Reason, widest: float) -> ReasonLine:
+def _health_view(reasons: Reasons, widest: float) -> ReasonsView:
+    lost = sum(r.points for r in reasons.every)
+    lines = tuple(_line(r, reasons, widest) for r in reasons.every)
+    return ReasonsView(
+        lists=(ReasonList(title="What takes points away", lines=lines),) if lines else (),
+        summary=(
+            f"The health formula takes away {lost:.0f} of 100 points in all. Longer bars "
+            f"take away more."
+            if lines
+            else "Nothing takes points away."
+        ),
+        other="",
+        less_label="",
+        more_label="takes points away",
+    )
+
+
+def _line(reason: Reason, reasons: Reasons, widest: float) -> ReasonLine:
     unit = "points" if reason.points_unit == "percentage points" else "health points"
-    known = [text for text in map(inside_sentence, reason.also) if not text.startswith(NOT_KNOWN)]
-    also = "; ".join(known)
     return ReasonLine(
-        text=reason.text,
-        comparison=reason.comparison or "",
-        also=f"also {also}" if also else "",
+        title=reason.title or reason.text,
         points=signed(reason.points, f" {unit}"),
         bar=reason_bar(reason.points, widest),
         direction="toward" if reason.is_risk else "away",
+        can_be_moved=reason in reasons.levers,
+        facts=tuple(map(_fact, reason.evidence)),
+    )
+
+
+def _fact(one: Evidence) -> FactLine:
+    return FactLine(
+        text=one.text, comparison=one.comparison or "", points=signed(one.points, " points")
     )

@@ -1,232 +1,156 @@
-"""The reasons of many rows at once, from what each feature adds to the probability.
-
-Features of one list and theme that point the same way are one reason, which the largest of them
-says. A single account's reasons are those of its row.
-"""
+"""The reasons of one row in words, and what is usual among the accounts that it is compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import get_args
+from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue.feature import AnyFeature, Role
+from features.catalogue.themes import TITLES
 from serving.scoring.explanations import (
-    LEAST_POINTS,
-    MOST_REASONS,
+    PEER_ATTRIBUTES,
     WINDOW,
+    Evidence,
     PeerGroup,
+    Peers,
     Reason,
     Reasons,
     comparison,
     reason_text,
 )
+from serving.scoring.reasons.choice import ChosenReasons
 from serving.scoring.score import NONE
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-BLOCK = 2_000
-"""Rows whose reasons are found at once: their arrays fit into the processor's cache."""
+MOST_FACTS = 3
+"""The most facts that are shown under a theme."""
 
-MOST_BESIDE = 2
-"""How many features a reason names beside the one that says it."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LeadingReasons:
-    """The foremost reasons of some rows, largest first.
-
-    ``leading`` is the feature that says a reason, by its place in the model's matrix, and ``NONE``
-    after the last one; ``points`` are percentage points.
-    """
-
-    leading: Places  # rows × most
-    points: Floats
+LEAST_OF_THEME = 0.05
+"""A fact that is less of its theme than this is not shown beside others."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Themes:
-    """Which features of a model are one reason where they point the same way.
+class UsualValues:
+    """What is usual for each fact among the accounts that a row is compared with.
 
-    A theme has two slots, for what raises and for what lowers the probability. The themes of one
-    list lie side by side.
+    ``otherwise`` are the values to fall back on: those that were usual when the model was trained.
     """
 
     names: tuple[str, ...]
-    by_name: Places  # the columns of the matrix in the order of their names
-    slot: Places  # of each column, in that order: its theme's slot for what raises
-    lists: Mapping[Role, slice]  # the slots of each list that has any
+    peers: Peers
+    otherwise: Mapping[str, float]
+    _places: dict[tuple[str | None, ...], int] = field(default_factory=dict, init=False)
+    _groups: list[tuple[PeerGroup, ...]] = field(default_factory=list, init=False)
+    _medians: list[Floats] = field(default_factory=list, init=False)
 
-    @classmethod
-    def of(cls, names: Sequence[str], catalogue: Mapping[str, AnyFeature]) -> Themes:
-        """The themes of a model's features, in the order of its matrix."""
-        found: dict[Role, dict[str, list[int]]] = {role: {} for role in get_args(Role)}
-        in_order = sorted(range(len(names)), key=names.__getitem__)
-        for place, column in enumerate(in_order):
-            declared = catalogue.get(names[column])
-            role: Role = declared.role if declared else "signal"
-            theme = declared.theme if declared else "other"
-            found[role].setdefault(theme, []).append(place)
-        slot = np.empty(len(names), np.int64)
-        lists: dict[Role, slice] = {}
-        stop = 0
-        for listed, themes in found.items():
-            start = stop
-            for places in themes.values():
-                slot[places] = stop
-                stop += 2
-            if stop > start:
-                lists[listed] = slice(start, stop)
-        return cls(names=tuple(names), by_name=np.array(in_order), slot=slot, lists=lists)
+    def groups(self, frame: pl.DataFrame) -> list[int]:
+        """The place of each row's groups."""
+        names = [n for n in PEER_ATTRIBUTES if frame.schema.get(n) == pl.String]
+        if not names:
+            return [self._group((), names)] * frame.height
+        return [self._group(words, names) for words in frame.select(names).iter_rows()]
 
-    def foremost(self, contributions: Floats, most: int) -> LeadingReasons:
-        """The largest reasons of each row, whatever list they are of."""
-        blocks = [
-            self._foremost(contributions[start : start + BLOCK], most)
-            for start in range(0, max(len(contributions), 1), BLOCK)
-        ]
-        return LeadingReasons(
-            leading=np.concatenate([block.leading for block in blocks]),
-            points=np.concatenate([block.points for block in blocks]),
-        )
+    def of_group(self, place: int) -> tuple[PeerGroup, ...]:
+        """The groups at a place, the most similar first."""
+        return self._groups[place]
 
-    def _foremost(self, contributions: Floats, most: int) -> LeadingReasons:
-        lists = list(self.largest(contributions).values())
-        points = np.concatenate([points for points, _ in lists], axis=1)
-        leading = np.concatenate([leading for _, leading in lists], axis=1)
-        order = np.argsort(-points, axis=1, kind="stable")[:, :most]
-        points = np.take_along_axis(points, order, axis=1)
-        leading = np.take_along_axis(leading, order, axis=1)
-        return LeadingReasons(leading=np.where(np.isneginf(points), NONE, leading), points=points)
+    def medians(self, groups: Sequence[int]) -> Floats:
+        """Rows × facts: what is usual among the first group of each row that knows it."""
+        return np.array(self._medians).reshape(-1, len(self.names))[groups]
 
-    def largest(
-        self, contributions: Floats, most: int = MOST_REASONS
-    ) -> dict[Role, tuple[Floats, Places]]:
-        """The largest reasons of each list, rows × reasons: their points and leading features.
-
-        Reasons of equal size are in the order of names. One that is too small has -inf points.
-        """
-        rows, slots = len(contributions), int(self.slot.max()) + 2
-        share = 100 * contributions[:, self.by_name]
-        at = (self.slot + (share < 0) + slots * np.arange(rows)[:, None]).ravel()
-        share = share.ravel()
-        sizes: Floats = np.abs(share)
-        total = np.asarray(np.bincount(at, share, rows * slots), np.float64).reshape(rows, slots)
-        largest: Floats = np.zeros(rows * slots)
-        np.maximum.at(largest, at, sizes)
-        leads = np.nonzero(sizes == largest[at])[0][::-1]  # of equal ones the first by name stays
-        leading = np.zeros(rows * slots, np.int64)
-        leading[at[leads]] = leads % len(self.names)
-        place = leading.reshape(rows, slots)
-        size = np.abs(total)
-        total[size < LEAST_POINTS] = -np.inf
-        found: dict[Role, tuple[Floats, Places]] = {}
-        for role, part in self.lists.items():
-            order = np.lexsort((place[:, part], -size[:, part]), axis=1)[:, :most]
-            found[role] = (
-                np.take_along_axis(total[:, part], order, axis=1),
-                self.by_name[np.take_along_axis(place[:, part], order, axis=1)],
+    def _group(self, words: tuple[str | None, ...], names: Sequence[str]) -> int:
+        place = self._places.get(words)
+        if place is None:
+            similar = self.peers.of(dict(zip(names, words, strict=True)))
+            place = self._places[words] = len(self._groups)
+            self._groups.append(similar)
+            known = [g.medians for g in similar] + [self.otherwise]
+            self._medians.append(
+                np.array([next((m[n] for m in known if n in m), np.nan) for n in self.names], float)
             )
-        return found
-
-    @cached_property
-    def beside(self) -> Mapping[int, tuple[int, ...]]:
-        """The columns of each column's theme, in the order of their names."""
-        together: dict[int, list[int]] = {}
-        for column, slot in zip(self.by_name.tolist(), self.slot.tolist(), strict=True):
-            together.setdefault(slot, []).append(column)
-        return {column: tuple(found) for found in together.values() for column in found}
-
-    def same_reason(self, contributions: Floats, leading: int) -> list[int]:
-        """The other features of one row's reason, largest first, those of equal size by name."""
-        side = contributions[leading] < 0
-        shares = {
-            column: abs(share)
-            for column in self.beside[leading]
-            if (share := float(contributions[column])) and (share < 0) == side
-        }
-        del shares[leading]
-        return sorted(shares, key=lambda column: -shares[column])
+        return place
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Contributions:
-    """What each feature adds to one model's probability, for the rows that it answered for."""
+class ReasonedRows:
+    """The chosen reasons of some rows, of which each can be put into words."""
 
-    themes: Themes
-    points: Floats  # rows × features, in probability
-    start: float  # the probability before anything is known of an account
+    chosen: ChosenReasons
+    catalogue: Mapping[str, AnyFeature]
+    base_rate: float | None
 
-    def reasons(
-        self,
-        row: int,
-        features: Mapping[str, float | None],
-        catalogue: Mapping[str, AnyFeature],
-        similar: Sequence[PeerGroup],
-        *,
-        most: int = MOST_REASONS,
-    ) -> Reasons:
-        """The reasons of one row, in words."""
-        points = self.points[row]
-        lists = {
-            role: tuple(
-                self._reason(points, int(column), float(total), features, catalogue, similar)
-                for total, column in zip(totals[0], leading[0], strict=True)
-                if not np.isneginf(total)
-            )
-            for role, (totals, leading) in self.themes.largest(points[None], most).items()
-        }
-        shown = sum(reason.points for reasons in lists.values() for reason in reasons)
+    def reasons(self, row: int, similar: Sequence[PeerGroup]) -> Reasons:
+        """The reasons of one row."""
+        chosen, rows = self.chosen, self.chosen.rows
+        found: dict[Role, list[Reason]] = {"signal": [], "lever": [], "context": []}
+        for theme, leading in zip(
+            chosen.order[row].tolist(), chosen.leading[row].tolist(), strict=True
+        ):
+            if theme != NONE:
+                found[rows.facts.roles[leading]].append(self._reason(row, theme, leading, similar))
+        shown = sum(reason.points for listed in found.values() for reason in listed)
         return Reasons(
-            signals=lists.get("signal", ()),
-            levers=lists.get("lever", ()),
-            context=lists.get("context", ()),
-            start=100 * self.start,
-            rest=100 * float(np.sum(points)) - shown,
+            signals=_largest_first(found["signal"]),
+            levers=_largest_first(found["lever"]),
+            context=_largest_first(found["context"]),
+            start=100 * rows.start,
+            rest=100 * float(rows.total[row]) - shown,
+            others=int(chosen.n_other[row]),
+            base_rate=None if self.base_rate is None else 100 * self.base_rate,
         )
 
-    def _reason(
-        self,
-        points: Floats,
-        column: int,
-        total: float,
-        features: Mapping[str, float | None],
-        catalogue: Mapping[str, AnyFeature],
-        similar: Sequence[PeerGroup],
-    ) -> Reason:
-        name = self.themes.names[column]
-        value, declared = features.get(name), catalogue.get(name)
+    def _reason(self, row: int, theme: int, leading: int, similar: Sequence[PeerGroup]) -> Reason:
+        rows = self.chosen.rows
+        name = rows.facts.themes[theme]
+        evidence = tuple(
+            self._evidence(row, fact, similar) for fact in self._facts(row, theme, leading)
+        )
+        first = evidence[0]
         return Reason(
+            feature=first.feature,
+            theme=name,
+            title=TITLES[name],
+            text=first.text,
+            comparison=first.comparison,
+            value=first.value,
+            unit=first.unit,
+            points=100 * float(rows.by_theme[row, theme]),
+            points_unit="percentage points",
+            also=tuple(one.text for one in evidence[1:]),
+            evidence=evidence,
+        )
+
+    def _facts(self, row: int, theme: int, leading: int) -> list[int]:
+        """The facts that say a theme, largest first; of one subject the largest window's alone."""
+        rows = self.chosen.rows
+        tells = self.chosen.told[row] & (rows.facts.theme == theme)
+        tells &= np.abs(rows.points[row]) >= LEAST_OF_THEME * np.abs(rows.by_theme[row, theme])
+        tells[leading] = True
+        told = np.nonzero(tells)[0].tolist()
+        subjects: dict[str, int] = {}
+        for fact in sorted(told, key=lambda one: -abs(rows.points[row, one])):
+            subjects.setdefault(WINDOW.sub("", rows.facts.names[fact]), fact)
+        return list(subjects.values())[:MOST_FACTS]
+
+    def _evidence(self, row: int, fact: int, similar: Sequence[PeerGroup]) -> Evidence:
+        rows = self.chosen.rows
+        name, value = rows.facts.names[fact], float(rows.values[row, fact])
+        declared = self.catalogue.get(name)
+        return Evidence(
             feature=name,
-            theme=declared.theme if declared else "other",
-            text=reason_text(name, value, catalogue),
-            comparison=comparison(name, value, catalogue, similar),
+            text=reason_text(name, value, self.catalogue),
+            comparison=comparison(name, value, self.catalogue, similar),
             value=value,
             unit=declared.unit if declared else "",
-            points=total,
-            points_unit="percentage points",
-            also=tuple(
-                reason_text(other, features.get(other), catalogue)
-                for other in self._beside(points, column)
-            ),
+            points=100 * float(rows.points[row, fact]),
         )
 
-    def _beside(self, points: Floats, leading: int) -> list[str]:
-        """The next features of a reason that are not the leading one in another window."""
-        names = self.themes.names
-        subjects, beside = {WINDOW.sub("", names[leading])}, list[str]()
-        for column in self.themes.same_reason(points, leading):
-            subject = WINDOW.sub("", names[column])
-            if (
-                subject not in subjects
-                and 100 * abs(points[column]) >= LEAST_POINTS
-                and len(beside) < MOST_BESIDE
-            ):
-                subjects.add(subject)
-                beside.append(names[column])
-        return beside
+
+def _largest_first(reasons: list[Reason]) -> tuple[Reason, ...]:
+    return tuple(sorted(reasons, key=lambda reason: -abs(reason.points)))

@@ -15,16 +15,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.health.score import health_column, score_health
-from serving.scoring.explanations import MOST_REASONS, Peers, health_reasons
-from serving.scoring.reason_themes import Themes
+from serving.scoring.explanations import MOST_REASONS, PEER_ATTRIBUTES, Peers, health_reasons
+from serving.scoring.reasons.facts import ACCOUNT_AGE, Facts
+from serving.scoring.reasons.in_words import UsualValues
 from serving.scoring.score import (
     RISK_TIERS,
     STANDARD_HORIZONS,
     TIER_HORIZON_DAYS,
-    columns_of,
 )
 from serving.scoring.scored_columns import ModelColumns, ScoredColumns, Scoring
-from serving.scoring.scores_file.reason_columns import PEER_ATTRIBUTES, REMEMBERED, ReasonSentences
+from serving.scoring.scores_file.reason_columns import REMEMBERED, ReasonSentences
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -106,6 +106,7 @@ class FileColumns:
                 "as_of",
                 "contract_status",
                 "mrr",
+                ACCOUNT_AGE,
                 *PEER_ATTRIBUTES,
                 *self.scoring.formula.inputs,
                 *(name for one in served if one for name in one.model.contract.names),
@@ -170,11 +171,9 @@ class FileColumns:
         points = np.full((frame.height, self.most_reasons), np.nan)
         if ranks and by_model.any():
             [churn, *_] = scored.churn.answers
-            foremost = self._themes.foremost(churn.points()[0], self.most_reasons)
-            values = np.take_along_axis(churn.matrix, np.maximum(foremost.leading, 0), axis=1)
-            values[~self._is_number(frame)[foremost.leading]] = np.nan
-            sentences = self._wording.columns(frame, foremost.leading, values)
-            points = np.where(np.isneginf(foremost.points), np.nan, foremost.points)
+            chosen, groups = scored.reasons(churn, self._facts, self._usual)
+            sentences = self._wording.columns(chosen, groups, self.most_reasons)
+            points[:, : chosen.points.shape[1]] = chosen.points[:, : self.most_reasons]
         unit = pl.Series(np.where(by_model, "percentage points", "health points"))
         if ranks and not by_model.all():
             instead = self._by_formula(frame.filter(~by_model))
@@ -217,18 +216,23 @@ class FileColumns:
         return () if churn is None else churn.model.contract.names
 
     @cached_property
-    def _themes(self) -> Themes:
-        return Themes.of(self._names, self.scoring.catalogue.by_name)
+    def _facts(self) -> Facts:
+        churn = self.scoring.models.churn
+        assert churn is not None, "without a model there are no reasons of one"
+        return self.scoring.facts(churn.model, of_leaving=True)
+
+    @cached_property
+    def _usual(self) -> UsualValues:
+        churn = self.scoring.models.churn
+        return UsualValues(
+            names=self._facts.names,
+            peers=self.scoring.peers or Peers(groups={}),
+            otherwise={} if churn is None else churn.model.usual,
+        )
 
     @cached_property
     def _wording(self) -> ReasonSentences:
-        peers = self.scoring.peers or Peers(groups={})
-        return ReasonSentences(self._names, self.scoring.catalogue.by_name, peers)
-
-    def _is_number(self, frame: pl.DataFrame) -> Mask:
-        """Which of the model's features are said with a number."""
-        numbers = set(columns_of(frame, self.scoring.catalogue.by_name).features)
-        return np.array([name in numbers for name in self._names])
+        return ReasonSentences(self._facts, self.scoring.catalogue.by_name, self._usual)
 
 
 def _untreated(scored: ScoredColumns) -> dict[str, pl.Series]:

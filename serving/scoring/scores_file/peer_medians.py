@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
-from serving.scoring.explanations import LEAST_PEERS, PEER_GROUPS, Peers
+from serving.scoring.explanations import LEAST_PEERS, PEER_KINDS, RENEWED, PeerKind, Peers
 
 Places = NDArray[np.int64]
 Group = tuple[str | None, ...]
@@ -27,31 +27,38 @@ ORDER = ("price_plan", "segment")
 def peers_in_file(path: Path, features: Sequence[str]) -> Peers:
     """The medians of these features in every group of running accounts that is large enough."""
     there = pl.read_parquet_schema(path)
-    rows, slices = _groups(path, there)
-    groups: dict[tuple[str, ...], dict[Group, dict[str, float]]] = {
-        columns: {group: {} for group in members} for columns, members in slices.items()
+    running = np.arange(int(pl.scan_parquet(path).select(pl.len()).collect().item()))
+    if "contract_status" in there:
+        status = _column(path, "contract_status")
+        running = running[~status.is_in(WITHOUT_CONTRACT).fill_null(value=False).to_numpy()]
+    meant = {False: running}
+    if RENEWED in there:
+        renewed = (_column(path, RENEWED).cast(pl.Float64) >= 1).fill_null(False).to_numpy()
+        meant[True] = running[renewed[running]]
+    sorted_rows = {renewed: _groups(path, there, rows) for renewed, rows in meant.items()}
+    groups: dict[PeerKind, dict[Group, dict[str, float]]] = {
+        kind: {group: {} for group in sorted_rows[kind.renewed][1][kind.columns]}
+        for kind in PEER_KINDS
+        if kind.renewed in meant and set(kind.columns) <= set(there)
     }
     for name in features:
         if name not in there:
             continue
-        values = _column(path, name).cast(pl.Float64).to_numpy()[rows]
-        for columns, members in slices.items():
-            for group, parts in members.items():
-                median = _median([values[part] for part in parts])
+        column = _column(path, name).cast(pl.Float64).to_numpy()
+        of_rows = {renewed: column[rows] for renewed, (rows, _) in sorted_rows.items()}
+        for kind, members in groups.items():
+            for group, medians in members.items():
+                parts = sorted_rows[kind.renewed][1][kind.columns][group]
+                median = _median([of_rows[kind.renewed][part] for part in parts])
                 if median is not None:
-                    groups[columns][group][name] = median
+                    medians[name] = median
     return Peers(groups=groups)
 
 
 def _groups(
-    path: Path, there: Mapping[str, pl.DataType]
+    path: Path, there: Mapping[str, pl.DataType], rows: Places
 ) -> tuple[Places, dict[tuple[str, ...], dict[Group, list[slice]]]]:
-    """The running accounts, those of a group side by side, and where in them each group lies."""
-    n = int(pl.scan_parquet(path).select(pl.len()).collect().item())
-    rows = np.arange(n)
-    if "contract_status" in there:
-        status = _column(path, "contract_status")
-        rows = rows[~status.is_in(WITHOUT_CONTRACT).fill_null(value=False).to_numpy()]
+    """These rows, those of a group side by side, and where in them each group lies."""
     words: dict[str, list[str | None]] = {}
     code = np.zeros(len(rows), np.int64)
     for name in ORDER:
@@ -66,7 +73,7 @@ def _groups(
     code, rows = code[order], rows[order]
     edges = [0, *(np.nonzero(np.diff(code))[0] + 1).tolist(), len(code)]
     found: dict[tuple[str, ...], dict[Group, list[slice]]] = {
-        columns: {} for columns, _ in PEER_GROUPS if set(columns) <= set(there)
+        kind.columns: {} for kind in PEER_KINDS if set(kind.columns) <= set(there)
     }
     for start, stop in pairwise(edges):
         rest, attributes = int(code[start]) if stop > start else 0, {}

@@ -107,7 +107,10 @@ def write_scores(
         now=as_of,
         currency=settings.currency,
         max_age=timedelta(days=settings.max_feature_age_days),
-        peers=peers_in_file(path, [n for n in reads if n in declared.by_name])
+        peers=peers_in_file(
+            path,
+            [n for n in dict.fromkeys((*reads, *formula.inputs)) if n in declared.by_name],
+        )
         if most_reasons
         else Peers(groups={}),
     )

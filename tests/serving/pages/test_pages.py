@@ -144,7 +144,8 @@ def test_an_account_page_answers_how_likely_why_and_what_next(read):
     assert "40 errors in the last 28 days" in text
     assert "2 is usual in this segment and plan" in text
     assert "that does not show that they cause it" in text
-    assert "What an action can move" in text
+    assert "What goes with leaving" in text
+    assert "an action can move it" in text
     assert "Next actions" in text
     assert "Do nothing" in text
     assert "Our estimate, not measured yet (counts as" in text

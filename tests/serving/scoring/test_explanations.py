@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import polars as pl
 import pytest
 from health_of_points import health_of_points
@@ -18,67 +17,9 @@ from serving.scoring.explanations import (
     peers_of,
     reason_text,
 )
-from serving.scoring.reason_themes import Contributions, Themes
 
 CATALOGUE = {feature.name: feature for feature in load_catalogue().features}
 CAUSAL_WORDS = ("because", "caused", "due to", "leads to", "drives")
-
-
-def reasons(points: dict[str, float], values: dict[str, float | None] | None = None, **more):
-    contributions = Contributions(
-        themes=Themes.of(tuple(points), CATALOGUE),
-        points=np.array([list(points.values())]),
-        start=0.08,
-    )
-    return contributions.reasons(0, values or dict.fromkeys(points, 3.0), CATALOGUE, (), **more)
-
-
-def test_features_of_one_theme_and_direction_are_one_reason():
-    found = reasons(
-        {"errors_7d": 0.04, "errors_28d": 0.03, "error_rate_7d": 0.01, "error_days_28d": -0.02}
-    )
-    assert [(r.feature, round(r.points, 6)) for r in found.levers] == [
-        ("errors_7d", 8.0),
-        ("error_days_28d", -2.0),
-    ]
-    assert found.levers[0].also == ("300.0% of uses failed in the last 7 days",)
-
-
-def test_signals_levers_and_context_are_never_mixed():
-    found = reasons(dict.fromkeys(CATALOGUE, 0.01), most=50)
-    for role in ("signal", "lever", "context"):
-        listed = {"signal": found.signals, "lever": found.levers, "context": found.context}[role]
-        assert {CATALOGUE[r.feature].role for r in listed} == {role}
-
-
-def test_what_stands_out_is_what_the_account_does_before_its_calendar():
-    risky = reasons({"days_to_renewal": 0.08, "errors_7d": 0.03, "error_days_28d": -0.09})
-    assert risky.top(1)[0].feature == "days_to_renewal"
-    assert risky.foremost is not None
-    assert risky.foremost.feature == "errors_7d"
-    calm = reasons({"days_to_renewal": 0.08, "errors_7d": -0.03})
-    assert calm.foremost is not None
-    assert calm.foremost.feature == "days_to_renewal"
-    assert reasons({"errors_7d": 0.0}).foremost is None
-
-
-def test_at_most_five_in_a_list_and_the_others_are_the_rest():
-    found = reasons({name: 0.001 * n for n, name in enumerate(CATALOGUE)})
-    assert len(found.signals) <= 5
-    points = [r.points for r in (*found.signals, *found.levers, *found.context)]
-    total = 100 * sum(0.001 * n for n in range(len(CATALOGUE)))
-    assert found.rest + sum(points) == pytest.approx(total, abs=1e-9)  # sums of doubles
-    assert found.start == 8.0
-
-
-def test_a_reason_too_small_to_read_is_left_to_the_rest():
-    found = reasons({"errors_7d": 0.0004})
-    assert found.levers == ()
-    assert found.rest == pytest.approx(0.04)
-
-
-def test_nothing_contributed_is_no_reason():
-    assert reasons({"errors_7d": 0.0}).levers == ()
 
 
 def test_a_value_is_said_in_the_features_own_phrase():
@@ -157,6 +98,28 @@ def test_the_most_similar_group_that_is_large_enough_comes_first():
     assert few[0].where == "on this plan"
     nothing = peers.of({"segment": None, "price_plan": None})
     assert [g.where for g in nothing] == ["among all accounts"]
+
+
+def test_accounts_that_renewed_come_before_all_of_a_kind():
+    frame = pl.concat(
+        [
+            snapshot(LEAST_PEERS).with_columns(renewals_count=pl.lit(2.0), errors_7d=pl.lit(1.0)),
+            snapshot(LEAST_PEERS).with_columns(renewals_count=pl.lit(0.0), errors_7d=pl.lit(9.0)),
+            snapshot(LEAST_PEERS, segment="new").with_columns(renewals_count=pl.lit(0.0)),
+        ]
+    )
+    peers = peers_of(frame, CATALOGUE)
+    first, second, *_ = peers.of({"segment": "small", "price_plan": "starter"})
+    assert first.where == "among accounts of this segment and plan that renewed"
+    assert (first.medians["errors_7d"], second.medians["errors_7d"]) == (1.0, 5.0)
+    none_renewed, *_ = peers.of({"segment": "new", "price_plan": "starter"})
+    assert none_renewed.where == "in this segment and plan"
+
+
+def test_a_date_is_compared_with_nobodys():
+    group = PeerGroup(where="on this plan", medians={"days_to_renewal": 40.0, "seats": 9.0})
+    assert comparison("days_to_renewal", 12.0, CATALOGUE, [group]) is None
+    assert comparison("seats", 12.0, CATALOGUE, [group]) == "9 is usual on this plan"
 
 
 def test_accounts_that_left_are_nobodys_peers():

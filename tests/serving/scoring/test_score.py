@@ -65,7 +65,7 @@ class AnotherContract:
     def __init__(self, bundle, contract):
         self.bundle, self.contract = bundle, contract
         self.horizons, self.amount_ratio = bundle.horizons, bundle.amount_ratio
-        self.metrics = bundle.metrics
+        self.metrics, self.usual = bundle.metrics, bundle.usual
 
     def raw(self, matrix):
         return self.bundle.raw(matrix)
@@ -78,6 +78,12 @@ class AnotherContract:
 
     def points(self, matrix, horizon_days, *, raw=None):
         return self.bundle.points(matrix, horizon_days, raw=raw)
+
+    def theme_points(self, matrix, horizon_days, themes, *, raw=None):
+        return self.bundle.theme_points(matrix, horizon_days, themes, raw=raw)
+
+    def zero_at(self, name):
+        return self.bundle.zero_at(name)
 
     def base_rate(self, horizon_days):
         return self.bundle.base_rate(horizon_days)
@@ -319,7 +325,7 @@ def test_the_file_has_one_row_per_account_with_unknown_as_null(score, all_models
     ]
     row = table.row(by_predicate=pl.col("account_id") == "acct-00", named=True)
     assert row["score_source"] == "model"
-    assert row["reason_1"].startswith("40 errors in the last 28 days; 2 is usual")
+    assert row["reason_1"].startswith("Reliability: 40 errors in the last 28 days; 2 is usual")
     left = table.row(by_predicate=pl.col("account_id") == "acct-47", named=True)
     assert left["churn_probability_90d"] is None
     assert left["health_score"] is None or left["health_score"] >= 0

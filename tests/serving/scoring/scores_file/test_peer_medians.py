@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from features.catalogue.catalogue import load_catalogue
-from serving.scoring.explanations import PEER_GROUPS, peers_of
+from serving.scoring.explanations import PEER_KINDS, peers_of
 from serving.scoring.scores_file.peer_medians import peers_in_file
 
 CATALOGUE = {feature.name: feature for feature in load_catalogue().features}
-NAMES = ("active_days_28d", "errors_28d", "tenure_days", "nps_last")
+NAMES = ("active_days_28d", "errors_28d", "tenure_days", "nps_last", "renewals_count")
 
 
 def accounts(n: int, seed: int = 1) -> pl.DataFrame:
@@ -29,6 +29,7 @@ def accounts(n: int, seed: int = 1) -> pl.DataFrame:
             "segment": words("small", "mid", "large", None),
             "price_plan": words("pro", "free", None),
             "contract_status": words("active", "active", "ended", None),
+            "renewals_count": pl.Series(rng.choice([0.0, 1.0, 4.0, np.nan], n)).fill_nan(None),
             **numbers,
             "nps_last": pl.Series([None] * n, dtype=pl.Float64),
         }
@@ -55,6 +56,7 @@ def said(peers, frame: pl.DataFrame) -> list:
         ("segment",),
         ("price_plan",),
         ("contract_status",),
+        ("renewals_count",),
         ("segment", "price_plan", "contract_status"),
     ],
     ids=lambda lacks: " and ".join(lacks) or "nothing",
@@ -66,10 +68,12 @@ def test_a_file_gives_the_medians_of_the_frame(tmp_path, n, lacks):
     found = said(peers_in_file(tmp_path / "snapshot.parquet", NAMES), frame)
     assert found == said(peers_of(frame, CATALOGUE), frame)
     if n == 1_001 and not lacks:
-        assert {who for _, who, _ in found} == {who for _, who in PEER_GROUPS}
+        assert {who for _, who, _ in found} == {kind.where for kind in PEER_KINDS}
 
 
 def test_a_feature_that_is_not_there_has_no_median(tmp_path):
     accounts(100).drop("errors_28d").write_parquet(tmp_path / "snapshot.parquet")
-    [everybody] = peers_in_file(tmp_path / "snapshot.parquet", NAMES).groups[()].values()
-    assert set(everybody) == {"active_days_28d", "tenure_days"}
+    [everybody] = (
+        peers_in_file(tmp_path / "snapshot.parquet", NAMES).groups[PEER_KINDS[-1]].values()
+    )
+    assert set(everybody) == {"active_days_28d", "tenure_days", "renewals_count"}
