@@ -26,7 +26,7 @@ CLOSE_CONTACT_TIERS = ("enterprise", "mid-market")
 
 FEATURES_READ = tuple(
     sorted(
-        {"incidents_felt_90d", "features_used_28d", "features_unused_7d"}
+        {"incidents_felt_90d", "features_used_28d", "features_unused_7d", "days_to_notice"}
         | {name for rule in ALERTS for name in (*rule.figures, *rule.figures_in_words)}
         - FIGURES.keys()
     )
@@ -101,6 +101,7 @@ def compute_figures(current: Reading, previous_week: Reading | None) -> dict[str
     earlier = None if before is None else nan_to_none(before.features.get("incidents_felt_90d"))
     if incidents is not None and earlier is not None:
         incidents = max(incidents - earlier, 0.0)
+    notice = figures.get("days_to_notice")
     used, unused = figures.get("features_used_28d"), figures.get("features_unused_7d")
     tier = (current.attributes.get("service_tier") or "").replace("_", "-").lower()
     return {
@@ -110,6 +111,7 @@ def compute_figures(current: Reading, previous_week: Reading | None) -> dict[str
         "health_fall_share": share,
         "unused_share_7d": unused / used if used and unused is not None else None,
         "incidents_new_7d": incidents,
+        "days_since_notice": None if notice is None else -notice,
         "is_close_contact": float(tier in CLOSE_CONTACT_TIERS),
     }
 

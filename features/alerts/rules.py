@@ -117,6 +117,22 @@ ALERTS: tuple[AlertRule, ...] = (
         ours="open for 90 days",
     ),
     AlertRule(
+        id="renewal_refused",
+        title="Does not intend to renew",
+        urgency=4,
+        source="platform#health-financial, platform#business-reviews",
+        cases=(
+            Case(
+                (Bound("renewal_intent", "<=", 0), Bound("days_to_renewal", ">=", 0)),
+                "said in the last review that they do not intend to renew, which is due in "
+                "{days_to_renewal:.0f} days",
+            ),
+        ),
+        silent_while=("cancel_intent",),
+        responses=("save_play", "exec_briefing"),
+        ours="urgency; the newest answer counts until the renewal",
+    ),
+    AlertRule(
         id="health_below_40",
         title="Health in the red zone",
         urgency=4,
@@ -392,6 +408,21 @@ ALERTS: tuple[AlertRule, ...] = (
         ours="after 30 days",
     ),
     AlertRule(
+        id="notice_passed",
+        title="Notice date passed",
+        urgency=2,
+        source="epics#renewal-runway",
+        cases=(
+            Case(
+                (Bound("days_since_notice", ">", 0), Bound("days_to_renewal", ">=", 0)),
+                "the last day of notice passed {days_since_notice:.0f} days ago, and the renewal "
+                "is in {days_to_renewal:.0f} days",
+            ),
+        ),
+        responses=("renewal_pack",),
+        ours="all of it",
+    ),
+    AlertRule(
         id="milestone_overdue",
         title="A milestone is overdue",
         urgency=2,
@@ -453,6 +484,7 @@ FIGURES: Mapping[str, str] = {
     "health_fall_share": "Share of the score lost since a week ago, by the same formula version.",
     "incidents_new_7d": "Incidents more than a week ago; all of 90 days without that reading.",
     "unused_share_7d": "Share of the features of 28 days that were not used in the last 7.",
+    "days_since_notice": "Days since the last day of notice; below 0 before it.",
     "is_close_contact": "1 for a service tier whose sponsor is expected within 30 days, else 0.",
 }
 """The figures that rules read besides features. They are computed from two readings."""

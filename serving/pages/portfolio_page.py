@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from features.alerts.alert import Alert
 from features.health.formula import HealthFormula
 from serving.pages.frame import Frame, Notice, Option
 from serving.pages.views.account_links import account_href, display_name, level_class, name_of
@@ -17,6 +18,7 @@ from serving.pages.views.family_view import FamilyView, family_view
 from serving.pages.views.figures import CHURN_AT_90, figure, percent_figures, words
 from serving.scoring.account_families import Family
 from serving.scoring.expected_money import MONTHS_PER_YEAR
+from serving.scoring.explanations import reason_text
 from serving.scoring.portfolio import (
     CONTRACT_ENDED,
     NO_CONTRACT,
@@ -41,6 +43,9 @@ from serving.text_format import (
 )
 
 ACCOUNTS_PER_PAGE = 50
+SOON_DAYS = 90
+"""A renewal within so many days is said as a reason to look now."""
+
 NOTHING = "\N{EN DASH}"
 NOT_SCORED = "accounts without a running contract are not scored"
 
@@ -152,7 +157,10 @@ def portfolio_page(
         )
         if family
         else None,
-        lines=tuple(_line(score, widest, formula) for score in page.scores),
+        lines=tuple(
+            _line(score, widest, formula, portfolio.alerts.of(score.account_id))
+            for score in page.scores
+        ),
         shown=_shown(
             len(page.scores),
             len(chosen),
@@ -378,9 +386,26 @@ def _choice(name: str, label: str, none: str, values: Sequence[str], given: str 
     return Choice(name=name, label=label, options=tuple(options))
 
 
-def _line(score: AccountScore, widest: float, formula: HealthFormula) -> AccountLine:
-    at_90 = score.churn_at(TIER_HORIZON_DAYS)
+def why_now(score: AccountScore, signs: Sequence[Alert]) -> str:
+    """The renewal and the most urgent warning sign, in short; else what stands out most."""
+    if not_scored(score):
+        return NOTHING
+    days = score.features.get("days_to_renewal")
+    facts = []
+    if days is not None and days <= SOON_DAYS:
+        facts.append(reason_text("days_to_renewal", days, {}))
+    if signs:
+        facts.append(signs[0].title)
+    if facts:
+        return " · ".join(facts)
     foremost = score.reasons.foremost
+    return foremost.sentence if foremost else "Nothing stands out"
+
+
+def _line(
+    score: AccountScore, widest: float, formula: HealthFormula, signs: Sequence[Alert]
+) -> AccountLine:
+    at_90 = score.churn_at(TIER_HORIZON_DAYS)
     name, traits, left = score.account_id, score.attributes, not_scored(score)
     about = [
         traits.get("account_name") and name,
@@ -416,7 +441,7 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
         ),
         level=figure("health_level", name, score.health.band or "not enough data"),
         level_class=level_class(formula, score.health.band),
-        reason=foremost.text if foremost else "No single thing stands out",
+        reason=why_now(score, signs),
         yearly=NOTHING
         if left
         else figure(

@@ -138,6 +138,12 @@ def test_health_rules_at_their_edges(before, now, raised):
 
 
 CASES = [
+    ("said no", {"renewal_intent": 0.0, "days_to_renewal": 40.0}, ["renewal_refused"]),
+    ("said maybe", {"renewal_intent": 0.5, "days_to_renewal": 40.0}, []),
+    ("said no, and it is over", {"renewal_intent": 0.0, "days_to_renewal": -1.0}, []),
+    ("notice passed", {"days_to_notice": -3.0, "days_to_renewal": 27.0}, ["notice_passed"]),
+    ("last day of notice", {"days_to_notice": 0.0, "days_to_renewal": 30.0}, []),
+    ("renewed since", {"days_to_notice": -40.0, "days_to_renewal": -10.0}, []),
     ("errors", {"errors_over_p95_1d": 1.0, "error_rate_1d": 0.021}, ["errors_above_p95"]),
     ("errors within the budget", {"errors_over_p95_1d": 9.0, "error_rate_1d": 0.02}, []),
     ("errors not above the usual", {"errors_over_p95_1d": 0.0, "error_rate_1d": 0.3}, []),
