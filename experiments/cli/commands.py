@@ -39,7 +39,9 @@ def effects(
     """Measure what logged actions cause, with interval and grade, for the ranking to read.
 
     Lotteries by their odds; what people chose by weekly trials. Written to effects.json beside the
-    reports. Only grades A to C move a belief; the file says why an effect has no such grade.
+    reports. Only grades A to C move a belief; the file says why an effect has no such grade. An
+    effect is on what is good, so that more is better: 5 more stay is the 5 fewer that leave of a
+    report.
     """
     from experiments.uplift.workspace import write_effects
 
@@ -48,12 +50,12 @@ def effects(
         path, found = write_effects(
             place, as_of=moment_of(place, as_of), seed=seed, segment_by=segment_by
         )
-    shown = Table("action", "on", "points", "95 % interval", "accounts' worth", "grade")
+    shown = Table("action", "of 100", "points", "95 % interval", "accounts' worth", "grade")
     for one in found.effects:
         if one.segment is None:
             shown.add_row(
                 one.action_id,
-                one.outcome,
+                "more stay" if one.outcome == "retention" else "more grow",
                 f"{100 * one.estimate:+.1f}",
                 f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
                 f"{one.effective_n:,.0f}",

@@ -85,16 +85,20 @@ def _lin(sample: Sample, matrix: Floats, outcome: Floats, weight: Floats) -> Flo
     """Weighted least squares with an intercept in each arm; the score of each row under each arm.
 
     The weighted residuals of each arm sum to zero, so the mean of the differences is the
-    coefficient of treatment in the regression with centred, interacted covariates.
+    coefficient of treatment in the regression with centred, interacted covariates. The outcome is
+    centred in the arm first: where a column is constant in it, the smallest solution would otherwise
+    carry part of the level there, and the effect on staying would not be that on leaving with the
+    other sign.
     """
     score = np.empty((len(sample), len(sample.arms)))
     for arm in range(len(sample.arms)):
         rows = sample.arm == arm
         root = np.sqrt(weight[rows])
+        level = np.average(outcome[rows], weights=weight[rows])
         coefficients, *_ = np.linalg.lstsq(
-            matrix[rows] * root[:, None], outcome[rows] * root, rcond=1e-10
+            matrix[rows] * root[:, None], (outcome[rows] - level) * root, rcond=1e-10
         )
-        score[:, arm] = matrix @ coefficients
+        score[:, arm] = level + matrix @ coefficients
         residual = outcome[rows] - score[rows, arm]
         score[rows, arm] += _degrees_factor(rows, matrix) * weight[rows] * residual
     return score

@@ -92,6 +92,25 @@ def test_a_small_lottery_takes_only_what_its_rows_allow(rng: np.random.Generator
     assert estimate_of(fit) == estimate_of(plain)
 
 
+def test_the_effect_on_staying_is_that_on_leaving_with_the_other_sign(
+    rng: np.random.Generator,
+) -> None:
+    """Also where a column is constant in one arm, so that its coefficient there is not identified."""
+    world = sample_world(rng, confounded=False, rows=400)
+    only_untreated = np.where(world.sample.treated, 1.0, rng.normal(size=400))
+    sample = replace(
+        world.sample,
+        covariates=np.column_stack([only_untreated, world.sample.covariates]),
+        covariate_names=("only_untreated", *world.sample.covariate_names),
+    )
+    leaving, staying = (
+        estimate_of(estimate_randomised(sample, {"y": y}, estimand="ITT", rng=rng)["y"])
+        for y in (world.outcome, 1 - world.outcome)
+    )
+    assert staying.estimate == pytest.approx(-leaving.estimate, rel=1e-9)
+    assert staying.standard_error == pytest.approx(leaving.standard_error, rel=1e-9)
+
+
 @pytest.mark.parametrize("wrong", [np.nan, 0.0, 1.0])
 def test_chance_must_have_decided(rng: np.random.Generator, wrong: float) -> None:
     world = sample_world(rng, confounded=False, rows=100)
