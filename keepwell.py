@@ -381,6 +381,10 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
             from experiments.report.workspace import write_workspace_report
 
             write_workspace_report(place, as_of=last, written_at=datetime.now(UTC))
+        with show_progress("Measuring effects for the ranking"):
+            from experiments.uplift.workspace import write_effects
+
+            write_effects(place, as_of=last)
         from training.pipeline.record.tables import brief_of, metrics_table
 
         record = {

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from believable import reasons
+from believable import one_truth, reasons
 from interleaved import write_section
 
 Counts = Callable[[Path], list[tuple[str, str]]]
 
-PARTS: tuple[tuple[str, Counts], ...] = (("reasons", reasons.counts),)
+PARTS: tuple[tuple[str, Counts], ...] = (
+    ("reasons", reasons.counts),
+    ("one truth", one_truth.counts),
+)
 """The parts, each a module of ``believable/``."""
 
 pytestmark = pytest.mark.bench
@@ -30,8 +33,8 @@ def test_counts() -> None:
     for part, count in PARTS:
         by_world = [dict(count(world)) for world in worlds]
         lines += [
-            f"| {part}: {what} | {' | '.join(found[what] for found in by_world)} |"
-            for what in by_world[0]
+            f"| {part}: {what} | {' | '.join(found.get(what, '') for found in by_world)} |"
+            for what in dict.fromkeys(what for found in by_world for what in found)
         ]
     write_section("Believable", "\n".join(lines))
     print("\n".join(lines))
