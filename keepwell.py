@@ -47,7 +47,7 @@ from features.version import code_version
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from registry.outcomes import CHURN, EXPANSION
-from serving.cli import keys, ledger, models, webhooks
+from serving.cli import health, keys, ledger, models, webhooks
 from serving.cli.feedback import load_judgements, show_judged
 from serving.cli.keys import DecidedBy, who
 from serving.cli.kill_switch import resume, stop
@@ -66,6 +66,7 @@ from training.cli.commands import (
     train_models,
     upload,
 )
+from training.cli.health import propose as propose_health
 
 EXAMPLES = Path(__file__).parent / "examples"
 DEMO_FILE = "demo.json"
@@ -289,6 +290,13 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
             "shadow": models.shadow,
             "metrics": write_metrics,
             "rollback": models.roll_back,
+        },
+    ),
+    "health": (
+        "Propose a health formula from your own churn, and adopt it.",
+        {
+            "propose": propose_health,
+            "adopt": health.adopt,
         },
     ),
     "ledger": (

@@ -11,17 +11,28 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from features.health.formula import DEFAULT_FORMULA, HealthFormulaError, formula_id
+from features.health.formula import (
+    DEFAULT_FORMULA,
+    FORMER_IDS,
+    FORMULAS,
+    HealthFormula,
+    HealthFormulaError,
+    formula_id,
+    read_formulas,
+)
 from features.reloaded_file import ReloadedFile
 from features.toml_table import Table
 from features.workspace_files import WorkspaceError, hold_lock, write_atomically
 
 SETTINGS_FILE = "workspace.toml"
+FORMULA_FILE = "health_formula.toml"
+"""The tenant's own health formula, in the form of ``features/health/formulas.toml``."""
+
 TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"
 
 log = logging.getLogger(__name__)
@@ -38,6 +49,8 @@ class WorkspaceSettings:
     a variable of the environment for a secret; one database a workspace); without it they are in
     the workspace. ``capacity`` is how many accounts the team looks after at a cutoff, for judging
     models; with ``second_person`` a promotion waits until another person approves it.
+    ``own_formula`` is the health formula that ``health_formula.toml`` beside the settings declares,
+    where ``health_formula`` names it.
     """
 
     tenant: str = "Example company"
@@ -50,6 +63,12 @@ class WorkspaceSettings:
     redis: str | None = None
     capacity: int = 20
     second_person: bool = False
+    own_formula: HealthFormula | None = field(default=None, metadata={"is_setting": False})
+
+    @property
+    def formula(self) -> HealthFormula:
+        """The health formula that is used."""
+        return self.own_formula or FORMULAS[self.health_formula]
 
 
 class Workspace:
@@ -66,6 +85,11 @@ class Workspace:
     def events_dir(self) -> Path:
         """The lake: Parquet parts and their manifest."""
         return self.root / "events"
+
+    @property
+    def formula_file(self) -> Path:
+        """The tenant's own health formula, where it has one."""
+        return self.root / FORMULA_FILE
 
     @property
     def quarantine_dir(self) -> Path:
@@ -127,19 +151,31 @@ class Workspace:
         """The settings in ``workspace.toml``, with defaults for those that are missing.
 
         Raises:
-            WorkspaceError: the file is not TOML, or a setting does not exist or is of another type.
+            WorkspaceError: the file is not TOML, a setting does not exist or is of another type, or
+                there is no such health formula.
         """
-        return _settings_file(self.root / SETTINGS_FILE).current()
+        settings = _settings_file(self.root / SETTINGS_FILE).current()
+        if settings.health_formula in FORMULAS:
+            return settings
+        own = _own_formulas(self.formula_file).current().get(settings.health_formula)
+        if own is None:
+            try:
+                formula_id(settings.health_formula)
+            except HealthFormulaError as exc:
+                raise WorkspaceError(
+                    f"health_formula in {SETTINGS_FILE} in {self.root}: {exc}"
+                ) from exc
+        return replace(settings, own_formula=own)
 
     def change_settings(self, **changes: object) -> WorkspaceSettings:
         """Change these settings; the file is replaced as a whole."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
         lines = []
-        for field in fields(settings):
-            value = getattr(settings, field.name)
-            if value is None or value == ():
+        for setting in fields(settings):
+            value = getattr(settings, setting.name)
+            if value is None or value == () or not setting.metadata.get("is_setting", True):
                 continue
-            lines.append(f"{field.name} = {_toml(value)}")
+            lines.append(f"{setting.name} = {_toml(value)}")
         self.root.mkdir(parents=True, exist_ok=True)
         write_atomically(self.root / SETTINGS_FILE, ("\n".join(lines) + "\n").encode())
         return settings
@@ -180,6 +216,24 @@ def _settings_file(path: Path) -> ReloadedFile[WorkspaceSettings]:
     return ReloadedFile(path, _read_settings, WorkspaceSettings)
 
 
+@lru_cache(maxsize=16)
+def _own_formulas(path: Path) -> ReloadedFile[Mapping[str, HealthFormula]]:
+    return ReloadedFile(path, _read_own_formulas, dict)
+
+
+def _read_own_formulas(path: Path) -> Mapping[str, HealthFormula]:
+    try:
+        found = read_formulas(path.read_text(encoding="utf-8"), path.name)
+    except (HealthFormulaError, tomllib.TOMLDecodeError) as exc:
+        raise WorkspaceError(f"{path.name} in {path.parent}: {exc}") from exc
+    if taken := sorted(set(found) & set(FORMULAS)):
+        raise WorkspaceError(
+            f"{path.name} in {path.parent} declares a health formula {taken[0]!r}, which is the name "
+            f"of one that Keepwell brings. Choose another id."
+        )
+    return found
+
+
 class _SettingsTable(Table):
     error = WorkspaceError
 
@@ -194,7 +248,8 @@ def _read_settings(path: Path) -> WorkspaceSettings:
             f"defaults."
         ) from exc
     default = WorkspaceSettings()
-    table = _SettingsTable(values, where, allowed=vars(default))
+    names = {one.name for one in fields(default) if one.metadata.get("is_setting", True)}
+    table = _SettingsTable(values, where, allowed=names)
     return WorkspaceSettings(
         tenant=table.text("tenant", default.tenant),
         currency=table.text("currency", default.currency),
@@ -210,10 +265,8 @@ def _read_settings(path: Path) -> WorkspaceSettings:
 
 
 def _formula(given: str, where: str) -> str:
-    try:
-        name = formula_id(given)
-    except HealthFormulaError as exc:
-        raise WorkspaceError(f"health_formula in {where}: {exc}") from exc
+    """The name of a formula that is given by its former number; any other as it is."""
+    name = FORMER_IDS.get(given, given)
     if name != given:
         log.warning(
             'the health formula %r is now called %r: write health_formula = "%s" in %s',

@@ -96,6 +96,8 @@ def workspace() -> str:
         "|---|---|",
     ]
     for one in fields(WorkspaceSettings):
+        if not one.metadata.get("is_setting", True):
+            continue
         said = str(one.default).lower() if isinstance(one.default, bool) else one.default
         value = "" if one.default in (None, (), MISSING) else f"`{said}`"
         lines.append(f"| `{one.name}` | {value} |")

@@ -20,7 +20,6 @@ from features.compute.account_ranges import AccountRanges
 from features.compute.encode import columns_read, encode_timelines
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.snapshots import compute_snapshots
-from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
 from features.workspace import Workspace, WorkspaceSettings
@@ -85,7 +84,7 @@ def backfill(
             as_ofs,
             features,
             first_recorded=manifest.first_recorded,
-            formula=FORMULAS[settings.health_formula],
+            formula=settings.formula,
         )
 
     ranges = AccountRanges(
@@ -116,7 +115,7 @@ def snapshot_digest(manifest: Manifest, settings: WorkspaceSettings) -> str:
     parts = (
         manifest.digest,
         sorted(load_catalogue(settings.use_names).digests.items()),
-        FORMULAS[settings.health_formula].version,
+        settings.formula.version,
     )
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 

@@ -31,7 +31,7 @@ from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.compute.backfill import check_moments, empty_backfill_error, snapshot_digest
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
-from features.health.formula import FORMULAS
+from features.health.formula import FORMULAS, HealthFormula
 from features.lake.lake import LAKE_SCHEMA, Lake
 from features.lake.manifest import Manifest
 from features.workspace import Workspace
@@ -116,7 +116,7 @@ class SnapshotTask:
     as_ofs: tuple[datetime, ...]
     first_recorded: Mapping[str, datetime]
     use_names: tuple[str, ...] = ()
-    formula: str = "balanced"
+    formula: HealthFormula = FORMULAS["balanced"]
     events_at_once: int = EVENTS_AT_ONCE
 
     @property
@@ -162,7 +162,7 @@ class SnapshotTask:
             self.as_ofs,
             declared,
             first_recorded=self.first_recorded,
-            formula=FORMULAS[self.formula],
+            formula=self.formula,
         )
         yield from made.to_arrow().cast(schema).to_batches()
 
@@ -267,7 +267,7 @@ def backfill_on_spark(
         as_ofs=moments,
         first_recorded=manifest.first_recorded,
         use_names=settings.use_names,
-        formula=settings.health_formula,
+        formula=settings.formula,
         events_at_once=events_at_once,
     )
     digest = snapshot_digest(manifest, settings)

@@ -3,4 +3,4 @@
 The formulas are data, in `formulas.toml`.
 """
 
-__all__ = ["formula", "parts", "score"]
+__all__ = ["formula", "formula_text", "parts", "score"]

@@ -99,7 +99,10 @@ class Measure:
 
     def points_expression(self) -> pl.Expr:
         """``points`` of ``value`` for a column; null where it is unknown."""
-        value = self.value_expression()
+        return self.points_of(self.value_expression())
+
+    def points_of(self, value: pl.Expr) -> pl.Expr:
+        """``points`` of values that were measured; null where they are unknown."""
         if self.shape == "at_least":
             steps = pl.lit(None, dtype=pl.Float64)
             for edge, points in self.knots:
@@ -245,13 +248,13 @@ def nan_to_null(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Float64).fill_nan(None)
 
 
-def read_formulas(text: str) -> dict[str, HealthFormula]:
-    """The formulas of a TOML text by id, checked.
+def read_formulas(text: str, name: str = FORMULA_FILE.name) -> dict[str, HealthFormula]:
+    """The formulas of a TOML text by id, checked; ``name`` is that of its file in messages.
 
     Raises:
         HealthFormulaError: naming the formula, the part and what is wrong.
     """
-    file = _FormulaTable(tomllib.loads(text), FORMULA_FILE.name, allowed=("formula",))
+    file = _FormulaTable(tomllib.loads(text), name, allowed=("formula",))
     formulas = [_formula(values) for values in file.tables("formula")]
     return {formula.id: formula for formula in formulas}
 

@@ -29,7 +29,6 @@ from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import compute_snapshots
 from features.events.visibility import changed_since
-from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
 from features.lake.manifest_diff import MOST_ROWS, diff_manifest, is_merged
@@ -235,7 +234,7 @@ class AccountRefresh:
         settings = self._workspace.settings
         declared = (
             sorted(load_catalogue(settings.use_names).digests.items()),
-            FORMULAS[settings.health_formula].version,
+            settings.formula.version,
         )
         return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
 
@@ -268,7 +267,7 @@ class AccountRefresh:
             [as_of],
             features,
             first_recorded=manifest.first_recorded,
-            formula=FORMULAS[settings.health_formula],
+            formula=settings.formula,
         )
 
     @contextmanager

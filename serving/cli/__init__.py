@@ -5,6 +5,7 @@ Imports what a command needs when it runs.
 
 __all__ = [
     "feedback",
+    "health",
     "keys",
     "kill_switch",
     "ledger",

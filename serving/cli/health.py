@@ -17,7 +17,7 @@ from features.cli.options import (
 )
 from features.health.formula import FORMULAS, HealthFormula, HealthFormulaError, read_formulas
 from features.health.formula_text import formula_text
-from features.workspace import FORMULA_FILE, Workspace
+from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from serving.cli.keys import DecidedBy, who
 
@@ -37,7 +37,7 @@ def adopt(
     by = who(place, by, "administer")
     remarks = (f"Adopted by {by} on {datetime.now(UTC):%Y-%m-%d}.", "")
     with place.lock():
-        write_atomically(place.root / FORMULA_FILE, formula_text(formula, remarks).encode())
+        write_atomically(place.formula_file, formula_text(formula, remarks).encode())
         place.change_settings(health_formula=formula.id)
     out.print(
         f"{place.root.name} uses the health formula {formula.id!r} ({formula.version}) from now on. "

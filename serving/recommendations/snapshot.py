@@ -13,7 +13,6 @@ from experiments.policy.contact.limits_file import at_any_hour, read_limits
 from features.alerts.alert import is_week_before
 from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
-from features.health.formula import FORMULAS
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.decisions.decision_record import POLICY_KINDS, policy_facts
@@ -41,7 +40,7 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
         SnapshotStore(workspace.snapshots_dir).read(as_of),
         models_of(workspace, store),
         catalogue=load_catalogue(settings.use_names),
-        formula=FORMULAS[settings.health_formula],
+        formula=settings.formula,
         now=as_of,
         max_age=timedelta(days=settings.max_feature_age_days),
         currency=settings.currency,
@@ -78,7 +77,7 @@ def decisions_as_of(
         scores,
         snapshots.read(week_ago[-1]) if week_ago else None,
         catalogue=features.by_name,
-        formula=FORMULAS[workspace.settings.health_formula],
+        formula=workspace.settings.formula,
     )
     timelines = TimelineStore(workspace)
     events = timelines.of_kinds(

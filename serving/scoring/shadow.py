@@ -20,7 +20,6 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import UTC_INSTANT
-from features.health.formula import FORMULAS
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
@@ -188,7 +187,7 @@ def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[st
     frame = SnapshotStore(workspace.snapshots_dir).read(as_of)
     digests = {
         **load_catalogue(workspace.settings.use_names).digests,
-        HEALTH_SCORE: FORMULAS[workspace.settings.health_formula].version,
+        HEALTH_SCORE: workspace.settings.formula.version,
     }
     lines = []
     for label in SHADOWED:

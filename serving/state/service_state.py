@@ -20,7 +20,7 @@ from features.alerts.alert import is_week_before
 from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import AnyFeature
 from features.compute.snapshot_store import SnapshotStore
-from features.health.formula import FORMULAS, HealthFormula
+from features.health.formula import HealthFormula
 from features.health.score import TREND_LOOKBACK
 from features.reloaded_file import ReloadedFile
 from features.store.feast import WorkspaceFeatures
@@ -128,7 +128,7 @@ class ServiceState:
     @property
     def formula(self) -> HealthFormula:
         """The tenant's health formula."""
-        return FORMULAS[self.workspace.settings.health_formula]
+        return self.workspace.settings.formula
 
     def refresh(self) -> bool:
         """Score anew if a snapshot, a champion or a setting changed; whether it did.
@@ -183,6 +183,7 @@ class ServiceState:
         moments = snapshots.moments()
         files = (
             self.workspace.root / SETTINGS_FILE,
+            self.workspace.formula_file,
             self.workspace.monitoring_dir / SWITCH_FILE,
             *(snapshots.path(m) for m in moments),
         )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from features.workspace import SETTINGS_FILE, Workspace
+from features.health.formula import FORMULAS
+from features.health.formula_text import formula_text
+from features.workspace import FORMULA_FILE, SETTINGS_FILE, Workspace
 from features.workspace_files import WorkspaceBusyError, WorkspaceError
 
 MOMENT = datetime(2023, 4, 1, tzinfo=UTC)
@@ -130,3 +133,45 @@ class TestHealthFormulaOfAnOlderWorkspace:
         (tmp_path / SETTINGS_FILE).write_text('health_formula = "005"\n', encoding="utf-8")
         with pytest.raises(WorkspaceError, match="no health formula '005'"):
             _ = Workspace(tmp_path).settings
+
+
+class TestAnOwnHealthFormula:
+    """A formula that a tenant declares beside the settings."""
+
+    @staticmethod
+    def declare(folder: Path, **changes: str) -> Workspace:
+        own = replace(FORMULAS["balanced"], id=changes.get("id", "own"), former_id=None)
+        (folder / FORMULA_FILE).write_text(formula_text(own), encoding="utf-8")
+        (folder / SETTINGS_FILE).write_text('health_formula = "own"\n', encoding="utf-8")
+        return Workspace(folder)
+
+    def test_is_used_where_the_settings_name_it(self, tmp_path: Path) -> None:
+        workspace = self.declare(tmp_path)
+        assert workspace.settings.formula.id == "own"
+        assert workspace.settings.formula.components == FORMULAS["balanced"].components
+        changed = workspace.change_settings(capacity=30)
+        assert changed.formula.id == "own"
+        assert "own_formula" not in (tmp_path / SETTINGS_FILE).read_text(encoding="utf-8")
+        workspace.change_settings(health_formula="balanced")
+        assert workspace.settings.formula is FORMULAS["balanced"]
+
+    def test_is_read_again_when_its_file_changes(self, tmp_path: Path) -> None:
+        workspace = self.declare(tmp_path)
+        before = workspace.settings.formula.version
+        text = (tmp_path / FORMULA_FILE).read_text(encoding="utf-8")
+        (tmp_path / FORMULA_FILE).write_text(
+            text.replace("lowest = 80", "lowest = 85"), encoding="utf-8"
+        )
+        assert workspace.settings.formula.version != before
+
+    def test_may_not_take_a_name_that_is_taken(self, tmp_path: Path) -> None:
+        with pytest.raises(WorkspaceError, match="Choose another id"):
+            _ = self.declare(tmp_path, id="goal_led").settings
+
+    def test_that_is_not_there_or_wrong_is_refused(self, tmp_path: Path) -> None:
+        workspace = self.declare(tmp_path, id="other")
+        with pytest.raises(WorkspaceError, match="no health formula 'own'"):
+            _ = workspace.settings
+        (tmp_path / FORMULA_FILE).write_text("[[formula]]\nid = 3\n", encoding="utf-8")
+        with pytest.raises(WorkspaceError, match=f"{FORMULA_FILE} in"):
+            _ = workspace.settings

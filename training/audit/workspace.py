@@ -17,7 +17,6 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.events.visibility import recorded_before
-from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
@@ -75,7 +74,7 @@ def history_of(workspace: Workspace, *, as_of: datetime) -> History:
         events=lake.versions_before(as_of),
         catalogue=load_catalogue(settings.use_names),
         first_recorded=lake.first_recorded(),
-        formula=FORMULAS[settings.health_formula],
+        formula=settings.formula,
         complete_until=min(as_of, settings.complete_until or as_of),
     )
 

@@ -8,7 +8,6 @@ import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
-from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
@@ -60,7 +59,7 @@ def backtest_workspace(
         for feature in load_catalogue(settings.use_names).features
         if feature.is_model_input
     }
-    digests[HEALTH_SCORE] = FORMULAS[settings.health_formula].version
+    digests[HEALTH_SCORE] = settings.formula.version
     snapshots = SnapshotStore(workspace.snapshots_dir)
     _check_declared(snapshots, list(digests))
     features = WorkspaceFeatures(workspace)

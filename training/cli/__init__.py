@@ -3,4 +3,4 @@
 Imports what a command needs when it runs.
 """
 
-__all__ = ["commands"]
+__all__ = ["commands", "health"]

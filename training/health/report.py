@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from features.health.formula import HealthFormula
 from features.health.score import health_column
-from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws, auc
+from training.metrics import BOOTSTRAP_DRAWS, EvaluationError, Interval, account_draws, auc
 
 Vector = NDArray[np.float64]
 
@@ -95,10 +95,18 @@ def compare_formulas(
         written: the formula in use.
         proposed: one that was fitted to earlier rows.
         rng: draws accounts for the intervals.
+
+    Raises:
+        EvaluationError: no row has both scores, or only one class is among those that have.
     """
     scores = [health_column(frame, formula).to_numpy() for formula in (written, proposed)]
     known = ~np.isnan(scores[0]) & ~np.isnan(scores[1])
     y, risks = churned[known], [100 - score[known] for score in scores]
+    if not 0 < y.sum() < len(y):
+        raise EvaluationError(
+            f"Of {len(churned):,} later rows {len(y):,} have a score by both formulas, and "
+            f"{int(y.sum()):,} of those churned: nothing can be compared."
+        )
     accounts = frame["account_id"].to_numpy()[known]
     names, place = np.unique(accounts, return_inverse=True)
     draws = account_draws(place.astype(np.int64), BOOTSTRAP_DRAWS, rng)[:, place]

@@ -16,6 +16,7 @@ from features.lake.lake import Lake
 from features.workspace import Workspace
 from registry.outcomes import CHURN
 from training.dataset.cutoffs import first_of_months, mature, reach_of
+from training.dataset.errors import TrainingError
 from training.dataset.labels import ROW, cohort_rows, label_named, label_rows
 from training.dataset.splits import closed_by, newest
 from training.health.proposal import ProposalError, propose, signals_of
@@ -73,22 +74,17 @@ def propose_for_workspace(
         then = propose(
             frame.filter(fit), churned[fit], written=written, others=others, source="earlier rows"
         )
-        if not 0 < churned[test].sum() < test.sum():
-            raise ProposalError("All of the later rows churned, or none.")
-    except ProposalError as error:
-        why = f"It could not be judged on later rows: {error}"
-        return HealthProposal(written=written, formula=formula, backtest=None, not_judged=why)
-    return HealthProposal(
-        written=written,
-        formula=formula,
-        backtest=compare_formulas(
+        backtest = compare_formulas(
             frame.filter(test),
             churned[test],
             written=written,
             proposed=then,
             rng=np.random.default_rng(seed),
-        ),
-    )
+        )
+    except TrainingError as error:
+        why = f"It could not be judged on later rows: {error}"
+        return HealthProposal(written=written, formula=formula, backtest=None, not_judged=why)
+    return HealthProposal(written=written, formula=formula, backtest=backtest)
 
 
 def rows_of(

@@ -17,7 +17,6 @@ import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
-from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
@@ -129,7 +128,7 @@ def monitor_model(
     settings = workspace.settings
     digests = {
         **load_catalogue(settings.use_names).digests,
-        HEALTH_SCORE: FORMULAS[settings.health_formula].version,
+        HEALTH_SCORE: settings.formula.version,
     }
     champion.contract.check(digests)
     formula = _formula_of_then(store, declared.formula_model, champion)

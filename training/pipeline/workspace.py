@@ -12,7 +12,6 @@ import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
-from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.version import code_version
@@ -77,7 +76,7 @@ def train_workspace(
         for feature in load_catalogue(settings.use_names).features
         if feature.is_model_input
     }
-    digests[HEALTH_SCORE] = FORMULAS[settings.health_formula].version
+    digests[HEALTH_SCORE] = settings.formula.version
     features = WorkspaceFeatures(workspace)
     reader = RememberingReader(lambda rows: features.historical(rows, list(digests)))
     attributes = RememberingReader(lambda rows: features.historical(rows, ATTRIBUTES))

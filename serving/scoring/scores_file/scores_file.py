@@ -26,7 +26,6 @@ import pyarrow.parquet as pq
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
-from features.health.formula import FORMULAS
 from features.workspace import Workspace
 from registry.bundle.feature_contract import FeatureContractError
 from registry.outcomes import CHURN, EXPANSION
@@ -93,7 +92,7 @@ def write_scores(
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
     path, declared = snapshots.existing_path(as_of), load_catalogue(settings.use_names)
-    formula = FORMULAS[settings.health_formula]
+    formula = settings.formula
     models = check_model_contracts(
         path,
         models_of(workspace, store),

@@ -17,7 +17,7 @@ import pyarrow as pa
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.spark import map_batches
-from features.health.formula import FORMULAS
+from features.health.formula import HealthFormula
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.scoring.explanations import MOST_REASONS, Peers
@@ -40,7 +40,7 @@ class ScoringTask:
     peers: Peers
     as_of: datetime
     use_names: tuple[str, ...]
-    formula: str
+    formula: HealthFormula
     max_age: timedelta
     currency: str
     most_reasons: int = MOST_REASONS
@@ -68,7 +68,7 @@ class ScoringTask:
         scoring = Scoring(
             models=self.models,
             catalogue=load_catalogue(self.use_names),
-            formula=FORMULAS[self.formula],
+            formula=self.formula,
             now=self.as_of,
             max_age=self.max_age,
             currency=self.currency,
@@ -97,14 +97,14 @@ def scores_on_spark(
     models = check_model_contracts(
         path,
         models_of(workspace, store),
-        digests={**declared.digests, HEALTH_SCORE: FORMULAS[settings.health_formula].version},
+        digests={**declared.digests, HEALTH_SCORE: settings.formula.version},
     )
     task = ScoringTask(
         models=models,
         as_of=as_of,
         use_names=settings.use_names,
         peers=peers_in_file(path, tuple(declared.by_name)) if most_reasons else Peers(groups={}),
-        formula=settings.health_formula,
+        formula=settings.formula,
         currency=settings.currency,
         max_age=timedelta(days=settings.max_feature_age_days),
         most_reasons=most_reasons,

@@ -72,7 +72,10 @@ def _health(workspace: Workspace, scores: tuple[AccountScore, ...]) -> list[tupl
         lines.append(("a proposed health formula", str(error)))
     else:
         formulas["the proposed health formula"] = proposal.formula
-        lines += [("the proposed health formula", line) for line in proposal.lines()]
+        lines += [
+            (f"the proposed health formula, sentence {number}", line)
+            for number, line in enumerate(proposal.lines(), start=1)
+        ]
     return [line for name, one in formulas.items() for line in _beside(name, one, scored)] + lines
 
 
