@@ -225,9 +225,9 @@ def account_page(
         churn=unscored or figure(CHURN_AT_90, name, percent(probability)),
         churn_note=(
             words(
-                "95% interval {interval}; usual among all accounts: {usual}",
+                "95% interval {interval}; average of all accounts: {average}",
                 interval=percent_figures(CHURN_AT_90, name, at_90.low, at_90.high),
-                usual=figure(BASE_RATE, name, percent(at_90.base_rate)),
+                average=figure(BASE_RATE, name, percent(at_90.base_rate)),
             )
             if at_90 and at_90.probability is not None
             else score.degraded or "No probability can be given."
@@ -283,9 +283,9 @@ def account_page(
             if part.points is not None
         ),
         health_unknown=_unknown_parts(score),
-        reasons=reasons_view(score.reasons, at_90.probability if at_90 else None, CHURN.words),
+        reasons=reasons_view(score.reasons, probability, CHURN, of=name),
         growth_reasons=(
-            reasons_view(score.expansion_reasons, score.expansion.probability, EXPANSION.words)
+            reasons_view(score.expansion_reasons, score.expansion.probability, EXPANSION, of=name)
             if score.expansion_reasons and score.expansion
             else None
         ),

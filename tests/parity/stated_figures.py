@@ -141,6 +141,23 @@ def figures_of_account(answer: Mapping[str, Any], place: str) -> Iterator[Stated
             yield state(f"{name}_high", at["high"])
             if outcome == "churn" and at["horizon_days"] == 90:
                 yield state("churn_base_rate_90d", at["base_rate"])
+            if outcome == "expansion" and at["horizon_days"] == 90:
+                yield state("expansion_base_rate_90d", at["base_rate"])
+    for outcome, why in (
+        ("churn", answer["reasons"]),
+        ("expansion", answer["expansion_reasons"]),
+    ):
+        if why is not None and why["start"] is not None:
+            reasons = [*why["signals"], *why["levers"], *why["context"]]
+            total = why["start"] + (why["rest"] or 0.0) + sum(one["points"] for one in reasons)
+            yield state(f"{outcome}_start_90d", why["start"] / 100)
+            yield Stated(
+                name=f"{outcome}_probability_90d",
+                of=of,
+                value=total / 100,
+                place="the sum of its reasons",
+                within=1e-9,
+            )
     for name in ("risk_tier", "mrr", "revenue_at_risk", "expected_expansion"):
         yield state(name, answer[name])
     mrr = answer["mrr"]

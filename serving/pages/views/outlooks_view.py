@@ -192,7 +192,7 @@ def _line(
         return OutlookLine(
             what=what, when=unknown, chance=NOT_KNOWN, range="", note=note, source=""
         )
-    usual = "" if at.base_rate is None else f"; usual {percent(at.base_rate)}"
+    usual = "" if at.base_rate is None else f"; average {percent(at.base_rate)}"
     covers = "" if at.low is None else f"95% interval {percent_range(at.low, at.high)}{usual}"
     return OutlookLine(
         what=what,

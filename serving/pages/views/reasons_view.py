@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from registry.outcomes import OutcomeWords
+from registry.outcomes import Outcome
 from serving.pages.views.charts import reason_bar
+from serving.pages.views.figures import figure, words
 from serving.scoring.explanations import Evidence, Reason, Reasons
 from serving.text_format import percent, signed
 
@@ -55,8 +56,18 @@ class ReasonsView:
     more_label: str
 
 
-def reasons_view(reasons: Reasons, probability: float | None, about: OutcomeWords) -> ReasonsView:
-    """Reasons as bars to both sides of one line."""
+def reasons_view(
+    reasons: Reasons, probability: float | None, outcome: Outcome, *, of: str
+) -> ReasonsView:
+    """Reasons as bars to both sides of one line.
+
+    Args:
+        reasons: of one score.
+        probability: that they explain.
+        outcome: what is predicted.
+        of: the account.
+    """
+    about = outcome.words
     everything = reasons.every
     widest = max((abs(r.points) for r in everything), default=0.0)
     if reasons.start is None or probability is None:
@@ -72,11 +83,14 @@ def reasons_view(reasons: Reasons, probability: float | None, about: OutcomeWord
             for title, side in sides
             if side
         ),
-        summary=(
-            f"The model starts every account at {percent(reasons.start / 100)}. What is listed "
-            f"here moves this one by {signed(shown)} points, to {percent(probability)} with what "
-            f"is not listed. These go with {about.gerund} among past accounts; that does not show "
-            f"that they cause it."
+        summary=_start(reasons.start / 100, reasons.base_rate, outcome, of)
+        + words(
+            "What is listed here moves this one by {shown} points, to {chance} with what is not "
+            "listed. These go with {gerund} among past accounts; that does not show that they "
+            "cause it.",
+            shown=signed(shown),
+            chance=figure(f"{outcome.name}_probability_90d", of, percent(probability)),
+            gerund=about.gerund,
         ),
         other=(
             f"Other signals ({reasons.others}): {signed(rest, ' points')}"
@@ -87,6 +101,21 @@ def reasons_view(reasons: Reasons, probability: float | None, about: OutcomeWord
         ),
         less_label=f"less likely to {about.verb}",
         more_label=f"more likely to {about.verb}",
+    )
+
+
+def _start(start: float, base_rate: float | None, outcome: Outcome, of: str) -> Markup:
+    """Where the reasons start, and how that differs from the average of all accounts."""
+    alike = figure(f"{outcome.name}_start_90d", of, percent(start))
+    sentence = words("An account that is average in everything has {start}", start=alike)
+    if base_rate is None or percent(start) == percent(base_rate / 100):
+        return sentence + ". "
+    which, moves = ("high", "raise") if start < base_rate / 100 else ("low", "lower")
+    return sentence + words(
+        "; over all accounts the average is {average}, because a few {which} chances {moves} it. ",
+        average=figure(f"{outcome.name}_base_rate_90d", of, percent(base_rate / 100)),
+        which=which,
+        moves=moves,
     )
 
 

@@ -58,7 +58,7 @@ def test_the_renewal_has_its_date_its_chance_and_its_source(one, models) -> None
     assert line.when == (
         "within 60 days, by 30 April 2026; the renewal is in 42 days, on 12 April 2026"
     )
-    assert (line.chance, line.range) == ("6.0%", "95% interval 3.0% to 12%; usual 5.0%")
+    assert (line.chance, line.range) == ("6.0%", "95% interval 3.0% to 12%; average 5.0%")
     assert line.note == (
         "The chance to leave within 60 days: the shortest period we predict that includes the "
         "renewal."
