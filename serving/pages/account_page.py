@@ -249,7 +249,7 @@ def account_page(
                 monthly=figure("mrr", name, money(score.mrr, score.currency)),
             )
             if score.revenue_at_risk is not None
-            else "no revenue is left to be lost"
+            else "there is no revenue that could be lost"
             if unscored
             else "needs a probability and the monthly revenue"
         ),

@@ -123,8 +123,9 @@ def untreated_outlook(score: AccountScore, models: Models) -> UntreatedOutlook:
         score: of the account.
         models: what it was scored with.
     """
-    if score.has_left:
-        return UntreatedOutlook(note="The contract has ended.")
+    if score.has_no_contract:
+        ended = "The contract has ended." if score.has_left else "No contract has begun."
+        return UntreatedOutlook(note=ended)
     if score.source != "model" or models.churn is None:
         return UntreatedOutlook(note=BY_FORMULA)
     model = models.churn.model
@@ -165,7 +166,7 @@ def untreated_lines(score: AccountScore, models: Models) -> tuple[str, ...]:
     """The same for the account page: at the days of the tiers, and what it rests on."""
     found = untreated_outlook(score, models)
     at = next((h for h in found.at if h.horizon_days == TIER_HORIZON_DAYS), None)
-    if score.has_left:
+    if score.has_no_contract:
         return ()
     if at is None:
         why = found.note or found.not_known.get(TIER_HORIZON_DAYS, "")

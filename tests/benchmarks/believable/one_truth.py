@@ -86,6 +86,8 @@ def _beside(name: str, formula: HealthFormula, scored: list[AccountScore]) -> li
         [score for _, score in known], [-(one.churn_probability_90d or 0.0) for one, _ in known]
     ).statistic
     best = formula.bands[0].name
+    middle = float(np.median([score for _, score in known]))
+    above = sum(score > middle for one, score in known if one.risk_tier in URGENT)
     urgent = [found for one, found in health if one.risk_tier in URGENT]
     fine = sum(found.band == best for found in urgent)
     risk = np.mean([one.churn_probability_90d for one, found in health if found.band == best])
@@ -97,6 +99,10 @@ def _beside(name: str, formula: HealthFormula, scored: list[AccountScore]) -> li
         (
             f"{name}: accounts of high or critical risk that it calls {best}",
             f"{fine:,} of {len(urgent):,}",
+        ),
+        (
+            f"{name}: accounts of high or critical risk in its better half",
+            f"{above:,} of {len(urgent):,}",
         ),
         (f"{name}: mean chance to leave of those that it calls {best}", f"{risk:.1%}"),
     ]

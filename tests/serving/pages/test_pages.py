@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import jinja2.meta
 import pytest
+from small_company import event, make_store, make_workspace
 
 from features.events.schema import Event
 from registry.store.store import MemoryModelStore
@@ -225,6 +226,20 @@ def test_an_account_that_left_says_so(read):
     assert "Chance to grow contract ended" in text
     assert "The contract has ended, so there is nothing left to predict." in text
     assert "Contract ended without renewal (too expensive)" in text
+
+
+def test_an_account_without_a_contract_says_so_and_nothing_of_a_risk(tmp_path, make_client, read):
+    """Not that the health formula answers for it: nothing could end."""
+    visit = event("visitor", "feature.used", 3, count=2, name="search")
+    workspace = make_workspace(tmp_path / "visited", more=[visit])
+    client = make_client(workspace, make_store(workspace))
+    text, _ = read("/accounts/visitor", client)
+    assert "no contract not scored" in text
+    assert "No contract has begun, so there is none that could end." in text
+    assert "there is no revenue that could be lost" in text
+    assert "The health formula answers" not in text
+    listed, _ = read("/?status=none", client)
+    assert "High or critical churn risk no contract" in listed
 
 
 def test_withheld_actions_say_why_as_the_api_does(read, own_client):
