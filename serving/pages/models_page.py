@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from markupsafe import Markup
+
 from registry.outcomes import CHURN, OUTCOME_OF_MODEL
 from registry.promotion.promotion import EvidenceDocument
 from serving.pages.frame import Frame
 from serving.pages.model_card_page import card_address
 from serving.pages.reports import Report
 from serving.pages.views.capacity_view import HoursView
+from serving.pages.views.figures import figure, words
 from serving.scoring.models_served import ModelRow, WithheldSegment
 from serving.text_format import instant, percent, plain
 
@@ -169,32 +172,41 @@ def reports_page(
     )
 
 
-def metrics_by_horizon(metrics: Mapping[str, float], label: str = CHURN.name) -> MetricTable:
+def metrics_by_horizon(
+    metrics: Mapping[str, float], label: str = CHURN.name, *, of: str = "a model"
+) -> MetricTable:
     """Metrics named ``<name>_<days>d`` with their intervals, a column per horizon.
+
+    ``of`` names the version whose metrics they are.
 
     >>> table = metrics_by_horizon({"auc_30d": 0.71, "auc_30d_low": 0.66, "auc_30d_high": 0.75,
     ...                             "auc_90d": 0.7})
     >>> table.columns
     ('30 days', '90 days')
-    >>> table.lines[0].values
-    ('0.710 (0.660 to 0.750)', '0.700')
+    >>> [values.striptags() for values in table.lines[0].values]
+    ['0.710 (0.660 to 0.750)', '0.700']
     """
-    found: dict[str, dict[int, str]] = {}
+    found: dict[str, dict[int, Markup]] = {}
     for key, value in metrics.items():
         at = AT_HORIZON.fullmatch(key)
         if at is None or key.startswith("baseline_"):
             continue
         low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
-        text = f"{value:.3f}"
+        text = figure(key, of, f"{value:.3f}")
         if low is not None and high is not None:
-            text += f" ({low:.3f} to {high:.3f})"
+            text += words(
+                " ({low} to {high})",
+                low=figure(f"{key}_low", of, f"{low:.3f}"),
+                high=figure(f"{key}_high", of, f"{high:.3f}"),
+            )
         found.setdefault(at["name"], {})[int(at["days"])] = text
     days = sorted({day for cells in found.values() for day in cells})
     return MetricTable(
         columns=tuple(f"{day} days" for day in days),
         lines=tuple(
             MetricLine(
-                name=metric_words(name, label), values=tuple(cells.get(day, "") for day in days)
+                name=metric_words(name, label),
+                values=tuple(cells.get(day, Markup()) for day in days),
             )
             for name, cells in found.items()
         ),
@@ -301,7 +313,7 @@ def _model(row: ModelRow, *, churn_serves: bool, withheld: tuple[str, ...]) -> M
         state_class=f"state-{state.replace(' ', '-')}",
         about=about,
         about_state=ABOUT_STATES[state],
-        metrics=metrics_by_horizon(row.metrics, row.label),
+        metrics=metrics_by_horizon(row.metrics, row.label, of=f"{row.label} {row.version}"),
         beside=beside_baselines(row.metrics),
         beside_note="",
         evidence=evidence_sentences(row.changed.evidence) if row.changed else (),

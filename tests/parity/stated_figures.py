@@ -180,6 +180,10 @@ def figures_of_rows(rows: Iterable[Mapping[str, Any]], place: str, level: str) -
             if name in row:
                 yield Stated(name=name, of=of, value=row[name], place=place)
         yield Stated(name="health_level", of=of, value=row[level], place=place)
+        if row.get("score_source", row.get("source")) == "model":
+            yield Stated(name="model_version", of="churn", value=row["model_version"], place=place)
+            day = f"{row['as_of']:%Y-%m-%d}" if "score_source" in row else row["as_of"][:10]
+            yield Stated(name="as_of", of="accounts", value=day, place=place)
         tiers[row["risk_tier"] or "unknown"] += 1
         total += row["revenue_at_risk"] or 0.0
         growth += row["expected_expansion"] or 0.0
@@ -191,6 +195,14 @@ def figures_of_rows(rows: Iterable[Mapping[str, Any]], place: str, level: str) -
     sums |= {"expected_expansion": growth, "yearly_revenue": yearly}
     for name, value in sums.items():
         yield Stated(name=name, of="accounts", value=value, place=place)
+
+
+def figures_of_models(answer: Mapping[str, Any], place: str) -> Iterator[Stated]:
+    """The metrics of each version of a model."""
+    for row in answer["items"]:
+        of = f"{row['label']} {row['version']}"
+        for name, value in row["metrics"].items():
+            yield Stated(name=name, of=of, value=value, place=place)
 
 
 def figures_of_actions(answer: Mapping[str, Any], place: str) -> Iterator[Stated]:
@@ -307,6 +319,8 @@ def walk(client: TestClient, folder: Path, *, files: Mapping[str, Path]) -> Iter
         yield from evidence_of_page(page, "the account's page")
         answer = client.get(f"/v1/accounts/{account}").json()
         yield from figures_of_account(answer, "GET /v1/accounts/{id}")
+    yield from figures_of_page(_page(client, "/models"), "the page of models")
+    yield from figures_of_models(client.get("/v1/models").json(), "GET /v1/models")
     yield from _gauges(client.get("/metrics").text)
     if "scores" in files:
         frame = pl.read_parquet(files["scores"])

@@ -11,7 +11,9 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from believable.one_truth import ask
 from causal_worlds import event_world
+from keepwell_command import run_keepwell
 from small_company import AS_OF
 from stated_figures import (
     Stated,
@@ -74,6 +76,32 @@ def test_a_sum_stands_on_the_page_in_the_api_and_in_the_file(stated, name):
 def test_what_is_said_of_an_account_is_compared_where_it_stands(stated, name, places):
     found = {one.place for one in by_figure(stated)[name, "acct-03"]}
     assert len(found) >= places, sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "places"),
+    [
+        ("model_version", "churn", {"the list (all)", "GET /v1/accounts", "the scores file"}),
+        ("as_of", "accounts", {"the account's page", "GET /v1/accounts", "the scores file"}),
+        ("log_loss_90d_low", "churn 1", {"the page of models", "GET /v1/models"}),
+    ],
+)
+def test_which_model_of_when_and_how_good_is_compared_too(stated, name, of, places):
+    assert places <= {one.place for one in by_figure(stated)[name, of]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world", "preset"), [("crm", "small"), ("simulated", "small")])
+def test_no_two_places_disagree_in_a_demo_world(world, preset, tmp_path):
+    """All of it, from the sample's rows to the report; the preset is of the simulated company."""
+    done = run_keepwell(
+        *("demo", "--workspace", "w", "--world", world, "--preset", preset, "--no-serve"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    stated, scores = ask(tmp_path / "w")
+    assert len(by_figure(stated)) > 10 * len(scores)
+    assert [str(one) for one in disagreements(stated)] == []
 
 
 def test_a_figure_that_is_rounded_otherwise_is_found():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-from stated_figures import by_figure, disagreements, walk
+from stated_figures import Stated, by_figure, disagreements, walk
 from workspace_answers import CLOCK, asked_alone, command, served, standing
 
 from features.health.formula import HealthFormula
@@ -33,6 +33,12 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
     Args:
         workspace: a finished one, which is left as it is.
     """
+    stated, scores = ask(workspace)
+    return [*_figures(stated), *_health(Workspace(workspace), scores)]
+
+
+def ask(workspace: Path) -> tuple[list[Stated], tuple[AccountScore, ...]]:
+    """Every figure that a copy of a workspace states, and the scores of its accounts."""
     with tempfile.TemporaryDirectory() as folder, asked_alone(), standing(CLOCK):
         copy, files = Path(folder) / "workspace", Path(folder) / "files"
         shutil.copytree(workspace, copy)
@@ -43,11 +49,10 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             assert code == 0, said
         with served(copy) as client:
             stated = list(walk(client, copy / "reports", files=found))
-            scores = client.app.state.service.portfolio.scores
-        return [*_figures(stated), *_health(Workspace(copy), scores)]
+            return stated, client.app.state.service.portfolio.scores
 
 
-def _figures(stated: list) -> list[tuple[str, str]]:
+def _figures(stated: list[Stated]) -> list[tuple[str, str]]:
     groups = by_figure(stated)
     twice = sum(len({one.place for one in group}) > 1 for group in groups.values())
     apart = disagreements(stated)
