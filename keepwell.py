@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -47,6 +48,7 @@ from features.version import code_version
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from registry.outcomes import CHURN, EXPANSION
+from registry.playbook.prices import PRICES_FILE
 from serving.cli import health, keys, ledger, models, webhooks
 from serving.cli.feedback import load_judgements, show_judged
 from serving.cli.keys import DecidedBy, who
@@ -432,6 +434,8 @@ def _demo_ingest(place: Workspace, world: World, preset: Preset) -> None:
     with show_progress("Ingesting"):
         summary = ingest_files(place, [folder], folder / "mapping.toml")
     print_summary(summary)
+    if (folder / PRICES_FILE).exists() and not (place.root / PRICES_FILE).exists():
+        shutil.copyfile(folder / PRICES_FILE, place.root / PRICES_FILE)
 
 
 def _first_contract(place: Workspace) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import Literal, get_args
 
@@ -23,6 +23,7 @@ STATE_FACTS = (
     "churn_probability",
     "consent_email",
     "consent_sms",
+    "days_since_end",
     "expansion_probability",
     "health_band",
     "health_score",
@@ -30,8 +31,12 @@ STATE_FACTS = (
     "mrr",
     "risk_tier",
     "stage",
+    "term_months",
 )
 """The facts that a condition may read besides declared features and attributes."""
+
+
+MONTH_DAYS = 365.25 / 12
 
 
 class PolicyError(ValueError):
@@ -128,7 +133,25 @@ class AccountState:
             "consent_email": given[self.consents.get("email")],
             "consent_sms": given[self.consents.get("sms")],
             "legal_hold": given[self.legal_hold],
+            "days_since_end": self.days_since("contract_ended"),
+            "term_months": self.term_months,
         }
+
+    def days_since(self, moment: str) -> float | None:
+        """Days from one of ``moments`` to the state's own; None where it is not known."""
+        at = self.moments.get(moment)
+        return None if at is None else (self.as_of - at) / timedelta(days=1)
+
+    @property
+    def term_months(self) -> float | None:
+        """Length of the running term, from its start to its renewal; None where it is not known.
+
+        Without the start of the term the months between two invoices stand in.
+        """
+        begun, ahead = self.days_since("term_started"), _known(self.features.get("days_to_renewal"))
+        if begun is None or ahead is None:
+            return _known(self.features.get("billing_months"))
+        return (begun + ahead) / MONTH_DAYS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +206,7 @@ class Limits:
     onboarding_contacts_per_week: int = 4
     contacts_per_person: int = 2
     channel_caps: Mapping[str, int] = field(default_factory=lambda: dict(CHANNEL_CAPS))
-    tolerance: float = 0.0
+    tolerance: float = 0.5
     caution: float = 0.5
     harm_tolerance: float = 0.02
     fatigue: float = 0.05

@@ -45,6 +45,7 @@ _LABELS = {
     "consent_email": "consent to e-mail",
     "consent_sms": "consent to text messages",
     "contract_status": "contract status",
+    "days_since_end": "days since the end",
     "legal_hold": "legal hold",
     "mrr": "monthly revenue",
     "nps_last": "last recommendation score",
@@ -52,12 +53,15 @@ _LABELS = {
     "risk_tier": "churn risk",
     "service_tier": "service tier",
     "stage": "stage",
+    "term_months": "months of the term",
 }
 _PHRASES = {
     "annual_revenue": "annual revenue of {value:,.0f}",
     "churn_probability": "churn probability of {value:.0%}",
     "expansion_probability": "expansion probability of {value:.0%}",
+    "days_since_end": "ended {value:.0f} days ago",
     "health_score": "health score of {value:.0f}",
+    "term_months": "a term of {value:.0f} months",
 }
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

@@ -57,8 +57,8 @@ def draw_to_top(
     action is best, it stays first.
     """
     ranked = list(chosen)
-    if chance is None or not ranked:
-        return ranked, None
+    if chance is None or not ranked or ranked[0].basis != "value":
+        return ranked, None  # what is urgent or promised is left to no lot
     share = chance.exploration.closeness_for(state.monthly_revenue, state.attributes)
     least = ranked[0].cautious_value * (1 - share)
     near = [

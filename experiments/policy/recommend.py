@@ -4,14 +4,19 @@ One pure function for the service, the weekly plan and the evaluation of policie
 disk, the same answer to the same question (the seed of draws is an argument). Its stages, each of
 which gives the reason why an action drops out::
 
-    eligibility      contract, product, stage, severe ticket, consent, legal hold, region
+    eligibility      contract, product, stage, warning signs, consent, legal hold, region
     suitability      a trigger holds, and no measurement shows that it may harm
     put_off          not snoozed by a person
-    contact_policy   cool-down, quiet hours, caps of the week for channel, person, account
+    contact_policy   cool-down, quiet hours, caps of the week, one conversation a week
     value            worth more than doing nothing on a cautious count
     conflicts        gives way to another action, one of a family
-    rank             by cautious value, while the week has room
+    rank             urgent first, then what is due, then by cautious value while there is room
     chance           the standing holdout; a lot between near-equals may put another one first
+
+Three things come before value, each declared in the playbook: a situation in which a person speaks
+to the account first (``[[urgency]]``), a promise (``due``), and that calls which would be made
+together are one (``[conversation]``). What is urgent or due is neither weighed nor held back by
+caps.
 
 There are two clocks. Dates and hours of people (the date of a snooze, the hour where the account
 is) use ``asked_at``, the actual time; all else uses ``as_of``, the time of the data, which may
@@ -36,6 +41,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from experiments.effects.belief import GOOD_OUTCOME, NO_EFFECTS, MeasuredEffects
 from experiments.policy.account_state import (
@@ -50,6 +56,14 @@ from experiments.policy.arbitration import (
     refuse_after_conflict,
     resolve_conflicts,
 )
+from experiments.policy.candidates.conversations import SharedConversation
+from experiments.policy.candidates.priorities import (
+    choose_lead,
+    rank_key,
+    urgencies_now,
+    why_due,
+)
+from experiments.policy.candidates.proposals import facts_of, find_proposals
 from experiments.policy.candidates.sentences import (
     DO_NOTHING,
     Proposal,
@@ -57,34 +71,44 @@ from experiments.policy.candidates.sentences import (
     describe_evidence,
     do_nothing,
 )
-from experiments.policy.candidates.sequence_steps import DueStep, due_steps
-from experiments.policy.candidates.triggers import triggers_of
-from experiments.policy.conditions import Facts, explain_condition, holds
+from experiments.policy.conditions import Facts
 from experiments.policy.contact.contact_policy import (
     ContactWeek,
     is_contact,
+    is_conversation,
     refuse_in_cool_down,
     refuse_in_quiet_hours,
+    refuse_second_conversation,
 )
 from experiments.policy.contact.snooze import Snooze, refuse_snoozed
 from experiments.policy.exploration import AccountChance, draw_to_top, refuse_in_holdout
 from experiments.policy.prior_shrinkage import PriorShrinkage, shrinkage_for
-from experiments.policy.recommendation import Candidate, Recommendation, Withheld
-from experiments.policy.value import Stakes, chance_of, compute_stakes, value_of
+from experiments.policy.recommendation import Basis, Candidate, Recommendation, Withheld
+from experiments.policy.value import (
+    NOTHING,
+    Stakes,
+    chance_of,
+    compute_stakes,
+    stakes_of_offer,
+    value_of,
+)
 from experiments.policy.withholding import (
     Refusal,
     refuse_harm,
     refuse_not_allowed,
+    refuse_without_price,
     refuse_without_value,
 )
 from experiments.randomisation.holdout import HoldoutStatus
-from registry.playbook.actions import Action
+from registry.playbook.actions import Action, Urgency
 from registry.playbook.playbook import Playbook
+from registry.playbook.prices import NO_PRICES, PriceList
 
 __all__ = [
     "DO_NOTHING",
     "STATE_FACTS",
     "AccountState",
+    "Basis",
     "Candidate",
     "Limits",
     "PastAction",
@@ -106,7 +130,9 @@ class _Question:
     put_off: tuple[Snooze, ...]
     evidence: MeasuredEffects
     shrinkage: PriorShrinkage
+    prices: PriceList
     facts: Facts
+    urgencies: tuple[Urgency, ...]
     at_stake: Stakes
     as_of: datetime
     asked_at: datetime
@@ -124,6 +150,7 @@ def recommend(
     standing: HoldoutStatus | None = None,
     put_off: Iterable[Snooze] = (),
     asked_at: datetime | None = None,
+    prices: PriceList = NO_PRICES,
     phrases: Mapping[str, str] | None = None,
     alert_words: Mapping[str, str] | None = None,
 ) -> Recommendation:
@@ -134,35 +161,37 @@ def recommend(
     priors stand alone. ``chance`` lets a lot decide between nearly equal actions and ``standing``
     leaves the account alone where it is held out; without them nothing is drawn. ``put_off`` are
     the snoozed actions of this account; snoozes and quiet hours are judged at ``asked_at``, the
-    actual time of the question (``as_of``, if it is not given). ``phrases`` (feature name to its
-    phrase) and ``alert_words`` (alert id to its words) make the reasons read better.
+    actual time of the question (``as_of``, if it is not given). ``prices`` are those of what the
+    workspace sells; an offer without one is held back. ``phrases`` (feature name to its phrase) and
+    ``alert_words`` (alert id to its words) make the reasons read better.
     """
     question = _asked(
-        state, playbook, limits, history, as_of, asked_at, evidence, put_off, phrases, alert_words
+        state,
+        playbook,
+        limits,
+        history,
+        as_of,
+        asked_at,
+        evidence,
+        put_off,
+        prices,
+        phrases,
+        alert_words,
     )
-    proposals = _proposals(question)
+    proposals = find_proposals(playbook, state, question.facts, question.past)
     week = _week(question)
-    paying: list[Candidate] = []
     withheld: list[Withheld] = []
-    for proposal in proposals:
-        passed = _alone(proposal, question, week)
-        if isinstance(passed, Refusal):
-            withheld.append(
-                _withhold(proposal.action.name, proposal.action.id, proposal.because, passed)
-            )
-        else:
-            paying.append(passed)
-    paying.sort(key=_rank)
-    chosen = _together(paying, withheld, question, week)
-    owed = [c for c in chosen if playbook.by_id[c.action_id].service_message]
+    allowed = _each_alone(proposals, question, week, withheld)
+    chosen, subjects = _together(allowed, withheld, question, week)
+    owed = [c for c in (*chosen, *subjects) if _is_owed(c, playbook)]
     otherwise, lot = (chosen if standing is not None and standing.is_held_out else owed), None
     if standing is not None and standing.is_held_out:
         withheld += [
             _withhold(c.name, c.action_id, c.because, refuse_in_holdout(standing))
-            for c in chosen
+            for c in (*chosen, *subjects)
             if c not in owed
         ]
-        chosen = owed
+        chosen = [replace(c, subjects=()) for c in owed]
     else:
         chosen, lot = draw_to_top(chosen, playbook, state, chance)
     return Recommendation(
@@ -195,6 +224,7 @@ def rule_against(
     asked_at: datetime | None = None,
     evidence: MeasuredEffects = NO_EFFECTS,
     standing: HoldoutStatus | None = None,
+    prices: PriceList = NO_PRICES,
     phrases: Mapping[str, str] | None = None,
     alert_words: Mapping[str, str] | None = None,
 ) -> Refusal | None:
@@ -208,13 +238,35 @@ def rule_against(
     if action is None:
         return None
     question = _asked(
-        state, playbook, limits, history, as_of, asked_at, evidence, (), phrases, alert_words
+        state,
+        playbook,
+        limits,
+        history,
+        as_of,
+        asked_at,
+        evidence,
+        (),
+        prices,
+        phrases,
+        alert_words,
     )
-    is_held_out = standing is not None and standing.is_held_out and not action.service_message
+    due = why_due(action, question.facts)
+    is_held_out = (
+        standing is not None
+        and standing.is_held_out
+        and not action.service_message
+        and not (due and action.promise == "plan")
+    )
+    is_first = any(action.id in urgency.first for urgency in question.urgencies)
     return (
         _barred(action, question)
         or refuse_in_cool_down(action, playbook, question.past, as_of)
-        or _week(question).refuse_over_cap(action)
+        or _crowded_out(
+            action,
+            question,
+            _week(question),
+            "due" if due else "urgent" if is_first else "value",
+        )
         or refuse_after_conflict(action.id, playbook, question.facts.last_done, as_of)
         or (refuse_in_holdout(standing) if is_held_out and standing is not None else None)
         or refuse_in_quiet_hours(action, playbook, state, limits, question.asked_at)
@@ -230,6 +282,7 @@ def _asked(
     asked_at: datetime | None,
     evidence: MeasuredEffects,
     put_off: Iterable[Snooze],
+    prices: PriceList,
     phrases: Mapping[str, str] | None,
     alert_words: Mapping[str, str] | None,
 ) -> _Question:
@@ -250,6 +303,7 @@ def _asked(
             key=lambda p: (p.at, p.action_id, p.outcome or ""),
         )
     )
+    facts = facts_of(state, playbook, past, as_of, phrases or {}, alert_words or {})
     return _Question(
         state=state,
         playbook=playbook,
@@ -260,7 +314,9 @@ def _asked(
         put_off=tuple(put_off),
         evidence=evidence,
         shrinkage=shrinkage_for(evidence, playbook),
-        facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
+        prices=prices,
+        facts=facts,
+        urgencies=urgencies_now(playbook, facts),
         at_stake=compute_stakes(state, playbook.assumptions, limits),
     )
 
@@ -272,15 +328,17 @@ def _week(question: _Question) -> ContactWeek:
         question.limits,
         past=question.past,
         as_of=question.as_of,
-        is_new=_is_new(question),
+        is_new=question.facts.values.get("contract_status") == "trial"
+        or question.facts.values.get("stage") == "onboarding",
     )
 
 
 def _barred(action: Action, question: _Question) -> Refusal | None:
     """Eligibility and suitability: not allowed for the account, or measured to harm."""
+    at_stake = _stakes_of(action, question) or question.at_stake
     return refuse_not_allowed(action, question.playbook, question.facts) or refuse_harm(
         action,
-        chance_of(action, question.at_stake),
+        chance_of(action, at_stake),
         question.evidence,
         question.state.attributes,
         question.limits.harm_tolerance,
@@ -288,7 +346,65 @@ def _barred(action: Action, question: _Question) -> Refusal | None:
     )
 
 
-def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
+def _stakes_of(action: Action, question: _Question) -> Stakes | None:
+    """The stakes of one action; None where it sells something without a price."""
+    return stakes_of_offer(action, question.state, question.at_stake, question.prices)
+
+
+def _crowded_out(
+    action: Action, question: _Question, week: ContactWeek, basis: Basis
+) -> Refusal | None:
+    """The refusal of an action for which the week has no room: contacts before it, or a talk.
+
+    What is due or urgent finds room whatever was before. Who was spoken to this week was spoken to,
+    also where it is urgent; only a promise is kept all the same.
+    """
+    spoken = None
+    if basis != "due":
+        spoken = refuse_second_conversation(
+            action, question.playbook, question.past, question.as_of
+        )
+    return spoken or week.refuse_over_cap(action, is_owed=basis != "value")
+
+
+def _each_alone(
+    proposals: Sequence[Proposal],
+    question: _Question,
+    week: ContactWeek,
+    withheld: list[Withheld],
+) -> list[Candidate]:
+    """The actions that are allowed each by itself, best first; the others are withheld.
+
+    The one that a person does first is among them, whatever it costs.
+    """
+    found: dict[str, Candidate] = {}
+    refused: dict[str, Withheld] = {}
+    leading: dict[str, Candidate] = {}
+    first = frozenset(name for urgency in question.urgencies for name in urgency.first)
+    for proposal in proposals:
+        action = proposal.action
+        why = why_due(action, question.facts)
+        passed = _alone(proposal, question, week, basis="due" if why else "value", why=why)
+        if isinstance(passed, Refusal):
+            refused[action.id] = _withhold(action.name, action.id, proposal.because, passed)
+        else:
+            found[action.id] = passed
+        if action.id in first:
+            urgent = _alone(proposal, question, week, basis="urgent", why="")
+            if not isinstance(urgent, Refusal):
+                leading[action.id] = urgent
+    chosen = choose_lead(question.urgencies, leading)
+    if chosen is not None:
+        lead, urgency = chosen
+        found[lead.action_id] = replace(lead, basis_why=urgency.why)
+        refused.pop(lead.action_id, None)
+    withheld += refused.values()
+    return sorted(found.values(), key=partial(rank_key, question.playbook))
+
+
+def _alone(
+    proposal: Proposal, question: _Question, week: ContactWeek, *, basis: Basis, why: str
+) -> Candidate | Refusal:
     """One action through the stages that consider it alone."""
     action, playbook = proposal.action, question.playbook
     kept = question.shrinkage.of(action.id)
@@ -299,129 +415,72 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
         or refuse_in_quiet_hours(
             action, playbook, question.state, question.limits, question.asked_at
         )
-        or week.refuse_over_cap(action)
+        or _crowded_out(action, question, week, basis)
     )
     if refusal is not None:
         return refusal
+    at_stake = _stakes_of(action, question)
+    if at_stake is None:
+        return refuse_without_price(
+            question.state.attributes.get("price_plan"), question.prices, action
+        )
     contacts = week.contacts_lately if is_contact(action, playbook) else 0
     good = GOOD_OUTCOME.get(action.prior.outcome)
     effect = (
         None if good is None else question.evidence.of(action.id, good, question.state.attributes)
     )
-    value = value_of(
-        action, question.at_stake, question.limits, contacts=contacts, effect=effect, kept=kept
-    )
-    if value is None or value.cautious <= question.limits.tolerance:
+    value = value_of(action, at_stake, question.limits, contacts=contacts, effect=effect, kept=kept)
+    if basis == "value" and (value is None or value.cautious <= question.limits.tolerance):
         return refuse_without_value(value)
     return build_candidate(
-        proposal, value, question.playbook, question.facts, question.limits.workday
+        proposal,
+        value or NOTHING,
+        question.playbook,
+        question.facts,
+        question.limits.workday,
+        basis=basis,
+        basis_why=why,
     )
 
 
 def _together(
-    paying: Sequence[Candidate], withheld: list[Withheld], question: _Question, week: ContactWeek
-) -> list[Candidate]:
-    """The actions that remain after the rules between actions, best first; the others are
-    withheld."""
+    allowed: Sequence[Candidate], withheld: list[Withheld], question: _Question, week: ContactWeek
+) -> tuple[list[Candidate], tuple[Candidate, ...]]:
+    """The list after the rules between actions, best first, and what became a subject of its
+    conversation; all others are withheld."""
     playbook = question.playbook
-    refused = resolve_conflicts(paying, playbook, question.facts.last_done, question.as_of)
-    left = [candidate for candidate in paying if candidate.action_id not in refused]
+    refused = resolve_conflicts(allowed, playbook, question.facts.last_done, question.as_of)
+    left = [candidate for candidate in allowed if candidate.action_id not in refused]
     refused |= one_of_each_family(left, playbook)
+    talk = None if playbook.conversation is None else SharedConversation(playbook.conversation)
     chosen: list[Candidate] = []
-    for candidate in paying:
+    for candidate in allowed:
         action = playbook.by_id[candidate.action_id]
         refusal = refused.get(action.id)
-        if refusal is None:
+        shares = talk is not None and refusal is None and is_conversation(action, playbook)
+        if talk is not None and shares and talk.has_leader:
+            if talk.takes(candidate):
+                continue
+            refusal = talk.refusal()
+        if refusal is None and candidate.basis == "value":
             full = week.refuse_over_cap(action)
             refusal = None if full is None else replace(full, stage="rank")
-        if refusal is None:
-            chosen.append(candidate)
-            week.add(action)
-        else:
+        if refusal is not None:
             withheld.append(_withhold(action.name, action.id, candidate.because, refusal))
-    return chosen
+            continue
+        if talk is not None and shares:
+            talk.lead_by(candidate)
+        chosen.append(candidate)
+        week.add(action)
+    if talk is None:
+        return chosen, ()
+    return talk.joined(chosen), talk.subjects
 
 
-def _is_new(question: _Question) -> bool:
-    """Whether the account is still being welcomed, and hears from us more often."""
-    return (
-        question.facts.values.get("contract_status") == "trial"
-        or question.facts.values.get("stage") == "onboarding"
-    )
-
-
-def _facts(
-    state: AccountState,
-    playbook: Playbook,
-    past: Sequence[PastAction],
-    as_of: datetime,
-    phrases: Mapping[str, str],
-    alert_words: Mapping[str, str],
-) -> Facts:
-    facts = Facts(
-        as_of=as_of,
-        values_as_of=state.as_of,
-        values=state.values(),
-        alerts=frozenset(state.alerts),
-        last_done={p.action_id: p.at for p in past},
-        phrases=phrases,
-        alert_words=alert_words,
-        shows=playbook.alert_shows,
-    )
-    stage = next(
-        (
-            stage.name
-            for stage in playbook.stages
-            if all(holds(c, facts) is True for c in stage.conditions)
-        ),
-        None,
-    )
-    return replace(facts, values={**facts.values, "stage": stage})
-
-
-def _proposals(question: _Question) -> list[Proposal]:
-    facts, as_of = question.facts, question.as_of
-    due: dict[str, DueStep] = {}
-    for due_step in due_steps(question.playbook.sequences, question.state, facts, question.past):
-        due.setdefault(due_step.step.action, due_step)
-    found = []
-    words: dict[str, str] = {}  # several actions share a trigger
-    for action in triggers_of(question.playbook).find_triggered_actions(facts, due):
-        met = [condition for condition in action.triggers if holds(condition, facts) is True]
-        step = due.get(action.id)
-        for condition in met:
-            if condition.text not in words:
-                words[condition.text] = explain_condition(condition, facts).words
-        because = [words[condition.text] for condition in met]
-        times = [
-            question.state.alert_raised_at[alert]
-            for c in met
-            for alert in c.alerts
-            if alert in question.state.alert_raised_at
-        ]
-        if step is not None:
-            because.append(step.words)
-            times.append(step.due_at)
-        if because:
-            found.append(
-                Proposal(
-                    action=action,
-                    because="; ".join(dict.fromkeys(because)),
-                    raised_at=min(times, default=as_of),
-                    step=step,
-                )
-            )
-    return found
-
-
-def _rank(candidate: Candidate) -> tuple[float, float, str]:
-    """Best first: cautious value, then the nearest deadline, then the name."""
-    deadline = candidate.deadline
-    return (
-        -candidate.cautious_value,
-        deadline.timestamp() if deadline is not None else float("inf"),
-        candidate.action_id,
-    )
+def _is_owed(candidate: Candidate, playbook: Playbook) -> bool:
+    """Whether an account in the holdout gets it all the same: it was told of it, or sold it."""
+    action = playbook.by_id[candidate.action_id]
+    return action.service_message or (candidate.basis == "due" and action.promise == "plan")
 
 
 def _withhold(name: str, action_id: str, because: str, refusal: Refusal) -> Withheld:

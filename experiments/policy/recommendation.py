@@ -7,12 +7,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import get_args
+from typing import Literal, get_args
 
 from experiments.policy.value import ActionValue
 from experiments.policy.withholding import Reason, Stage
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Draw
+
+Basis = Literal["urgent", "due", "value"]
+"""What an action's place in the list rests on: a situation that a person answers first, a promise,
+or its cautious value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An action that becomes a subject of another action's conversation."""
+
+    action_id: str
+    name: str
+    text: str
+    because: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +38,9 @@ class Candidate:
     """One action that can be done now, with its value and its reasons.
 
     ``playbook_share`` is how much of the effect is prior and not data (1: all of it);
-    ``look_first`` lists the values that a person has to check before it is done.
+    ``look_first`` lists the values that a person has to check before it is done. ``basis`` is what
+    its place rests on, with the reason in ``basis_why``; ``subjects`` are the actions that are
+    talked about in the same conversation.
     """
 
     action_id: str
@@ -38,6 +58,9 @@ class Candidate:
     evidence: str
     playbook_share: float
     sequence: str | None
+    basis: Basis = "value"
+    basis_why: str = ""
+    subjects: tuple[Subject, ...] = ()
 
     @property
     def expected_value(self) -> float:
@@ -50,8 +73,14 @@ class Candidate:
         return self.value.cautious
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Plain values for JSON; what older decisions do not have is there only if it says more."""
+        ours: dict[str, object] = {}
+        if self.basis != "value":
+            ours |= {"basis": self.basis, "basis_why": self.basis_why}
+        if self.subjects:
+            ours["subjects"] = [subject.to_dict() for subject in self.subjects]
         return {
+            **ours,
             "action_id": self.action_id,
             "name": self.name,
             "text": self.text,

@@ -35,13 +35,14 @@ from experiments.policy.withholding import Refusal
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration
 from registry.playbook.playbook import Playbook
+from registry.playbook.prices import NO_PRICES, PriceList
 
-VERSION = 3
+VERSION = 4
 """Version of the stored form; a newer one is refused, because it may hold unknown fields. The first
-had no snoozes, and those before the third had no ``asked_at``: such a question is judged at its
-``as_of``, as it was then."""
+had no snoozes, those before the third no ``asked_at`` (such a question is judged at its ``as_of``,
+as it was then), and those before the fourth no prices."""
 
-VERSIONS = (1, 2, VERSION)
+VERSIONS = (1, 2, 3, VERSION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ class PolicyInputs:
     standing: HoldoutStatus | None = None
     put_off: tuple[Snooze, ...] = ()
     asked_at: datetime | None = None
+    prices: PriceList = NO_PRICES
 
     @property
     def quiet_until_of(self) -> datetime | None:
@@ -88,6 +90,7 @@ class PolicyInputs:
             standing=self.standing,
             put_off=self.put_off,
             asked_at=self.asked_at,
+            prices=self.prices,
             phrases=phrases,
             alert_words=alert_words,
         )
@@ -111,6 +114,7 @@ class PolicyInputs:
             asked_at=self.asked_at,
             evidence=self.evidence,
             standing=self.standing,
+            prices=self.prices,
             phrases=phrases,
             alert_words=alert_words,
         )
@@ -134,6 +138,7 @@ class PolicyInputs:
             if self.chance is None
             else {name: _plain(value) for name, value in asdict(self.chance).items()},
             "standing": None if self.standing is None else self.standing.to_dict(),
+            "prices": _PRICES.of(self.prices),
         }
 
     @classmethod
@@ -249,6 +254,7 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
         put_off=tuple(
             _put_off(each) for each in (() if stored["version"] == 1 else stored["put_off"])
         ),
+        prices=NO_PRICES if stored["version"] < 4 else PriceList.from_dict(stored["prices"]),
     )
 
 
@@ -304,6 +310,9 @@ def _evidence_for(
 def _none_yet(_: MeasuredEffects) -> dict[str | None, dict[str, object]]:
     return {}
 
+
+_PRICES = DerivedValues(PriceList.to_dict)
+"""The stored form of a price list."""
 
 _EVIDENCE = DerivedValues(_none_yet)
 """The stored form of evidence, by segment."""

@@ -9,13 +9,14 @@ the chance to stay. Pure arithmetic; chooses nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.belief import Belief, mix_belief
 from experiments.policy.account_state import AccountState, Limits
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Assumptions
+from registry.playbook.prices import PriceList
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +145,31 @@ def chance_of(action: Action, at_stake: Stakes) -> float:
         "expansion": at_stake.expansion_probability,
         "none": 1.0,
     }[action.prior.outcome]
+
+
+def stakes_of_offer(
+    action: Action, state: AccountState, at_stake: Stakes, prices: PriceList
+) -> Stakes | None:
+    """The stakes of an action that sells something: its own price and its own chance.
+
+    The stakes of the account where it sells nothing; None where the price is not known.
+    """
+    sale = action.sells
+    if sale is None:
+        return at_stake
+    seats = state.features.get("seats")
+    price = prices.price_of(
+        sale.what,
+        state.attributes.get("price_plan"),
+        None if seats is None or seats != seats else seats,
+    )
+    if not price:
+        return None
+    if sale.chance is not None:
+        chance = sale.chance * (1 - at_stake.churn_probability)
+    else:
+        chance = (sale.share_of_growth or 0.0) * at_stake.expansion_probability
+    return replace(at_stake, expansion_probability=chance, expected_amount=price)
 
 
 def value_of(

@@ -19,6 +19,7 @@ from experiments.policy.value import ActionValue
 from registry.playbook.actions import Action
 from registry.playbook.condition_grammar import Condition
 from registry.playbook.playbook import Playbook
+from registry.playbook.prices import NEXT_PLAN, PriceList
 
 Stage = Literal[
     "eligibility",
@@ -44,6 +45,8 @@ Reason = Literal[
     "does_not_pay",
     "gives_way",
     "one_at_a_time",
+    "one_conversation",
+    "no_higher_plan",
 ]
 
 ON_THE_WALL: frozenset[Reason] = frozenset({"put_off", "quiet_hours"})
@@ -68,7 +71,7 @@ def refuse_not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refu
             continue
         # words are made only if needed
         if holds(guard.condition, facts) is not True and (
-            refusal := _refuse_by(guard.condition, facts, f"{guard.why} Now")
+            refusal := _refuse_by(guard.condition, facts, f"{guard.why} Now", guard.until)
         ):
             return refusal
     for condition in action.eligibility:
@@ -79,7 +82,7 @@ def refuse_not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refu
     return None
 
 
-def _refuse_by(condition: Condition, facts: Facts, why: str) -> Refusal | None:
+def _refuse_by(condition: Condition, facts: Facts, why: str, until: str = "") -> Refusal | None:
     verdict = explain_condition(condition, facts)
     if verdict.holds is None:
         return _unknown(verdict.unknown)
@@ -89,7 +92,7 @@ def _refuse_by(condition: Condition, facts: Facts, why: str) -> Refusal | None:
         stage="eligibility",
         reason="not_eligible",
         why=f"{why}: {verdict.words}.",
-        until=f"until: {requirement(condition)}",
+        until=until or f"until: {requirement(condition)}",
         allowed_from=verdict.from_when,
     )
 
@@ -159,6 +162,25 @@ def refuse_without_value(value: ActionValue | None) -> Refusal:
         why=f"It costs {value.total_cost:,.2f} and brings {gain:,.2f} on a cautious "
         f"count: too little for this account's revenue and risk.",
         until="until the risk, the chance or the revenue is higher",
+    )
+
+
+def refuse_without_price(plan: str | None, prices: PriceList, action: Action) -> Refusal:
+    """The refusal of an offer that has no price for this account."""
+    sold = action.sells.what if action.sells is not None else ""
+    if sold == NEXT_PLAN and prices.is_highest(plan):
+        return Refusal(
+            stage="value",
+            reason="no_higher_plan",
+            why="They are on the highest plan of the price list; there is none above it.",
+            until="until the price list has a plan above theirs",
+        )
+    what = "the next plan" if sold == NEXT_PLAN else f"“{sold.replace('_', ' ')}”"
+    return Refusal(
+        stage="value",
+        reason="not_known",
+        why=f"Not known: the price of {what} for this account, so the offer is given no money.",
+        until="until prices.toml of the workspace names it",
     )
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import polars as pl
 
 from experiments.simulation.accounts import (
+    PLAN_PRICE,
     PLAN_UNITS,
+    PLANS,
     SEGMENTS,
     Accounts,
     account_rows,
@@ -48,6 +50,7 @@ from experiments.simulation.processes.usage import (
     session_rows,
 )
 from experiments.simulation.settings import Bools, Calendar, Codes, Floats, Matrix, WorldSettings
+from registry.playbook.prices import PRICES_FILE, Price, PriceList, prices_toml
 
 EVENTS_FILE = "events.parquet"
 EVENTS_FOLDER, TRUTH_FOLDER = "events", "truth"
@@ -147,6 +150,10 @@ def write_world(world: World, folder: Path) -> Path:
             file=EVENTS_FILE,
             names=",".join(f'\n    "{name}"' for name in FEATURES),
         ),
+        encoding="utf-8",
+    )
+    (events / PRICES_FILE).write_text(
+        prices_toml(PRICES, heading="What the simulated company sells, in USD a month."),
         encoding="utf-8",
     )
     return mapping
@@ -266,3 +273,18 @@ def _truth(accounts: Accounts, chronicle: ContractHistory, calendar: Calendar) -
         decisions=named(decisions, "decided_at"),
         effects=true_effects(decisions),
     )
+
+
+PRICES = PriceList(
+    plans={
+        name: Price(per_seat=price, next=after)
+        for name, price, after in zip(PLANS, PLAN_PRICE, (*PLANS[1:], None), strict=True)
+    },
+    addons={
+        "addon_integrations": Price(month=20),
+        "addon_analytics": Price(month=15),
+        "addon_model": Price(month=100),
+        "addon_sso": Price(month=50),
+    },
+)
+"""The prices that its contracts are made at; those of add-ons are the playbooks'."""

@@ -3,4 +3,4 @@
 Reads and checks `actions.toml` and `sequences.toml`, and the conditions that they use.
 """
 
-__all__ = ["actions", "condition_grammar", "conflicts", "playbook", "sequences"]
+__all__ = ["actions", "condition_grammar", "conflicts", "playbook", "prices", "sequences"]

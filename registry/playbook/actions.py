@@ -36,6 +36,7 @@ Role = Literal[
     "automation", "csm", "ceo", "support", "billing", "sales", "marketing", "product", "sponsor"
 ]
 AffectedOutcome = Literal["churn", "expansion", "none"]
+Promise = Literal["plan", "protocol"]
 Grade = Literal["A", "B", "C", "D", "E"]
 
 GRADES: Mapping[str, str] = {
@@ -89,6 +90,21 @@ class Prior:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sale:
+    """What an offer sells, and its own chance, from which its value follows.
+
+    ``what`` names an entry of the price list of the workspace: ``next_plan`` (the one above the
+    account's), ``this_plan`` (the account's own) or the name of an add-on. ``chance`` is the
+    probability that an account which fits takes it within 90 days if nobody offers it; where it is
+    None, ``share_of_growth`` times the account's own chance to expand is.
+    """
+
+    what: str
+    chance: float | None
+    share_of_growth: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Action:
     """Something we can do for an account.
 
@@ -96,7 +112,9 @@ class Action:
     and ``take_up`` the share of accounts that accept and so cost it. ``deadline_hours`` runs from
     the trigger, in working hours where ``business_hours`` says so. ``addresses`` is the role of
     the person that it reaches ("sponsor"; "main": whoever is there). ``max_autonomy``: 1 a person
-    does it, 2 a person approves it, 3 a person may stop it, 4 automatic.
+    does it, 2 a person approves it, 3 a person may stop it, 4 automatic. While one of ``due`` holds
+    it is a promise (of the account's plan, or of a protocol of ours): it is not weighed against its
+    cost, and caps leave it alone. ``sells`` is what it offers for money, if anything.
     """
 
     id: str
@@ -124,6 +142,9 @@ class Action:
     look_first: str
     source: str
     ours: tuple[str, ...]
+    due: tuple[Condition, ...] = ()
+    promise: Promise | None = None
+    sells: Sale | None = None
 
     def as_row(self) -> dict[str, object]:
         """The action as a flat row for the API and for tables."""
@@ -137,6 +158,9 @@ class Action:
             "look_first": self.look_first or None,
             "triggers": [condition.text for condition in self.triggers],
             "eligibility": [condition.text for condition in self.eligibility],
+            "due": [condition.text for condition in self.due],
+            "promised_by": self.promise,
+            "sells": None if self.sells is None else self.sells.what,
             "cost_usd": self.cost_usd,
             "cost_mrr_share": self.cost_mrr_share,
             "take_up": self.take_up,
@@ -163,7 +187,8 @@ class Action:
 class Guard:
     """A condition on groups of actions, with the sentence that explains why one is held back.
 
-    It concerns an action whose objective, channel or owner is listed, while ``only_if`` holds.
+    It concerns an action that is listed, or whose objective, channel or owner is, while ``only_if``
+    holds. ``until`` says in words what would end it, where the condition is too long to read.
     """
 
     objectives: tuple[str, ...]
@@ -172,14 +197,45 @@ class Guard:
     only_if: Condition | None
     condition: Condition
     why: str
+    actions: tuple[str, ...] = ()
+    until: str = ""
 
     def concerns(self, action: Action) -> bool:
         """Whether this action is in one of the groups."""
         return (
-            action.objective in self.objectives
+            action.id in self.actions
+            or action.objective in self.objectives
             or action.channel in self.channels
             or action.owner_role in self.owners
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Urgency:
+    """A situation in which a person speaks to the account before anything else is done.
+
+    While one of ``when`` holds, the first of ``first`` that is allowed leads the list, whatever it
+    is worth.
+    """
+
+    name: str
+    when: tuple[Condition, ...]
+    first: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """The channels by which people speak with an account: one conversation in ``days``.
+
+    Those that would be had together become one with several subjects, at most ``most_subjects``
+    beside the first.
+    """
+
+    channels: frozenset[str]
+    days: float
+    most_subjects: int
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +286,11 @@ def read_action(table: Table) -> Action:
         look_first=table.text("look_first", ""),
         source=table.text("source"),
         ours=table.texts("ours"),
+        due=read_conditions(table, "due", ()),
+        promise=cast(Promise, table.word("promise", get_args(Promise)))
+        if table.has("promise")
+        else None,
+        sells=_sale(table.table("sells")) if table.has("sells") else None,
     )
     table.end()
     _check(action)
@@ -247,9 +308,35 @@ def read_guard(table: Table) -> Guard:
         else None,
         condition=read_condition(table.text("condition"), table.where),
         why=table.text("why"),
+        actions=table.texts("actions", ()),
+        until=table.text("until", ""),
     )
     table.end()
     return guard
+
+
+def read_urgency(table: Table) -> Urgency:
+    """One situation that comes first, from its table."""
+    urgency = Urgency(
+        name=table.text("name"),
+        when=read_conditions(table, "when"),
+        first=table.texts("first"),
+        why=table.text("why"),
+    )
+    table.end()
+    return urgency
+
+
+def read_conversation(table: Table) -> Conversation:
+    """What counts as a conversation, from its table."""
+    conversation = Conversation(
+        channels=frozenset(_words(table, "channels", get_args(Channel))),
+        days=table.number("days", least=0),
+        most_subjects=table.whole("most_subjects", least=0),
+        why=table.text("why"),
+    )
+    table.end()
+    return conversation
 
 
 def read_family(table: Table) -> Family:
@@ -309,6 +396,22 @@ def _prior(table: Table) -> Prior:
     return prior
 
 
+def _sale(table: Table) -> Sale:
+    sale = Sale(
+        what=read_name(table, "what"),
+        chance=table.number("chance", least=0, most=1) if table.has("chance") else None,
+        share_of_growth=table.number("share_of_growth", least=0, most=1)
+        if table.has("share_of_growth")
+        else None,
+    )
+    table.end()
+    if (sale.chance is None) == (sale.share_of_growth is None):
+        raise PlaybookError(
+            f"{table.where}: say either the `chance` of the offer or its `share_of_growth`."
+        )
+    return sale
+
+
 def _words(table: Table, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     words = table.texts(key, ())
     for word in words:
@@ -345,6 +448,15 @@ def _check(action: Action) -> None:
         raise PlaybookError(
             f"Action {action.id!r}: offers, contract changes and the CEO's word "
             f"need a person's approval; `max_autonomy` is at most 2."
+        )
+    if bool(action.due) != (action.promise is not None):
+        raise PlaybookError(
+            f"Action {action.id!r}: `due` says when it is promised and `promise` by what; one "
+            f"without the other says nothing."
+        )
+    if action.sells is not None and action.prior.outcome != "expansion":
+        raise PlaybookError(
+            f"Action {action.id!r}: it sells something, so its prior has to be about expansion."
         )
     if action.prior.outcome == "none" and action.worth_usd == 0:
         raise PlaybookError(

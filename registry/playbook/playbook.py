@@ -15,14 +15,18 @@ from pathlib import Path
 
 from registry.playbook.actions import (
     Action,
+    Conversation,
     Family,
     Guard,
     PlaybookError,
     Stage,
+    Urgency,
     read_action,
+    read_conversation,
     read_family,
     read_guard,
     read_stage,
+    read_urgency,
 )
 from registry.playbook.condition_grammar import Condition
 from registry.playbook.conflicts import (
@@ -76,6 +80,9 @@ class Playbook:
     contact_channels: frozenset[str]
     alert_shows: Mapping[str, str]
     assumptions: Assumptions
+    urgencies: tuple[Urgency, ...] = ()
+    conversation: Conversation | None = None
+    uncapped_channels: frozenset[str] = frozenset()
     fingerprint: str = ""  # of the two texts it was read from
 
     @cached_property
@@ -117,7 +124,12 @@ class Playbook:
             *(
                 (f"Action {action.id!r}", condition)
                 for action in self.actions
-                for condition in (*action.triggers, *action.eligibility)
+                for condition in (*action.triggers, *action.eligibility, *action.due)
+            ),
+            *(
+                (f"Urgency {urgency.name!r}", condition)
+                for urgency in self.urgencies
+                for condition in urgency.when
             ),
             *(
                 (f"Guard number {number}", condition)
@@ -192,6 +204,11 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
             contact_channels=frozenset(actions_file.texts("contact_channels")),
             alert_shows=_texts(actions_file.table("alert_shows")),
             assumptions=_assumptions(actions_file.table("assumed")),
+            urgencies=tuple(read_urgency(table) for table in actions_file.tables("urgency", ())),
+            conversation=read_conversation(actions_file.table("conversation"))
+            if actions_file.has("conversation")
+            else None,
+            uncapped_channels=frozenset(actions_file.texts("uncapped_channels", ())),
             fingerprint=hashlib.blake2b(
                 f"{actions_text}\0{sequences_text}".encode(), digest_size=16
             ).hexdigest(),
@@ -279,6 +296,10 @@ def _check(book: Playbook) -> None:
         _refuse_unknown(
             f"Conflict number {number}", set(book.by_id), {*conflict.actions, *conflict.to_actions}
         )
+    for guard in book.guards:
+        _refuse_unknown(f"The guard {guard.why!r}", set(book.by_id), set(guard.actions))
+    for urgency in book.urgencies:
+        _refuse_unknown(f"Urgency {urgency.name!r}", set(book.by_id), set(urgency.first))
     _check_ids(book)
     _ = book.gives_way  # refuses a cycle
 

@@ -24,7 +24,13 @@ from registry.toml_table import Table
 Stays = Literal["until_next", "until_stop"]
 StartKind = Literal["moment", "age", "ahead", "alert", "entry"]
 
-MOMENTS = ("trial_started", "contract_started", "contract_ended", "incident_opened")
+MOMENTS = (
+    "trial_started",
+    "contract_started",
+    "contract_ended",
+    "incident_opened",
+    "term_started",
+)
 """Instants that the caller may know; without them day zero falls back to features."""
 
 _START = re.compile(r"(?P<kind>[a-z]+)( (?P<name>[a-z][a-z0-9_]*))?( (?P<shift>[-+]\d+)d)?")

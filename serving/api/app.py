@@ -34,7 +34,7 @@ from serving.api.routes import (
 from serving.auth.gate import Gate, declared_needs
 from serving.http.metrics import Measured
 from serving.http.problem_details import install_problems
-from serving.ledger.idempotency import RequestKeys
+from serving.ledger.stores.idempotency import RequestKeys
 from serving.pages.frame import AnswerProblemToPeople, Templates, sections_of
 from serving.settings import ServiceSettings
 from serving.state.refresh import FreshScores

@@ -1,7 +1,7 @@
 """Answer a write with an Idempotency-Key once: ASGI middleware in front of the routes.
 
 As Stripe defines it: the same key and request get the same answer, another request under the key is
-422, one that is still being worked on is 409. The keys are with ``serving.ledger.idempotency``. The
+422, one that is still being worked on is 409. The keys are with ``serving.ledger.stores.idempotency``. The
 request that is worked on is handed to the route as ``request.state.open_request``; the changes that
 the route makes in the ledger are noted with it (``LedgerDatabase.for_request``).
 """
@@ -28,7 +28,7 @@ from serving.http.ledger_problems import problem_of
 from serving.http.problem_details import problem_response
 from serving.ledger.database.change import OpenRequest, StoredAnswer, TakenKey
 from serving.ledger.errors import LedgerError, LedgerUnreachableError
-from serving.ledger.idempotency import LEASE, Ending, RequestKeys, new_holder
+from serving.ledger.stores.idempotency import LEASE, Ending, RequestKeys, new_holder
 from serving.problems import (
     KEY_HEADER,
     LONGEST_KEY,

@@ -15,6 +15,7 @@ from serving.api.schemas.decisions import (
     HoldoutInfo,
     LotInfo,
     RecommendationAnswer,
+    SubjectAnswer,
     WithheldAnswer,
 )
 from serving.api.schemas.families import (
@@ -473,6 +474,14 @@ def _candidate(candidate: Candidate) -> CandidateAnswer:
         max_autonomy=candidate.autonomy,
         sequence=candidate.sequence,
         look_first=list(candidate.look_first),
+        basis=candidate.basis,
+        basis_why=candidate.basis_why,
+        subjects=[
+            SubjectAnswer(
+                action=one.action_id, name=one.name, text=one.text, why=singular(one.because)
+            )
+            for one in candidate.subjects
+        ],
     )
 
 

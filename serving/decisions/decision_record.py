@@ -25,6 +25,7 @@ from experiments.policy.quiet_hours import zone_named
 from experiments.policy.recommend import AccountState, Limits, PastAction, Recommendation
 from experiments.policy.request import PolicyInputs
 from features.alerts.alert import Alert
+from registry.playbook.prices import NO_PRICES, PriceList
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.ledger.ledger import Decision, Outcome
 from serving.ledger.replay.replay import policy_code
@@ -45,6 +46,7 @@ POLICY_KINDS = (
     *MOMENT_KINDS,
     *HISTORY_KINDS,
     "contract.renewed",
+    "contract.changed",
     "consent.updated",
     "account.updated",
     "contact.changed",
@@ -75,6 +77,7 @@ class PolicyFacts:
     time_zone: str | None = None
     legal_hold: bool | None = None
     term_started_at: datetime | None = None  # of the contract that runs
+    terms_from: datetime | None = None  # since when its renewal date is what it is
     put_off: tuple[Snooze, ...] = ()
 
 
@@ -102,11 +105,17 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
     zone: str | None = None
     is_held: bool | None = None
     term: datetime | None = None
+    terms_from: datetime | None = None
+    renewal: object = None
     for event in sorted(events, key=attrgetter("occurred_at", "recorded_at", "event_id")):
         kind, at, user_id = event.kind, event.occurred_at, event.user_id
         properties = json.loads(event.properties)
         if kind in TERM_KINDS:
             term = at if kind != "contract.cancelled" else None
+        if kind in (*TERM_KINDS, "contract.changed"):
+            before, renewal = renewal, properties.get("renewal_on")
+            if kind != "contract.changed" or renewal != before:
+                terms_from = at
         if kind in MOMENT_KINDS:
             moments[MOMENT_KINDS[kind]] = at
         elif kind == "consent.updated":
@@ -127,6 +136,10 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
         elif "action" in properties:
             key = str(properties.get("decision_id") or event.event_id)
             history[key] = _past_action(kind, properties, at, history.get(key), contact=user_id)
+            if kind == "action.executed":
+                history |= _subjects_done(
+                    key, history[key], filter(None, str(properties.get("subjects") or "").split())
+                )
     return PolicyFacts(
         moments=moments,
         consents=consents,
@@ -135,6 +148,7 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
         time_zone=zone,
         legal_hold=is_held,
         term_started_at=term,
+        terms_from=terms_from,
         put_off=tuple(put_off.values()),
     )
 
@@ -153,6 +167,10 @@ def add_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts
             outcome.occurred_at,
             reported.get(outcome.decision_id),
         )
+        if outcome.kind == "executed":
+            reported |= _subjects_done(
+                outcome.decision_id, reported[outcome.decision_id], outcome.subjects
+            )
     history = {**facts.history, **reported}
     return replace(facts, history=history)
 
@@ -171,7 +189,9 @@ def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Aler
         mrr=score.features.get("mrr"),
         alerts=tuple(alert.id for alert in alerts),
         alert_raised_at={alert.id: score.as_of for alert in alerts},
-        moments=facts.moments,
+        moments=facts.moments
+        if facts.terms_from is None
+        else {**facts.moments, "term_started": facts.terms_from},
         consents=facts.consents,
         contacts=facts.contacts,
         time_zone=facts.time_zone,
@@ -193,6 +213,7 @@ def question(
     asked_at: datetime | None = None,
     evidence: MeasuredEffects = NO_EFFECTS,
     rules: ExplorationSettings | None = None,
+    prices: PriceList = NO_PRICES,
 ) -> PolicyInputs:
     """All that the policy is told about one account: ``now`` on the time of the data, ``asked_at``
     on the clock of the service."""
@@ -205,6 +226,7 @@ def question(
         history=tuple(facts.history.values()),
         as_of=as_of,
         asked_at=asked_at,
+        prices=prices,
         put_off=tuple([one for one in facts.put_off if one.holds_at(clock)]),
         chance=rules.chance_of(score, as_of) if rules else None,
         standing=rules.standing_of(score, facts.term_started_at, as_of) if rules else None,
@@ -267,10 +289,16 @@ def build_decision(
         csm=score.attributes.get("csm"),
         autonomy=best.autonomy,
         proposed_by=proposed_by,
+        subjects=tuple(subject.action_id for subject in best.subjects),
         inputs=None
         if shared is None
         else (f'{{"question": {{"asked_at": {clock}, {read[1:]}, "shared": "{shared}"}}'),
     )
+
+
+def _subjects_done(key: str, done: PastAction, subjects: Iterable[str]) -> dict[str, PastAction]:
+    """What was done with an action in the same conversation, by keys of their own."""
+    return {f"{key} {subject}": replace(done, action_id=subject) for subject in subjects}
 
 
 def _past_action(

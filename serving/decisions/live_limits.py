@@ -1,50 +1,99 @@
-"""The limits of a workspace as they are now, read again when the file changes.
+"""The limits and the price list of a workspace as they are now, read again when their file changes.
 
 A file that cannot be used changes nothing: what held before holds on, and the service says what is
 wrong with it. A file that is just being written, or put in another's place, is looked at again a
-moment later, because half of a file may be limits, too, and none means the usual ones.
+moment later, because half of a file may be readable, too, and none means the usual values.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import LIMITS_FILE, USUAL, LimitsError, read_limits
 from features.reloaded_file import ReloadedFile
+from registry.playbook.prices import NO_PRICES, PRICES_FILE, PriceList, PricesError, read_prices
 
 log = logging.getLogger("keepwell.serving")
 
 SETTLED_SECONDS = 1.0
 """So long after its last change a file counts as written, and a missing one as gone."""
 
+T = TypeVar("T")
 
-class CurrentLimits:
-    """The limits of one workspace as they are now; ``problem`` says why its file is not used.
+
+class _CurrentFile(Generic[T]):
+    """One file of a workspace as it is now; ``problem`` says why it is not used."""
+
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Path], T],
+        usual: T,
+        *,
+        what: str,
+        usual_words: str,
+        error: type[Exception],
+    ) -> None:
+        self.problem: str | None = None
+        self._what, self._usual, self._usual_words = what, usual, usual_words
+        self._name = path.name
+        self._file = ReloadedFile(
+            path,
+            lambda file: read(file.parent),
+            lambda: usual,
+            settle_seconds=SETTLED_SECONDS,
+            tolerated_errors=(error,),
+        )
+        self._value = self._file.current()
+
+    def current(self) -> T:
+        """The content, read again where the file is another one than last time."""
+        value, error = self._file.current(), self._file.problem
+        problem = error and f"{error} Until then the {self._what} hold that held before."
+        if problem != self.problem and problem is not None:
+            log.warning("%s", problem)
+        if value is not self._value:
+            name = self._usual_words if value is self._usual else self._name
+            log.info("%s read anew: %s", self._what, name)
+        self._value, self.problem = value, problem or None
+        return value
+
+
+class CurrentLimits(_CurrentFile[Limits]):
+    """The limits of one workspace as they are now.
 
     Raises:
         LimitsError: at the start, where there is nothing to hold on to: the file cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.problem: str | None = None
-        self._file = ReloadedFile(
+        super().__init__(
             folder / LIMITS_FILE,
-            lambda _: read_limits(folder),
-            lambda: USUAL,
-            settle_seconds=SETTLED_SECONDS,
-            tolerated_errors=(LimitsError,),
+            read_limits,
+            USUAL,
+            what="limits",
+            usual_words="the usual ones",
+            error=LimitsError,
         )
-        self._limits = self._file.current()
 
-    def current(self) -> Limits:
-        """The limits, read again where the file is another one than last time."""
-        limits, error = self._file.current(), self._file.problem
-        problem = error and f"{error} Until then the limits hold that held before."
-        if problem != self.problem and problem is not None:
-            log.warning("%s", problem)
-        if limits is not self._limits:
-            log.info("limits read anew: %s", "the usual ones" if limits is USUAL else LIMITS_FILE)
-        self._limits, self.problem = limits, problem or None
-        return limits
+
+class CurrentPrices(_CurrentFile[PriceList]):
+    """The price list of one workspace as it is now.
+
+    Raises:
+        PricesError: at the start, where there is nothing to hold on to: the file cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            folder / PRICES_FILE,
+            read_prices,
+            NO_PRICES,
+            what="prices",
+            usual_words="none",
+            error=PricesError,
+        )

@@ -10,7 +10,6 @@ __all__ = [
     "database",
     "errors",
     "feedback",
-    "idempotency",
     "kill_switch",
     "ledger",
     "pending_approvals",

@@ -31,6 +31,7 @@ from serving.ledger.errors import (
     SelfApprovalError,
 )
 from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
+from serving.ledger.ranked_actions import bound_of, row_of_action
 from serving.ledger.reported_outcomes import asked_at, decision_row
 
 Verdict = Literal["approved", "rejected"]
@@ -63,8 +64,11 @@ class Approvals:
         reason: str | None,
         key: str,
         now: datetime,
+        action: str | None = None,
     ) -> tuple[Approval, bool]:
         """Approve or reject a decision; answers what was stored, and whether it is new.
+
+        It is about the decision's own action, or about another ``action`` of its list.
 
         Raises:
             UnknownDecisionError: no such decision.
@@ -72,9 +76,13 @@ class Approvals:
             KeyReusedError: the key came before with another verdict.
             ContradictingOutcomeError: it was judged otherwise, or is claimed already.
             DecisionExpiredError, StoppedError: there is nothing left to approve.
+            NotClaimableError: the decision does not list the action.
         """
         digest = hashlib.blake2b(
-            json.dumps([decision_id, verdict, by, reason]).encode(), digest_size=16
+            json.dumps(
+                [decision_id, verdict, by, reason, *([] if action is None else [action])]
+            ).encode(),
+            digest_size=16,
         ).hexdigest()
         with self._database.writing() as connection:
             known = connection.execute(
@@ -86,14 +94,14 @@ class Approvals:
                         "This Idempotency-Key came before with another verdict. Nothing was stored."
                     )
                 return _approval(known), False
-            decided = decision_row(connection, decision_id)
+            decided = row_of_action(connection, decision_row(connection, decision_id), action)
             at = service_time(connection, now)
             self._check(connection, decided, verdict, by, at)
             row = {
                 "approval_id": str(
-                    uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:approval:{key}")
+                    uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decided.decision_id}:approval:{key}")
                 ),
-                "decision_id": decision_id,
+                "decision_id": decided.decision_id,
                 "verdict": verdict,
                 "by": by,
                 "at": as_text(at),
@@ -104,7 +112,7 @@ class Approvals:
             insert_linked(connection, APPROVALS, row)
             return Approval(
                 approval_id=str(row["approval_id"]),
-                decision_id=decision_id,
+                decision_id=decided.decision_id,
                 verdict=verdict,
                 by=by,
                 at=at,
@@ -170,7 +178,7 @@ def check_level_of(
         NotClaimableError: it is for people only, waits for one, or one said no.
     """
     scope = Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
-    level = min(decided.autonomy or 0, level_now(controls, scope))
+    level = min(bound_of(decided), level_now(controls, scope))
     verdict = verdict_on(connection, decided.decision_id)
     if verdict is not None and verdict.verdict == "rejected":
         raise NotClaimableError(f"{verdict.by} rejected this decision on {verdict.at:%Y-%m-%d}.")

@@ -8,11 +8,13 @@ and the moment asked about.
     claimed ─► heartbeat … ─► completed | failed
        └──────────┴─► (lease over) lapsed
 
-Nothing is done twice: a decision has one live claim and is completed once, and an account has one
-claim at a time. An engine whose lease has lapsed may still report work that it did, unless another
-has claimed since. ``now`` is the clock of the service, which runs also where the data stand still.
-Where that clock is set back, the newest moment of the ledger counts as now, so that no lapsed lease
-comes back.
+Every action of a decision's list can be claimed, with a lease of its own: the engine of its channel
+takes it. Nothing is done twice: an action has one live claim and is completed once. Actions of one
+list were ranked beside each other, so they may go on at the same time; those of two lists may not,
+because neither knew of the other. An engine whose lease has lapsed may still report work that it
+did, unless another has claimed since. ``now`` is the clock of the service, which runs also where the
+data stand still. Where that clock is set back, the newest moment of the ledger counts as now, so that
+no lapsed lease comes back.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from serving.ledger.errors import (
 )
 from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
 from serving.ledger.quiet_hours import check_not_quiet
+from serving.ledger.ranked_actions import list_of, row_of_action
 from serving.ledger.reported_outcomes import (
     NewOutcome,
     asked_at,
@@ -93,11 +96,14 @@ class Claims:
         lease: timedelta,
         key: str,
         now: datetime,
+        action: str | None = None,
         held_back: LedgerError | None = None,
     ) -> tuple[Claim, bool]:
         """Take a decision to carry it out; answers the claim, and whether it is new.
 
-        ``held_back`` is the refusal of the rules that hold it back by now, where some do.
+        It is the decision's own action that is claimed, or another ``action`` of its list, which
+        then is a decision of its own (``serving.ledger.ranked_actions``). ``held_back`` is
+        the refusal of the rules that hold it back by now, where some do.
 
         Raises:
             UnknownDecisionError: no such decision.
@@ -107,12 +113,14 @@ class Claims:
             AlreadyClaimedError, CapacityUsedError, QuietHoursError: not now; ``retry_after`` says
                 when to try again.
         """
-        digest = _digest("claim", decision_id, by, lease.total_seconds())
+        digest = _digest(
+            "claim", decision_id, by, lease.total_seconds(), *([] if action is None else [action])
+        )
         with self._database.writing() as connection:
             known = _known(connection, key, digest)
             if known is not None:
                 return _claim_of(connection, known.claim_id, now), False
-            decided = decision_row(connection, decision_id)
+            decided = row_of_action(connection, decision_row(connection, decision_id), action)
             at = _now(connection, decided.account_id, max(now, asked_at(decided)))
             controls = read_controls(connection)
             scope = scope_of(decided)
@@ -128,7 +136,9 @@ class Claims:
             if held_back is not None:
                 raise held_back
             _check_capacity(connection, controls, scope, at)
-            claim_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:claim:{key}"))
+            claim_id = str(
+                uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decided.decision_id}:claim:{key}")
+            )
             _add(
                 connection,
                 decided,
@@ -403,8 +413,9 @@ def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> N
         )
         raise DecisionExpiredError(f"This decision is {until}.")
     claims = _claims(_records(connection, CLAIM_RECORDS.c.account_id == decided.account_id), at)
+    beside = _of_the_same_list(connection, decided)
     for claim in claims:
-        if claim.state == "claimed":
+        if claim.state == "claimed" and claim.decision_id not in beside:
             seconds = max(1, round((claim.lease_until - at).total_seconds()))
             what = (
                 "This decision"
@@ -424,13 +435,29 @@ def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> N
     others = connection.execute(
         sa.select(OUTCOMES.c.occurred_at, DECISIONS.c.action)
         .join(DECISIONS, DECISIONS.c.decision_id == OUTCOMES.c.decision_id)
-        .where(DECISIONS.c.account_id == decided.account_id, OUTCOMES.c.kind == "executed", since)
+        .where(
+            DECISIONS.c.account_id == decided.account_id,
+            OUTCOMES.c.kind == "executed",
+            OUTCOMES.c.decision_id.not_in(beside),
+            since,
+        )
     ).first()
     if others is not None:
         raise DecisionExpiredError(
             f"Since this was decided, {others.action} was carried out for "
             f"the account, of which the decision did not know."
         )
+
+
+def _of_the_same_list(connection: Connection, decided: sa.Row[Any]) -> frozenset[str]:
+    """The other decisions about actions of the same list."""
+    first = list_of(decided)
+    ids = connection.scalars(
+        sa.select(DECISIONS.c.decision_id).where(
+            sa.or_(DECISIONS.c.decision_id == first, DECISIONS.c.part_of == first)
+        )
+    )
+    return frozenset(ids) - {decided.decision_id}
 
 
 def _check_capacity(

@@ -40,6 +40,7 @@ from serving.ledger.database.timestamps import as_moment, as_text
 from serving.ledger.errors import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
 from serving.ledger.feedback import Feedback, as_feedback
 from serving.ledger.kill_switch import Control, Scope, add_control, read_controls
+from serving.ledger.ranked_actions import row_of_action
 from serving.ledger.reported_outcomes import (
     OPPOSITES,
     NewOutcome,
@@ -93,7 +94,8 @@ class Decision:
     ``serving.ledger.replay.replay``. ``autonomy`` is the level it was made at, of
     ``serving.ledger.autonomy``; as it is given, how far the action may go. ``decided_at`` and
     ``as_of`` are on the time of the data; ``asked_at`` (before the facts were read) and
-    ``valid_until`` on the clock of the service.
+    ``valid_until`` on the clock of the service. ``part_of`` is the decision from whose list a later
+    action is; ``subjects`` are the actions that are done with this one, in the same conversation.
     """
 
     decision_id: str
@@ -115,6 +117,8 @@ class Decision:
     proposed_by: str | None = None
     inputs: str | None = None
     asked_at: datetime | None = None
+    part_of: str | None = None
+    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,10 +295,12 @@ class Ledger:
         received_at: datetime,
         heard_at: datetime | None = None,
         reporter: str | None = None,
+        action: str | None = None,
     ) -> tuple[Outcome, bool]:
         """Store an outcome once per key; answers the stored one and whether it is new.
 
-        It is received on the time of the data, and heard on the clock of the service.
+        It is received on the time of the data, and heard on the clock of the service. It is of the
+        decision's own action, or of another ``action`` of its list.
 
         Raises:
             UnknownDecisionError: no such decision.
@@ -303,8 +309,9 @@ class Ledger:
             OutcomeBeforeDecisionError: it is said to have happened before it was decided.
             DecisionExpiredError: it was carried out when the decision was no longer valid.
             NotYoursError: it was claimed by another than the ``reporter``.
+            NotClaimableError: the decision does not list the action.
         """
-        digest = request_digest(decision_id, new)
+        digest = request_digest(decision_id, new, action)
         with self._database.writing() as connection:
             known = connection.execute(sa.select(KEYS).where(KEYS.c.key == key)).one_or_none()
             if known is not None:
@@ -314,10 +321,12 @@ class Ledger:
                         "or for another decision. Nothing was stored."
                     )
                 return self._outcome(connection, known.outcome_id), False
-            decided = decision_row(connection, decision_id)
+            decided = row_of_action(connection, decision_row(connection, decision_id), action)
             if new.kind in OPPOSITES:
                 check_still_free(connection, decided, new, heard_at or received_at, reporter)
-            outcome_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:{key}"))
+            outcome_id = str(
+                uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decided.decision_id}:{key}")
+            )
             store_outcome(
                 connection,
                 decided,
@@ -491,6 +500,7 @@ def _decision_row(decision: Decision) -> dict[str, object]:
         row[name] = None if row[name] is None else as_text(row[name])
     for name in ("eligible", "withheld", "versions"):
         row[name] = json.dumps(row[name], sort_keys=True, allow_nan=False)
+    row["subjects"] = json.dumps(decision.subjects) if decision.subjects else None
     return row
 
 
@@ -526,4 +536,6 @@ def _decision(row: sa.Row[Any]) -> Decision:
         proposed_by=row.proposed_by,
         inputs=row.inputs,
         asked_at=None if row.asked_at is None else as_moment(row.asked_at),
+        part_of=row.part_of,
+        subjects=() if row.subjects is None else tuple(json.loads(row.subjects)),
     )

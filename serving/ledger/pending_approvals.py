@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from experiments.policy.recommend import DO_NOTHING
-from serving.ledger.autonomy import APPROVED_ONLY, VETO_WINDOW, level_now
+from registry.playbook.playbook import load_playbook
+from serving.ledger.autonomy import APPROVED_ONLY, VETO_WINDOW, ceiling, level_now
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import (
     APPROVALS,
@@ -29,6 +30,7 @@ from serving.ledger.database.tables import (
 )
 from serving.ledger.database.timestamps import as_moment
 from serving.ledger.kill_switch import Scope, read_controls
+from serving.ledger.ranked_actions import bound_of
 from serving.ledger.reported_outcomes import asked_at
 
 NEWEST = 5_000
@@ -85,7 +87,7 @@ def pending_decisions(
         .join(CHAIN, _linked(DECISIONS, DECISIONS.c.decision_id))
         .where(
             DECISIONS.c.action != DO_NOTHING,
-            DECISIONS.c.autonomy >= APPROVED_ONLY,
+            DECISIONS.c.autonomy.is_not(None),
             *_about(accounts),
         )
     )
@@ -104,10 +106,9 @@ def pending_decisions(
             answer = answers.get((row.account_id, row.action))
             if answer is not None and answer.place > row.place:
                 continue
-            level = min(
-                row.autonomy,
-                level_now(controls, Scope(action=row.action, segment=row.segment, csm=row.csm)),
-            )
+            level = level_now(controls, Scope(action=row.action, segment=row.segment, csm=row.csm))
+            if level > row.autonomy:  # raised since, or more than this action may
+                level = min(level, _bound_of(connection, row))
             ahead = asked_at(row) + VETO_WINDOW if level == APPROVED_ONLY + 1 else None
             if level in (APPROVED_ONLY, APPROVED_ONLY + 1) and (ahead is None or now < ahead):
                 found.setdefault(
@@ -226,3 +227,15 @@ def _about(accounts: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
         .limit(NEWEST)
     )
     return (DECISIONS.c.decision_id.in_(newest),)
+
+
+def _bound_of(connection: Connection, row: sa.Row[Any]) -> int:
+    """How far the action of a decision may go; its list is read only where that can matter."""
+    action = load_playbook().by_id.get(row.action)
+    if action is None or ceiling(action) <= row.autonomy:
+        return int(row.autonomy)
+    return bound_of(
+        connection.execute(
+            sa.select(DECISIONS).where(DECISIONS.c.decision_id == row.decision_id)
+        ).one()
+    )

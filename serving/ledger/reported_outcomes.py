@@ -81,6 +81,7 @@ class Outcome:
     by: str | None = None
     clock: Clock | None = None
     measure: Measure | None = None
+    subjects: tuple[str, ...] = ()  # actions that were done with it, in the same conversation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,20 +328,21 @@ def check_still_free(
         )
 
 
-def request_digest(decision_id: str, new: NewOutcome) -> str:
+def request_digest(decision_id: str, new: NewOutcome, action: str | None = None) -> str:
     """The hash by which a repeated request is known."""
     fields = {
         name: value for name, value in asdict(new).items() if name != "measure" or value is not None
     }  # older keys were stored without it
-    content = json.dumps([decision_id, fields], sort_keys=True, default=as_text)
+    parts = [decision_id, fields, *([] if action is None else [action])]
+    content = json.dumps(parts, sort_keys=True, default=as_text)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def outcomes_with_decisions() -> sa.Select[Any]:
     """Every outcome with the account and the action of its decision."""
-    return sa.select(OUTCOMES, DECISIONS.c.account_id, DECISIONS.c.action).join(
-        DECISIONS, DECISIONS.c.decision_id == OUTCOMES.c.decision_id
-    )
+    return sa.select(
+        OUTCOMES, DECISIONS.c.account_id, DECISIONS.c.action, DECISIONS.c.subjects
+    ).join(DECISIONS, DECISIONS.c.decision_id == OUTCOMES.c.decision_id)
 
 
 def as_outcome(row: sa.Row[Any]) -> Outcome:
@@ -358,4 +360,5 @@ def as_outcome(row: sa.Row[Any]) -> Outcome:
         by=row.by,
         clock=row.clock,
         measure=None if row.measure is None else Measure(**json.loads(row.measure)),
+        subjects=() if row.subjects is None else tuple(json.loads(row.subjects)),
     )

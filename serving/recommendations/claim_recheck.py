@@ -22,9 +22,11 @@ from serving.state.service_state import ServiceState
 
 
 def find_rule_against(
-    service: ServiceState, decision: Decision
+    service: ServiceState, decision: Decision, action: str | None = None
 ) -> HeldBackError | QuietHoursError | None:
     """Why a rule would hold the decided action back now, as the refusal; None if none would.
+
+    It is the decision's own action, or another one of its list.
 
     What is known of this decision itself does not count: it was not carried out, or the ledger
     says so. An account that is not scored has the checks of the ledger alone.
@@ -43,20 +45,22 @@ def find_rule_against(
         replace(facts, history=others),
         service.portfolio.alerts.of(score.account_id),
         limits=service.limits.current(),
+        prices=service.prices.current(),
         now=service.now(),
         asked_at=asked_at,
         evidence=service.measured.current(),
         rules=service.chance,
     )
+    action = action or decision.action
     rule = asked.rule_against(
-        decision.action,
+        action,
         load_validated_playbook(features.names),
         phrases=features.phrases,
         alert_words=ALERT_WORDS,
     )
     if rule is None:
         return None
-    words = f"On what is known now, {decision.action} is held back: {rule.why.rstrip('.')}."
+    words = f"On what is known now, {action} is held back: {rule.why.rstrip('.')}."
     if rule.reason == "quiet_hours" and rule.allowed_from is not None:
         seconds = ceil((rule.allowed_from - asked_at).total_seconds())
         return QuietHoursError(

@@ -5,7 +5,7 @@ Turns ranked actions into the offers that ``experiments.planning`` chooses from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ import polars as pl
 from experiments.planning.options import OFFER_SCHEMA
 from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Team
-from experiments.policy.recommend import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING, Candidate
 from features.workspace import Workspace
 from registry.playbook.playbook import load_playbook
 from registry.store.store import ModelStore
@@ -26,7 +26,9 @@ from serving.recommendations.snapshot import decisions_as_of
 def offers_of(decided: Iterable[ProposedDecision]) -> pl.DataFrame:
     """Every action that the policy recommends, with whose account it is: ``OFFER_SCHEMA``.
 
-    The value is the cautious one, what the hours cost taken off. A territory is the region.
+    The value is the cautious one, what the hours cost taken off. What is urgent or due counts as a
+    little more than the best that is weighed for the account, so that the plan takes it first. A
+    territory is the region.
     """
     actions = load_playbook().by_id
     return pl.DataFrame(
@@ -37,7 +39,7 @@ def offers_of(decided: Iterable[ProposedDecision]) -> pl.DataFrame:
                 "family": actions[candidate.action_id].family,
                 "role": candidate.owner_role,
                 "channel": candidate.channel,
-                "value": candidate.cautious_value,
+                "value": value_in_plan(candidate, one.recommendation.ranked),
                 "hours": candidate.value.hours,
                 "cost": candidate.value.cost,
                 "csm": one.score.attributes.get("csm"),
@@ -50,6 +52,18 @@ def offers_of(decided: Iterable[ProposedDecision]) -> pl.DataFrame:
         ],
         schema=OFFER_SCHEMA,
     )
+
+
+FIRST = 1.0
+"""Money by which what is urgent or due stands above what is weighed, in a plan."""
+
+
+def value_in_plan(candidate: Candidate, ranked: Sequence[Candidate]) -> float:
+    """The value by which a plan chooses among the actions of all accounts."""
+    if candidate.basis == "value":
+        return candidate.cautious_value
+    best = max(one.cautious_value for one in ranked)  # doing nothing is among them: at least 0
+    return max(best, candidate.cautious_value) + FIRST
 
 
 def plan_as_of(

@@ -16,6 +16,7 @@ from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
 from experiments.policy.recommend import Limits, Recommendation
 from features.catalogue.catalogue import Catalogue, load_catalogue
+from registry.playbook.prices import NO_PRICES, PriceList
 from serving.decisions.decision_record import (
     NO_FACTS,
     PolicyFacts,
@@ -115,6 +116,7 @@ def decide(
         proposed_by=proposed_by,
         shared=shared,
         limits=at_any_hour(limits) if over_days else limits,
+        prices=service.prices.current(),
     )
 
 
@@ -143,6 +145,7 @@ def decide_on(
     asked_at: datetime | None = None,
     evidence: MeasuredEffects = NO_EFFECTS,
     limits: Limits = USUAL,
+    prices: PriceList = NO_PRICES,
     rules: ExplorationSettings | None = None,
     proposed_by: str | None = None,
     shared: str | None = None,
@@ -158,6 +161,7 @@ def decide_on(
             known,
             signs,
             limits=limits,
+            prices=prices,
             now=now,
             asked_at=asked_at,
             evidence=evidence,

@@ -14,6 +14,7 @@ from features.alerts.alert import is_week_before
 from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
+from registry.playbook.prices import read_prices
 from registry.store.store import ModelStore
 from serving.decisions.decision_record import POLICY_KINDS, policy_facts
 from serving.decisions.exploration_settings import ExplorationSettings
@@ -55,6 +56,7 @@ def decisions_as_of(
     *,
     rules: ExplorationSettings | None = None,
     asked_at: datetime | None = None,
+    shared: str | None = None,
 ) -> tuple[ProposedDecision, ...]:
     """Recommend for every account as of a moment, on what was known then.
 
@@ -62,11 +64,12 @@ def decisions_as_of(
     are those of the snapshot, which ends strictly before it.
 
     ``asked_at`` is the clock on the wall, by which dates that people gave have come or not; left
-    out, the question is asked at the moment it is about.
+    out, the question is asked at the moment it is about. ``shared`` is the digest of what all
+    questions have in common; with it every decision holds its question.
 
     Raises:
         SnapshotError: there is no snapshot as of this moment.
-        LimitsError: what the workspace says about limits cannot be used.
+        LimitsError, PricesError: the workspace's limits or its price list cannot be used.
     """
     limits = at_any_hour(read_limits(workspace.root))
     scores = scores_as_of(workspace, store, as_of)
@@ -94,7 +97,9 @@ def decisions_as_of(
         asked_at=asked_at,
         evidence=evidence_in(workspace.reports_dir),
         limits=limits,
+        prices=read_prices(workspace.root),
         rules=rules,
+        shared=shared,
     )
 
 

@@ -37,7 +37,7 @@ from serving.decisions.exploration_settings import (
     read_exploration_settings,
 )
 from serving.decisions.live_effects import measured_effects
-from serving.decisions.live_limits import CurrentLimits
+from serving.decisions.live_limits import CurrentLimits, CurrentPrices
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.http.metrics import ServiceMetrics
 from serving.ledger.database.change import OpenRequest
@@ -79,6 +79,7 @@ class ServiceState:
     metrics: ServiceMetrics
     keys: ApiKeys
     limits: CurrentLimits
+    prices: CurrentPrices
     reach: VisibleAccounts | None = None
     chance: ExplorationSettings | None = None
     whole: ServiceState | None = (
@@ -301,6 +302,7 @@ def open_service(
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
         chance=read_exploration_settings(workspace.root, settings.lottery_key),
         limits=CurrentLimits(workspace.root),
+        prices=CurrentPrices(workspace.root),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
         metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)),

@@ -363,6 +363,7 @@ def outcome_event(outcome: Outcome) -> Event:
     quantity: float | None = None
     if outcome.kind == "executed":
         words["by"] = outcome.by
+        words["subjects"] = " ".join(outcome.subjects) or None
     elif outcome.kind == "declined":
         words["reason"] = outcome.reason
     else:

@@ -236,6 +236,8 @@ def _playbook() -> Playbook:
         guards=(),
         conflicts=(),
         families={},
+        urgencies=(),  # what is measured is the weighing
+        conversation=None,
     )
 
 
@@ -249,6 +251,8 @@ def _action(like: Action, offer: Offer) -> Action:
         cost_usd=offer.cost_usd,
         hours=offer.hours,
         family=None,
+        due=(),
+        promise=None,
         channel="internal",
         prior=replace(like.prior, mean=offer.believed, strength=offer.strength),
     )

@@ -19,12 +19,22 @@ from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from registry.playbook.actions import ALWAYS_OURS
 from registry.playbook.condition_grammar import ActionDone, AlertOpen, ComparisonClause
 from registry.playbook.playbook import load_playbook
+from registry.playbook.prices import Price, PriceList
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = load_playbook()
 ATTRIBUTE_NAMES = {attribute.name for attribute in ATTRIBUTES} | {CONTRACT_STATUS}
 FEATURE_NAMES = {feature.name for feature in FEATURES}
 ROOMY = Limits(actions_per_week=1000, contacts_per_week=1000, onboarding_contacts_per_week=1000)
+PRICES = PriceList(
+    plans={
+        "starter": Price(month=10_000, next="professional"),
+        "professional": Price(month=60_000, next="business"),
+        "business": Price(month=120_000, next="enterprise"),
+        "enterprise": Price(month=200_000),
+    },
+    addons={a.sells.what: Price(month=50_000) for a in BOOK.actions if a.sells is not None},
+)
 STAGE_FEATURES = {"onboarding": {"account_age_days": 5.0}}
 
 every_action = pytest.mark.parametrize("action", BOOK.actions, ids=lambda action: action.id)
@@ -103,6 +113,10 @@ def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised
     features = {k: v for k, v in values.items() if k in FEATURE_NAMES}
     if "stage" in values:
         features |= STAGE_FEATURES[values["stage"]]
+    if "term_months" in values:  # without the start of a term, the months between invoices
+        features["billing_months"] = values["term_months"]
+    if "days_since_end" in values:
+        moments = {"contract_ended": AS_OF - timedelta(days=values["days_since_end"])}
     wanted = {c.alert for c in clauses if isinstance(c, AlertOpen) and c.wanted}
     state = AccountState(
         account_id="built",
@@ -110,6 +124,7 @@ def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised
         features=features,
         attributes={
             "contract_status": "active",
+            "price_plan": "starter",
             **{k: v for k, v in values.items() if k in ATTRIBUTE_NAMES},
         },
         churn_probability=values.get("churn_probability", 0.9),
@@ -132,7 +147,7 @@ def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised
 
 
 def asked(state, past, book):
-    return recommend(state, playbook=book, limits=ROOMY, history=past, as_of=AS_OF)
+    return recommend(state, playbook=book, limits=ROOMY, history=past, as_of=AS_OF, prices=PRICES)
 
 
 @every_trigger
@@ -189,8 +204,11 @@ def test_with_the_whole_playbook_a_triggered_action_is_ranked_or_withheld_with_a
     action, trigger
 ):
     state, past = build([trigger, *conditions_of(action)])
-    answer = recommend(state, playbook=BOOK, limits=Limits(), history=past, as_of=AS_OF)
+    answer = recommend(
+        state, playbook=BOOK, limits=Limits(), history=past, as_of=AS_OF, prices=PRICES
+    )
     named = [c.action_id for c in answer.ranked] + [w.action_id for w in answer.withheld]
+    named += [subject.action_id for c in answer.ranked for subject in c.subjects]
     assert named.count(action.id) == 1
     assert all(w.why and w.until for w in answer.withheld)
 

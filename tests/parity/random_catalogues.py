@@ -24,7 +24,7 @@ from experiments.policy.recommendation import Recommendation
 from experiments.policy.request import PolicyInputs
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
-from registry.playbook.actions import Action, Family, Guard, Prior
+from registry.playbook.actions import Action, Conversation, Family, Guard, Prior, Urgency
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.conflicts import Conflict
 from registry.playbook.playbook import Playbook, load_playbook
@@ -136,12 +136,29 @@ def random_playbook(rng: np.random.Generator) -> Playbook:
         families=families,
         conflicts=conflicts,
         contact_channels=frozenset(CONTACTS),
+        uncapped_channels=frozenset({"internal"}) if rng.random() < 0.5 else frozenset(),
+        conversation=Conversation(
+            channels=frozenset({"phone"}), days=7, most_subjects=2, why="One talk a week."
+        )
+        if rng.random() < 0.5
+        else None,
+        urgencies=(
+            Urgency(
+                name="Urgent",
+                when=(parse_condition("alert usage_halved"),),
+                first=tuple(str(rng.choice([a.id for a in actions])) for _ in range(2)),
+                why="It is urgent.",
+            ),
+        )
+        if rng.random() < 0.5
+        else (),
     )
 
 
 def _action(rng: np.random.Generator, number: int, families: Mapping[str, Family]) -> Action:
     outcome = str(rng.choice(["churn", "expansion", "none"]))
     texts = [*CONDITIONS]
+    is_promise = rng.random() < 0.15
     return replace(
         load_playbook().actions[0],
         id=f"act_{number}",
@@ -165,6 +182,8 @@ def _action(rng: np.random.Generator, number: int, families: Mapping[str, Family
         addresses=str(rng.choice(["main", "sponsor"])),
         family=str(rng.choice([*families])) if rng.random() < 0.5 else None,
         worth_usd=200.0 if outcome == "none" else 0.0,
+        due=(parse_condition(str(rng.choice(texts))),) if is_promise else (),
+        promise=("plan" if rng.random() < 0.5 else "protocol") if is_promise else None,
         prior=Prior(
             outcome=outcome,
             mean=float(rng.uniform(-0.05, 0.3)),
@@ -300,6 +319,7 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
     wall = asked.asked_at or as_of
     actions = {action.id: action for action in book.actions}
     names = [c.action_id for c in answer.ranked if c.action_id != "do_nothing"]
+    joined = [one.action_id for c in answer.ranked for one in c.subjects]
     done = [p for p in asked.history if p.at <= as_of and p.outcome != "not_done"]
     found = []
 
@@ -308,12 +328,12 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
 
     if answer.ranked[-1].action_id != "do_nothing":
         found.append("doing nothing does not compete")
-    if sorted([*names, *(w.action_id for w in answer.withheld)]) != sorted(
-        {*names, *(w.action_id for w in answer.withheld)}
-    ):
+    everything = [*names, *joined, *(w.action_id for w in answer.withheld)]
+    if len(everything) != len(set(everything)):
         found.append("an action is there twice")
-    for candidate in answer.ranked[:-1]:
-        action = actions[candidate.action_id]
+    basis = {c.action_id: c for c in answer.ranked}
+    for name in (*names, *joined):
+        action = actions[name]
         rules = [
             c.text
             for g in book.guards
@@ -352,11 +372,21 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
             quiet = begins <= hour < ends if begins < ends else hour >= begins or hour < ends
             if quiet:
                 found.append(f"{action.id} disturbs their rest")
-        if not candidate.cautious_value > limits.tolerance:
+        candidate = basis.get(name)
+        is_weighed = candidate is not None and candidate.basis == "value"
+        if is_weighed and not candidate.cautious_value > limits.tolerance:
             found.append(f"{action.id} does not pay")
+        is_due = any(CONDITIONS[c.text](state) is True for c in action.due)
+        if (
+            candidate is not None
+            and candidate.basis == "due"
+            and not candidate.subjects
+            and not is_due
+        ):
+            found.append(f"{action.id} is not due")
         for conflict in book.conflicts:
             if action.id in conflict.actions and (
-                set(conflict.to_actions) & set(names)
+                set(conflict.to_actions) & {*names, *joined}
                 or any(
                     p.action_id in conflict.to_actions
                     and as_of - p.at < timedelta(days=conflict.days)
@@ -374,18 +404,28 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
         ]
         if len(harm) == 1 and -harm[0].estimate + 1.645 * harm[0].standard_error > 0.02:
             found.append(f"{action.id} was measured to harm")
-        if candidate.autonomy > action.max_autonomy or (
-            candidate.look_first and candidate.autonomy > 2
+        if candidate is not None and (
+            candidate.autonomy > action.max_autonomy
+            or (candidate.look_first and candidate.autonomy > 2)
         ):
             found.append(f"{action.id} may do too much by itself")
-    families = [actions[n].family for n in names if actions[n].family]
+    families = [actions[n].family for n in (*names, *joined) if actions[n].family]
     if len(families) != len(set(families)):
         found.append("two of one family")
-    found += _caps(question, names, done, feels)
+    weighed = [number for number, name in enumerate(names) if basis[name].basis == "value"]
+    crowd = names[: max(weighed, default=-1) + 1]
+    found += _caps(question, crowd, {names[number] for number in weighed}, done, feels)
+    values = [basis[names[number]].cautious_value for number in weighed]
+    if answer.lot is None and values != sorted(values, reverse=True):
+        found.append("a list that is not in the order of its values")
+    found += _conversations(question, answer, names, done)
     if (
         answer.standing
         and answer.standing.is_held_out
-        and not all(actions[n].service_message for n in names)
+        and not all(
+            actions[n].service_message or (actions[n].promise == "plan" and basis[n].basis == "due")
+            for n in names
+        )
     ):
         found.append("an account of the holdout is not left alone")
     if not 0 < answer.propensity <= 1:
@@ -399,8 +439,32 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
     return found
 
 
+def _conversations(
+    question: Question, answer: Recommendation, names: list[str], done: list[PastAction]
+) -> list[str]:
+    """One conversation at a time, and none so soon after another, but for what is due."""
+    rule, as_of = question.book.conversation, question.inputs.as_of
+    if rule is None:
+        return []
+    actions = {action.id: action for action in question.book.actions}
+    talks = [
+        c for c in answer.ranked if c.action_id in names and actions[c.action_id].channel == "phone"
+    ]
+    held = any(
+        actions[p.action_id].channel == "phone" and as_of - p.at < timedelta(days=7) for p in done
+    )
+    found = ["two conversations"] if len(talks) > 1 else []
+    found += [f"{c.action_id} comes too soon" for c in talks if held and c.basis != "due"]
+    found += ["subjects of no talk" for c in answer.ranked if c.subjects and c not in talks]
+    return found
+
+
 def _caps(
-    question: Question, names: list[str], done: list[PastAction], feels: Callable[[Action], bool]
+    question: Question,
+    names: list[str],
+    weighed: set[str],
+    done: list[PastAction],
+    feels: Callable[[Action], bool],
 ) -> list[str]:
     book, asked = question.book, question.inputs
     state, limits = asked.state, asked.limits
@@ -412,7 +476,12 @@ def _caps(
 
     is_new = state.attributes["contract_status"] == "trial"
     caps: list[tuple[str, int, Callable[[Action], bool], Callable[[PastAction], bool]]] = [
-        ("actions", limits.actions_per_week, lambda a: not a.service_message, lambda p: True),
+        (
+            "actions",
+            limits.actions_per_week,
+            lambda a: not a.service_message and a.channel not in book.uncapped_channels,
+            lambda p: True,
+        ),
         (
             "contacts",
             limits.onboarding_contacts_per_week if is_new else limits.contacts_per_week,
@@ -432,11 +501,12 @@ def _caps(
     for who in ("u1", "u2"):
         new = [n for n in names if feels(actions[n]) and person(actions[n]) == who]
         old = [p for p in week if feels(actions[p.action_id]) and p.contact == who]
-        if new and len(new) + len(old) > limits.contacts_per_person:
+        if weighed & set(new) and len(new) + len(old) > limits.contacts_per_person:
             caps.append((who, -1, feels, lambda p: True))
     return [
         f"more {what} than the cap"
         for what, cap, counts, _ in caps
-        if (new_ones := sum(counts(actions[n]) for n in names))
+        if any(counts(actions[n]) for n in weighed)
+        and (new_ones := sum(counts(actions[n]) for n in names))
         and new_ones + sum(counts(actions[p.action_id]) for p in week) > cap
     ]

@@ -212,13 +212,13 @@ def figures_of_actions(answer: Mapping[str, Any], place: str) -> Iterator[Stated
             yield Stated(name=name, of=answer["account_id"], value=answer[name], place=place)
     for one in answer["ranked"]:
         of = f"{one.get('action') or one['action_id']} for {answer['account_id']}"
-        yield Stated(name="expected_value", of=of, value=one["expected_value"], place=place)
+        yield Stated(name="cautious_value", of=of, value=one["cautious_value"], place=place)
 
 
 def evidence_of_page(page: str, place: str) -> Iterator[Stated]:
     """Whether each ranked action says of its effect that it was measured, or that it was not."""
     for action, text in re.findall(
-        r'data-figure="expected_value:(\S+) for [^"]*">(.*?)</li>', page, flags=re.DOTALL
+        r'data-figure="cautious_value:(\S+) for [^"]*">(.*?)</li>', page, flags=re.DOTALL
     ):
         if "<summary>Where" in text:
             said = "no" if "not measured yet" in text else "yes"

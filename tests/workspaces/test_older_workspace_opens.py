@@ -106,11 +106,17 @@ def alone() -> Iterator[None]:
         yield
 
 
+RECOMMENDED = {"next actions", "plan"}
+"""Answers that go by today's playbook. Stored decisions go by that of then, and are compared."""
+
+
 def is_of_substance(one: Difference) -> bool:
     names = set(one.field.replace("[]", "").split("."))
     if isinstance(one.before, str) and RENAMED.get(one.before) == one.after:
         return False
     is_added = one.before == ABSENT and bool(names & ADDED)
+    if one.kind in RECOMMENDED:
+        return False
     return one.kind != "command" and not names & IN_WORDS and not is_added
 
 

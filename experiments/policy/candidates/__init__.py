@@ -3,4 +3,11 @@
 Each candidate comes with the sentence that explains it.
 """
 
-__all__ = ["sentences", "sequence_steps", "triggers"]
+__all__ = [
+    "conversations",
+    "priorities",
+    "proposals",
+    "sentences",
+    "sequence_steps",
+    "triggers",
+]

@@ -14,7 +14,7 @@ from experiments.policy.candidates.deadlines import deadline_of
 from experiments.policy.candidates.sequence_steps import DueStep
 from experiments.policy.conditions import Facts, label
 from experiments.policy.prior_shrinkage import NO_SHRINKAGE, PriorShrinkage
-from experiments.policy.recommendation import Candidate, Withheld
+from experiments.policy.recommendation import Basis, Candidate, Withheld
 from experiments.policy.value import NOTHING, ActionValue
 from experiments.policy.withholding import find_unknown_values
 from registry.playbook.actions import GRADES, Action, Prior
@@ -48,6 +48,9 @@ def build_candidate(
     playbook: Playbook,
     facts: Facts,
     workday: tuple[int, int],
+    *,
+    basis: Basis = "value",
+    basis_why: str = "",
 ) -> Candidate:
     """The action as it is recommended, with the values that a person has to look up first."""
     action, step = proposal.action, proposal.step
@@ -71,6 +74,8 @@ def build_candidate(
         evidence=_evidence(action.prior, value.belief),
         playbook_share=value.belief.playbook_share if value.belief else 1.0,
         sequence=step.sequence.id if step is not None else None,
+        basis=basis,
+        basis_why=basis_why,
     )
 
 

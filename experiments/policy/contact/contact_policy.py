@@ -79,6 +79,39 @@ def refuse_in_cool_down(
     return None
 
 
+def is_conversation(action: Action, playbook: Playbook) -> bool:
+    """Whether people of ours speak with people of theirs."""
+    rule = playbook.conversation
+    return rule is not None and action.channel in rule.channels
+
+
+def refuse_second_conversation(
+    action: Action, playbook: Playbook, past: Sequence[PastAction], as_of: datetime
+) -> Refusal | None:
+    """The refusal of a conversation so soon after another one."""
+    rule = playbook.conversation
+    if rule is None or not past or not is_conversation(action, playbook):
+        return None
+    held = [
+        done
+        for done in past
+        if (other := playbook.by_id.get(done.action_id)) is not None
+        and is_conversation(other, playbook)
+        and as_of < done.at + timedelta(days=rule.days)
+    ]
+    if not held:
+        return None
+    last = max(held, key=lambda done: (done.at, done.action_id))
+    free = last.at + timedelta(days=rule.days)
+    return Refusal(
+        stage="contact_policy",
+        reason="one_conversation",
+        allowed_from=free,
+        until=f"until {free:%d %B %Y %H:%M}",
+        why=f"{rule.why} “{playbook.by_id[last.action_id].name}” was on {last.at:%d %B %Y}.",
+    )
+
+
 def quiet_period_of(state: AccountState, limits: Limits, moment: datetime) -> QuietPeriod | None:
     """The quiet hours that an account is in at a moment; None: in none, or unknown."""
     return quiet_period_at(moment, state.time_zone or limits.time_zone, limits.quiet_hours)
@@ -141,10 +174,14 @@ class ContactWeek:
             if done.at > as_of - CAPACITY_WEEK:
                 self._count(action, done.at, done.contact)
 
-    def refuse_over_cap(self, action: Action) -> Refusal | None:
-        """The first cap that leaves no room for the action."""
+    def refuse_over_cap(self, action: Action, *, is_owed: bool = False) -> Refusal | None:
+        """The first cap that leaves no room for the action.
+
+        What ``is_owed`` finds room whatever was before it, but not where the cap is nought: that is
+        a tenant who wants no such contacts.
+        """
         for cap in self._caps(action, self._person(action)):
-            if len(cap.times) >= cap.most:
+            if len(cap.times) >= cap.most and not (is_owed and cap.most):
                 return _is_full(cap)
         return None
 
@@ -163,7 +200,8 @@ class ContactWeek:
     def _caps(self, action: Action, person: str | None) -> Iterable[_Cap]:
         if action.service_message:
             return
-        yield self._actions
+        if action.channel not in self._playbook.uncapped_channels or self._actions.most == 0:
+            yield self._actions
         if not is_contact(action, self._playbook):
             return
         yield self._contacts

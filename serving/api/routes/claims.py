@@ -18,6 +18,7 @@ from serving.api.schemas.claims import (
     ApprovalAnswer,
     ApprovalRequest,
     ClaimAnswer,
+    ClaimDecisionRequest,
     ClaimRequest,
     CompleteRequest,
     DecisionAnswer,
@@ -79,6 +80,7 @@ IdempotencyKey = Annotated[
 
 APPROVAL_PROBLEMS: tuple[Refusal, ...] = (
     UnknownDecisionError,
+    NotClaimableError,
     ContradictingOutcomeError,
     DecisionExpiredError,
     SelfApprovalError,
@@ -131,6 +133,7 @@ def approve(
         reason=body.reason,
         key=caller.own(key),
         now=service.wall_clock(),
+        action=body.action,
     )
     return approval_answer(approval)
 
@@ -157,10 +160,13 @@ def claim(
     service: AtService,
     caller: AtCaller,
     decision_id: DecisionId,
-    body: ClaimRequest,
+    body: ClaimDecisionRequest,
     key: IdempotencyKey,
 ) -> ClaimAnswer:
     """Take a decision to carry it out, for a lease; nobody else gets it meanwhile.
+
+    Any action of the decision's list can be taken, each with its own lease, by the engine of its
+    channel; the claim names the decision about that action.
 
     Refused is what is stopped, waits for a person, is claimed or done, would disturb the account
     in its quiet hours, would not be allowed any more on what is known now, or comes too late; what
@@ -173,7 +179,8 @@ def claim(
             lease=body.lease,
             key=caller.own(key),
             now=service.wall_clock(),
-            held_back=find_rule_against(service, service.ledger.decision(decision_id)),
+            action=body.action,
+            held_back=find_rule_against(service, service.ledger.decision(decision_id), body.action),
         )
     except (DecisionExpiredError, HeldBackError) as error:
         raise decide_again(service, caller, decision_id, error) from error

@@ -25,6 +25,7 @@ from serving.ledger.errors import (
     ContradictingOutcomeError,
     DecisionExpiredError,
     LedgerUnreachableError,
+    NotClaimableError,
     NotYoursError,
     OutcomeBeforeDecisionError,
     UnknownDecisionError,
@@ -92,6 +93,7 @@ def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest)
     UnknownDecisionError,
     ContradictingOutcomeError,
     DecisionExpiredError,
+    NotClaimableError,
     NotYoursError,
     OutcomeBeforeDecisionError,
     LedgerUnreachableError,
@@ -134,6 +136,7 @@ def report_outcome(
         received_at=as_of,
         heard_at=service.wall_clock(),
         reporter=acting(caller, body.by),
+        action=body.action,
     )
     if is_new:
         service.metrics.outcomes.labels(outcome.kind).inc()

@@ -43,7 +43,9 @@ def ready(service: AtService, response: Response) -> StatusAnswer:
         response.status_code = 503
         return StatusAnswer(status="starting", detail=error.detail)
     service.limits.current()
-    detail = " ".join(filter(None, (service.live.problem, service.limits.problem))) or None
+    service.prices.current()
+    problems = (service.live.problem, service.limits.problem, service.prices.problem)
+    detail = " ".join(filter(None, problems)) or None
     return StatusAnswer(
         status="ok", detail=detail, as_of=portfolio.as_of, accounts=len(portfolio.scores)
     )

@@ -36,7 +36,7 @@ By = Annotated[
 
 
 class ClaimRequest(Request):
-    """A decision is claimed, or a claim prolonged."""
+    """A claim is made or prolonged."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"by": "mailer", "lease_seconds": 600}]}
@@ -49,6 +49,16 @@ class ClaimRequest(Request):
     def lease(self) -> timedelta:
         """The lease as a time."""
         return timedelta(seconds=self.lease_seconds)
+
+
+class ClaimDecisionRequest(ClaimRequest):
+    """A decision is claimed: its own action, or another one of its list."""
+
+    action: Name | None = Field(
+        default=None,
+        description="Another action of the decision's list; left out, the decision's own, which is "
+        "the first.",
+    )
 
 
 class CompleteRequest(Request):
@@ -92,6 +102,11 @@ class ApprovalRequest(Request):
     )
     by: By = None
     reason: ShortText | None = None
+    action: Name | None = Field(
+        default=None,
+        description="Another action of the decision's list; left out, the decision's own, which is "
+        "the first.",
+    )
 
 
 class ClaimAnswer(Answer):
@@ -137,6 +152,10 @@ class DecisionAnswer(Answer):
     valid_until: datetime | None = Field(
         description="By the clock of the service; null: decided before this was kept."
     )
+    part_of: str | None = Field(
+        description="The decision from whose list this action is; null: it came first in its own."
+    )
+    subjects: list[str] = Field(description="Actions that are done with it, in one conversation.")
     autonomy: int | None = Field(
         description="The level it was decided at; "
         + "; ".join(f"{level} {words}" for level, words in LEVELS.items())
@@ -274,6 +293,8 @@ def decision_answer(
         as_of=decision.as_of,
         asked_at=decision.asked_at,
         valid_until=decision.valid_until,
+        part_of=decision.part_of,
+        subjects=list(decision.subjects),
         autonomy=decision.autonomy,
         expected_value=decision.expected_value,
         currency=decision.currency,

@@ -54,6 +54,15 @@ class BeliefAnswer(Answer):
     source: str | None
 
 
+class SubjectAnswer(Answer):
+    """An action that is talked about in another action's conversation."""
+
+    action: str
+    name: str
+    text: str
+    why: str
+
+
 class CandidateAnswer(Answer):
     """One action that may be done now, or doing nothing."""
 
@@ -65,7 +74,9 @@ class CandidateAnswer(Answer):
     channel: str
     owner_role: str
     expected_value: float = Field(description="Money it is expected to bring after costs.")
-    cautious_value: float = Field(description="What we dare to count on; ranks the list.")
+    cautious_value: float = Field(
+        description="What we dare to count on; ranks what is neither urgent nor due."
+    )
     uplift: float = Field(description="Probability points, after fatigue.")
     at_stake: float
     margin: float = Field(description="Share of revenue that is left; 1 where a worth is stated.")
@@ -85,6 +96,14 @@ class CandidateAnswer(Answer):
     max_autonomy: int
     sequence: str | None
     look_first: list[str]
+    basis: Literal["urgent", "due", "value"] = Field(
+        description="What its place rests on: urgent, a person speaks to them first; due, it is "
+        "promised; value, its cautious value."
+    )
+    basis_why: str = Field(description="Empty where the place rests on the value.")
+    subjects: list[SubjectAnswer] = Field(
+        description="What else the same conversation is about; done with it, not apart from it."
+    )
 
 
 class WithheldAnswer(Answer):
@@ -187,6 +206,10 @@ class OutcomeRequest(Request):
     result: ShortText | None = Field(default=None, description="Needed with `outcome`.")
     reason: ShortText | None = Field(default=None, description="Needed with `declined`.")
     by: ShortText | None = Field(default=None, description="Pseudonym of who did it.")
+    action: ShortText | None = Field(
+        default=None,
+        description="Another action of the decision's list; left out, the decision's own.",
+    )
     occurred_at: AwareDatetime | None = Field(
         default=None,
         description="On the time of the data, and not after it; the moment it was "

@@ -1,7 +1,7 @@
 """One transaction that changes the ledger, and the request that it belongs to.
 
 Both are objects that are passed to the code that takes part. The request is under an Idempotency-Key
-(``serving.ledger.idempotency``); each of its changes is noted in the key's row by the same commit.
+(``serving.ledger.stores.idempotency``); each of its changes is noted in the key's row by the same commit.
 """
 
 from __future__ import annotations

@@ -99,6 +99,11 @@ def _hear_by_the_clock(connection: Connection) -> None:
     _index(connection, FEEDBACK.c.heard_at)
 
 
+def _list_actions(connection: Connection) -> None:
+    _add(connection, DECISIONS.c.part_of, DECISIONS.c.subjects)
+    _index(connection, DECISIONS.c.part_of)
+
+
 def _index(connection: Connection, *columns: sa.Column[Any]) -> None:
     for column in columns:
         for index in column.table.indexes:
@@ -133,6 +138,11 @@ STEPS = (
         version=8,
         brought="when people said something, on the clock of the service",
         apply=_hear_by_the_clock,
+    ),
+    Step(
+        version=9,
+        brought="decisions about single actions of a list, and subjects of conversations",
+        apply=_list_actions,
     ),
 )
 """Version 0 is a ledger of decisions, outcomes, keys and deliveries without links."""

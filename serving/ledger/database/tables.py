@@ -49,6 +49,8 @@ DECISIONS = sa.Table(
     sa.Column("proposed_by", sa.String, info=LATER),
     sa.Column("inputs", sa.String, info=LATER),
     sa.Column("asked_at", sa.String, index=True, info=LATER),
+    sa.Column("part_of", sa.String, index=True, info=LATER),
+    sa.Column("subjects", sa.String, info=LATER),
 )
 OUTCOMES = sa.Table(
     "outcomes",

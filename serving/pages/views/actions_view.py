@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.policy.recommend import DO_NOTHING, Candidate, Recommendation, Withheld
+from experiments.policy.recommend import DO_NOTHING, Basis, Candidate, Recommendation, Withheld
 from experiments.policy.value import ActionValue
 from experiments.policy.withholding import ON_THE_WALL
 from serving.pages.views.autonomy_view import HeldLevel
@@ -33,6 +33,13 @@ OWNERS: Mapping[str, str] = {
     "sponsor": "executive sponsor",
 }
 
+PLACES: Mapping[Basis, tuple[str, str]] = {
+    "urgent": ("First", "a person speaks to them before anything else, whatever it is worth"),
+    "due": ("Promised", "due whatever it is worth"),
+    "value": ("", "worth after costs, cautiously estimated; ranks the list"),
+}
+"""What an action's place rests on, to what stands in place of its worth, and what that means."""
+
 GOOD_END: Mapping[str, str] = {"churn": "stay", "expansion": "grow", "none": "help"}
 """Outcome of an action's value to what becomes more likely."""
 
@@ -53,6 +60,10 @@ class ActionView:
     is_stopped: bool
     deadline: str
     look_first: tuple[str, ...]
+    is_weighed: bool  # whether its worth is what its place rests on
+    worth_title: str
+    worth_from: str  # the heading above where the worth comes from
+    subjects: tuple[str, ...]  # what else the same conversation is about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +97,17 @@ def actions_intro(answer: Recommendation) -> str:
             f"lot."
         )
     )
+    bases = {candidate.basis for candidate in answer.ranked}
+    before = {
+        frozenset({"urgent"}): "What a person does first comes first. The others are ranked",
+        frozenset({"due"}): "What is promised is listed whatever it costs. The others are ranked",
+        frozenset({"urgent", "due"}): (
+            "What a person does first comes first, and what is promised is listed whatever it "
+            "costs. The others are ranked"
+        ),
+    }.get(frozenset(bases - {"value"}), "Ranked")
     return (
-        "Ranked by a cautious estimate of what each brings in a year, after its costs. "
+        f"{before} by a cautious estimate of what each brings in a year, after its costs. "
         f"Doing nothing is one of the choices.{by_lot}"
     )
 
@@ -105,21 +125,26 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
         else (
             f"The chance to {GOOD_END[value.outcome]} rises by {100 * value.uplift:.3g} points × "
             f"{money(value.at_stake, currency)} at stake × {percent(value.margin)} margin, less "
-            f"{costs}{_worn(value)}. The list is ranked by a "
-            f"cautious estimate, here {money(round(candidate.cautious_value), currency)}"
+            f"{costs}{_worn(value)}: {money(round(candidate.expected_value), currency)} is "
+            f"expected, and {money(round(candidate.cautious_value), currency)} on the cautious "
+            f"estimate that ranks the list"
         )
     )
     if not nothing and value.outcome == "none":
         how = f"Worth {money(value.benefit, currency)} by the playbook, less {costs}"
+    place, title = PLACES[candidate.basis]
+    if candidate.basis != "value" and value.at_stake == 0:
+        how = ""  # nothing is known of what it is worth
     because = cause_words(candidate.because)
+    because = f"{candidate.basis_why} {because[:1].upper()}{because[1:]}".strip()
     owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
     channel = CHANNELS.get(candidate.channel, plain(candidate.channel))
     return ActionView(
         action_id=candidate.action_id,
         name=candidate.name,
         text=candidate.text,
-        why=singular(because[:1].upper() + because[1:]),
-        worth=money(round(candidate.expected_value), currency),
+        why=singular(because),
+        worth=place or money(round(candidate.cautious_value), currency),
         how=how,
         evidence=""
         if nothing
@@ -132,6 +157,12 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
         is_stopped=held is not None and held.is_stopped,
         deadline=f"by {instant(candidate.deadline)}" if candidate.deadline else "",
         look_first=candidate.look_first,
+        is_weighed=not place,
+        worth_title=title,
+        worth_from="What it is worth"
+        if place
+        else f"Where {money(round(candidate.cautious_value), currency)} comes from",
+        subjects=tuple(f"{one.name}: {one.text}" for one in candidate.subjects),
     )
 
 

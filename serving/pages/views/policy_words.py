@@ -78,13 +78,16 @@ def refusal_words(why: str, currency: str) -> str:
     >>> refusal_words("They do not want e-mail. Now: consent to e-mail no, other than no is needed.",
     ...               "USD")
     'They do not want e-mail.'
+    >>> refusal_words("Nothing is sold until it has one. Now: warning sign: Use has halved.", "USD")
+    'Nothing is sold until it has one. Open: Use has halved.'
     >>> refusal_words("At most 3 contacts a week for one account, and better ones or earlier ones take "
     ...               "them.", "USD")
     'The week is full: at most 3 contacts a week for one account, and earlier or better ones come first.'
     >>> refusal_words("It costs 180.00 and brings 63.18 on a cautious count: too little.", "USD")
     'It costs 180 USD and would bring about 63 USD, cautiously estimated: too little.'
     """
-    why = re.sub(r"(?<=\.) Now: .*\.$", "", why)
+    why = re.sub(r"(?<=\.) Now: (?!warning sign: ).*\.$", "", why)
+    why = why.replace(" Now: warning sign: ", " Open: ").replace("; warning sign: ", "; ")
     why = _CAP.sub(
         r"The week is full: at most \1 \2 a week for one account, and earlier or better ones come "
         r"first.",

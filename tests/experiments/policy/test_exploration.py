@@ -11,18 +11,18 @@ from math import sqrt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from weighed_playbook import weighed_playbook
 
 from experiments.policy.exploration import chance_for
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recommend
 from experiments.randomisation.assignment import LotteryError
 from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, holdout_status
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
-from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 TERM = datetime(2026, 1, 1, tzinfo=UTC)
 END = datetime(2027, 1, 1, tzinfo=UTC)
-BOOK = load_playbook()
+BOOK = weighed_playbook()
 WIDE = Exploration(closeness=0.9, whole_up_to_mrr=5_000.0)
 STATE = AccountState(
     account_id="a1",

@@ -11,16 +11,16 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from weighed_playbook import weighed_playbook
 
 from experiments.policy.account_state import PolicyError
 from experiments.policy.contact.contact_policy import CAPACITY_WEEK
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, PastAction, recommend
 from experiments.policy.withholding import Stage
 from registry.playbook.condition_grammar import ComparisonClause, parse_condition
-from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)  # a Monday
-BOOK = load_playbook()
+BOOK = weighed_playbook()
 TICK = timedelta(microseconds=1)
 
 
@@ -578,7 +578,7 @@ def test_a_warning_sign_says_more_than_a_score_that_lags():
 def test_a_model_is_not_overruled_by_a_warning_sign():
     state = account(health_score=90.0, churn_probability=0.02, alerts=("cancel_intent",))
     call = [*ask(state).ranked, *ask(state).withheld][0]
-    assert call.action_id in ("urgent_retention", DO_NOTHING)
+    assert call.action_id in ("urgent_retention", "usage_analysis", DO_NOTHING)
     told = ask(state, limits=Limits(hourly_cost=0.0)).ranked[0]
     assert told.value.probability == 0.02
 

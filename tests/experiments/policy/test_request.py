@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from weighed_playbook import weighed_playbook
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.belief import MeasuredEffects
@@ -19,10 +20,9 @@ from experiments.policy.exploration import chance_for
 from experiments.policy.request import PolicyInputs
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
-from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
-BOOK = load_playbook()
+BOOK = weighed_playbook()
 KEY = LotteryKey(key_id="2026", secret=b"0" * 32)
 ALERTS = sorted(BOOK.alert_shows)
 
@@ -236,7 +236,7 @@ def test_any_question_comes_back_and_asks_the_same(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(version=4), "has version 4; this Keepwell reads 1, 2, 3"),
+        (lambda d: d.update(version=5), "has version 5; this Keepwell reads 1, 2, 3, 4"),
         (lambda d: d.pop("put_off"), "cannot be read .KeyError: 'put_off'"),
         (lambda d: d["put_off"][0].update(until="soon"), "cannot be read .ValueError"),
         (lambda d: d.pop("limits"), "cannot be read .KeyError: 'limits'"),

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from weighed_playbook import weighed_playbook
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.belief import MeasuredEffects
 from experiments.policy.account_state import PastAction, PolicyError
 from experiments.policy.recommend import AccountState, Limits, recommend, rule_against
 from experiments.randomisation.holdout import HoldoutStatus
-from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
-BOOK = load_playbook()
+BOOK = weighed_playbook()
 STATE = AccountState(
     account_id="a1",
     as_of=AS_OF,

@@ -46,7 +46,7 @@ from serving.ledger.errors import (
     KeyReusedError,
     LedgerUnreachableError,
 )
-from serving.ledger.idempotency import KEPT, LEASE, RequestKeys
+from serving.ledger.stores.idempotency import KEPT, LEASE, RequestKeys
 from serving.problems import TooLargeError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -603,7 +603,7 @@ import sqlalchemy as sa
 import uvicorn
 from fastapi import FastAPI, Request
 from serving.api.idempotency import IdempotencyMiddleware
-from serving.ledger.idempotency import RequestKeys
+from serving.ledger.stores.idempotency import RequestKeys
 from serving.ledger.database.database import LedgerDatabase
 from serving.auth.roles import EMBEDDED, Need
 

@@ -17,6 +17,7 @@ from features.events.schema import EVENT_SCHEMA
 from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from registry.playbook.playbook import load_playbook
+from registry.playbook.prices import Price, PriceList
 from serving.decisions.decision_record import (
     NO_FACTS,
     account_state,
@@ -45,8 +46,15 @@ def near_its_limit(shared_workspace, store) -> AccountScore:
     return replace(score, features={**score.features, **full})
 
 
+PRICES = PriceList(
+    plans={"starter": Price(per_seat=19, next="business"), "business": Price(per_seat=99)}
+)
+
+
 def recommended(score: AccountScore) -> set[str]:
-    answer = question(score, NO_FACTS, (), limits=Limits(), now=score.as_of).answer(load_playbook())
+    answer = question(score, NO_FACTS, (), limits=Limits(), now=score.as_of, prices=PRICES).answer(
+        load_playbook()
+    )
     objectives = {action.id: action.objective for action in load_playbook().actions}
     return {objectives.get(candidate.action_id, "none") for candidate in answer.ranked}
 

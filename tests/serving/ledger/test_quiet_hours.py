@@ -52,7 +52,12 @@ def question(
         as_of=NOW,
         asked_at=NOW,
     ).to_dict()
-    lacks = {1: ("put_off", "asked_at"), 2: ("asked_at",), 3: ()}[version]
+    lacks = {
+        1: ("put_off", "asked_at", "prices"),
+        2: ("asked_at", "prices"),
+        3: ("prices",),
+        4: (),
+    }[version]
     return {
         **{name: value for name, value in asked.items() if name not in lacks},
         "version": version,
@@ -192,7 +197,7 @@ def test_what_the_playbook_no_longer_has_waits_like_a_contact(world: World) -> N
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({**question(), "version": 4}, "has version 4; this Keepwell reads 1, 2, 3"),
+        ({**question(), "version": 5}, "has version 5; this Keepwell reads 1, 2, 3, 4"),
         ({}, "has version None"),
         ({**question(), "limits": {}}, "cannot be read .KeyError: 'quiet_hours'"),
         (question() | {"state": {"time_zone": "Mars/Olympus"}}, "'Mars/Olympus', which is no IANA"),

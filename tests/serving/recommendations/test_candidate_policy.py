@@ -110,7 +110,7 @@ def test_of_who_is_held_out_the_candidate_is_what_they_would_be_offered(
     [
         ("tolerance = ", "The file of limits is not valid TOML"),
         ("tolerence = 1", r"unknown key\(s\) tolerence. Did you mean tolerance\?"),
-        ("tolerance = true", "`tolerance` has to be a number, not True. Usual is 0.0"),
+        ("tolerance = true", "`tolerance` has to be a number, not True. Usual is 0.5"),
         ('workday = ["nine", "five"]', "`workday`: `number 1` has to be a number, not 'nine'"),
         ("caution = -1.0", "The limit caution is -1.0; it has to be a number of at least 0"),
     ],

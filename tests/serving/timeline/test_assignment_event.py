@@ -50,7 +50,7 @@ def decided(
         "account_id": account_id,
         "as_of": NOW,
         "mrr": 800.0,
-        "health_score": 31.0,
+        "health_score": 55.0,
         "attributes": {"contract_status": "active"},
         "features": {},
         **state,

@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from weighed_playbook import weighed_playbook
 
 from experiments.policy.contact.contact_policy import CAPACITY_WEEK
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, PastAction, recommend
 from registry.playbook.condition_grammar import parse_condition
-from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
-BOOK = load_playbook()
+BOOK = weighed_playbook()
 TICK = timedelta(microseconds=1)
 CRITICAL = AccountState(
     account_id="a1",

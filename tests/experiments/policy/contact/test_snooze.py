@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from weighed_playbook import weighed_playbook
 
 from experiments.policy.account_state import AccountState, Limits, PolicyError
 from experiments.policy.contact.snooze import MOST_AHEAD, Snooze
 from experiments.policy.recommend import DO_NOTHING, recommend
-from registry.playbook.playbook import load_playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 UNTIL = datetime(2026, 3, 16, 9, 30, tzinfo=UTC)
@@ -34,7 +34,7 @@ def later(action="success_call", *, until=UNTIL, at=AS_OF, reason="They are on l
 def ask(*put_off, as_of=AS_OF, asked_at=None):
     return recommend(
         CRITICAL,
-        playbook=load_playbook(),
+        playbook=weighed_playbook(),
         limits=Limits(),
         history=(),
         as_of=as_of,
@@ -89,7 +89,7 @@ def test_the_date_comes_by_the_clock_on_the_wall_also_where_the_data_stand_still
     state = replace(CRITICAL, as_of=years_back)
     answer = recommend(
         state,
-        playbook=load_playbook(),
+        playbook=weighed_playbook(),
         limits=Limits(),
         history=(),
         as_of=years_back,
@@ -128,7 +128,7 @@ def test_what_may_not_be_done_at_all_says_so_first():
             attributes={"contract_status": "active"},
             features={},
         ),
-        playbook=load_playbook(),
+        playbook=weighed_playbook(),
         limits=Limits(),
         history=(),
         as_of=AS_OF,

@@ -1,0 +1,272 @@
+"""Count the recommendations that a customer success manager would not follow, over all accounts.
+
+Asks the policy about every account of a workspace, as the service does, at the newest snapshot. Each
+rule is written here once more, from the account's own figures, and not read from the playbook: a
+rule that the playbook lost is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from experiments.policy.account_state import AccountState
+from experiments.policy.recommend import DO_NOTHING, Candidate, Recommendation
+from experiments.policy.request import PolicyInputs
+from features.alerts.rules import ALERTS
+from features.compute.snapshot_store import SnapshotStore
+from features.workspace import Workspace
+from registry.playbook.playbook import Playbook, load_playbook
+from serving.cli.models import store_of
+from serving.pages.views.actions_view import action_view
+from serving.recommendations.snapshot import decisions_as_of
+
+URGENCY = {rule.id: rule.urgency for rule in ALERTS}
+WITHIN_TWO_DAYS, AT_ONCE = 3, 5
+
+NOTHING = frozenset({DO_NOTHING, "monitor"})
+CONVERSATIONS = frozenset({"phone", "meeting", "session", "demo"})
+RUNWAY = frozenset({"renewal_start", "renewal_pack"})
+SURVEYS = frozenset({"exit_survey"})
+RED_ZONE = ("success_call", "usage_analysis", "value_plan")
+CEO_FROM = 5_000
+REVENUE_FROM = 1_000
+SEEDS_ADDONS = {
+    "addon_integrations": 20.0,
+    "addon_analytics": 15.0,
+    "addon_model": 100.0,
+    "addon_sso": 50.0,
+}
+"""A month, by the sources (plans#add-on-analytics and the three beside it)."""
+SEEDS_PLANS = {
+    "starter": (19.0, "professional"),
+    "professional": (49.0, "business"),
+    "business": (99.0, None),
+}
+NEXT_PLAN = frozenset({
+    "upgrade_recommend", "next_plan_preview", "first_month_half", "integration_upgrade",
+    "roi_presentation", "annual_prepay_25", "feature_trial_7d", "upgrade_bonus", "team_demo",
+    "business_trial_30d", "branding_upgrade", "reporting_upgrade", "upsell_celebrate",
+    "upsell_compare", "upsell_ceo_roi", "upsell_call", "in_app_upgrade",
+})  # fmt: skip
+ASKED_FOR = {
+    "integration_upgrade": "integration_requests_90d",
+    "branding_upgrade": "branding_interest_90d",
+    "feature_trial_7d": "higher_plan_requests_90d",
+}
+"""Action to the count of what it takes for granted that they asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One account as the policy saw it, and the answer."""
+
+    state: AccountState
+    answer: Recommendation
+    book: Playbook
+    prices: Mapping[str, Any]
+
+    @property
+    def first(self) -> Candidate:
+        return self.answer.ranked[0]
+
+    @property
+    def listed(self) -> tuple[Candidate, ...]:
+        return tuple(c for c in self.answer.ranked if c.action_id not in NOTHING)
+
+    @property
+    def urgency(self) -> int:
+        return max((URGENCY[alert] for alert in self.state.alerts), default=0)
+
+    @property
+    def is_running(self) -> bool:
+        return self.state.attributes.get("contract_status") in ("active", "paused", "trial")
+
+    @property
+    def is_in_trouble(self) -> bool:
+        return self.urgency >= WITHIN_TWO_DAYS or "onboarding_stalled" in self.state.alerts
+
+    @property
+    def is_critical(self) -> bool:
+        health = self.state.known_health
+        return self.state.risk_tier == "critical" or (health is not None and health < 40)
+
+    def value(self, name: str) -> float | None:
+        found = self.state.values().get(name)
+        return found if isinstance(found, float) else None
+
+    def within(self, name: str, least: float, most: float) -> bool:
+        value = self.value(name)
+        return value is not None and least <= value <= most
+
+    def sells(self, candidate: Candidate) -> bool:
+        action = self.book.by_id.get(candidate.action_id)
+        return action is not None and (
+            action.objective == "expand" or action.family == "trial_offer"
+        )
+
+    def speaks(self, candidate: Candidate) -> bool:
+        return candidate.channel in CONVERSATIONS and candidate.owner_role != "automation"
+
+    def own_price(self, action_id: str) -> float | None:
+        """What the offer costs the account a month; None: not an offer with a price of its own."""
+        if action_id in SEEDS_ADDONS:
+            known = {one["name"]: one.get("month", 0.0) for one in self.prices.get("addon", ())}
+            return known.get(action_id, SEEDS_ADDONS[action_id])
+        if action_id not in NEXT_PLAN:
+            return None
+        plans = {
+            one["name"]: (one.get("month", 0.0), one.get("per_seat", 0.0), one.get("next"))
+            for one in self.prices.get("plan", ())
+        } or {name: (0.0, price, after) for name, (price, after) in SEEDS_PLANS.items()}
+        month, seat, after = plans.get(self.state.attributes.get("price_plan") or "", (0, 0, None))
+        if after not in plans:
+            return 0.0
+        return plans[after][0] - month + (plans[after][1] - seat) * (self.value("seats") or 1.0)
+
+
+def promised(one: Seen) -> Iterator[str]:
+    """The actions that a plan or a protocol promises to the account now."""
+    plan, tier = (one.state.attributes.get(name) for name in ("price_plan", "service_tier"))
+    health, revenue = one.state.known_health, one.value("annual_revenue") or 0.0
+    if health is not None and health < 40:
+        yield from RED_ZONE
+        if revenue >= CEO_FROM:
+            yield "ceo_email"
+    if plan == "professional":
+        yield "usage_report_quarterly"
+    # that a review is due is known where reviews are recorded
+    is_unreviewed = one.value("reviews_365d") == 0
+    if plan == "business" and (is_unreviewed or one.within("days_since_review", 30, 1e9)):
+        yield "monthly_check_in"
+    if (
+        (plan == "business" or tier in ("enterprise", "mid-market"))
+        and one.within("tenure_days", 60, 1e9)
+        and (is_unreviewed or one.within("days_since_review", 90, 1e9))
+    ):
+        yield "quarterly_review"
+    if (plan == "business" or tier == "enterprise") and one.within("tenure_days", 0, 30):
+        yield from ("assign_csm", "custom_onboarding_plan")
+
+
+def is_kept_back(one: Seen) -> bool:
+    due = set(promised(one))
+    return any(
+        w.action_id in due and w.reason in ("week_is_full", "does_not_pay")
+        for w in one.answer.withheld
+    )
+
+
+def is_ranked_as_investment(one: Seen) -> bool:
+    due = set(promised(one))
+    return any(c.action_id in due and getattr(c, "basis", "value") == "value" for c in one.listed)
+
+
+def shown(candidate: Candidate) -> float | None:
+    """The worth as the page shows it; None where it shows none."""
+    text = action_view(candidate, "USD").worth.replace(",", "").replace("−", "-")
+    found = re.search(r"-?\d+(\.\d+)?", text)
+    return float(found[0]) if found else None
+
+
+def is_out_of_order(one: Seen) -> bool:
+    values = [value for c in one.listed if (value := shown(c)) is not None]
+    return any(later > earlier for earlier, later in pairwise(values))
+
+
+def needs_a_person(one: Seen) -> bool:
+    is_leaving = "cancel_intent" in one.state.alerts
+    has_revenue = (one.value("annual_revenue") or 0.0) >= REVENUE_FROM
+    renews = one.within("days_to_renewal", 0, 7) and one.within("billing_months", 3, 1e9)
+    return is_leaving or (one.is_critical and has_revenue) or renews
+
+
+def asks_too_late(one: Seen) -> bool:
+    ended = one.state.moments.get("contract_ended")
+    return (
+        ended is not None
+        and one.state.attributes.get("contract_status") == "ended"
+        and one.answer.as_of - ended > timedelta(days=45)
+        and any(c.action_id in SURVEYS for c in one.listed)
+    )
+
+
+RULES: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
+    ("a sale first beside a sign of two days or sooner, or a stalled onboarding",
+     lambda one: one.is_in_trouble and one.sells(one.first)),
+    ("a sale anywhere beside one",
+     lambda one: one.is_in_trouble and any(map(one.sells, one.listed))),
+    ("an offer counts for more than its own price",
+     lambda one: any((price := one.own_price(c.action_id)) is not None
+                     and c.value.at_stake > 12 * price + 0.01 for c in one.listed)),
+    ("doing nothing first within a week of the renewal",
+     lambda one: one.first.action_id in NOTHING and one.within("days_to_renewal", 0, 7)),
+    ("doing nothing first beside “at once”",
+     lambda one: one.first.action_id in NOTHING and one.urgency >= AT_ONCE),
+    ("no person speaks first though they leave, renew within the week or are critical",
+     lambda one: needs_a_person(one) and not one.speaks(one.first)),
+    ("two conversations or more for one customer in a week",
+     lambda one: sum(map(one.speaks, one.listed)) > 1),
+    ("a promise kept back by a cap or by its cost", is_kept_back),
+    ("a promise ranked as an investment", is_ranked_as_investment),
+    ("a renewal runway or pack for a term under three months",
+     lambda one: one.within("billing_months", 0, 2.9)
+     and any(c.action_id in RUNWAY for c in one.listed)),
+    ("first word to a critical account is a payment reminder",
+     lambda one: one.is_critical and one.first.action_id == "dunning"),
+    ("a save play for a customer of under 30 days",
+     lambda one: one.within("tenure_days", 0, 29.99)
+     and any(c.action_id == "save_play" for c in one.listed)),
+    ("an offer for a request that they did not make",
+     lambda one: any(c.action_id in ASKED_FOR and not one.value(ASKED_FOR[c.action_id])
+                     for c in one.listed)),
+    ("an action listed whose value rounds to nothing",
+     lambda one: any(getattr(c, "basis", "value") == "value" and round(c.cautious_value) == 0
+                     for c in one.listed)),
+    ("doing nothing listed twice",
+     lambda one: sum(c.action_id in NOTHING for c in one.answer.ranked) > 1),
+    ("a list that is not in the order of the value shown", is_out_of_order),
+)  # fmt: skip
+"""What is counted of running accounts, in words, and whether an account breaks it."""
+
+
+def asked(workspace: Path) -> Iterator[Seen]:
+    """Every account of a workspace at its newest snapshot, with the policy's answer."""
+    place = Workspace(workspace)
+    prices_file = workspace / "prices.toml"
+    prices = tomllib.loads(prices_file.read_text()) if prices_file.exists() else {}
+    book = load_playbook()
+    moment = SnapshotStore(place.snapshots_dir).moments()[-1]
+    for one in decisions_as_of(place, store_of(place), moment, shared="counted"):
+        question = json.loads(one.decision.inputs or "")["question"]
+        yield Seen(
+            state=PolicyInputs.from_dict(question).state,
+            answer=one.recommendation,
+            book=book,
+            prices=prices,
+        )
+
+
+def counts(workspace: Path) -> list[tuple[str, str]]:
+    """What is counted, and the figure in words."""
+    broken: Counter[str] = Counter()
+    running = late = 0
+    for one in asked(workspace):
+        late += asks_too_late(one)
+        if one.is_running:
+            running += 1
+            broken.update(words for words, is_broken in RULES if is_broken(one))
+    return [
+        ("running accounts asked about", f"{running:,}"),
+        *((words, f"{broken[words]:,}") for words, _ in RULES),
+        ("an exit survey over 45 days after the end (accounts that left)", f"{late:,}"),
+        ("rules broken, in all", f"{broken.total() + late:,}"),
+    ]
