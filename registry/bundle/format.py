@@ -31,6 +31,11 @@ from registry.bundle.untreated_risk import (
     read_untreated_risk,
     untreated_risk_document,
 )
+from registry.promotion.reason_evidence import (
+    ReasonEvidence,
+    read_reason_evidence,
+    reason_evidence_document,
+)
 from registry.trees.arrays import TreeStructureError
 
 DOCUMENT, ARRAYS, TEXT = "bundle.json", "arrays.npz", "model.txt"
@@ -62,6 +67,7 @@ class BundleContents:
     not_estimable: Mapping[int, str] = field(default_factory=dict)
     long_horizons: tuple[LongHorizonChance, ...] = ()
     untreated_risk: UntreatedRisk | None = None
+    reason_evidence: ReasonEvidence | None = None  # None: no training examined its reasons
     renewal_risk: RenewalRisk | None = None  # how the score acts on the ends of terms
     model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
 
@@ -131,6 +137,8 @@ def encode(bundle: BundleContents) -> dict[str, bytes]:
             "columns": [risk.calendar.renewal, risk.calendar.months],
         }
         arrays |= {"renewal_risk.parameters": risk.parameters, "renewal_risk.draws": risk.draws}
+    if bundle.reason_evidence is not None:
+        document["reasons"] = reason_evidence_document(bundle.reason_evidence)
     # No compression: it would tie the bytes to a version of zlib, and save a few hundred kB.
     packed = io.BytesIO()
     # numpy dates every entry 1980-01-01.
@@ -193,6 +201,7 @@ def _fields(
         long_horizons=tuple(_read_long_horizon(part, arrays) for part in document.get("later", ())),
         untreated_risk=_read_untreated_risk(document.get("untouched"), arrays),
         renewal_risk=_read_renewal_risk(document.get("renewal_risk"), arrays),
+        reason_evidence=read_reason_evidence(document.get("reasons")),
         amount_ratio=None if amount is None else float(amount),
         metrics={str(name): float(value) for name, value in document["metrics"].items()},
         metadata=BundleMetadata(**{**metadata, "as_of": datetime.fromisoformat(metadata["as_of"])}),

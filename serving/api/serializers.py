@@ -38,6 +38,7 @@ from serving.api.schemas.scores import (
     HealthPartAnswer,
     ProbabilityAnswer,
     ReasonAnswer,
+    ReasonRecordAnswer,
     ReasonsAnswer,
     ScoreAnswer,
 )
@@ -367,6 +368,15 @@ def _reason(reason: Reason) -> ReasonAnswer:
             )
             for one in reason.evidence
         ],
+        record=(
+            None
+            if reason.record is None
+            else ReasonRecordAnswer(
+                accounts=reason.record.accounts,
+                came=reason.record.came,
+                expected=reason.record.expected,
+            )
+        ),
     )
 
 

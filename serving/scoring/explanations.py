@@ -18,6 +18,7 @@ import polars as pl
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
+from registry.promotion.reason_evidence import FirstReasonRecord
 from serving.text_format import inside_sentence, none_of, number, plain, singular
 
 PointsUnit = Literal["percentage points", "health points"]
@@ -130,6 +131,7 @@ class Reason:
     title: str = ""  # of the theme, in words
     also: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()  # the facts that say it, largest first
+    record: FirstReasonRecord | None = None  # of the accounts that had it first
 
     @property
     def sentence(self) -> str:

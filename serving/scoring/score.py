@@ -23,6 +23,7 @@ from registry.bundle.feature_contract import FeatureContract
 from registry.bundle.segment_gate import EVERYONE, segment_key
 from registry.bundle.untreated_risk import UntreatedRisk
 from registry.outcomes import OUTLOOKS
+from registry.promotion.reason_evidence import ReasonEvidence
 from serving.scoring.expected_money import Money, yearly_of_one
 from serving.scoring.explanations import Reasons
 from serving.text_format import age, day
@@ -140,6 +141,11 @@ class ScoringModel(Protocol):
 
     def zero_at(self, name: str) -> float | None:
         """The value of a feature at which it contributes nothing; None where there is none."""
+        ...
+
+    @property
+    def reason_evidence(self) -> ReasonEvidence | None:
+        """What its training found out about its reasons; None where nobody looked."""
         ...
 
     @property

@@ -464,7 +464,8 @@ class ScoredColumns:
         rows = facts.explain(
             one.served.model, one.matrix, one.explained_horizon, frame, raw=one.raw
         )
-        return choose_reasons(rows, usual.medians(groups)), groups
+        evidence = one.served.model.reason_evidence
+        return choose_reasons(rows, usual.medians(groups), evidence), groups
 
     def _explained(
         self, outcome: OutcomeColumns, peers: Peers, *, of_leaving: bool
@@ -483,6 +484,7 @@ class ScoredColumns:
                         chosen=chosen,
                         catalogue=self.scoring.catalogue.by_name,
                         base_rate=base_rate,
+                        evidence=one.served.model.reason_evidence,
                     ),
                     one.place,
                 )

@@ -25,6 +25,7 @@ from training.models.long_horizons import fit_long_horizons
 from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
 from training.models.specs import ModelSpec, Parameters
 from training.models.untreated_risk import fit_untreated_risk
+from training.pipeline.examine_reasons import examine_reasons
 from training.pipeline.prepare import PreparedData, usable_folds
 
 GOLDEN_ROWS = 32
@@ -100,6 +101,10 @@ def release(
     matrix = training.part(rows, columns)
     fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed, grower=grower)
     assert fitted.form is not None, "the constant is never released"
+    reason_evidence = examine_reasons(
+        spec, training, rows, folds, columns, parameters,
+        served=fitted, out_of_time=shorter, seed=seed, grower=grower,
+    )  # fmt: skip
     golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
     return ModelBundle(
         label=training.label.name,
@@ -130,6 +135,7 @@ def release(
         amount_ratio=None if rise is None else rise[0],
         not_estimable=prepared.not_estimable,
         untreated_risk=untreated_risk,
+        reason_evidence=reason_evidence,
         model_text=fitted.text,
     )
 

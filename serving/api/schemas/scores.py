@@ -38,6 +38,17 @@ class EvidenceAnswer(Answer):
     points: float
 
 
+class ReasonRecordAnswer(Answer):
+    """Of accounts that had a theme as their first reason: how many the outcome came for.
+
+    Counted by the training on later rows than it had fitted to; `expected` by its probabilities.
+    """
+
+    accounts: int
+    came: int
+    expected: float
+
+
 class ReasonAnswer(Answer):
     """One theme that goes with the score: associated with it, not shown to cause it.
 
@@ -56,6 +67,7 @@ class ReasonAnswer(Answer):
     points_unit: Literal["percentage points", "health points"]
     also: list[str] = Field(description="The texts of the facts after the first.")
     evidence: list[EvidenceAnswer]
+    record: ReasonRecordAnswer | None = Field(description="Null for fewer than 20 accounts.")
 
 
 class ReasonsAnswer(Answer):

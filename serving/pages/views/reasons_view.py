@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from registry.outcomes import Outcome
+from registry.promotion.reason_evidence import FirstReasonRecord
 from serving.pages.views.charts import reason_bar
 from serving.pages.views.figures import figure, words
 from serving.scoring.explanations import Evidence, Reason, Reasons
@@ -35,6 +36,7 @@ class ReasonLine:
     direction: str
     can_be_moved: bool
     facts: tuple[FactLine, ...]
+    record: str  # what came of accounts that had it first; "" where that is not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,10 +147,25 @@ def _line(reason: Reason, reasons: Reasons, widest: float) -> ReasonLine:
         direction="toward" if reason.is_risk else "away",
         can_be_moved=reason in reasons.levers,
         facts=tuple(map(_fact, reason.evidence)),
+        record=_record(reason.record),
     )
 
 
 def _fact(one: Evidence) -> FactLine:
     return FactLine(
         text=one.text, comparison=one.comparison or "", points=signed(one.points, " points")
+    )
+
+
+def _record(record: FirstReasonRecord | None) -> str:
+    """What came of the accounts that had a reason first.
+
+    >>> _record(FirstReasonRecord(accounts=40, came=6, expected=4.2))
+    'Of 40 accounts that had it first, it came true for 6; 4 were expected'
+    """
+    if record is None:
+        return ""
+    return (
+        f"Of {record.accounts:,} accounts that had it first, it came true for {record.came:,}; "
+        f"{record.expected:,.0f} were expected"
     )

@@ -7,18 +7,23 @@ A theme is told where
   the risky side of what is usual among similar accounts if it raises the risk, on the safe side if it
   lowers it;
 - such facts carry at least ``LEAST_CARRIED`` of the theme;
-- it earned its place in the training, where that was examined (``registry.bundle.reason_evidence``).
+- theme and fact earned their place in the training, where that was examined
+  (``registry.promotion.reason_evidence``): accounts on that side really left more, or less, often than
+  others, and refits agree on the side.
 
 What is not told is added to "other signals", and stays inside the sum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.promotion.reason_evidence import ReasonEvidence
 from serving.scoring.explanations import LEAST_POINTS
 from serving.scoring.reasons.facts import ExplainedRows, Facts
 from serving.scoring.score import NONE
@@ -38,6 +43,14 @@ MOST_TOWARD = 4
 
 MOST_AWAY = 3
 """The most reasons that point away from it."""
+
+
+class Earned(Protocol):
+    """Whether a theme or fact earned its place on one side."""
+
+    def __call__(self, name: str, /, *, raises: bool) -> bool:
+        """Of a name."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,13 +74,15 @@ class ChosenReasons:
         return np.where(self.order == NONE, np.nan, 100 * found)
 
 
-def choose_reasons(rows: ExplainedRows, usual: Floats, earned: Mask | None = None) -> ChosenReasons:
+def choose_reasons(
+    rows: ExplainedRows, usual: Floats, evidence: ReasonEvidence | None = None
+) -> ChosenReasons:
     """Choose the reasons of each row.
 
     Args:
         rows: what the model adds.
         usual: rows × facts, the value that is usual among accounts like each; NaN where none is.
-        earned: rows × themes, which of them earned their place; None where nobody examined it.
+        evidence: of the training; None where nobody examined its reasons.
     """
     facts, by_theme = rows.facts, rows.by_theme
     toward = by_theme[:, facts.theme] * rows.points > 0
@@ -75,14 +90,16 @@ def choose_reasons(rows: ExplainedRows, usual: Floats, earned: Mask | None = Non
     told &= ~(facts.days_compared > rows.age[:, None])
     apart = _apart(rows.values, usual, facts)
     told &= np.where(facts.direction == 0, apart != 0, facts.direction * apart * rows.points > 0)
+    if evidence is not None:
+        told &= _by_side(rows.points, evidence.feature_earned, facts.names)
     size = np.where(told, np.abs(rows.points), 0.0)
     carried = size @ facts.in_theme
     distance = np.abs(by_theme)
     way = distance.sum(axis=1, keepdims=True)
     shown = (distance >= LEAST_SHARE * way) & (distance * 100 >= LEAST_POINTS)
     shown &= (carried > 0) & (carried >= LEAST_CARRIED * distance)
-    if earned is not None:
-        shown &= earned
+    if evidence is not None:
+        shown &= _by_side(by_theme, evidence.theme_earned, facts.themes)
     leading = np.full(by_theme.shape, NONE, np.int64)
     for theme in range(len(facts.themes)):
         of_theme = np.nonzero(facts.theme == theme)[0]
@@ -104,6 +121,13 @@ def choose_reasons(rows: ExplainedRows, usual: Floats, earned: Mask | None = Non
         leading=np.where(order == NONE, NONE, first),
         n_other=(distance * 100 >= LEAST_POINTS).sum(axis=1) - said,
     )
+
+
+def _by_side(values: Floats, earned: Earned, names: Sequence[str]) -> Mask:
+    """Whether each value earned its place on the side on which it is."""
+    raises = np.array([earned(name, raises=True) for name in names], np.bool_)
+    lowers = np.array([earned(name, raises=False) for name in names], np.bool_)
+    return np.where(values > 0, raises, lowers)
 
 
 def _apart(values: Floats, usual: Floats, facts: Facts) -> Floats:

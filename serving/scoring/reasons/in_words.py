@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from features.catalogue.feature import AnyFeature, Role
 from features.catalogue.themes import TITLES
+from registry.promotion.reason_evidence import FirstReasonRecord, ReasonEvidence
 from serving.scoring.explanations import (
     PEER_ATTRIBUTES,
     WINDOW,
@@ -84,6 +85,7 @@ class ReasonedRows:
     chosen: ChosenReasons
     catalogue: Mapping[str, AnyFeature]
     base_rate: float | None
+    evidence: ReasonEvidence | None = None
 
     def reasons(self, row: int, similar: Sequence[PeerGroup]) -> Reasons:
         """The reasons of one row."""
@@ -124,7 +126,11 @@ class ReasonedRows:
             points_unit="percentage points",
             also=tuple(one.text for one in evidence[1:]),
             evidence=evidence,
+            record=self._record(name) if rows.by_theme[row, theme] > 0 else None,
         )
+
+    def _record(self, theme: str) -> FirstReasonRecord | None:
+        return None if self.evidence is None else self.evidence.record(theme)
 
     def _facts(self, row: int, theme: int, leading: int) -> list[int]:
         """The facts that say a theme, largest first; of one subject the largest window's alone."""

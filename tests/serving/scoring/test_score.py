@@ -66,6 +66,7 @@ class AnotherContract:
         self.bundle, self.contract = bundle, contract
         self.horizons, self.amount_ratio = bundle.horizons, bundle.amount_ratio
         self.metrics, self.usual = bundle.metrics, bundle.usual
+        self.reason_evidence = bundle.reason_evidence
 
     def raw(self, matrix):
         return self.bundle.raw(matrix)
