@@ -82,12 +82,18 @@ def health_parts(
     counted = [c for c in formula.components if c.weight]
     points = np.full((frame.height, len(counted)), np.nan)
     decided = np.zeros((frame.height, len(counted)), np.int64)
+    measured = frame.select(
+        measure.points_expression().cast(pl.Float64).fill_null(np.nan).alias(f"{number}.{which}")
+        for number, component in enumerate(counted)
+        for which, measure in enumerate(component.measures)
+    ).to_numpy()
+    stop = 0
     for number, component in enumerate(counted):
         if component.measures:
-            points[:, number], by_measure = _points(component, frame)
-            decided[:, number] = np.array([place[m.feature] for m in component.measures])[
-                by_measure
-            ]
+            start, stop = stop, stop + len(component.measures)
+            points[:, number], by_measure = _points(component, measured[:, start:stop])
+            decided_by = np.array([place[measure.feature] for measure in component.measures])
+            decided[:, number] = decided_by[by_measure]
     weight = np.array([c.weight for c in counted])
     expected = np.array([_usual_points(c, usual, reference) for c in counted])
     known = ~np.isnan(points)
@@ -102,14 +108,8 @@ def health_parts(
     return HealthParts(names=names, moved=moved)
 
 
-def _points(component: Component, frame: pl.DataFrame) -> tuple[Floats, Places]:
+def _points(component: Component, found: Floats) -> tuple[Floats, Places]:
     """The points of each row, NaN where no measure is known, and the measure that decided."""
-    found = np.column_stack(
-        [
-            frame.select(m.points_expression().cast(pl.Float64)).to_series().fill_null(np.nan)
-            for m in component.measures
-        ]
-    )
     if component.combine == "first":
         decided = np.argmax(~np.isnan(found), axis=1)
     else:

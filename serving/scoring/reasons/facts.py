@@ -116,6 +116,12 @@ class Facts:
         points = np.zeros((len(matrix), len(self.names)))
         points[:, : self.n_read] = read
         self._scale(points, by_theme)
+        schema = frame.schema
+        values = np.full(points.shape, np.nan)
+        is_number = [name in schema and _is_number(schema[name]) for name in self.names]
+        values[:, : self.n_read] = np.where(is_number[: self.n_read], matrix, np.nan)
+        others = _values(frame, (*self.names[self.n_read :], ACCOUNT_AGE))
+        values[:, self.n_read :] = others[:, :-1]
         health = self.place.get(HEALTH_SCORE)
         if health is not None:
             self._hand_back(points, by_theme, health, model, matrix[:, health], frame)
@@ -125,8 +131,8 @@ class Facts:
             by_theme=by_theme,
             start=float(start),
             total=total,
-            values=_values(frame, self.names),
-            age=_values(frame, (ACCOUNT_AGE,))[:, 0],
+            values=values,
+            age=others[:, -1],
         )
 
     def _scale(self, points: Floats, by_theme: Floats) -> None:
@@ -191,10 +197,20 @@ def _digits(declared: AnyFeature | None) -> int:
 
 def _values(frame: pl.DataFrame, names: Sequence[str]) -> Floats:
     """The numbers of these columns, NaN where one is unknown or no number."""
+    schema = frame.schema
+    there = [name in schema and _is_number(schema[name]) for name in names]
     found = np.full((frame.height, len(names)), np.nan)
-    for column, name in enumerate(names):
-        if name in frame.columns and (
-            frame[name].dtype.is_numeric() or frame[name].dtype == pl.Boolean
-        ):
-            found[:, column] = frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    found[:, there] = (
+        frame.select(
+            pl.col([name for name, is_there in zip(names, there, strict=True) if is_there])
+            .cast(pl.Float64)
+            .fill_null(np.nan)
+        ).to_numpy()
+        if any(there)
+        else 0.0
+    )
     return found
+
+
+def _is_number(kind: pl.DataType) -> bool:
+    return kind.is_numeric() or kind == pl.Boolean

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from features.catalogue.catalogue import load_catalogue
 from features.health.formula import FORMULAS
+from registry.promotion.reason_evidence import ReasonEvidence, SideEvidence
 from serving.scoring.reasons.choice import MOST_AWAY, MOST_TOWARD, choose_reasons
 from serving.scoring.reasons.facts import ExplainedRows, Facts
 from serving.scoring.score import NONE
@@ -35,13 +38,13 @@ def chosen(
     facts: dict[str, tuple[float, float]],
     usual: dict[str, float] | None = None,
     *,
-    earned: np.ndarray | None = None,
+    evidence: ReasonEvidence | None = None,
     **how,
 ) -> list[tuple[str, float]]:
     """The leading fact of each reason and its points, in order."""
     row = rows(facts, **how)
     middles = np.array([[(usual or {}).get(name, NAN) for name in facts]])
-    found = choose_reasons(row, middles, earned)
+    found = choose_reasons(row, middles, evidence)
     return [
         (row.facts.names[fact], round(float(points), 9))
         for fact, points in zip(found.leading[0], found.points[0], strict=True)
@@ -135,12 +138,20 @@ def test_what_is_not_told_is_counted():
     assert found.n_other.tolist() == [1]  # what they say; a hundredth of a point is nothing
 
 
-def test_a_theme_that_did_not_earn_its_place_is_left_out():
-    facts, usual = (
-        {"errors_7d": (3.0, 14.0), "nps_last": (2.0, 4.0)},
-        {"errors_7d": 2, "nps_last": 8},
-    )
-    themes = rows(facts).facts.themes
-    assert len(chosen(facts, usual)) == 2
-    earned = np.array([[theme == "sentiment" for theme in themes]])
-    assert chosen(facts, usual, earned=earned) == [("nps_last", 2.0)]
+def side(came: float) -> SideEvidence:
+    return SideEvidence(accounts=200.0, came=came, expected=20.0, same_sign=1.0)
+
+
+def test_a_theme_or_fact_that_did_not_earn_its_place_is_left_out():
+    facts = {"errors_7d": (3.0, 14.0), "error_rate_7d": (2.5, 0.3), "nps_last": (2.0, 4.0)}
+    usual = {"errors_7d": 2.0, "error_rate_7d": 0.01, "nps_last": 8.0}
+    evidence = ReasonEvidence(refits=20, themes={}, features={}, first={})
+    assert chosen(facts, usual, evidence=evidence) == chosen(facts, usual)
+    more, as_many = (side(40.0), None), (side(20.0), None)
+    no_theme = replace(evidence, themes={"reliability": as_many, "sentiment": more})
+    assert chosen(facts, usual, evidence=no_theme) == [("nps_last", 2.0)]
+    no_fact = replace(evidence, features={"errors_7d": as_many})
+    assert chosen({**facts, "errors_7d": (2.0, 14.0)}, usual, evidence=no_fact) == [
+        ("error_rate_7d", 4.5),
+        ("nps_last", 2.0),
+    ]
