@@ -14,11 +14,18 @@ import pytest
 
 from experiments.simulation.interventions import Programme
 from experiments.simulation.settings import PRESETS
-from experiments.simulation.world import TRUTH_FOLDER, read_truth, simulate, write_world
+from experiments.simulation.world import (
+    PRICES,
+    TRUTH_FOLDER,
+    read_truth,
+    simulate,
+    write_world,
+)
 from features.events.schema import EVENT_SCHEMA, KINDS, properties_text
 from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.workspace import Workspace
+from registry.playbook.prices import read_prices
 
 KIND = {kind.name: kind for kind in KINDS}
 WITHOUT_QUANTITY_SOMETIMES = {"feature.used", "action.decided", "ticket.updated"}
@@ -258,14 +265,19 @@ def test_another_company_tries_what_it_is_told_to() -> None:
 
 def test_the_product_can_ingest_what_is_written_and_never_meets_the_truth(tiny, tmp_path):
     mapping = write_world(tiny, tmp_path / "world")
+    assert read_prices(mapping.parent) == PRICES
     workspace = Workspace(tmp_path / "workspace")
     summary = ingest(workspace, [mapping.parent], mapping)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir).scan().collect()
     assert lake.height == tiny.events.height
-    assert summary.unmapped_files == ()
+    assert summary.unmapped_files == ("prices.toml",)
     same = [name for name in EVENT_SCHEMA if name != "event_id"]
     assert lake.select(same).sort(same).equals(tiny.events.select(same).sort(same))
-    assert {path.name for path in mapping.parent.iterdir()} == {"events.parquet", "mapping.toml"}
+    assert {path.name for path in mapping.parent.iterdir()} == {
+        "events.parquet",
+        "mapping.toml",
+        "prices.toml",
+    }
     assert (tmp_path / "world" / TRUTH_FOLDER).is_dir()
     assert read_truth(tmp_path / "world").effects.equals(tiny.truth.effects)
 

@@ -14,6 +14,7 @@ from features.ingest.mapping import load_mapping
 from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.workspace import Workspace
+from registry.playbook.prices import read_prices
 
 CRM = Path(__file__).parents[3] / "examples" / "crm"
 END = datetime(2023, 4, 1, tzinfo=UTC)
@@ -179,7 +180,7 @@ def test_the_counts_add_up_and_no_row_is_refused(ingested):
     assert all(file.is_balanced for file in summary.files)
     assert (summary.read, summary.derived, summary.landed) == (621_988, 194, 585_306)
     assert summary.quarantined == {}
-    assert summary.unmapped_files == ("README.md",)
+    assert summary.unmapped_files == ("README.md", "prices.toml")
 
 
 def test_the_same_files_twice_change_nothing(ingested, lake):
@@ -209,3 +210,16 @@ def test_churn_within_90_days_by_cutoff(contracts, as_of, churned):
         & (pl.col("occurred_at") < as_of + timedelta(days=90))
     )
     assert active.join(over, on="account_id", how="semi").height == churned
+
+
+def test_the_price_list_is_what_contracts_without_a_discount_pay():
+    prices = read_prices(CRM)
+    paid = (
+        pl.read_csv(CRM / "subscriptions.csv.gz")
+        .filter(pl.col("plan").is_in(list(prices.plans)), pl.col("discount") == 0)
+        .group_by("plan")
+        .agg(pl.col("mrr").max())
+    )
+    assert dict(paid.iter_rows()) == {name: price.month for name, price in prices.plans.items()}
+    highest = {name for name, price in prices.plans.items() if price.next is None}
+    assert highest == {"premier_mthly", "premier_biann", "premier_annual"}
