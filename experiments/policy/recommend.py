@@ -100,7 +100,8 @@ from experiments.policy.withholding import (
     refuse_without_value,
 )
 from experiments.randomisation.holdout import HoldoutStatus
-from registry.playbook.actions import Action, Urgency
+from registry.playbook.actions import Action
+from registry.playbook.group_rules import Urgency
 from registry.playbook.playbook import Playbook
 from registry.playbook.prices import NO_PRICES, PriceList
 

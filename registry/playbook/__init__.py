@@ -3,4 +3,12 @@
 Reads and checks `actions.toml` and `sequences.toml`, and the conditions that they use.
 """
 
-__all__ = ["actions", "condition_grammar", "conflicts", "playbook", "prices", "sequences"]
+__all__ = [
+    "actions",
+    "condition_grammar",
+    "conflicts",
+    "group_rules",
+    "playbook",
+    "prices",
+    "sequences",
+]

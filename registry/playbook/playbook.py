@@ -13,27 +13,25 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from registry.playbook.actions import (
-    Action,
-    Conversation,
-    Family,
-    Guard,
-    PlaybookError,
-    Stage,
-    Urgency,
-    read_action,
-    read_conversation,
-    read_family,
-    read_guard,
-    read_stage,
-    read_urgency,
-)
+from registry.playbook.actions import Action, PlaybookError, read_action
 from registry.playbook.condition_grammar import Condition
 from registry.playbook.conflicts import (
     Conflict,
     ConflictOfAction,
     conflicts_by_action,
     read_conflict,
+)
+from registry.playbook.group_rules import (
+    Conversation,
+    Family,
+    Guard,
+    Stage,
+    Urgency,
+    read_conversation,
+    read_family,
+    read_guard,
+    read_stage,
+    read_urgency,
 )
 from registry.playbook.sequences import Sequence, read_sequence
 from registry.toml_table import Table, TableError

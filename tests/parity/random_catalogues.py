@@ -24,9 +24,10 @@ from experiments.policy.recommendation import Recommendation
 from experiments.policy.request import PolicyInputs
 from experiments.randomisation.holdout import HoldoutStatus
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
-from registry.playbook.actions import Action, Conversation, Family, Guard, Prior, Urgency
+from registry.playbook.actions import Action, Prior
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.conflicts import Conflict
+from registry.playbook.group_rules import Conversation, Family, Guard, Urgency
 from registry.playbook.playbook import Playbook, load_playbook
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)

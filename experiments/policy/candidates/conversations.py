@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from experiments.policy.recommendation import Candidate, Subject
 from experiments.policy.withholding import Refusal
-from registry.playbook.actions import Conversation
+from registry.playbook.group_rules import Conversation
 
 
 class SharedConversation:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from experiments.policy.conditions import Facts, holds
 from experiments.policy.recommendation import Candidate
-from registry.playbook.actions import Action, Promise, Urgency
+from registry.playbook.actions import Action, Promise
+from registry.playbook.group_rules import Urgency
 from registry.playbook.playbook import Playbook
 
 PROMISED_BY: Mapping[Promise, str] = {
