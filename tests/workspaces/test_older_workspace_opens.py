@@ -73,7 +73,7 @@ IN_WORDS = {
 RENAMED = {"003": "balanced"}
 """Values that are called otherwise today."""
 
-ADDED = {"trial_conversion"}
+ADDED = {"trial_conversion", "subjects", "part_of"}
 """Fields of answers that the version before did not have."""
 
 
@@ -119,7 +119,8 @@ def is_of_substance(one: Difference) -> bool:
     if isinstance(one.before, str) and RENAMED.get(one.before) == one.after:
         return False
     is_added = one.before == ABSENT and bool(names & ADDED)
-    if one.kind in RECOMMENDED or names & TOLD_OTHERWISE:
+    is_of_today = one.kind in RECOMMENDED or one.asked.endswith(", new")
+    if is_of_today or names & TOLD_OTHERWISE:
         return False
     return one.kind != "command" and not names & IN_WORDS and not is_added
 
