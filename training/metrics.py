@@ -170,7 +170,7 @@ def came_over_promised(
     """Outcomes that came over those promised, with an interval at this level.
 
     Never narrower than the exact Poisson interval of the number of accounts with the outcome
-    (Garwood 1936), so that no outcome at all is no proof.
+    (Garwood 1936), so that no outcome at all is no proof. Rows may be weighed: multiply both.
 
     >>> import numpy as np
     >>> account = np.arange(200)
@@ -184,7 +184,7 @@ def came_over_promised(
     ratio = float(y.sum() / p.sum())
     came, promised = np.bincount(account, y, width), np.bincount(account, p, width)
     low, high = np.nanquantile(_divide(draws @ came, draws @ promised), [tail, 1 - tail])
-    happened = len(np.unique(account[y == 1]))
+    happened = len(np.unique(account[y > 0]))
     least = chi2.ppf(tail, 2 * happened) / 2 if happened else 0.0
     most = chi2.ppf(1 - tail, 2 * happened + 2) / 2
     # what one account with the outcome adds; without any, rows count as accounts

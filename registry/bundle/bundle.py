@@ -21,8 +21,13 @@ import polars as pl
 from registry.bundle.calibration import HorizonError, sigmoid
 from registry.bundle.feature_contract import Row
 from registry.bundle.format import BundleContents, decode, encode
-from registry.bundle.linear import LinearForm
-from registry.bundle.long_horizons import LongHorizonChance, combine_log_odds
+from registry.bundle.linear import LinearForm, sum_by_theme
+from registry.bundle.long_horizons import (
+    HorizonShare,
+    LongHorizonChance,
+    combine_log_odds,
+    share_log_odds,
+)
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.bundle.model_forms import MANY
 from registry.integrity.hashed_folder import (
@@ -87,6 +92,24 @@ class ModelBundle(BundleContents):
             for part in self.long_horizons
         ):
             raise BundleError("A long horizon has another number of draws than the nearer ones.")
+        shorter = self.calibration.horizons[-2::-1]
+        if self.shares and tuple(part.horizon for part in self.shares) != shorter:
+            raise BundleError(
+                f"There are shares of {[part.horizon for part in self.shares]} days and shorter "
+                f"horizons of {list(shorter)}; give one for each, longest first, or none."
+            )
+        if self.shares and self.renewal_risk is not None:
+            raise BundleError(
+                "A model that knows the dates of decisions has its own shorter horizons; it takes "
+                "no shares."
+            )
+        if any(part.form.n_features_read != width for part in self.shares):
+            raise BundleError(
+                f"The share of a shorter horizon does not read the {width} features of the "
+                "contract; they must be from the same training."
+            )
+        if any(len(p.calibration.draws) != len(self.calibration.draws) for p in self.shares):
+            raise BundleError("A share has another number of draws than the longest horizon.")
         risk = self.untreated_risk
         if risk is not None and set(risk.shares) != set(self.horizons):
             raise BundleError(
@@ -192,10 +215,13 @@ class ModelBundle(BundleContents):
         self._check(horizon_days)
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
-        if horizon_days not in self._after:
+        shares, after = self._before.get(horizon_days, ()), self._after.get(horizon_days, ())
+        if not shares and not after:
             return self._near(raw, matrix, horizon_days)
-        odds = log_odds(self._near(raw, matrix, self.calibration.horizons[-1]))
-        for part in self._after[horizon_days]:
+        odds = self._last_odds(raw, matrix)
+        for share in shares:
+            odds = share_log_odds(odds, share.log_odds(matrix))
+        for part in after:
             odds = combine_log_odds(odds, part.log_odds(part.score(raw, matrix)))
         return sigmoid(odds)
 
@@ -206,7 +232,8 @@ class ModelBundle(BundleContents):
         self._check(horizon_days)
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
-        if horizon_days not in self._after:
+        shares, after = self._before.get(horizon_days, ()), self._after.get(horizon_days, ())
+        if not shares and not after:
             ends = self.calibration.probability_interval(raw, horizon_days)
             if self.renewal_risk is None:
                 return ends
@@ -224,8 +251,10 @@ class ModelBundle(BundleContents):
                 last = self.calibration.horizons[-1]
                 drawn = self.renewal_risk.drawn(raw[block], matrix[block], last)
                 odds = np.where(dated[:, None], log_odds(drawn), odds)
-            for part in self._after[horizon_days]:
+            for part in after:
                 odds = combine_log_odds(odds, part.drawn(part.score(raw[block], matrix[block])))
+            for share in shares:
+                odds = share_log_odds(odds, share.drawn(matrix[block]))
             low[block], high[block] = sigmoid(np.percentile(odds, [2.5, 97.5], axis=1))
         return np.minimum(low, shown), np.maximum(high, shown)
 
@@ -290,10 +319,20 @@ class ModelBundle(BundleContents):
         else:
             contributions = self.form.theme_contributions(matrix, raw, themes)
             base = self.form.base
-        after = self._after.get(horizon_days, ())
-        last = self.calibration.horizons[-1] if after else horizon_days
+        after, shares = self._after.get(horizon_days, ()), self._before.get(horizon_days, ())
+        last = self.calibration.horizons[-1] if after or shares else horizon_days
         probability = self._near(raw, matrix, last)
         points, start = self._near_points(matrix, contributions, base, probability, last)
+        for share in shares:
+            # p·s splits exactly: each factor's change times the mean of the other's ends
+            g = share.form.contributions(matrix)
+            g = g if themes is None else sum_by_theme(g, themes)
+            s = sigmoid(share.log_odds(matrix))
+            own, s0 = _points(
+                g, share.form.base, s, share.calibration.intercepts[0], share.calibration.slope
+            )
+            points = points * ((s + s0) / 2)[:, None] + own * ((probability + start) / 2)[:, None]
+            probability, start = probability * s, start * s0
         for part in after:
             # p + (1 - p)·q splits exactly: each factor's change times the mean of the other's ends
             parts, begin = part.contributions(matrix, contributions, base, themes)
@@ -327,6 +366,13 @@ class ModelBundle(BundleContents):
         raw = self.raw(matrix) if raw is None else raw
         dated = self.renewal_risk.calendar.has_date(matrix)
         return np.where(dated, self.renewal_risk.at_renewal(raw, matrix), np.nan)
+
+    def _last_odds(self, raw: Floats, matrix: Floats) -> Floats:
+        """The log-odds at the last horizon of the score itself."""
+        last = self.calibration.horizons[-1]
+        if self.renewal_risk is not None:
+            return log_odds(self._near(raw, matrix, last))
+        return np.asarray(self.calibration.intercept(last) + self.calibration.slope * raw)
 
     def _near(self, raw: Floats, matrix: Floats, horizon_days: int) -> Floats:
         """The probability at a horizon of the score itself, by date where there is one."""
@@ -394,6 +440,11 @@ class ModelBundle(BundleContents):
             part.horizon: self.long_horizons[: place + 1]
             for place, part in enumerate(self.long_horizons)
         }
+
+    @cached_property
+    def _before(self) -> Mapping[int, tuple[HorizonShare, ...]]:
+        """By shorter horizon: the shares that lead to it from the last near one."""
+        return {part.horizon: self.shares[: place + 1] for place, part in enumerate(self.shares)}
 
     def _check(self, horizon_days: int) -> None:
         if horizon_days in self.not_estimable:

@@ -2,7 +2,9 @@
 
 ``p_h = sigmoid(a_h + b · f)`` with one slope ``b > 0`` for all horizons and intercepts ``a_h`` that
 never fall as the horizon grows. So every horizon ranks accounts alike, and the probability of an
-account never falls with the horizon. Holds the numbers; `training.models.calibration` fits them.
+account never falls with the horizon. Where a bundle has ``HorizonShare`` for the shorter horizons,
+they rank accounts for themselves and only the longest is read here. Holds the numbers;
+`training.models.calibration` fits them.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from registry.bundle.calibration import Calibration, CalibrationError
 from registry.bundle.feature_contract import ContractFeature, FeatureContract, FeatureContractError
 from registry.bundle.linear import LinearForm, LinearFormError
-from registry.bundle.long_horizons import LongHorizonChance
+from registry.bundle.long_horizons import HorizonShare, LongHorizonChance
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.bundle.model_forms import ModelForm, form_named
 from registry.bundle.renewal_risk import ContractCalendar, RenewalRisk
@@ -50,8 +50,9 @@ class BundleContents:
 
     ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
     is the expected relative rise of MRR given an expansion. ``long_horizons`` are the chances after
-    the last horizon of ``calibration``, in rising order. ``untreated_risk`` is None where the
-    training did not look at interventions.
+    the last horizon of ``calibration``, in rising order; ``shares`` are those of the horizons before
+    it, in falling order, or none: then one order of accounts serves them all. ``untreated_risk`` is None
+    where the training did not look at interventions.
     """
 
     label: str
@@ -66,6 +67,7 @@ class BundleContents:
     amount_ratio: float | None = None
     not_estimable: Mapping[int, str] = field(default_factory=dict)
     long_horizons: tuple[LongHorizonChance, ...] = ()
+    shares: tuple[HorizonShare, ...] = ()
     untreated_risk: UntreatedRisk | None = None
     reason_evidence: ReasonEvidence | None = None  # None: no training examined its reasons
     renewal_risk: RenewalRisk | None = None  # how the score acts on the ends of terms
@@ -106,12 +108,24 @@ def encode(bundle: BundleContents) -> dict[str, bytes]:
             for part in bundle.long_horizons
             for name, array in _long_horizon_arrays(part).items()
         },
+        **{name: array for part in bundle.shares for name, array in _share_arrays(part).items()},
         "golden.matrix": bundle.golden.matrix,
         "golden.raw": bundle.golden.raw,
         "reference.levels": bundle.reference.levels,
         "reference.values": bundle.reference.values,
         "reference.missing_rate": bundle.reference.missing_rate,
     }
+    if bundle.shares:
+        document["shares"] = [
+            {
+                "horizon": part.horizon,
+                "calibration": [
+                    float(part.calibration.slope),
+                    float(part.calibration.intercepts[0]),
+                ],
+            }
+            for part in bundle.shares
+        ]
     if bundle.long_horizons:
         document["later"] = [
             {
@@ -199,6 +213,7 @@ def _fields(
         base_rates={int(h): float(r) for h, r in document["base_rates"].items()},
         not_estimable={int(h): str(why) for h, why in document["not_estimable"].items()},
         long_horizons=tuple(_read_long_horizon(part, arrays) for part in document.get("later", ())),
+        shares=tuple(_read_share(part, arrays) for part in document.get("shares", ())),
         untreated_risk=_read_untreated_risk(document.get("untouched"), arrays),
         renewal_risk=_read_renewal_risk(document.get("renewal_risk"), arrays),
         reason_evidence=read_reason_evidence(document.get("reasons")),
@@ -254,6 +269,28 @@ def _read_renewal_risk(
         calendar=ContractCalendar(renewal=int(renewal), months=int(months)),
         parameters=_table(arrays, "renewal_risk.parameters", 1),
         draws=_table(arrays, "renewal_risk.draws", 2),
+    )
+
+
+def _share_arrays(part: HorizonShare) -> dict[str, npt.NDArray[Any]]:
+    return {
+        f"share_{part.horizon}.draws": part.calibration.draws,
+        **{f"share_{part.horizon}.form.{name}": a for name, a in part.form.arrays().items()},
+    }
+
+
+def _read_share(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> HorizonShare:
+    horizon, (slope, intercept) = int(part["horizon"]), part["calibration"]
+    prefix = f"share_{horizon}.form."
+    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    return HorizonShare(
+        form=LinearForm.from_arrays(own),
+        calibration=Calibration(
+            horizons=(horizon,),
+            slope=float(slope),
+            intercepts=(float(intercept),),
+            draws=_table(arrays, f"share_{horizon}.draws", 2),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Probabilities beyond 90 days: P(by 180) = P(by 90) + (1 − P(by 90)) · q.
+"""Probabilities beyond 90 days, P(by 180) = P(by 90) + (1 − P(by 90)) · q, and shares before them.
 
 The score is fitted to the horizons up to 90 days. The time between two longer horizons has a
 chance of its own, for accounts that are still there when it begins, so no probability falls as the
@@ -7,7 +7,14 @@ horizon grows::
     P(by 180) = P(by 90) + (1 - P(by 90)) · q,    q = sigmoid(a + b·g),    g = slope·f + form(x)
 
 ``f`` is the raw score and ``form`` a linear form of the features; with few accounts to learn from
-there is no form. Holds the numbers; `training.models.long_horizons` fits them.
+there is no form. The score ranks accounts by the longest of the usual horizons. Of those that have
+the outcome by then a share has it sooner already, and which accounts that are is another question
+than who has it at all (mostly: whose contract ends sooner)::
+
+    P(by 60) = P(by 90) · s60,    P(by 30) = P(by 60) · s30,    s = sigmoid(a + b·form(x))
+
+A share lies between 0 and 1, so no probability falls as the horizon grows. Holds the numbers;
+`training.models.long_horizons` and `training.models.fitting.shares` fit them.
 """
 
 from __future__ import annotations
@@ -85,3 +92,42 @@ def combine_log_odds(before: Floats, after: Floats) -> Floats:
     True
     """
     return np.asarray(np.logaddexp(np.logaddexp(before, after), before + after))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HorizonShare:
+    """Of the accounts with the outcome by the next longer horizon, those that have it by this."""
+
+    form: LinearForm  # in log-odds
+    calibration: Calibration  # of the form's score, at this horizon alone
+
+    def __post_init__(self) -> None:
+        if len(self.calibration.horizons) != 1:
+            raise CalibrationError(
+                f"A share has one horizon; this one has {self.calibration.horizons}."
+            )
+
+    @property
+    def horizon(self) -> int:
+        """The horizon in days."""
+        return self.calibration.horizons[0]
+
+    def log_odds(self, matrix: Floats) -> Floats:
+        """The log-odds of each row's share."""
+        score = self.form.score(matrix)
+        return np.asarray(self.calibration.intercepts[0] + self.calibration.slope * score)
+
+    def drawn(self, matrix: Floats) -> Floats:
+        """The log-odds of the share in each bootstrap draw: rows × draws."""
+        draws = self.calibration.draws
+        return np.asarray(draws[:, 1] + self.form.score(matrix)[:, None] * draws[:, 0])
+
+
+def share_log_odds(whole: Floats, share: Floats) -> Floats:
+    """The log-odds of a share of a probability, from the log-odds of both; never above ``whole``.
+
+    >>> odds = share_log_odds(np.log([1.0]), np.log([1.0]))  # the half of a half
+    >>> round(float(odds[0]), 6) == round(float(np.log(1 / 3)), 6)
+    True
+    """
+    return -combine_log_odds(-whole, -share)  # what is not in it is one or the other

@@ -3,4 +3,4 @@
 Reads nothing and writes nothing.
 """
 
-__all__ = ["promotion", "reason_evidence"]
+__all__ = ["level", "promotion", "reason_evidence"]

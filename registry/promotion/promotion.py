@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from registry.promotion.level import LEAST_SLOPE, MOST_OFF, Measured, levels_off
+
 Floats = npt.NDArray[np.float64]
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 EvidenceDocument = Mapping[str, Json]
@@ -55,7 +57,9 @@ class PromotionEvidence:
     the same rows. Revenue captured is by the number of accounts that a team can look after at a
     cutoff, segments by their name; both are over whichever of these there is, else the formula.
     ``explanations_agreement`` is the rank correlation of feature importances between refits on
-    other accounts.
+    other accounts. ``levels`` (came over promised) and ``slopes`` are by the rows that they are
+    measured on: later ones by horizon, and those of the released model, which is refitted to all
+    rows. ``base_rate_levels`` are those of the base rate on the same rows.
     """
 
     log_loss: float
@@ -74,6 +78,9 @@ class PromotionEvidence:
     captured_over: Mapping[int, Gain] = field(default_factory=dict)
     segments: Mapping[str, Gain] = field(default_factory=dict)
     explanations_agreement: float | None = None
+    levels: Mapping[str, Measured] = field(default_factory=dict)
+    base_rate_levels: Mapping[str, Measured] = field(default_factory=dict)
+    slopes: Mapping[str, Measured] = field(default_factory=dict)
 
     @property
     def other(self) -> str:
@@ -229,6 +236,8 @@ def decide(
             f"Its probabilities are off by {challenger.calibration_error:.3f} on average; at most "
             f"{most_calibration_error:.3f} is allowed.",
         ),
+        _level(challenger),
+        _slope(challenger),
         _segments(challenger, most_false_alarms),
         _stable(challenger.explanations_agreement, least_agreement),
         _clean(audited),
@@ -297,6 +306,46 @@ def _captures(challenger: PromotionEvidence, capacity: int, least: float) -> Pro
         f"Its first {capacity} accounts of each cutoff hold {share:.0%} of the revenue at stake, "
         f"{verdict} share than with {other}: {gain.mean:+.1%} (95 % interval {gain.low:+.1%} to "
         f"{gain.high:+.1%}), more in {gain.confidence:.0%} of the draws of accounts.",
+    )  # fmt: skip
+
+
+def _level(challenger: PromotionEvidence) -> PromotionCheck:
+    name, levels = "level", challenger.levels
+    if not levels:
+        return _unknown(name, "Whether as many come as it promises was not measured: this version "
+                              "was trained before.")  # fmt: skip
+    off = levels_off(levels, challenger.base_rate_levels)
+    shown = "; ".join(f"{each}: {levels[each]}" for each in (off or levels))
+    drifted = [each for each in levels if levels[each].is_level_off and each not in off]
+    moved = (
+        f" The rate itself has moved: {'; '.join(drifted)} of the base rate are off as far."
+        if drifted
+        else ""
+    )
+    verdict = "Far from as many come as it promises" if off else "About as many come as it promises"
+    return _check(
+        name, not off,
+        f"{verdict} (came over promised; {1 / MOST_OFF:.2f} to {MOST_OFF:.2f} is allowed, or what "
+        f"chance explains): {shown}.{moved}",
+    )  # fmt: skip
+
+
+def _slope(challenger: PromotionEvidence) -> PromotionCheck:
+    name, slopes = "slope", challenger.slopes
+    if not slopes:
+        return _unknown(name, "Whether higher probabilities come more often was not measured: this "
+                              "version was trained before.")  # fmt: skip
+    off = [each for each, slope in slopes.items() if slope.is_slope_off]
+    shown = "; ".join(f"{each}: {slopes[each]}" for each in (off or slopes))
+    verdict = (
+        "Higher probabilities are not shown to come more often, or far less often than they say"
+        if off
+        else "Higher probabilities come more often"
+    )
+    return _check(
+        name, not off,
+        f"{verdict} (slope; 1 is as promised, 0 says nothing, and it has to be above 0 in 80 % and "
+        f"not clearly below {LEAST_SLOPE}): {shown}.",
     )  # fmt: skip
 
 

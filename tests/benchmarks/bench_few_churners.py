@@ -28,7 +28,7 @@ from training.models.specs import (
     LOGISTIC,
     ModelSpec,
 )
-from training.pipeline.prepare import PreparedData, usable_folds
+from training.pipeline.prepare import PreparedData
 
 pytestmark = pytest.mark.bench
 
@@ -81,10 +81,16 @@ def losses(prepared: PreparedData, churned: int) -> Losses:
         kept = drawn(prepared, churned, np.random.default_rng((churned, repeat)))
         training = with_accounts(prepared, kept)
         before = prepared.before_test & kept[training.account]
-        folds = usable_folds(training, prepared.calibration_folds)
         for spec in CONTENDERS:
             contender = run_contender(
-                spec, training, folds, before, prepared.test, spec.parameters, together, seed=repeat
+                spec,
+                training,
+                before,
+                prepared.test,
+                spec.parameters,
+                together,
+                at=prepared.split.test[0],
+                seed=repeat,
             )
             found[spec.name].append(contender.metrics[training.horizons[-1]]["log_loss"].value)
     return found

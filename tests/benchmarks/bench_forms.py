@@ -34,8 +34,10 @@ from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
 from training.metrics import account_draws, evaluate, row_log_loss
 from training.models.fit import fit_linear
-from training.models.long_horizons import long_horizon_probability, near_folds
-from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
+from training.models.fitting.fit_rows import fit_rows, usable_columns
+from training.models.fitting.held_out import score_held_out
+from training.models.fitting.shares import shared_probability
+from training.models.long_horizons import long_horizon_probability
 from training.models.specs import FORMULA_PRIOR, LIGHTGBM, ModelSpec
 from training.pipeline.prepare import prepare
 
@@ -199,15 +201,18 @@ def grown(x: Matrix, y: NDArray[np.float64], **more: object) -> lgb.Booster:
 
 def today(task: Task, spec: ModelSpec = LIGHTGBM) -> Matrix:
     training = task.training
-    folds = near_folds(training, task.at)
     before = training.rows_at(
         closed_by(training.cutoffs, task.at, reach=timedelta(days=training.horizons[-1]))
     )
     columns = usable_columns(training, before, spec)
-    held = score_out_of_time(spec, training, folds, columns, spec.parameters, seed=SEED)
+    held = score_held_out(spec, training, before, columns, spec.parameters, at=task.at, seed=SEED)
     fitted = fit_rows(spec, training, before, columns, spec.parameters, seed=SEED)
-    f = fitted.score(training.matrix[task.test][:, columns]) - fitted.level
-    near = [held.calibration.probability(f, place) for place in range(len(training.horizons))]
+    matrix = training.matrix[task.test][:, columns]
+    f = fitted.score(matrix)
+    near = [
+        shared_probability(held.calibration, held.shares, f, matrix, place)
+        for place in range(len(training.horizons))
+    ]
     later = {
         h: task.outcomes[:, place]
         for place, h in enumerate(task.horizons)

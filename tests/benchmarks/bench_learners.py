@@ -36,11 +36,12 @@ from features.workspace import Workspace
 from training.backtest.groups import auc_at_a_cutoff, mean_over_accounts
 from training.backtest.run import Origin, find_origins
 from training.dataset.cutoffs import reach_of
-from training.dataset.errors import OneClassError
 from training.dataset.labels import label_named
 from training.dataset.splits import newest, rolling_folds
 from training.metrics import Interval, account_draws, auc, row_log_loss
-from training.models.model_selection import run_contender, score_out_of_time, usable_columns
+from training.models.fitting.fit_rows import usable_columns
+from training.models.fitting.held_out import score_held_out
+from training.models.model_selection import run_contender
 from training.models.specs import FEW_ACCOUNTS, LIGHTGBM, SPECS, spec_named
 from training.models.tuning.tune import tune
 from training.pipeline.prepare import TUNING_SHARE, PreparedData, prepare, usable_folds
@@ -107,12 +108,9 @@ def keepwell(origin: Origin, test: np.ndarray, chosen: list[str]) -> np.ndarray:
     known = origin.known
     fitted = known.rows_at(origin.fitted)
     reach = reach_of(HORIZON, lead_days=known.label.lead_days)
-    try:
-        folds = usable_folds(
-            known, rolling_folds(origin.fitted, newest(origin.fitted, TUNING_SHARE), reach=reach)
-        )
-    except OneClassError:
-        folds = origin.folds
+    folds = usable_folds(
+        known, rolling_folds(origin.fitted, newest(origin.fitted, TUNING_SHARE), reach=reach)
+    )
     losses, parameters = {}, {}
     few = (
         known.label.rule == "contract_ends"
@@ -123,20 +121,20 @@ def keepwell(origin: Origin, test: np.ndarray, chosen: list[str]) -> np.ndarray:
             continue
         columns = usable_columns(known, fitted, spec)
         found = tune(spec, known, folds, columns, trials=TRIALS, seed=SEED).parameters
-        held = score_out_of_time(spec, known, origin.folds, columns, found, seed=SEED)
+        held = score_held_out(spec, known, fitted, columns, found, at=origin.moment, seed=SEED)
         losses[spec.name] = row_log_loss(
-            known.outcome[held.rows], held.calibration.probability(held.scores, 0)
+            known.outcome[fitted], held.calibration.probability(held.scores[fitted], 0)
         ).mean()
         parameters[spec.name] = found
     spec = spec_named(min(losses, key=losses.__getitem__))
     contender = run_contender(
         spec,
         known,
-        origin.folds,
         fitted,
         test,
         parameters[spec.name],
         np.ones((1, len(known.accounts))),
+        at=origin.moment,
         seed=SEED,
     )
     chosen.append(spec.title)

@@ -21,12 +21,13 @@ import training.models.binned_rows
 import training.models.tuning.tune as tuning
 from training.dataset.cutoffs import reach_of
 from training.dataset.labels import label_named
-from training.dataset.splits import CALIBRATION_SHARE, Fold, newest, rolling_folds, time_split
+from training.dataset.splits import Fold, newest, rolling_folds, time_split
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows
 from training.models.boosting import bin_rows, grow_trees, settings_of, staged_scores
 from training.models.fit import fit, fitted_trees
-from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
+from training.models.fitting.fit_rows import fit_rows, usable_columns
+from training.models.fitting.held_out import score_held_out
 from training.models.specs import LIGHTGBM, Parameters
 from training.models.tuning.tune import tune
 from training.pipeline.prepare import TUNING_SHARE
@@ -110,9 +111,10 @@ def a_step(data: TrainingSet, columns: list[int], parameters: Parameters, *, tri
 
 
 def fit_to(data, bins, cutoffs, columns, parameters, *, reach) -> None:
-    """Folds that calibrate and the fit to all of these cutoffs, as a race and a release have."""
-    folds = rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach)
-    score_out_of_time(LIGHTGBM, data, folds, columns, parameters, seed=0, grower=bins)
+    """The fits that calibrate and the fit to all of these cutoffs, as a race and a release have."""
+    rows = data.rows_at(cutoffs)
+    at = cutoffs[-1] + reach
+    score_held_out(LIGHTGBM, data, rows, columns, parameters, at=at, seed=0, grower=bins)
     fit_rows(LIGHTGBM, data, data.rows_at(cutoffs), columns, parameters, seed=0, grower=bins)
 
 

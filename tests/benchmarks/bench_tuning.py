@@ -15,7 +15,8 @@ from training_worlds import WORLDS, world_named
 
 from registry.promotion.promotion import gain, log_loss_rows
 from training.metrics import account_draws
-from training.models.model_selection import run_contender, usable_columns
+from training.models.fitting.fit_rows import usable_columns
+from training.models.model_selection import run_contender
 from training.models.specs import LIGHTGBM
 from training.models.tuning.tune import tune
 
@@ -46,11 +47,11 @@ def test_what_the_study_brings(world: str) -> None:
             contender = run_contender(
                 LIGHTGBM,
                 training,
-                prepared.calibration_folds,
                 prepared.before_test,
                 prepared.test,
                 parameters,
                 draws,
+                at=prepared.split.test[0],
                 seed=SEED,
             )
             rows.append(log_loss_rows(y, contender.probabilities[90]))

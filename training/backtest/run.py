@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from training.dataset.cutoffs import mature, reach_of
-from training.dataset.errors import OneClassError, TrainingError
+from training.dataset.errors import TrainingError
 from training.dataset.labels import ROW, Label, LabelledRows, cohort_rows, label_rows
-from training.dataset.splits import CALIBRATION_SHARE, Fold, closed_by, newest, rolling_folds
+from training.dataset.splits import LEAST_BEFORE_TEST, closed_by
 from training.dataset.training_set import FeatureReader, TrainingSet
 from training.models.fit import fitting_of
-from training.models.model_selection import run_contender, usable_columns
+from training.models.fitting.fit_rows import usable_columns
+from training.models.model_selection import run_contender
 from training.models.specs import SPECS, ModelSpec
-from training.pipeline.prepare import PreparedData, prepare, usable_folds
+from training.pipeline.prepare import PreparedData, can_learn, prepare
 from training.progress import Progress, no_progress
 
 Vector = NDArray[np.float64]
@@ -50,7 +51,6 @@ class Origin:
 
     moment: datetime
     fitted: tuple[datetime, ...]  # cutoffs whose label windows had closed
-    folds: tuple[Fold, ...]  # that calibrate, among the fitted
     judged: tuple[datetime, ...]
     known: TrainingSet  # with the outcomes as known at the moment
 
@@ -182,15 +182,13 @@ def find_origins(
     for moment in cutoffs:
         known = known_at_origin(training, events, rows, moment)
         fitted = closed_by(cutoffs, moment, reach=reach)
-        folds = _calibrating(known, fitted, reach)
-        if folds and training.rows_at((moment,)).any():
-            able.append(
-                Origin(moment=moment, fitted=fitted, folds=folds, judged=(moment,), known=known)
-            )
+        enough = len(fitted) >= LEAST_BEFORE_TEST and can_learn(known, fitted)
+        if enough and training.rows_at((moment,)).any():
+            able.append(Origin(moment=moment, fitted=fitted, judged=(moment,), known=known))
     if len(able) < LEAST_ORIGINS:
         raise BacktestError(
             f"{len(cutoffs)} mature cutoffs of {training.label.name!r} give {len(able)} origin(s) "
-            f"with enough before them to fit and to calibrate on label windows of {reach.days} "
+            f"with enough before them to learn from label windows of {reach.days} "
             f"days; a back-test needs at least {LEAST_ORIGINS}. Build older snapshots (keepwell "
             f"snapshot --from … --to … --every month), or wait for labels to mature."
         )
@@ -231,20 +229,6 @@ def align_columns(training: TrainingSet, labelled: LabelledRows, columns: list[s
     )
 
 
-def _calibrating(
-    known: TrainingSet, fitted: tuple[datetime, ...], reach: timedelta
-) -> tuple[Fold, ...]:
-    """The folds that calibrate at an origin; none if there were too few data."""
-    folds = rolling_folds(fitted, newest(fitted, CALIBRATION_SHARE), reach=reach) if fitted else ()
-    try:
-        usable = usable_folds(known, folds)
-    except OneClassError:
-        return ()
-    held_out = tuple(at for fold in usable for at in fold.held_out)
-    outcome = known.outcome[known.rows_at(held_out)]
-    return usable if 0 < outcome.sum() < len(outcome) else ()
-
-
 def _runners(origins: tuple[Origin, ...]) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
     """The specs that have something to read at every origin, and a sentence for each other."""
     running, notes = [], []
@@ -274,11 +258,11 @@ def _probabilities(
     contender = run_contender(
         spec,
         known,
-        origin.folds,
         known.rows_at(origin.fitted),
         test,
         spec.parameters,
         together,
+        at=origin.moment,
         seed=seed,
     )
     return np.column_stack([contender.probabilities[h] for h in known.horizons])

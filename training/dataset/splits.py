@@ -1,12 +1,13 @@
-"""Split cutoffs in time into those that train, calibrate and test.
+"""Split cutoffs in time into those that train and those that test.
 
-Time-ordered, and with an embargo, so that no label window of an older part reaches into a newer
+Time-ordered, and with an embargo, so that no label window of the older part reaches into the newer
 one::
 
-    train ───── windows close ──┤ calibration ───── windows close ──┤ test ───── known_until
+    before the test ───────────── windows close ──┤ test ───── known_until
                     (cutoffs whose windows would cross are embargoed)
 
-The same account may be on both sides, but at different cutoffs. Pure.
+The same account may be on both sides, but at different cutoffs. Calibration needs no cutoffs of its
+own: it holds accounts out (`training.models.fitting.held_out`). Pure.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from training.dataset.errors import TrainingError
 TEST_SHARE = 1 / 4
 """Share of the mature cutoffs that judge: the newest ones."""
 
-CALIBRATION_SHARE = 1 / 3
-"""Share of the cutoffs before the test that calibrate: the newest ones, because rates drift."""
+LEAST_BEFORE_TEST = 3
+"""The fewest cutoffs to learn from: with monthly ones and windows of 90 days, seven in all."""
 
 MOST_FOLDS = 4
 """The most refits of a rolling origin; neighbouring cutoffs share one."""
@@ -43,11 +44,9 @@ class Fold:
 class Split:
     """Cutoffs by the part they play; ``embargoed`` ones play none."""
 
-    train: tuple[datetime, ...]
-    calibration: tuple[datetime, ...]
-    test: tuple[datetime, ...]
-    embargoed: tuple[datetime, ...]
     before_test: tuple[datetime, ...]  # every cutoff whose window closes before the test opens
+    embargoed: tuple[datetime, ...]
+    test: tuple[datetime, ...]
 
 
 def closed_by(
@@ -63,33 +62,29 @@ def newest(cutoffs: tuple[datetime, ...], share: float) -> tuple[datetime, ...]:
 
 
 def time_split(cutoffs: tuple[datetime, ...], *, reach: timedelta) -> Split:
-    """Cut the mature cutoffs into train, calibration and test.
+    """Cut the mature cutoffs into those that train and those that test.
 
     Args:
         cutoffs: mature cutoffs in order.
         reach: from a cutoff to the end of its label window: lead plus horizon.
 
     Raises:
-        SplitError: too few cutoffs for three parts with an embargo between them.
+        SplitError: too few cutoffs for two parts with an embargo between them.
     """
     if list(cutoffs) != sorted(set(cutoffs)):
         raise SplitError("Cutoffs to split must be in order, each once.")
     test = newest(cutoffs, TEST_SHARE) if cutoffs else ()
     before_test = closed_by(cutoffs, test[0], reach=reach) if test else ()
-    calibration = newest(before_test, CALIBRATION_SHARE) if before_test else ()
-    train = closed_by(before_test, calibration[0], reach=reach) if calibration else ()
-    if not train:
+    if len(before_test) < LEAST_BEFORE_TEST:
         raise SplitError(
-            f"{len(cutoffs)} mature cutoff(s) are too few to train, calibrate and test with label "
-            f"windows of {reach.days} days: the windows of one part must close before the next "
-            f"begins, which needs cutoffs over more than {2 * reach.days} days. Build older "
+            f"{len(cutoffs)} mature cutoff(s) are too few to train and test with label windows of "
+            f"{reach.days} days: the windows of {LEAST_BEFORE_TEST} cutoffs must close before the "
+            f"newest quarter of all cutoffs begins, and {len(before_test)} do. Build older "
             f"snapshots (keepwell snapshot --from … --to … --every month), wait for labels to "
             f"mature, or ask for a shorter horizon."
         )
-    placed = {*train, *calibration, *test}
+    placed = {*before_test, *test}
     return Split(
-        train=train,
-        calibration=calibration,
         test=test,
         before_test=before_test,
         embargoed=tuple(at for at in cutoffs if at not in placed),

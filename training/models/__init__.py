@@ -8,6 +8,7 @@ __all__ = [
     "boosting",
     "dask",
     "fit",
+    "fitting",
     "long_horizons",
     "model_selection",
     "specs",

@@ -18,9 +18,6 @@ from training.models.specs import Parameters
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-NEAREST_TO_SURE = 1e-15
-"""Probabilities are clipped this far from 0 and 1: log-odds of 34.5 to either side."""
-
 CELLS_PER_THREAD = 20_000_000
 """With fewer cells a second thread costs more than it saves."""
 
@@ -94,15 +91,3 @@ def _fixed(matrix: Matrix) -> dict[str, Any]:
         "num_threads": threads,
         "feature_pre_filter": False,
     }
-
-
-def mean_score(booster: lgb.Booster) -> float:
-    """Mean raw score of the rows it was grown from: LightGBM has them, as probabilities."""
-
-    def mean_of_log_odds(probabilities: Vector, _: lgb.Dataset) -> tuple[str, float, bool]:
-        p = np.clip(probabilities, NEAREST_TO_SURE, 1 - NEAREST_TO_SURE)
-        return "level", float(np.log(p / (1 - p)).mean()), False
-
-    return next(
-        float(said[2]) for said in booster.eval_train(mean_of_log_odds) if said[1] == "level"
-    )

@@ -71,18 +71,20 @@ def fit_calibration(
     outcomes: Matrix,
     accounts: NDArray[np.int64],
     *,
+    weights: Vector | None = None,
     n_draws: int = 0,
     rng: np.random.Generator,
 ) -> CalibrationFit:
-    """Fit intercepts and slope to out-of-time scores.
+    """Fit intercepts and slope to scores by fits that could not know their rows.
 
     Rows of one account overlap in time, so the likelihood is tempered by the mean number of rows
     an account has: the prior then weighs as if accounts were the sample, which they are.
 
     Args:
-        f: raw score per row, in log-odds, centred on its own fit's rows.
+        f: raw score per row, in log-odds.
         outcomes: rows × horizons, 1 happened, 0 did not, NaN not decided.
         accounts: account of each row as a number from 0; draws take whole accounts.
+        weights: of each row, at most 1; None: all alike.
         n_draws: bootstrap draws to keep for intervals.
         rng: randomness of the draws.
 
@@ -99,7 +101,7 @@ def fit_calibration(
             f"The {len(f)} calibration rows hold only one class; nothing can be calibrated. "
             f"Use more cutoffs or a longer horizon."
         )
-    rows = _Intervals.of(f, outcomes)
+    rows = _Intervals.of(f, outcomes, np.ones(len(f)) if weights is None else weights)
     share = len(np.unique(accounts)) / len(f)  # of an account that a row is worth
     best = _maximise(rows, share, _start(outcomes))
     plain = _plain(best)
@@ -120,19 +122,21 @@ class _Intervals:
     f: Vector
     low: NDArray[np.int64]
     high: NDArray[np.int64]
+    weight: Vector
 
     @classmethod
-    def of(cls, f: Vector, outcomes: Matrix) -> _Intervals:
+    def of(cls, f: Vector, outcomes: Matrix, weight: Vector) -> _Intervals:
         n_horizons = outcomes.shape[1]
         position = np.arange(1, n_horizons + 1)
         low = np.where(outcomes == 0, position, 0).max(axis=1)
         high = np.where(outcomes == 1, position, n_horizons + 1).min(axis=1)
-        return cls(f=f, low=low, high=high)
+        return cls(f=f, low=low, high=high, weight=weight)
 
     def prior_rows(self, n_horizons: int) -> _Intervals:
         """One row in every interval, at the mean score."""
         places = np.arange(n_horizons + 1)
-        return _Intervals(f=np.full(n_horizons + 1, self.f.mean()), low=places, high=places + 1)
+        middle = np.full(n_horizons + 1, np.average(self.f, weights=self.weight))
+        return _Intervals(f=middle, low=places, high=places + 1, weight=np.ones(n_horizons + 1))
 
 
 def _start(outcomes: Matrix) -> Vector:
@@ -217,7 +221,7 @@ def _posterior(theta: Vector, rows: _Intervals, share: float) -> tuple[float, Ve
 
 
 def _losses(theta: Vector, rows: _Intervals) -> tuple[Vector, Matrix]:
-    """-log(P_high - P_low) per row, and its gradient in the free parameters."""
+    """-log(P_high - P_low) per row by its weight, and the gradient in the free parameters."""
     plain = _plain(theta)
     slope = plain[-1]
     intercepts = np.concatenate(([-np.inf], plain[:-1], [np.inf]))
@@ -231,4 +235,5 @@ def _losses(theta: Vector, rows: _Intervals) -> tuple[Vector, Matrix]:
     moves += at_high[:, None] * (rows.high[:, None] >= first)
     scaled = np.concatenate(([1.0], np.exp(theta[1:-1]))) * moves
     along = (at_low + at_high) * rows.f * slope
-    return -np.log(width), np.column_stack((scaled, along))
+    gradients = np.column_stack((scaled, along))
+    return -rows.weight * np.log(width), rows.weight[:, None] * gradients

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from training.dataset.errors import OneClassError, TrainingError
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import Bools, MakeGrower
-from training.models.boosting import raw_scores
 from training.models.fit import FittedModel, fitted_trees, fitting_of
 from training.models.specs import LIGHTGBM, ModelSpec, Parameters
 
@@ -139,7 +138,7 @@ class ClusterRows:
             seed=seed,
             client=self.client,
         )
-        return fitted_trees(booster, float(raw_scores(booster, matrix).mean()))
+        return fitted_trees(booster)
 
 
 def fit_on_cluster(
@@ -156,9 +155,7 @@ def fit_on_cluster(
     booster = grow_on_cluster(
         spec, matrix, outcome, parameters, seed=seed, client=client, attempts=attempts
     )
-    held: Any = matrix
-    scores = held.map_blocks(_scores, booster.model_to_string(), drop_axis=1, meta=np.empty(0))
-    return fitted_trees(booster, float(scores.mean().compute()))
+    return fitted_trees(booster)
 
 
 def grow_on_cluster(
@@ -304,7 +301,3 @@ def _settings(parameters: Parameters, *, seed: int) -> Mapping[str, Any]:
 def _silence_workers() -> None:
     """Keep what LightGBM prints about its sockets, on workers of this machine, off the screen."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what compiled code prints to
-
-
-def _scores(block: np.ndarray[Any, np.dtype[np.float64]], text: str) -> Any:
-    return raw_scores(lgb.Booster(model_str=text), np.ascontiguousarray(block))

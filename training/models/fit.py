@@ -1,8 +1,7 @@
 """Fit one model: a matrix and outcomes in, a raw score out.
 
-The table ``FITTINGS`` has a class for each form of model. Trees come from ``boosting``, the
-logistic regression from scikit-learn. A raw score is in log-odds, before calibration. Same inputs
-and seed, same model to the bit; no clock.
+The table ``FITTINGS`` has a class for each form of model. Trees come from ``boosting``. A raw score is in
+log-odds, before calibration. Same inputs and seed, same model to the bit; no clock.
 """
 
 from __future__ import annotations
@@ -14,19 +13,21 @@ from typing import Protocol
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from registry.bundle.linear import LinearForm
 from registry.bundle.model_forms import ModelForm, TreeForm
 from registry.trees.arrays import TreeArrays
 from training.dataset.errors import OneClassError
-from training.models.boosting import bin_rows, grow_trees, mean_score
-from training.models.formula_prior import fit_formula_prior
+from training.models.boosting import bin_rows, grow_trees
+from training.models.formula_prior import fit_formula_prior, penalised_weights
 from training.models.linear_design import LinearDesign
-from training.models.specs import ModelSpec, Parameters
+from training.models.specs import RENEWAL, ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+
+RENEWAL_STRENGTH = 1.0
+"""Inverse penalty of the step where a contract outlasts the window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,6 @@ class FittedModel:
 
     form: ModelForm | None  # what is served; None: the constant, which never is
     text: str | None = None  # LightGBM's own, for data scientists
-    level: float = 0.0  # mean raw score of the rows it was fitted to
 
     def score(self, matrix: Matrix) -> Vector:
         """Raw score of each row, in log-odds before calibration; LightGBM's to the last bit."""
@@ -88,8 +88,14 @@ class LogisticFitting:
     def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
         """Coefficients by Newton's method; nothing is random."""
         refuse_one_class(rows.outcome)
-        return fitted_linear(
-            fit_linear(rows.matrix, rows.outcome, strength=parameters["strength"]), rows.matrix
+        return FittedModel(
+            form=fit_linear(
+                rows.matrix,
+                rows.outcome,
+                strength=parameters["strength"],
+                renewal=rows.names.index(RENEWAL) if RENEWAL in rows.names else None,
+                ends=rows.horizon_days,
+            )
         )
 
 
@@ -109,7 +115,7 @@ class FormulaPriorFitting:
             names=rows.names,
             horizon_days=rows.horizon_days,
         )
-        return fitted_linear(form, rows.matrix)
+        return FittedModel(form=form)
 
 
 class TreeFitting:
@@ -136,11 +142,6 @@ FITTINGS: Mapping[str, FormFitting] = {
 def fitting_of(spec: ModelSpec) -> FormFitting:
     """How a spec is fitted."""
     return FITTINGS[spec.form]
-
-
-def fitted_linear(form: LinearForm, matrix: Matrix) -> FittedModel:
-    """A linear form with its level on the rows it was fitted to."""
-    return FittedModel(form=form, level=float(form.score(matrix).mean()))
 
 
 def fit(
@@ -180,25 +181,33 @@ def refuse_one_class(outcome: Vector) -> None:
         )
 
 
-def fitted_trees(booster: lgb.Booster, level: float | None = None) -> FittedModel:
-    """Grown trees as they are served, with their level on the rows they were grown from.
-
-    The level is given, or computed from a booster that still has its rows (``grow_trees``).
-    """
+def fitted_trees(booster: lgb.Booster) -> FittedModel:
+    """Grown trees as they are served."""
     return FittedModel(
         form=TreeForm(trees=TreeArrays.from_dump(booster.dump_model())),
         text=str(booster.model_to_string()),
-        level=mean_score(booster) if level is None else level,
     )
 
 
-def fit_linear(matrix: Matrix, outcome: Vector, *, strength: float) -> LinearForm:
+def fit_linear(
+    matrix: Matrix,
+    outcome: Vector,
+    *,
+    strength: float,
+    renewal: int | None = None,
+    ends: int | None = None,
+) -> LinearForm:
     """A penalised logistic regression on signed logarithms, standardised, unknown imputed.
 
     Values beyond those of the training rows count as the nearest one that was seen. Where a
-    feature is unknown often enough to tell, being unknown has a coefficient of its own.
+    feature is unknown often enough to tell, being unknown has a coefficient of its own. Where the
+    column of the days to the ``renewal`` is given, it is a step where the window ``ends``, which is
+    hardly penalised.
     """
-    design = LinearDesign.of(matrix)
-    model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8)
-    model.fit(design.columns(matrix), outcome)
-    return design.form(float(model.intercept_[0]), model.coef_[0])
+    design = LinearDesign.with_step(matrix, renewal, ends)
+    columns = design.columns(matrix)
+    strengths = np.full(columns.shape[1], strength)
+    if renewal is not None and ends is not None:
+        strengths[renewal] = RENEWAL_STRENGTH
+    weights = penalised_weights(columns, outcome, np.zeros(len(outcome)), strength=strengths)
+    return design.form(float(weights[0]), weights[1:])

@@ -59,6 +59,20 @@ class LinearDesign:
             upper=high,
         )
 
+    @classmethod
+    def with_step(cls, matrix: Matrix, renewal: int | None, ends: int | None) -> LinearDesign:
+        """The scale of these rows, the days to the renewal being a step where a window ends.
+
+        A contract that runs beyond the window does not end within it; sooner or later within it
+        makes no difference. ``renewal`` is the column of the days; None: no step.
+        """
+        if renewal is None or ends is None:
+            return cls.of(matrix)
+        unbounded = np.full(matrix.shape[1], np.inf)
+        lower, upper = -unbounded, unbounded.copy()
+        lower[renewal], upper[renewal] = np.log1p(ends - 1), np.log1p(ends)
+        return cls.of(matrix, lower=lower, upper=upper)
+
     def columns(self, matrix: Matrix) -> Matrix:
         """One column per feature, then one per feature whose absence tells."""
         unknown = np.isnan(matrix)

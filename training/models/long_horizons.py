@@ -5,7 +5,7 @@ the newest months. So the shorter horizons keep their score, and the time after 
 its own, for accounts that are still there when it begins::
 
     cutoffs   ── closed at 180 days, still there at 90 ──┤ ········ embargo ········ ├── test ──┤
-    score f   five fits, each without a fifth of the accounts, score that fifth
+    score f   of every row, by a fit without its account
     long g    slope · f + a step where the renewal lies after the horizon
               + a strongly penalised regression on every feature
               calibrated by the same fifths on the newest third of those cutoffs
@@ -33,19 +33,17 @@ from registry.bundle.long_horizons import LongHorizonChance, combine_log_odds
 from training.dataset.cutoffs import mature, reach_of
 from training.dataset.labels import ROW, Label, label_rows
 from training.dataset.splits import (
-    CALIBRATION_SHARE,
     TEST_SHARE,
-    Fold,
     closed_by,
     newest,
-    rolling_folds,
 )
 from training.dataset.training_set import TrainingSet
 from training.models.calibration import CalibrationFit, fit_calibration
-from training.models.fit import FittedModel, fitting_of
+from training.models.fit import fitting_of
+from training.models.fitting.fit_rows import fit_rows, usable_columns
+from training.models.fitting.held_out import FIFTHS, score_held_out
 from training.models.formula_prior import penalised_weights
 from training.models.linear_design import LinearDesign
-from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
 from training.models.specs import FEW_ACCOUNTS, RENEWAL, ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
@@ -57,8 +55,6 @@ LEAST_OUTCOMES = 10
 
 LEAST_CUTOFFS = 6
 """At least half a year of cutoffs: with fewer the rate would be that of a season."""
-
-FIFTHS = 5
 
 USUAL_SLOPE, SLOPE_SPREAD = 0.5, 0.5
 """Prior of the slope: a score of 90 days predicts less of the time after them."""
@@ -149,7 +145,7 @@ class LongHorizonFit:
     """A fitted chance between two horizons, for accounts that are still there at the first."""
 
     horizon: int
-    slope: float  # of the centred score
+    slope: float  # of the score
     form: LinearForm | None
     has_own_fit: bool  # on every feature, beside the slope and the renewal
     calibration: CalibrationFit
@@ -157,16 +153,16 @@ class LongHorizonFit:
     n_accounts: int  # distinct accounts that had the outcome between the two
 
     def log_odds(self, f: Vector, matrix: Matrix) -> Vector:
-        """The calibrated log-odds of rows with these centred scores."""
+        """The calibrated log-odds of rows with these scores."""
         g = _score(self.slope, self.form, f, matrix)
         return np.asarray(self.calibration.intercepts[0] + self.calibration.slope * g)
 
-    def for_serving(self, level: float) -> LongHorizonChance:
-        """The value that a bundle holds, for scores that lie higher by ``level``."""
+    def for_serving(self) -> LongHorizonChance:
+        """The value that a bundle holds."""
         return LongHorizonChance(
             slope=self.slope,
             form=self.form,
-            calibration=self.calibration.shifted(self.slope * level).for_serving((self.horizon,)),
+            calibration=self.calibration.for_serving((self.horizon,)),
         )
 
     @property
@@ -188,7 +184,7 @@ def fit_long_horizons(
     training: TrainingSet,
     outcomes: Mapping[int, Vector],
     columns: list[int],
-    parameters: Parameters,
+    near: Vector,
     *,
     at: datetime,
     seed: int,
@@ -201,7 +197,7 @@ def fit_long_horizons(
         training: rows at the shorter horizons.
         outcomes: the long horizons to add, each with its outcomes.
         columns: what the spec reads.
-        parameters: of the spec.
+        near: the score of every row, by a fit without its account.
         at: windows that close after it are not known.
         seed: of everything random.
         draws: bootstrap draws of accounts to keep for intervals.
@@ -209,7 +205,6 @@ def fit_long_horizons(
     if not outcomes:
         return ()
     matrix = training.matrix[:, columns]
-    near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
     chances = []
     before = training.outcome
     read = [training.names[column] for column in columns]
@@ -263,13 +258,11 @@ def long_horizon_probability(
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
     before = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
     columns = usable_columns(training, before, spec)
-    shorter = score_out_of_time(
-        spec, training, near_folds(training, at), columns, parameters, seed=seed
-    )
-    chances = fit_long_horizons(spec, training, outcomes, columns, parameters, at=at, seed=seed)
+    shorter = score_held_out(spec, training, before, columns, parameters, at=at, seed=seed)
+    chances = fit_long_horizons(spec, training, outcomes, columns, shorter.scores, at=at, seed=seed)
     fitted = fit_rows(spec, training, before, columns, parameters, seed=seed)
     matrix = training.part(rows, columns)
-    f = fitted.score(matrix) - fitted.level
+    f = fitted.score(matrix)
     near = shorter.calibration.intercepts[-1] + shorter.calibration.slope * f
     return {
         chance.horizon: probability_by(near, chances[:place], f, matrix)
@@ -277,16 +270,11 @@ def long_horizon_probability(
     }
 
 
-def near_folds(training: TrainingSet, at: datetime) -> tuple[Fold, ...]:
-    """The folds that calibrate the shorter horizons at a moment; none with too few data."""
+def _near_can_learn(training: TrainingSet, at: datetime) -> bool:
+    """Whether the shorter horizons can be learned from what was known at a moment."""
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
     closed = closed_by(training.cutoffs, at, reach=reach)
-    held_out = newest(closed, CALIBRATION_SHARE) if closed else ()
-    return tuple(
-        fold
-        for fold in rolling_folds(closed, held_out, reach=reach)
-        if _both_classes(training.outcome[training.rows_at(fold.train)])
-    )
+    return bool(closed) and _both_classes(training.outcome[training.rows_at(closed)])
 
 
 def why_not(
@@ -296,7 +284,7 @@ def why_not(
     closed = closed_by(
         training.cutoffs, at, reach=reach_of(horizon, lead_days=training.label.lead_days)
     )
-    if len(closed) < LEAST_CUTOFFS or not near_folds(training, at):
+    if len(closed) < LEAST_CUTOFFS or not _near_can_learn(training, at):
         return (
             f"{len(training.cutoffs)} cutoffs are too few to learn windows of {horizon} days from "
             f"{LEAST_CUTOFFS} cutoffs and to judge them on later ones that none of them reaches "
@@ -433,26 +421,6 @@ def _design(matrix: Matrix, renewal: int | None, ends: int) -> tuple[LinearDesig
 
 def _score(slope: float, form: LinearForm | None, f: Vector, matrix: Matrix) -> Vector:
     return np.asarray(slope * f + (0.0 if form is None else form.score(matrix)))
-
-
-def scores_by_fifths(
-    spec: ModelSpec,
-    training: TrainingSet,
-    columns: list[int],
-    parameters: Parameters,
-    *,
-    at: datetime,
-    seed: int,
-) -> Vector:
-    """The centred score of every row, by a fit without its account."""
-    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
-    known = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
-    scores = np.zeros(len(training.account))
-    for fifth in range(FIFTHS):
-        out = training.account % FIFTHS == fifth
-        fitted: FittedModel = fit_rows(spec, training, known & ~out, columns, parameters, seed=seed)
-        scores[out] = fitted.score(training.part(out, columns)) - fitted.level
-    return scores
 
 
 def _closed(training: TrainingSet, outcome: Vector, horizon: int, at: datetime) -> Bools:

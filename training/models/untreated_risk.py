@@ -31,9 +31,9 @@ from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows, treated_shares
 from training.models.fit import fit_linear
-from training.models.long_horizons import FIFTHS, scores_by_fifths
-from training.models.model_selection import usable_columns
-from training.models.specs import LIGHTGBM, ModelSpec, Parameters
+from training.models.fitting.fit_rows import usable_columns
+from training.models.fitting.held_out import FIFTHS
+from training.models.specs import LIGHTGBM
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -81,12 +81,11 @@ class HorizonInterval:
 
 
 def fit_untreated_risk(
-    spec: ModelSpec,
     training: TrainingSet,
     treated: TreatedRows,
     long_outcomes: Mapping[int, Vector],
     columns: list[int],
-    parameters: Parameters,
+    near: Vector,
     *,
     at: datetime,
     seed: int,
@@ -94,12 +93,11 @@ def fit_untreated_risk(
     """Estimate the risk if nobody acts, or say why it cannot be.
 
     Args:
-        spec: whose score it starts from.
         training: rows at the nearer horizons.
         treated: when each row was treated, and when its outcome came.
         long_outcomes: the longer horizons that are served, each with its outcomes.
-        columns: what the spec reads.
-        parameters: of the spec.
+        columns: what the model reads.
+        near: its score of every row, by a fit without its account.
         at: windows that close after it are not known.
         seed: of everything random.
     """
@@ -114,7 +112,7 @@ def fit_untreated_risk(
             drawn_share=0.0,
             effective_accounts=0.0,
         )
-    near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
+    near = _centred_by_fifths(training, near)
     intervals = treatment_intervals(
         training, treated, long_outcomes, treatment_predictors(training, treated, near), at=at
     )
@@ -131,6 +129,13 @@ def fit_untreated_risk(
         drawn_share=drawn,
         effective_accounts=effective,
     )
+
+
+def _centred_by_fifths(training: TrainingSet, near: Vector) -> Vector:
+    """The scores without the level of the fit that each comes from: it would add to their error."""
+    fifth = training.account % FIFTHS
+    counts = np.maximum(np.bincount(fifth, minlength=FIFTHS), 1)
+    return np.asarray(near - (np.bincount(fifth, near, FIFTHS) / counts)[fifth])
 
 
 def treatment_intervals(

@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.bundle.segment_gate import EVERYONE, SegmentVerdict
-from training.metrics import Interval, account_draws, auc, came_over_promised, row_log_loss
+from registry.promotion.level import LEAST_SLOPE, Measured
+from training.metrics import (
+    Interval,
+    account_draws,
+    auc,
+    calibration_slope,
+    came_over_promised,
+    row_log_loss,
+)
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -30,7 +38,8 @@ BETTER_IN = 0.80
 """Share of the draws in which a withheld model has to be better, as for a promotion."""
 
 CLEARLY_OFF = 1.25
-"""Predictions are off if the interval of observed over expected lies beyond it, or its inverse."""
+"""A segment's predictions are off if the interval of observed over expected lies beyond it, or its
+inverse: withholding a model takes more than the alarm for all accounts (`Measured.is_level_off`)."""
 
 LEAST_LOSS = 0.01
 """A model is not withheld for less than this share of the other's log loss, however sure."""
@@ -89,7 +98,9 @@ class MaturedOutcomes:
     observed: int
     expected: float
     ratio: Interval | None  # observed over expected; None without rows
-    is_off: bool
+    slope: Interval | None  # 1 as promised, 0 says nothing; None: too few to judge
+    is_off: bool  # the level
+    says_little: bool  # the slope is clearly too small
     log_loss: float | None
     auc: float | None
     left_out: Mapping[str, int]  # rows by reason, immature among them
@@ -122,7 +133,9 @@ def judge_matured(
             observed=0,
             expected=0.0,
             ratio=None,
+            slope=None,
             is_off=False,
+            says_little=False,
             log_loss=None,
             auc=None,
             left_out=left_out,
@@ -131,6 +144,8 @@ def judge_matured(
     draws = account_draws(rows.account, LOOK_DRAWS, rng)
     y, p = rows.outcome, rows.probability
     ordered = auc(y, p, np.ones((1, len(y))))[0]
+    slope = calibration_slope(y, p, rows.account) if rows.can_compare else None
+    judged = came_over_promised(y, p, rows.account, draws, level=level)
     return MaturedOutcomes(
         horizon=rows.horizon,
         n_rows=len(y),
@@ -138,7 +153,9 @@ def judge_matured(
         observed=int(y.sum()),
         expected=float(p.sum()),
         ratio=came_over_promised(y, p, rows.account, draws, level=0.95),
-        is_off=_is_off(came_over_promised(y, p, rows.account, draws, level=level)),
+        slope=slope,
+        is_off=Measured(value=judged.value, low=judged.low, high=judged.high).is_level_off,
+        says_little=slope is not None and slope.high < LEAST_SLOPE,
         log_loss=float(row_log_loss(y, p).mean()),
         auc=None if np.isnan(ordered) else float(ordered),
         left_out=left_out,

@@ -142,12 +142,13 @@ def _matured(seen: Monitoring) -> tuple[str, ...]:
 
 def _one_matured(one: MaturedOutcomes) -> str:
     assert one.ratio is not None
-    verdict = "ALARM, " if one.is_off else ""
+    verdict = "ALARM, " if one.is_off or one.says_little else ""
+    slope = "" if one.slope is None else f", slope {_interval(one.slope, 2)}"
     left = ", ".join(f"{rows:,} {reason}" for reason, rows in one.left_out.items())
     return (
         f"- Within {one.horizon} days: {verdict}{one.observed:,} of {one.expected:.1f} "
         f"predicted outcomes happened, {_interval(one.ratio, 2)} times, among {one.n_rows:,} matured "
-        f"rows of {one.n_accounts:,} accounts" + (f"; left out: {left}." if left else ".")
+        f"rows of {one.n_accounts:,} accounts{slope}" + (f"; left out: {left}." if left else ".")
     )
 
 

@@ -86,11 +86,13 @@ class Monitoring:
     def alarms(self) -> tuple[str, ...]:
         """The alarms that need a person, a word each."""
         off = tuple(f"calibration at {one.horizon} days" for one in self.matured if one.is_off)
+        flat = tuple(f"slope at {one.horizon} days" for one in self.matured if one.says_little)
         worse = tuple(one.key for one in self.segments if one.finding == "worse")
         return (
             *(("features",) if self.features is not None and self.features.is_alarm else ()),
             *(("scores",) if self.scores is not None and self.scores.is_alarm else ()),
             *off,
+            *flat,
             *worse,
         )
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.model_forms import ModelForm
+from registry.promotion.level import Measured
 from registry.promotion.promotion import (
     CAPACITY,
     AuditResult,
@@ -28,14 +29,23 @@ from registry.promotion.promotion import (
     log_loss_rows,
 )
 from registry.store.store import ModelStore, NoChampionError, TrackingError
+from training.metrics import (
+    BOOTSTRAP_DRAWS,
+    Interval,
+    account_draws,
+    calibration_slope,
+    came_over_promised,
+)
 from training.models.binned_rows import Grower
-from training.models.model_selection import Contender, fit_rows, usable_columns
+from training.models.fitting.fit_rows import fit_rows, usable_columns
+from training.models.model_selection import Contender
 from training.models.specs import BASE_RATE, FORMULA
 from training.pipeline.comparisons import (
     CAPACITIES,
     EvaluationRows,
     captured_revenue,
     captured_revenue_gain,
+    enough_accounts,
     explanations_agreement,
     horizon_gains,
     segment_gains,
@@ -45,9 +55,13 @@ from training.pipeline.prepare import PreparedData
 Vector = NDArray[np.float64]
 
 PREFIX, BETWEEN = "evidence_", "|"
+UNKNOWN_END = 1e6
+"""An end of an interval that excludes nothing, as a number that can be stored."""
+
 COUNTS = ("n_rows", "n_accounts", "n_positives", "n_rows_with_champion")
 BY_CAPACITY = ("captured", "captured_over")
-BY_KEY = (*BY_CAPACITY, "segments")
+MEASURED = ("levels", "base_rate_levels", "slopes")
+BY_KEY = (*BY_CAPACITY, "segments", *MEASURED)
 MAY_LACK = (
     "over_formula",
     "over_champion",
@@ -124,7 +138,48 @@ def evidence_of(
             **horizon_gains(prepared, best.probabilities, at_horizons, seed=seed),
         },
         explanations_agreement=_agreement(best, prepared, grower, seed=seed),
+        levels=_levels_on_later_rows(best, prepared, seed=seed),
+        base_rate_levels=_levels_on_later_rows(contenders[BASE_RATE.name], prepared, seed=seed),
+        slopes={
+            later_rows(horizon): as_measured(calibration_slope(rows.outcome, mine, rows.account))
+        },
     )
+
+
+def later_rows(horizon: int) -> str:
+    """The name of what is measured on the test rows at a horizon."""
+    return f"later rows, {horizon} days"
+
+
+def as_measured(found: Interval) -> Measured:
+    """An interval as evidence; ends that are not known exclude nothing."""
+    return Measured(
+        value=found.value, low=max(found.low, -UNKNOWN_END), high=min(found.high, UNKNOWN_END)
+    )
+
+
+def level_on(y: Vector, p: Vector, account: NDArray[np.int64], *, seed: int) -> Measured:
+    """Came over promised on some rows, with an interval that draws whole accounts."""
+    place = np.unique(account, return_inverse=True)[1]
+    draws = account_draws(place, BOOTSTRAP_DRAWS, np.random.default_rng(seed))
+    return as_measured(came_over_promised(y, p, place, draws))
+
+
+def _levels_on_later_rows(
+    contender: Contender, prepared: PreparedData, *, seed: int
+) -> dict[str, Measured]:
+    """Came over promised on the test rows, by horizon that enough accounts can judge."""
+    training, test = prepared.training, prepared.test
+    found = {}
+    for position, horizon in enumerate(training.horizons):
+        outcome = training.outcomes[test, position]
+        decided = ~np.isnan(outcome)
+        y, account = outcome[decided], training.account[test][decided]
+        if enough_accounts(y, account):
+            found[later_rows(horizon)] = level_on(
+                y, contender.probabilities[horizon][decided], account, seed=seed
+            )
+    return found
 
 
 def _refitted(
@@ -235,6 +290,15 @@ def as_metrics(evidence: PromotionEvidence) -> dict[str, float]:
     return numbers
 
 
+def measured_metrics(field: str, measured: Mapping[str, Measured]) -> dict[str, float]:
+    """Levels or slopes as flat numbers, so that they are stored with the version."""
+    return {
+        f"{PREFIX}{field}{BETWEEN}{key}{BETWEEN}{part}": float(number)
+        for key, one in measured.items()
+        for part, number in asdict(one).items()
+    }
+
+
 def from_metrics(numbers: Mapping[str, float]) -> PromotionEvidence:
     """Evidence read back from the numbers of a version.
 
@@ -263,8 +327,8 @@ def from_metrics(numbers: Mapping[str, float]) -> PromotionEvidence:
     return PromotionEvidence(**found)  # type: ignore[arg-type]
 
 
-def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float | Gain]:
-    """A mapping of evidence; its parts are gains, or single numbers under no name."""
+def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float | Gain | Measured]:
+    """A mapping of evidence; its parts are gains, measures, or single numbers under no name."""
     parts: dict[str, dict[str, float]] = {}
     for name, number in numbers.items():
         if name.startswith(f"{PREFIX}{field}{BETWEEN}"):
@@ -272,7 +336,11 @@ def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float |
             parts.setdefault(key, {})[part] = number
     return {
         (int(key) if field in BY_CAPACITY else key): (
-            of_key[""] if set(of_key) == {""} else Gain(**of_key)
+            of_key[""]
+            if set(of_key) == {""}
+            else Measured(**of_key)
+            if field in MEASURED
+            else Gain(**of_key)
         )
         for key, of_key in parts.items()
     }

@@ -27,7 +27,8 @@ from training.dataset.splits import Fold
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import Grower
 from training.models.fit import FittedModel
-from training.models.model_selection import OutOfTimeScores, fit_rows
+from training.models.fitting.fit_rows import fit_rows
+from training.models.fitting.held_out import HeldOutScores
 from training.models.specs import ModelSpec, Parameters
 
 Floats = NDArray[np.float64]
@@ -113,13 +114,13 @@ def examine_reasons(
     parameters: Parameters,
     *,
     served: FittedModel,
-    out_of_time: OutOfTimeScores,
+    held_out: HeldOutScores,
     seed: int,
     grower: Grower | None = None,
 ) -> ReasonEvidence | None:
     """What the rows say of the reasons of a model that was fitted to them.
 
-    ``out_of_time`` are the scores of the folds' held-out rows. None where no refit was possible.
+    ``held_out`` are the scores of all rows by fits without their accounts. None where no refit was possible.
     """
     if served.form is None:
         return None
@@ -142,7 +143,7 @@ def examine_reasons(
         themes=theme_sides.evidence(players.themes),
         features=feature_sides.evidence(players.names),
         first=_first_reasons(
-            spec, training, folds, columns, parameters, players, out_of_time,
+            spec, training, folds, columns, parameters, players, held_out,
             seed=seed, grower=grower,
         ),
     )  # fmt: skip
@@ -260,7 +261,7 @@ def _first_reasons(
     columns: list[int],
     parameters: Parameters,
     players: Players,
-    out_of_time: OutOfTimeScores,
+    held_out: HeldOutScores,
     *,
     seed: int,
     grower: Grower | None,
@@ -270,18 +271,19 @@ def _first_reasons(
     An account counts at the first cutoff at which a theme is its first.
     """
     expected = np.full(len(training.outcome), np.nan)
-    expected[out_of_time.rows] = out_of_time.calibration.probability(
-        out_of_time.scores, len(training.horizons) - 1
+    rows = held_out.rows
+    expected[rows] = held_out.calibration.probability(
+        held_out.scores[rows], len(training.horizons) - 1
     )
     first = np.full(len(training.outcome), -1)
     for fold in folds:
-        train, held_out = training.rows_at(fold.train), training.rows_at(fold.held_out)
+        train, later = training.rows_at(fold.train), training.rows_at(fold.held_out)
         fitted = fit_rows(spec, training, train, columns, parameters, seed=seed, grower=grower)
         assert fitted.form is not None, "the constant is never released"
-        by_theme, _ = players.explain(fitted.form, training.part(held_out, columns))
+        by_theme, _ = players.explain(fitted.form, training.part(later, columns))
         raises, _ = _on_side(by_theme, LEAST_SHARE)
         largest = np.argmax(np.where(raises, by_theme, 0.0), axis=1)
-        first[held_out] = np.where(raises.any(axis=1), largest, -1)
+        first[later] = np.where(raises.any(axis=1), largest, -1)
     found = {}
     for place, theme in enumerate(players.themes):
         at = np.nonzero((first == place) & ~np.isnan(expected))[0]

@@ -19,6 +19,7 @@ from training.dataset.errors import HorizonTooLongError, NoAccountsError, OneCla
 from training.dataset.labels import Label, LabelledRows, cohort_rows, label_rows
 from training.dataset.splits import Fold, Split, SplitError, newest, rolling_folds, time_split
 from training.dataset.training_set import FeatureReader, TrainingSet, build_training_set
+from training.models.fitting.held_out import FIFTHS
 from training.models.long_horizons import LongHorizonLabels, label_long_horizons
 from training.models.specs import FEW_ACCOUNTS
 
@@ -26,7 +27,7 @@ TUNING_SHARE = 1 / 2
 """Share of the cutoffs before the test that judge in the study: the newest ones."""
 
 LEAST_OUTCOMES = 10
-"""The least number of rows of either class in a fold."""
+"""The least number of rows of either class to learn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,6 @@ class PreparedData:
     training: TrainingSet
     labelled: LabelledRows
     split: Split
-    calibration_folds: tuple[Fold, ...]
     tuning_folds: tuple[Fold, ...]
     not_estimable: Mapping[int, str]
     known_until: datetime
@@ -117,9 +117,6 @@ def prepare(
         long_horizons=long_horizons,
         not_estimable={**not_estimable, **long_horizons.not_estimable},
         known_until=known_until,
-        calibration_folds=usable_folds(
-            training, rolling_folds(split.before_test, split.calibration, reach=reach)
-        ),
         tuning_folds=usable_folds(
             training, rolling_folds(split.before_test, held_out, reach=reach)
         ),
@@ -127,23 +124,18 @@ def prepare(
 
 
 def usable_folds(training: TrainingSet, folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
-    """The folds whose training rows hold enough of either class to be fitted.
+    """The folds whose training rows hold enough of either class to be fitted."""
+    return tuple(fold for fold in folds if can_learn(training, fold.train))
 
-    Raises:
-        OneClassError: no fold does.
-    """
-    usable = []
-    for fold in folds:
-        outcome = training.outcome[training.rows_at(fold.train)]
-        if min(outcome.sum(), len(outcome) - outcome.sum()) >= LEAST_OUTCOMES:
-            usable.append(fold)
-    if not usable:
-        raise OneClassError(
-            f"Before any cutoff that could calibrate {training.label.name!r}, fewer than "
-            f"{LEAST_OUTCOMES} rows have the outcome: that is too few to learn from. Add older "
-            f"snapshots, or let the health formula serve until more is known."
-        )
-    return tuple(usable)
+
+def can_learn(training: TrainingSet, cutoffs: tuple[datetime, ...]) -> bool:
+    """Whether the rows at these cutoffs hold enough of either class, of more than one fifth."""
+    rows = training.rows_at(cutoffs)
+    outcome, fifth = training.outcome[rows], training.account[rows] % FIFTHS
+    return all(
+        (outcome == y).sum() >= LEAST_OUTCOMES and len(np.unique(fifth[outcome == y])) > 1
+        for y in (0, 1)
+    )
 
 
 def _estimable(
@@ -170,6 +162,15 @@ def _estimable(
 def _check_outcomes(training: TrainingSet, split: Split) -> None:
     """Refuse a training part where the outcome never came, and a test part of one class."""
     label, horizon = training.label.name, training.horizons[-1]
+    if (
+        not can_learn(training, split.before_test)
+        and training.outcome[training.rows_at(split.before_test)].any()
+    ):
+        raise OneClassError(
+            f"Before the test, fewer than {LEAST_OUTCOMES} rows have the outcome {label!r}, or all "
+            f"of one group of accounts: that is too few to learn from. Add older snapshots, or let "
+            f"the health formula serve until more is known."
+        )
     parts = (("training", split.before_test), ("test", split.test))
     for part, cutoffs in parts:
         outcome = training.outcome[training.rows_at(cutoffs)]

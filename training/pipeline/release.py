@@ -1,13 +1,15 @@
 """Refit the chosen model on all mature rows and put it in a bundle.
 
-Parameters are those of the best contender; the calibration comes from rows that the refits scored
-out of time, the newest ones, because rates drift. The bundle tests itself on golden rows whose
-scores are those of the library that fitted the model.
+Parameters are those of the best contender; the calibration comes from scores of fits without the
+row's account, in which the newest rows weigh most, because rates drift. The bundle
+tests itself on golden rows whose scores are those of the library that fitted the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +18,25 @@ from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, Refe
 from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.bundle.metadata import AMOUNT_ERROR
 from training.dataset.cutoffs import mature, reach_of
-from training.dataset.splits import CALIBRATION_SHARE, newest, rolling_folds
+from training.dataset.splits import newest, rolling_folds
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows
+from training.metrics import calibration_slope
 from training.models.binned_rows import BinnedRows, MakeGrower
 from training.models.fit import fitting_of
+from training.models.fitting.fit_rows import fit_rows, usable_columns
+from training.models.fitting.held_out import HeldOutScores, recency, score_held_out
 from training.models.long_horizons import fit_long_horizons
-from training.models.model_selection import fit_rows, score_out_of_time, usable_columns
 from training.models.specs import ModelSpec, Parameters
 from training.models.untreated_risk import fit_untreated_risk
+from training.pipeline.evidence import as_measured, level_on, measured_metrics
 from training.pipeline.examine_reasons import examine_reasons
 from training.pipeline.prepare import PreparedData, usable_folds
 
 GOLDEN_ROWS = 32
+
+RATE_SHARE = 1 / 3
+"""The base rate is that of the newest third of the cutoffs, because rates drift."""
 
 CALIBRATION_DRAWS = 200
 """Bootstrap draws for intervals: the ends of a 95 % interval rest on five of them."""
@@ -57,18 +65,16 @@ def release(
     training, known_until = prepared.training, prepared.known_until
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
     cutoffs = mature(training.cutoffs, reach=reach, known_until=known_until)
-    folds = usable_folds(
-        training, rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach)
-    )
     rows = training.rows_at(cutoffs)
     columns = usable_columns(training, rows, spec)
     grower = growing(training, rows, columns) if fitting_of(spec).is_grown else None
-    shorter = score_out_of_time(
+    shorter = score_held_out(
         spec,
         training,
-        folds,
+        rows,
         columns,
         parameters,
+        at=known_until,
         seed=seed,
         draws=CALIBRATION_DRAWS,
         grower=grower,
@@ -78,7 +84,7 @@ def release(
         training,
         prepared.long_horizons.outcomes,
         columns,
-        parameters,
+        shorter.scores,
         at=known_until,
         seed=seed,
         draws=CALIBRATION_DRAWS,
@@ -87,12 +93,11 @@ def release(
         None
         if treated is None
         else fit_untreated_risk(
-            spec,
             training,
             treated,
             prepared.long_horizons.outcomes,
             columns,
-            parameters,
+            shorter.scores,
             at=known_until,
             seed=seed,
         )
@@ -101,12 +106,13 @@ def release(
     matrix = training.part(rows, columns)
     fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed, grower=grower)
     assert fitted.form is not None, "the constant is never released"
+    folds = usable_folds(training, rolling_folds(cutoffs, newest(cutoffs, RATE_SHARE), reach=reach))
     reason_evidence = examine_reasons(
         spec, training, rows, folds, columns, parameters,
-        served=fitted, out_of_time=shorter, seed=seed, grower=grower,
+        served=fitted, held_out=shorter, seed=seed, grower=grower,
     )  # fmt: skip
     golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
-    return ModelBundle(
+    bundle = ModelBundle(
         label=training.label.name,
         contract=FeatureContract(
             tuple(
@@ -115,9 +121,13 @@ def release(
             )
         ),
         form=fitted.form,
-        calibration=shorter.calibration.shifted(fitted.level).for_serving(training.horizons),
-        long_horizons=tuple(chance.for_serving(fitted.level) for chance in long_horizons),
-        base_rates={**_rates(training, shorter.rows), **{c.horizon: c.rate for c in long_horizons}},
+        calibration=shorter.calibration.for_serving(training.horizons),
+        shares=tuple(share.for_serving() for share in shorter.shares),
+        long_horizons=tuple(chance.for_serving() for chance in long_horizons),
+        base_rates={
+            **_rates(training, training.rows_at(newest(cutoffs, RATE_SHARE))),
+            **{c.horizon: c.rate for c in long_horizons},
+        },
         metadata=BundleMetadata(
             as_of=known_until,
             data_fingerprint=training.fingerprint,
@@ -138,6 +148,42 @@ def release(
         reason_evidence=reason_evidence,
         model_text=fitted.text,
     )
+    judged = _judge_released(bundle, training, rows, shorter, known_until, seed=seed)
+    return replace(bundle, metrics={**bundle.metrics, **judged})
+
+
+def _judge_released(
+    bundle: ModelBundle,
+    training: TrainingSet,
+    rows: NDArray[np.bool_],
+    held_out: HeldOutScores,
+    at: datetime,
+    *,
+    seed: int,
+) -> dict[str, float]:
+    """The level of the released model on its own rows, and the slope of their held-out scores.
+
+    A calibration that was learned on scores which mean something else than those of the released
+    model is seen here, whatever the judgement on later rows was about. Rows weigh as they do in the
+    calibration.
+    """
+    weight = recency(training, at)[rows]
+    matrix = training.part(rows, training.columns(bundle.contract.names))
+    account = np.unique(training.account[rows], return_inverse=True)[1]
+    levels = {}
+    for position, horizon in enumerate(training.horizons):
+        y = training.outcomes[rows, position]
+        if y.any():
+            levels[f"released model, {horizon} days"] = level_on(
+                weight * y, weight * bundle.probability(matrix, horizon), account, seed=seed
+            )
+    longest = training.horizons[-1]
+    p = held_out.calibration.probability(held_out.scores[rows], len(training.horizons) - 1)
+    slope = as_measured(calibration_slope(training.outcome[rows], p, account))
+    return {
+        **measured_metrics("levels", levels),
+        **measured_metrics("slopes", {f"released model, {longest} days": slope}),
+    }
 
 
 def _rates(training: TrainingSet, rows: NDArray[np.bool_]) -> dict[int, float]:

@@ -30,7 +30,8 @@ from training.dataset.treatments import treated_rows, treatment_log
 from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws
 from training.models.binned_rows import BinnedRows, Grower, MakeGrower
 from training.models.fit import fitting_of
-from training.models.model_selection import Contender, run_contender, usable_columns
+from training.models.fitting.fit_rows import usable_columns
+from training.models.model_selection import Contender, run_contender
 from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
 from training.models.tuning.study import Study
 from training.models.tuning.tune import tune
@@ -39,6 +40,7 @@ from training.pipeline.evidence import (
     as_metrics,
     evidence_of,
     find_champion,
+    from_metrics,
     gain_over,
 )
 from training.pipeline.long_horizon_judging import JudgedLongHorizons, judge_long_horizons
@@ -212,7 +214,6 @@ def _train(
         grower=growers.get(best.spec.name),
     )
     del growers  # a copy of the rows
-    promotion = decide(evidence)
 
     judged = _judge_long_horizons(prepared, contenders, best, seed=seed)
     prepared = replace(
@@ -249,6 +250,8 @@ def _train(
         metrics={**flat_metrics(with_long_horizons), **as_metrics(evidence)},
         treated=treated,
     )
+    evidence = from_metrics(bundle.metrics)  # with the level of what is released
+    promotion = decide(evidence)
     notes = (
         *notes,
         *(
@@ -385,11 +388,11 @@ def _run_contest(
         spec.name: run_contender(
             spec,
             prepared.training,
-            prepared.calibration_folds,
             prepared.before_test,
             prepared.test,
             studies[spec.name].parameters if spec.name in studies else spec.parameters,
             draws,
+            at=prepared.split.test[0],
             seed=seed,
             grower=growers.get(spec.name),
         )

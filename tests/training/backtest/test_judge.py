@@ -15,11 +15,13 @@ from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import EVENT_SCHEMA
 from registry.promotion.promotion import gain
+from registry.store.store import MemoryModelStore
 from training.backtest.judge import best_of, judge_backtest
 from training.backtest.run import BacktestError, run_backtest
 from training.dataset.cutoffs import first_of_months
 from training.dataset.labels import cohort_rows, label_named
 from training.metrics import row_log_loss
+from training.pipeline.train import train
 
 RAVENSTACK = Path(__file__).parents[4] / "shared" / "data" / "ravenstack"
 COMPARED = {"lightgbm", "logistic", "formula", "usage", "base_rate"}
@@ -209,7 +211,9 @@ def ravenstack_events() -> pl.DataFrame:
     )
 
 
-def test_labels_of_noise_teach_nothing_and_it_is_said() -> None:
+@pytest.fixture(scope="module")
+def noise() -> dict:
+    """What a training or a back-test is given of RavenStack, whose labels are noise."""
     events = ravenstack_events()
     known_until = datetime(2024, 12, 1, tzinfo=UTC)
     declared = load_catalogue()
@@ -217,18 +221,33 @@ def test_labels_of_noise_teach_nothing_and_it_is_said() -> None:
     moments = month_starts(datetime(2023, 6, 1, tzinfo=UTC), known_until)
     snapshots = build_snapshots(events, moments, declared, first_recorded=first)
     names = [f.name for f in declared.features if f.is_model_input] + ["health_score"]
-    label = label_named("churn")
-    played = run_backtest(
-        label,
-        events=events.filter(pl.col("kind").is_in(label.reads)),
-        reader=lambda rows: rows.join(
+    return {
+        "events": events.filter(pl.col("kind").is_in(label_named("churn").reads)),
+        "reader": lambda rows: rows.join(
             snapshots.select("account_id", "as_of", *names), on=["account_id", "as_of"], how="left"
         ),
-        digests=dict.fromkeys(names, ""),
-        cutoffs=moments,
-        known_until=known_until,
-        n_origins=4,
+        "digests": dict.fromkeys(names, ""),
+        "cutoffs": moments,
+        "known_until": known_until,
+    }
+
+
+def test_a_model_of_noise_is_refused_by_more_than_one_check(noise) -> None:
+    result = train(
+        label_named("churn"),
+        **noise,
+        store=MemoryModelStore(),
+        clock=lambda: datetime(2025, 1, 1, tzinfo=UTC),
+        code_version="test",
+        trials=0,
     )
+    failed = [check.name for check in result.promotion.checks if check.outcome == "failed"]
+    assert len(failed) > 1, result.promotion.reasons
+    assert not result.promoted
+
+
+def test_labels_of_noise_teach_nothing_and_it_is_said(noise) -> None:
+    played = run_backtest(label_named("churn"), **noise, n_origins=4)
     result = judge_backtest(played, capacity=20)
     assert result.by_horizon[-1].n_accounts_with_outcome > 50
     assert result.learned == "nothing", result.summary

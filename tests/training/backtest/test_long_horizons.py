@@ -16,6 +16,7 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
+from training.backtest import long_horizons
 from training.backtest.judge import best_of, compare_with, judge_backtest
 from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.report import as_json, remarks, report_tables
@@ -222,10 +223,13 @@ def test_sixteen_months_can_not_tell_a_year_and_say_so_with_counts(short) -> Non
     assert "cutoffs had windows of 365 days that had closed, and 6 are needed" in year.reason
 
 
-def test_an_origin_that_knows_enough_but_has_nothing_to_judge_says_that(played, later) -> None:
-    year = later[1]
-    newest = year.origins[-1]
-    assert newest.could_learn
+def test_an_origin_that_knows_enough_but_has_nothing_to_judge_says_that(
+    played, later, simulated
+) -> None:
+    year, origin = later[1], played.origins[-1]
+    assert year.origins[-1].could_learn
+    known = long_horizons._outcomes(origin.known, simulated["events"], (180, 365), origin.moment)
+    newest = long_horizons._seen(origin, known[365], known[180], 365, np.empty(0))
     assert newest.why_not == "none of the 365 days that it would judge has passed"
     alone = replace(year, rows=None, origins=(newest,))
     assert alone.reason == (

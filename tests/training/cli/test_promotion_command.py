@@ -93,7 +93,7 @@ def test_a_worse_model_needs_somebody_who_stands_for_it(place):
         cwd=place.root.parent,
     )
     assert done.returncode == 0, done.stderr
-    assert "- failed: Not shown to be better than the health formula" in done.stdout
+    assert "- failed: Higher probabilities are not shown to come more often" in done.stdout
     assert "churn version 2 serves now." in done.stdout
     assert champion(place) == [2]
     told = said_by(place, "models", "history", "churn")
@@ -132,7 +132,7 @@ def test_a_model_whose_rows_can_not_be_audited_is_refused(place):
     done = keepwell("models", "promote", "churn", GOOD, "--by", "Ann", cwd=place.root.parent)
     assert done.returncode == 3
     assert "- failed: Its training rows could not be audited for leaks: " in done.stdout
-    assert len(checks_in(done.stdout)) == 9
+    assert len(checks_in(done.stdout)) == 11
     assert "was not promoted, for the reasons above. Nothing was changed." in done.stderr
     assert champion(place) == []
     assert "No version of churn was ever promoted" in said_by(place, "models", "history", "churn")

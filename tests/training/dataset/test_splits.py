@@ -29,8 +29,6 @@ def test_no_label_window_crosses_into_a_newer_part(days: list[int], reach: timed
         split = time_split(cutoffs_of(days), reach=reach)
     except SplitError:
         return
-    assert max(split.train) + reach <= min(split.calibration)
-    assert max(split.calibration) + reach <= min(split.test)
     assert max(split.before_test) + reach <= min(split.test)
 
 
@@ -42,7 +40,7 @@ def test_every_cutoff_plays_exactly_one_part(days: list[int], reach: timedelta) 
         split = time_split(cutoffs, reach=reach)
     except SplitError:
         return
-    parts = [*split.train, *split.calibration, *split.test, *split.embargoed]
+    parts = [*split.before_test, *split.embargoed, *split.test]
     assert sorted(parts) == list(cutoffs)
 
 
@@ -64,12 +62,19 @@ def test_no_fold_learns_from_a_window_that_was_still_open(
 def test_twelve_months_at_ninety_days() -> None:
     months = tuple(datetime(2022 + i // 12, i % 12 + 1, 1, tzinfo=UTC) for i in range(1, 13))
     split = time_split(months, reach=timedelta(days=90))
-    assert [at.month for at in split.train] == [2, 3]
-    assert [at.month for at in split.calibration] == [6, 7, 8]
     assert [at.month for at in split.test] == [11, 12, 1]
     assert [at.month for at in split.before_test] == [2, 3, 4, 5, 6, 7, 8]
-    folds = rolling_folds(split.before_test, split.calibration, reach=timedelta(days=90))
+    folds = rolling_folds(split.before_test, split.before_test[-3:], reach=timedelta(days=90))
     assert [[at.month for at in fold.train] for fold in folds] == [[2, 3], [2, 3, 4], [2, 3, 4, 5]]
+
+
+def test_seven_months_are_enough_at_ninety_days() -> None:
+    months = tuple(datetime(2022, month, 1, tzinfo=UTC) for month in range(1, 8))
+    split = time_split(months, reach=timedelta(days=90))
+    assert [at.month for at in split.before_test] == [1, 2, 3]
+    assert [at.month for at in split.test] == [6, 7]
+    with pytest.raises(SplitError, match=r"3 cutoffs must close .* and 1 do"):
+        time_split(months[:-1], reach=timedelta(days=90))
 
 
 def test_a_window_may_close_when_the_next_part_opens() -> None:

@@ -11,7 +11,8 @@ from training.dataset.labels import label_named
 from training.models.binned_rows import BinnedRows
 from training.models.boosting import grow_trees, raw_scores
 from training.models.fit import fit
-from training.models.model_selection import fit_rows, run_contender, usable_columns
+from training.models.fitting.fit_rows import fit_rows, usable_columns
+from training.models.model_selection import run_contender
 from training.models.specs import LIGHTGBM
 from training.pipeline.prepare import prepare
 
@@ -45,8 +46,9 @@ def changed(prepared, rows, *, matrix=None, outcomes=None):
 
 
 def older(prepared):
-    """Rows of the first fold that calibrates."""
-    return prepared.training.rows_at(prepared.calibration_folds[0].train)
+    """The rows of the older half of the cutoffs before the test."""
+    cutoffs = prepared.split.before_test
+    return prepared.training.rows_at(cutoffs[: len(cutoffs) // 2])
 
 
 def test_a_fit_to_all_binned_rows_is_the_fit_to_these_rows(prepared, columns) -> None:
@@ -60,7 +62,6 @@ def test_a_fit_to_all_binned_rows_is_the_fit_to_these_rows(prepared, columns) ->
         seed=1,
     )
     assert ours.text == plain.text
-    assert ours.level == plain.level
 
 
 def test_a_part_in_the_bins_of_all_is_a_fit_to_its_own_rows(prepared, columns) -> None:
@@ -75,7 +76,6 @@ def test_a_part_in_the_bins_of_all_is_a_fit_to_its_own_rows(prepared, columns) -
     theirs = raw_scores(grown, matrix)
     # other bins move a score by 1e-3 and more; the same ones only by the order of additions
     np.testing.assert_allclose(fitted.score(matrix), theirs, rtol=0, atol=1e-12)
-    assert fitted.level == pytest.approx(theirs.mean(), abs=1e-12)
 
 
 def test_outcomes_of_rows_outside_a_part_change_nothing(prepared, columns) -> None:
@@ -91,7 +91,6 @@ def test_outcomes_of_rows_outside_a_part_change_nothing(prepared, columns) -> No
         )
     )
     assert one.text == other.text
-    assert one.level == other.level
 
 
 def test_no_row_of_the_test_is_in_the_bins_of_a_contender(prepared) -> None:
@@ -103,11 +102,11 @@ def test_no_row_of_the_test_is_in_the_bins_of_a_contender(prepared) -> None:
         run_contender(
             LIGHTGBM,
             training,
-            prepared.calibration_folds,
             prepared.before_test,
             prepared.test,
             LIGHTGBM.parameters,
             draws,
+            at=prepared.split.test[0],
             seed=1,
         )
         for training in (prepared.training, spoiled)

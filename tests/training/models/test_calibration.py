@@ -42,7 +42,7 @@ def test_a_probability_never_falls_with_the_horizon(seed: int, n: int, slope: fl
 def test_the_gradient_is_that_of_the_loss() -> None:
     f, outcomes, _, _ = world(n=300)
     outcomes[:40, 2] = np.nan
-    rows = calibration._Intervals.of(f, outcomes)
+    rows = calibration._Intervals.of(f, outcomes, np.linspace(0.2, 1.0, len(f)))
     theta = np.array([-2.5, -0.3, -0.9, 0.4])
     _, gradient = calibration._posterior(theta, rows, 0.4)
     numeric = approx_fprime(theta, lambda t: calibration._posterior(t, rows, 0.4)[0], 1e-6)

@@ -20,7 +20,7 @@ from training.dataset.labels import label_named  # noqa: E402
 from training.models.calibration import fit_calibration  # noqa: E402
 from training.models.dask import ClusterError, connect_to_cluster, fit_on_cluster, trees_of_cluster  # noqa: E402
 from training.models.fit import fit  # noqa: E402
-from training.models.model_selection import usable_columns  # noqa: E402
+from training.models.fitting.fit_rows import usable_columns  # noqa: E402
 from training.models.specs import LIGHTGBM, LOGISTIC  # noqa: E402
 from training.pipeline.prepare import prepare  # noqa: E402
 
@@ -78,11 +78,10 @@ def test_two_workers_fit_a_model_as_good_as_one_machine(client, prepared) -> Non
         client=client,
     )
     assert there.form.trees.n_trees == LIGHTGBM.parameters["rounds"]
-    assert there.level == pytest.approx(there.score(matrix[before]).mean())
     np.testing.assert_array_equal(there.form.score(matrix[test]), there.score(matrix[test]))
     y, losses = training.outcome[test], []
     for fitted in (here, there):
-        f = fitted.score(matrix) - fitted.level
+        f = fitted.score(matrix)
         calibrated = fit_calibration(
             f[before],
             training.outcomes[before],
@@ -191,7 +190,7 @@ def test_rows_of_a_dead_worker_are_sent_again_and_the_training_goes_on(client, p
     client.wait_for_workers(2)
     training, rows = prepared.training, prepared.before_test
     grower = trees_of_cluster(client)(training, rows, usable_columns(training, rows, LIGHTGBM))
-    older = training.rows_at(prepared.calibration_folds[0].train)
+    older = training.rows_at(prepared.split.before_test[:4])
     killer = kill_a_worker_that_fits(client)
     fitted = grower.fitted(rows, LONG, seed=1)
     killer.join()

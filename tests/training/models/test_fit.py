@@ -39,17 +39,9 @@ def test_what_is_served_scores_like_the_library_that_fitted(spec) -> None:
     if fitted.text is not None:
         theirs = raw_scores(lgb.Booster(model_str=fitted.text), matrix)
         np.testing.assert_allclose(fitted.score(matrix), theirs, rtol=0, atol=1e-12)
-        assert fitted.level == pytest.approx(theirs.mean(), abs=1e-12)
     if fitted.form is not None:
         assert fitted.form.score(matrix) == pytest.approx(fitted.score(matrix), abs=1e-9)
     assert np.isfinite(fitted.score(matrix)).all()
-
-
-@every_spec
-def test_the_level_is_the_mean_score_of_the_fitted_rows(spec) -> None:
-    matrix, outcome = rows()
-    fitted = fit(spec, matrix, outcome, spec.parameters, seed=0)
-    assert fitted.level == pytest.approx(fitted.score(matrix).mean())
 
 
 @every_spec

@@ -11,8 +11,9 @@ import pytest
 
 from registry.bundle.calibration import sigmoid
 from training.dataset.labels import Label, LabelError, label_named
+from training.models.fitting.fit_rows import usable_columns
+from training.models.fitting.held_out import scores_by_fifths
 from training.models.long_horizons import fit_long_horizons, long_horizon_probability
-from training.models.model_selection import usable_columns
 from training.models.specs import BASE_RATE, LOGISTIC
 from training.pipeline.prepare import prepare
 
@@ -37,6 +38,17 @@ def prepared(company):
 @pytest.fixture(scope="module")
 def result(company):
     return company.train(trials=0)
+
+
+def near_of(training, columns):
+    """The logistic regression's score of every row, by a fit without its account."""
+    return scores_by_fifths(
+        LOGISTIC, training, ~np.isnan(training.outcome), columns, LOGISTIC.parameters, seed=0
+    )
+
+
+def no_scores(training):
+    return np.zeros(len(training.outcome))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +109,7 @@ def test_enough_accounts_give_the_far_a_fit_of_its_own(prepared, monkeypatch) ->
         training,
         long.outcomes,
         columns,
-        LOGISTIC.parameters,
+        near_of(training, columns),
         at=prepared.known_until,
         seed=0,
     )
@@ -110,7 +122,13 @@ def test_a_baseline_has_no_fit_of_its_own_however_many_accounts(prepared, monkey
     monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
     training, long = prepared.training, prepared.long_horizons
     (far,) = fit_long_horizons(
-        BASE_RATE, training, long.outcomes, [], {}, at=prepared.known_until, seed=0
+        BASE_RATE,
+        training,
+        long.outcomes,
+        [],
+        np.zeros(len(training.outcome)),
+        at=prepared.known_until,
+        seed=0,
     )
     assert far.form is None
 
@@ -118,7 +136,13 @@ def test_a_baseline_has_no_fit_of_its_own_however_many_accounts(prepared, monkey
 def test_the_far_chance_is_that_of_those_who_are_still_there(prepared) -> None:
     training, long = prepared.training, prepared.long_horizons
     (far,) = fit_long_horizons(
-        BASE_RATE, training, long.outcomes, [], {}, at=prepared.known_until, seed=0
+        BASE_RATE,
+        training,
+        long.outcomes,
+        [],
+        np.zeros(len(training.outcome)),
+        at=prepared.known_until,
+        seed=0,
     )
     f = np.zeros(1)
     q = float(sigmoid(far.log_odds(f, np.empty((1, 0))))[0])
@@ -219,7 +243,7 @@ def far_of(training, prepared, columns=None):
         training,
         prepared.long_horizons.outcomes,
         columns,
-        LOGISTIC.parameters,
+        near_of(training, columns),
         at=prepared.known_until,
         seed=0,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from registry.bundle.untreated_risk import BY_JUDGEMENT, BY_LOT, NO_LOG, ONLY_CH
 from training.dataset.labels import label_named
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import NEVER, TreatedRows
+from training.models.fitting.held_out import scores_by_fifths
 from training.models.specs import LOGISTIC
 from training.models.untreated_risk import fit_untreated_risk, treatment_intervals
 
@@ -31,16 +32,19 @@ class World:
     truth: dict[int, np.ndarray]  # horizon: the risk of each row if nobody acts
 
     def fitted(self, *, long_outcomes: dict | None = None, at: datetime = UNTIL):
-        return fit_untreated_risk(
-            LOGISTIC,
-            self.training,
-            self.treated,
-            long_outcomes or {},
-            COLUMNS,
-            LOGISTIC.parameters,
-            at=at,
-            seed=1,
+        closed = ~np.isnan(self.training.outcome) & self.closed_by(at)
+        near = scores_by_fifths(
+            LOGISTIC, self.training, closed, COLUMNS, LOGISTIC.parameters, seed=1
         )
+        return fit_untreated_risk(
+            self.training, self.treated, long_outcomes or {}, COLUMNS, near, at=at, seed=1
+        )
+
+    def closed_by(self, at: datetime):
+        """Rows whose longest window had closed at a moment."""
+        reach = timedelta(days=self.training.label.lead_days + self.training.horizons[-1])
+        closed = np.array([cutoff + reach <= at for cutoff in self.training.cutoffs])
+        return closed[self.training.cutoff]
 
     def risk(self, found):
         """The risk if nobody acts that is made of a plain risk, and the plain one."""

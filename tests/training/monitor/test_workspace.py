@@ -214,17 +214,17 @@ def test_a_model_that_promises_too_much_is_withheld_at_the_second_look_and_the_f
     again = look(place, store, datetime(2023, 4, 1, tzinfo=UTC))  # nothing new is known
     assert read_switch(file).withheld(fingerprint) == {}
     assert again.seen == first.seen
-    second = look(place, store, datetime(2023, 5, 1, tzinfo=UTC))
-    assert "- Everyone: WITHHELD since 2023-05-01; worse: " in " ".join(second.lines)
+    second = look(place, store, datetime(2023, 6, 1, tzinfo=UTC))
+    assert "- Everyone: WITHHELD since 2023-06-01; worse: " in " ".join(second.lines)
     assert second.needs_person
     held = [
         s
-        for s in scores_as_of(place, store, datetime(2023, 5, 1, tzinfo=UTC))
+        for s in scores_as_of(place, store, datetime(2023, 6, 1, tzinfo=UTC))
         if not s.has_left and s.attributes.get("contract_status") == "active"
     ]
     assert {s.source for s in held} == {"health_formula"}
     (why,) = {s.degraded for s in held}
-    assert "For every account the model is withheld since 2023-05-01: of" in why
+    assert "For every account the model is withheld since 2023-06-01: of" in why
     assert "as many as promised happened" in why or "above that of the health formula" in why
 
 

@@ -2,17 +2,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from registry.bundle.bundle import BundleError
-from registry.promotion.promotion import AuditResult, EvidenceError, Gain, PromotionEvidence
+from registry.promotion.level import Measured
+from registry.promotion.promotion import (
+    AuditResult,
+    EvidenceError,
+    Gain,
+    PromotionEvidence,
+    decide,
+)
 from registry.store.store import MemoryModelStore, TrainingRun
+from training.dataset.labels import label_named
+from training.models.model_selection import run_contender
+from training.models.specs import BASE_RATE, FORMULA, LOGISTIC
 from training.pipeline.evidence import (
     as_metrics,
     champion_or_none,
+    evidence_of,
     from_metrics,
     promotion_of_version,
 )
+from training.pipeline.prepare import prepare
 
 GAIN = Gain(mean=0.01, low=-0.002, high=0.02, confidence=0.93)
 EVIDENCE = PromotionEvidence(
@@ -31,6 +44,9 @@ EVIDENCE = PromotionEvidence(
     captured_over={5: GAIN, 20: GAIN},
     segments={"MRR lowest third": GAIN},
     explanations_agreement=0.75,
+    levels={"later rows, 90 days": Measured(value=1.05, low=0.9, high=1.2)},
+    base_rate_levels={"later rows, 90 days": Measured(value=1.0, low=0.9, high=1.1)},
+    slopes={"released model, 90 days": Measured(value=0.9, low=0.6, high=1.2)},
 )
 
 
@@ -40,7 +56,16 @@ EVIDENCE = PromotionEvidence(
         EVIDENCE,
         replace(EVIDENCE, over_champion=None, over_refitted=GAIN),
         replace(EVIDENCE, over_formula=None),
-        replace(EVIDENCE, captured={}, captured_over={}, segments={}, explanations_agreement=None),
+        replace(
+            EVIDENCE,
+            captured={},
+            captured_over={},
+            segments={},
+            explanations_agreement=None,
+            levels={},
+            base_rate_levels={},
+            slopes={},
+        ),
     ],
     ids=["whole", "no champion", "no formula", "of before"],
 )
@@ -58,6 +83,60 @@ def test_evidence_that_is_not_whole_is_refused(lost) -> None:
     del numbers[lost]
     with pytest.raises(EvidenceError, match="carries no evidence"):
         from_metrics(numbers)
+
+
+# ── level and slope ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def contest(small_company):
+    """A prepared training with a model, the formula and the base rate, judged on later rows."""
+    company = small_company(n_accounts=500, leaves=0.06)
+    prepared = prepare(
+        label_named("churn"),
+        events=company.events,
+        reader=company.reader,
+        digests=company.digests,
+        cutoffs=company.cutoffs,
+        known_until=company.known_until,
+    )
+    draws = np.ones((2, len(prepared.training.accounts)))
+    return prepared, {
+        spec.name: run_contender(
+            spec,
+            prepared.training,
+            prepared.before_test,
+            prepared.test,
+            spec.parameters,
+            draws,
+            at=prepared.split.test[0],
+            seed=1,
+        )
+        for spec in (LOGISTIC, FORMULA, BASE_RATE)
+    }
+
+
+def failed_checks(contest, change) -> set[str]:
+    prepared, contenders = contest
+    best = contenders[LOGISTIC.name]
+    changed = replace(best, probabilities={h: change(p) for h, p in best.probabilities.items()})
+    evidence = evidence_of(changed, contenders, prepared, None, seed=1)
+    return {check.name for check in decide(evidence).checks if check.outcome == "failed"}
+
+
+def test_a_model_that_has_learned_something_is_not_refused(contest) -> None:
+    assert failed_checks(contest, lambda p: p) == set()
+
+
+def test_a_model_that_is_half_too_high_is_refused(contest) -> None:
+    assert "level" in failed_checks(contest, lambda p: np.minimum(1.5 * p, 0.99))
+
+
+def test_a_model_that_says_nothing_is_refused_by_more_than_one_check(contest) -> None:
+    shuffled = failed_checks(contest, np.random.default_rng(2).permutation)
+    assert shuffled >= {"better than the base rate", "slope"}
+    same = failed_checks(contest, lambda p: np.full(len(p), p.mean()))
+    assert same >= {"better than the health formula", "slope"}
 
 
 # ── held against the champion ──────────────────────────────────────────────────────────────────

@@ -23,7 +23,8 @@ from serving.scoring.score import NONE
 from training.dataset.labels import label_named
 from training.dataset.splits import Fold
 from training.dataset.training_set import TrainingSet
-from training.models.model_selection import fit_rows, score_out_of_time
+from training.models.fitting.fit_rows import fit_rows
+from training.models.fitting.held_out import score_held_out
 from training.models.specs import FORMULA_PRIOR, LIGHTGBM, LOGISTIC
 from training.pipeline.examine_reasons import MOST_ROWS, _some, examine_reasons
 
@@ -68,10 +69,11 @@ def examined(training: TrainingSet, spec, parameters=None):
     folds = (Fold(train=CUTOFFS[:2], held_out=CUTOFFS[2:]),)
     parameters = parameters or {**spec.parameters, "strength": 1.0}
     served = fit_rows(spec, training, every, columns, parameters, seed=0)
-    out_of_time = score_out_of_time(spec, training, folds, columns, parameters, seed=0)
+    at = CUTOFFS[-1] + timedelta(days=366)
+    held_out = score_held_out(spec, training, every, columns, parameters, at=at, seed=0)
     evidence = examine_reasons(
         spec, training, every, folds, columns, parameters,
-        served=served, out_of_time=out_of_time, seed=0,
+        served=served, held_out=held_out, seed=0,
     )  # fmt: skip
     return served.form, evidence
 

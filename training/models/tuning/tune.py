@@ -31,7 +31,7 @@ from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows, Grower
 from training.models.boosting import grow_trees, raw_scores, staged_scores
 from training.models.fit import fitting_of
-from training.models.model_selection import fit_rows
+from training.models.fitting.fit_rows import fit_rows
 from training.models.specs import ModelSpec, Parameters, Range
 from training.models.tuning._study_journal import FinishedTrial, StudyJournal
 from training.models.tuning.study import Study

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from registry.bundle.calibration import sigmoid
 from registry.promotion.promotion import log_loss_rows
 from training.dataset.labels import label_named
-from training.models.model_selection import usable_columns
+from training.models.fitting.fit_rows import usable_columns
 from training.models.specs import LIGHTGBM, LOGISTIC
 from training.models.tuning.tune import LEAST_OTHERS, ROUNDS, levelled_rows, tune
 from training.pipeline.prepare import prepare

@@ -1,0 +1,138 @@
+"""Score rows by fits without their accounts, and calibrate on these scores.
+
+::
+
+    cutoffs    ── every cutoff whose window had closed ─────────────┤ moment
+    fold 1     accounts of 4 fifths ─► scores of the last fifth
+    …          the same months, the same rate, the same mix of contracts as the model that serves
+    fold 5     accounts of 4 fifths ─► scores of the last fifth
+                         a_h, b from these scores, the newest rows weigh most
+
+So a score means the same in calibration and when it is served, and no level is learned at one
+rate and applied at another. Rates drift: a row's weight halves with every ``HALF_LIFE_DAYS`` of
+age, and cutoffs whose shorter windows alone have closed count at these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dataset.cutoffs import reach_of
+from training.dataset.training_set import TrainingSet
+from training.models.binned_rows import Grower
+from training.models.calibration import CalibrationFit, fit_calibration
+from training.models.fitting.fit_rows import fit_rows
+from training.models.fitting.shares import HorizonShareFit, fit_shares
+from training.models.specs import ModelSpec, Parameters
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+FIFTHS = 5
+
+HALF_LIFE_DAYS = 365
+"""A row that is this much older weighs half as much in the level and the slope."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutScores:
+    """The score of every row by a fit without its account, and what is calibrated on them."""
+
+    scores: Vector  # one per row of the training set
+    rows: Bools  # that calibrate
+    calibration: CalibrationFit
+    shares: tuple[HorizonShareFit, ...]  # of the shorter horizons, falling; none: one order for all
+
+
+def score_held_out(
+    spec: ModelSpec,
+    training: TrainingSet,
+    fitted: Bools,
+    columns: list[int],
+    parameters: Parameters,
+    *,
+    at: datetime,
+    seed: int,
+    draws: int = 0,
+    grower: Grower | None = None,
+) -> HeldOutScores:
+    """Score every row by a fit without its account, and calibrate on what was known at a moment.
+
+    Args:
+        spec: what is fitted.
+        training: the rows.
+        fitted: rows whose longest window had closed at the moment.
+        columns: what the spec reads.
+        parameters: of the spec.
+        at: windows that close after it are not known.
+        seed: of everything random.
+        draws: bootstrap draws of accounts to keep for intervals.
+        grower: of the fitted rows, where trees are grown from bins.
+
+    Raises:
+        OneClassError: a fit has nothing to tell apart.
+        CalibrationError: the scores cannot be calibrated.
+    """
+    scores = scores_by_fifths(spec, training, fitted, columns, parameters, seed=seed, grower=grower)
+    outcomes = outcomes_known_at(training, at)
+    rows = np.asarray(~np.isnan(outcomes).all(axis=1))
+    rng = np.random.default_rng(seed)
+    weights = recency(training, at)
+    calibration = fit_calibration(
+        scores[rows],
+        outcomes[rows],
+        training.account[rows],
+        weights=weights[rows],
+        n_draws=draws,
+        rng=rng,
+    )
+    return HeldOutScores(
+        scores=scores,
+        rows=rows,
+        calibration=calibration,
+        shares=fit_shares(
+            training, outcomes, columns, scores, calibration, weights, draws=draws, seed=seed
+        ),
+    )
+
+
+def scores_by_fifths(
+    spec: ModelSpec,
+    training: TrainingSet,
+    fitted: Bools,
+    columns: list[int],
+    parameters: Parameters,
+    *,
+    seed: int,
+    grower: Grower | None = None,
+) -> Vector:
+    """The score of every row, by a fit of the fitted rows without its account."""
+    scores = np.zeros(len(training.account))
+    for fifth in range(FIFTHS):
+        out = training.account % FIFTHS == fifth
+        model = fit_rows(
+            spec, training, fitted & ~out, columns, parameters, seed=seed, grower=grower
+        )
+        scores[out] = model.score(training.part(out, columns))
+    return scores
+
+
+def outcomes_known_at(training: TrainingSet, at: datetime) -> Matrix:
+    """The outcomes whose windows had closed at a moment, NaN otherwise."""
+    known = training.outcomes.copy()
+    for position, horizon in enumerate(training.horizons):
+        reach = reach_of(horizon, lead_days=training.label.lead_days)
+        is_open = np.array([cutoff + reach > at for cutoff in training.cutoffs])
+        known[is_open[training.cutoff], position] = np.nan
+    return known
+
+
+def recency(training: TrainingSet, at: datetime) -> Vector:
+    """The weight of each row in a calibration: 1 at the moment, half after each half-life."""
+    ages = np.array([(at - cutoff).days for cutoff in training.cutoffs])[training.cutoff]
+    return np.asarray(0.5 ** (np.maximum(ages, 0) / HALF_LIFE_DAYS))
