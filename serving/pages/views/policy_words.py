@@ -28,6 +28,11 @@ _CONSENT = re.compile(r"consent to (.+): (?:other than no|yes)")
 def evidence_words(evidence: str) -> str:
     """How much an action helps, and how we know.
 
+    >>> evidence_words("Grade A, randomised experiment: +11.9 points. The playbook believed: Grade E, "
+    ...                "expert prior of the playbook: 12.0% of those who would leave stay, held as "
+    ...                "firmly as 20 accounts would show it. A guess.")
+    'Grade A, randomised experiment: +11.9 points. Before that: our estimate (counts as 20 accounts): \
+of the accounts that would leave, 12.0% stay because of it. A guess.'
     >>> evidence_words("Grade E, expert prior of the playbook: 20.0% of those who would leave stay, "
     ...                "held as firmly as 20 accounts would show it. Asking can help.")
     'Our estimate, not measured yet (counts as 20 accounts): of the accounts that would leave, \
@@ -41,7 +46,9 @@ def evidence_words(evidence: str) -> str:
             f"{what.format(share=found['share'])}. {found['basis']}"
         )
 
-    return _PRIOR.sub(say, evidence).replace("The playbook believed: Our", "Before that: our")
+    return _PRIOR.sub(say, evidence).replace(
+        "The playbook believed: Our estimate, not measured yet", "Before that: our estimate"
+    )
 
 
 def note_words(note: str) -> str:
