@@ -124,7 +124,7 @@ class ModelBundle(BundleContents):
         decides = self.renewal_risk
         if decides is not None and (
             decides.leads[-1] != self.calibration.horizons[-1]
-            or not {decides.calendar.renewal, decides.calendar.months} <= {*range(width)}
+            or not decides.calendar.columns <= {*range(width)}
         ):
             raise BundleError(
                 f"The renewal risk reaches {decides.leads[-1]} days and reads the features "
@@ -322,7 +322,7 @@ class ModelBundle(BundleContents):
         after, shares = self._after.get(horizon_days, ()), self._before.get(horizon_days, ())
         last = self.calibration.horizons[-1] if after or shares else horizon_days
         probability = self._near(raw, matrix, last)
-        points, start = self._near_points(matrix, contributions, base, probability, last)
+        points, start = self._near_points(matrix, contributions, base, probability, last, themes)
         for share in shares:
             # p·s splits exactly: each factor's change times the mean of the other's ends
             g = share.form.contributions(matrix)
@@ -354,18 +354,19 @@ class ModelBundle(BundleContents):
             points=points,
         )
 
-    def at_renewal(self, rows: Rows, *, raw: Floats | None = None) -> Floats | None:
-        """The probability to leave when the term ends, of who is still there; NaN where not known.
+    def at_renewal(
+        self, rows: Rows, *, raw: Floats | None = None
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """The probability to leave when the term ends, of who is still there, and its interval.
 
-        One of the factors of every horizon that holds the date. None for a model that knows no
-        dates.
+        One of the factors of every horizon that holds the date; NaN where no date is known or it
+        lies beyond the usual horizons. None for a model that knows no dates.
         """
         if self.renewal_risk is None:
             return None
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
-        dated = self.renewal_risk.calendar.has_date(matrix)
-        return np.where(dated, self.renewal_risk.at_renewal(raw, matrix), np.nan)
+        return self.renewal_risk.at_renewal(raw, matrix)
 
     def _last_odds(self, raw: Floats, matrix: Floats) -> Floats:
         """The log-odds at the last horizon of the score itself."""
@@ -384,7 +385,13 @@ class ModelBundle(BundleContents):
         return np.where(dated, own, probability)
 
     def _near_points(
-        self, matrix: Floats, contributions: Floats, base: float, probability: Floats, horizon: int
+        self,
+        matrix: Floats,
+        contributions: Floats,
+        base: float,
+        probability: Floats,
+        horizon: int,
+        themes: Places | None,
     ) -> tuple[Floats, float]:
         """Contributions as parts of a probability at a horizon of the score itself, and the start.
 
@@ -407,7 +414,8 @@ class ModelBundle(BundleContents):
         near = np.abs(gap) < NEAR
         chord = (probability - at_usual) / np.where(near, 1.0, gap)
         along = contributions * np.where(near, risk.slope(usual, matrix, horizon), chord)[:, None]
-        along[:, risk.calendar.renewal] += at_usual - start
+        of_date = risk.calendar.renewal if themes is None else themes[risk.calendar.renewal]
+        along[:, of_date] += at_usual - start
         return np.where(risk.calendar.has_date(matrix)[:, None], along, points), start
 
     def save(self, folder: Path, *, key: SigningKey | None = None) -> None:

@@ -266,7 +266,9 @@ def _read_renewal_risk(
     renewal, months = document["columns"]
     return RenewalRisk(
         leads=tuple(int(lead) for lead in document["leads"]),
-        calendar=ContractCalendar(renewal=int(renewal), months=int(months)),
+        calendar=ContractCalendar(
+            renewal=int(renewal), months=None if months is None else int(months)
+        ),
         parameters=_table(arrays, "renewal_risk.parameters", 1),
         draws=_table(arrays, "renewal_risk.draws", 2),
     )

@@ -45,7 +45,12 @@ class ContractCalendar:
     """When the contracts of rows can end, read from two features."""
 
     renewal: int  # column of the features: days to the end of the term
-    months: int  # column of the features: months of the term
+    months: int | None  # column of the features: months of the term; None: never known
+
+    @property
+    def columns(self) -> set[int]:
+        """The columns that it reads."""
+        return {self.renewal} | (set() if self.months is None else {self.months})
 
     def has_date(self, matrix: Floats) -> npt.NDArray[np.bool_]:
         """Which rows have a known date at which their term ends."""
@@ -57,7 +62,7 @@ class ContractCalendar:
         A date that passed within the grace is a decision that is open today; one that passed longer
         ago stands for the next end of a term of the same length.
         """
-        months = matrix[:, self.months]
+        months = np.full(len(matrix), np.nan) if self.months is None else matrix[:, self.months]
         months = np.maximum(np.where(np.isnan(months), USUAL_MONTHS, months), 1.0)
         days = matrix[:, self.renewal]
         is_open = (days < 0) & (days >= -GRACE_DAYS)
@@ -116,11 +121,25 @@ class RenewalRisk:
         """The probability to leave within the horizon, of rows that have a date."""
         return -np.expm1(self._log_stay(raw, matrix, horizon_days, self.parameters))
 
-    def at_renewal(self, raw: Floats, matrix: Floats) -> Floats:
-        """The probability to leave at the coming decision, if still there; NaN beyond all bands."""
+    def at_renewal(self, raw: Floats, matrix: Floats) -> tuple[Floats, Floats, Floats]:
+        """The probability to leave at the coming decision, if still there, and its 95 % interval.
+
+        NaN where the decision lies beyond all bands, or no date is known.
+        """
         days, months = self.calendar.first(matrix)
-        odds = self._log_odds(raw, self._band(days), months, self.parameters)
-        return np.where(days < self.leads[-1], sigmoid(odds), np.nan)
+        n, band, rows = len(self.leads), self._band(days), np.arange(len(raw))
+        odds = self._log_odds(raw, band, months, self.parameters)
+        gradient = np.zeros((len(raw), 2 * n + 3))
+        gradient[rows, band], gradient[rows, n + band] = 1.0, raw
+        gradient[:, 2 * n] = np.log(months)
+        spread = NORMAL_95 * self._spread(gradient)
+        known = days < self.leads[-1]
+        p, low, high = (sigmoid(odds + away) for away in (0.0, -spread, spread))
+        return (
+            np.where(known, p, np.nan),
+            np.where(known, low, np.nan),
+            np.where(known, high, np.nan),
+        )
 
     def slope(self, raw: Floats, matrix: Floats, horizon_days: int) -> Floats:
         """The derivative of the probability in the raw score."""
@@ -143,8 +162,7 @@ class RenewalRisk:
         """
         log_stay = self._log_stay(raw, matrix, horizon_days, self.parameters)
         gradient = self._gradient(raw, matrix, horizon_days)
-        spread = np.sqrt(np.maximum(((gradient @ self._covariance) * gradient).sum(axis=1), 0.0))
-        factor = np.exp(NORMAL_95 * spread / np.maximum(-log_stay, 1e-12))
+        factor = np.exp(NORMAL_95 * self._spread(gradient) / np.maximum(-log_stay, 1e-12))
         return -np.expm1(log_stay / factor), -np.expm1(log_stay * factor)
 
     def drawn(self, raw: Floats, matrix: Floats, horizon_days: int) -> Floats:
@@ -192,6 +210,12 @@ class RenewalRisk:
             gradient[rows, n + band] -= p * raw
             gradient[:, 2 * n] -= p * np.log(months)
         return gradient
+
+    def _spread(self, gradient: Floats) -> Floats:
+        """The standard error of what has this gradient in the parameters."""
+        return np.asarray(
+            np.sqrt(np.maximum(((gradient @ self._covariance) * gradient).sum(axis=1), 0.0))
+        )
 
     @cached_property
     def _covariance(self) -> Floats:

@@ -123,7 +123,7 @@ def account_answer(
         expansion_by_horizon=[growth_answer(score, at) for at in score.growth],
         expansion_note=score.expansion_note,
         **outlooks,
-        renewal=renewal_answer(renewal_outlook(score)),
+        renewal=renewal_answer(renewal_outlook(score, portfolio.models)),
         renewal_expansion=renewal_answer(growth_by_renewal(score)),
         risk_tier=score.risk_tier,
         mrr=score.mrr,

@@ -41,6 +41,7 @@ CANDIDATES: Mapping[str, str] = {
     "logistic": "Logistic regression",
     "formula": "Health formula",
     "formula_prior": "Refined health formula",
+    "renewal_risk": "Renewal model",
     "usage": "Use in the last month",
     "base_rate": "Base rate",
 }

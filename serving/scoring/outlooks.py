@@ -1,8 +1,9 @@
 """What may come of one account besides churn and growth within a horizon.
 
-Leaving at the coming renewal is read off the churn curve, and growing by then off the curve of
-expansion: the probability by the shortest served horizon that holds the renewal date, so it is
-always one of the horizons that are shown. Contraction and silence have models of their own.
+Leaving at the coming renewal is one of the factors of the churn curve where the model knows the ends
+of terms. Else it is read off the curve, as growing by then is off the curve of expansion: the
+probability by the shortest served horizon that holds the renewal date. Contraction and silence have
+models of their own.
 
 The risk if nobody acts stands beside the plain one, which is that of accounts as they are treated.
 It is computed for one account when its page or answer is asked for, from what the bundle learned of accounts
@@ -14,7 +15,7 @@ What is not known has its reason in words that a customer manager reads, and nev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,19 +42,33 @@ class Outlook:
 
 @dataclass(frozen=True, kw_only=True)
 class RenewalOutlook:
-    """What comes of the account by its coming renewal: by the end of a horizon that holds it."""
+    """What comes of the account by its coming renewal.
+
+    ``at_the_end`` says that ``at`` is the chance to leave when the term ends, of an account that is
+    still there; else it is that by the end of a horizon that holds the date.
+    """
 
     days_to_renewal: float | None
     at: HorizonProbability | None
     note: str | None
+    at_the_end: bool = False
 
 
-def renewal_outlook(score: AccountScore) -> RenewalOutlook:
-    """The probability of leaving by the horizon that holds the renewal date, or why there is none.
+def renewal_outlook(score: AccountScore, models: Models) -> RenewalOutlook:
+    """The probability of leaving at the renewal, or why there is none.
 
     A label window of h days is half-open: a contract that ends h days from now lies outside.
     """
-    return _by_renewal(score, score.churn, "No chance to leave is given for this account.")
+    found = _by_renewal(score, score.churn, "No chance to leave is given for this account.")
+    days = found.days_to_renewal
+    if found.at is None or days is None or score.source != "model" or models.churn is None:
+        return found
+    known = models.churn.model.at_renewal({**score.attributes, **score.features})
+    if known is None or np.isnan(known[0][0]):
+        return found
+    probability, low, high = (float(part[0]) for part in known)
+    at = HorizonProbability(horizon_days=int(days) + 1, probability=probability, low=low, high=high)
+    return replace(found, at=at, at_the_end=True)
 
 
 def growth_by_renewal(score: AccountScore) -> RenewalOutlook:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
-from registry.bundle.feature_contract import FeatureContract
+from registry.bundle.feature_contract import FeatureContract, Row
 from registry.bundle.segment_gate import EVERYONE, segment_key
 from registry.bundle.untreated_risk import UntreatedRisk
 from registry.outcomes import OUTLOOKS
@@ -151,6 +151,12 @@ class ScoringModel(Protocol):
     @property
     def usual(self) -> Mapping[str, float]:
         """The median of each feature in the training rows."""
+        ...
+
+    def at_renewal(
+        self, rows: Row, *, raw: Floats | None = None
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """The probability to leave when the term ends, with its ends; None: it knows no dates."""
         ...
 
     def base_rate(self, horizon_days: int) -> float:

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from believable import actions, level, one_truth, reasons
+from believable import actions, level, one_truth, reasons, risk
 from interleaved import write_section
 
 Counts = Callable[[Path], list[tuple[str, str]]]
 
 PARTS: tuple[tuple[str, Counts], ...] = (
+    ("risk", risk.counts),
     ("level", level.counts),
     ("reasons", reasons.counts),
     ("actions", actions.counts),

@@ -27,8 +27,7 @@ from training.dataset.errors import TrainingError
 from training.dataset.labels import ROW, Label, LabelledRows, cohort_rows, label_rows
 from training.dataset.splits import LEAST_BEFORE_TEST, closed_by
 from training.dataset.training_set import FeatureReader, TrainingSet
-from training.models.fit import fitting_of
-from training.models.fitting.fit_rows import usable_columns
+from training.models.fitting.taking_part import is_made_for, why_not
 from training.models.model_selection import run_contender
 from training.models.specs import SPECS, ModelSpec
 from training.pipeline.prepare import PreparedData, can_learn, prepare
@@ -233,16 +232,17 @@ def _runners(origins: tuple[Origin, ...]) -> tuple[tuple[ModelSpec, ...], tuple[
     """The specs that have something to read at every origin, and a sentence for each other."""
     running, notes = [], []
     for spec in SPECS:
-        lacking = [
-            origin
+        if not is_made_for(spec, origins[0].known):
+            continue
+        reasons = [
+            (origin, why_not(spec, origin.known, origin.known.rows_at(origin.fitted)))
             for origin in origins
-            if fitting_of(spec).reads_features
-            and not usable_columns(origin.known, origin.known.rows_at(origin.fitted), spec)
         ]
+        lacking = [(origin, reason) for origin, reason in reasons if reason is not None]
         if lacking:
+            origin, reason = lacking[-1]
             notes.append(
-                f"The {spec.title} takes no part: {spec.reads or 'every model input'} is "
-                f"unknown or constant before {lacking[-1].moment:%Y-%m-%d}."
+                f"The {spec.title} takes no part: before {origin.moment:%Y-%m-%d}, {reason}"
             )
         else:
             running.append(spec)

@@ -21,7 +21,8 @@ from training.dataset.errors import OneClassError
 from training.models.boosting import bin_rows, grow_trees
 from training.models.formula_prior import fit_formula_prior, penalised_weights
 from training.models.linear_design import LinearDesign
-from training.models.specs import RENEWAL, ModelSpec, Parameters
+from training.models.renewal_risk import calendar_of, fit_renewal_form
+from training.models.specs import HEALTH_SCORE, RENEWAL, ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -50,6 +51,8 @@ class RowsToFit:
     outcome: Vector  # 1 or 0 per row
     names: Sequence[str] = ()  # of the columns
     horizon_days: int | None = None  # from the cutoff to the end of the label window
+    outcomes: Matrix | None = None  # rows × horizons, NaN not decided
+    horizons: tuple[int, ...] = ()  # days, rising
 
 
 class FormFitting(Protocol):
@@ -118,6 +121,29 @@ class FormulaPriorFitting:
         return FittedModel(form=form)
 
 
+class RenewalFitting:
+    """A linear score of what makes accounts leave when their term ends."""
+
+    reads_features = reads_health_score = True
+    is_grown = False
+
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
+        """Coefficients by Newton's method; nothing is random."""
+        refuse_one_class(rows.outcome)
+        calendar = calendar_of(rows.names)
+        assert rows.outcomes is not None, "decisions are counted at every horizon"
+        assert calendar is not None, "without dates of renewal it takes no part"
+        form = fit_renewal_form(
+            rows.matrix,
+            rows.outcomes,
+            rows.horizons,
+            calendar=calendar,
+            first=[place for place, name in enumerate(rows.names) if name == HEALTH_SCORE],
+            strength=parameters["strength"],
+        )
+        return FittedModel(form=form)
+
+
 class TreeFitting:
     """LightGBM."""
 
@@ -134,6 +160,7 @@ FITTINGS: Mapping[str, FormFitting] = {
     "trees": TreeFitting(),
     "linear": LogisticFitting(),
     "prior": FormulaPriorFitting(),
+    "renewal": RenewalFitting(),
     "constant": ConstantFitting(),
 }
 """The fitting of every form."""
@@ -153,6 +180,8 @@ def fit(
     seed: int,
     names: Sequence[str] = (),
     horizon_days: int | None = None,
+    outcomes: Matrix | None = None,
+    horizons: tuple[int, ...] = (),
 ) -> FittedModel:
     """Fit a spec with these parameters.
 
@@ -164,11 +193,20 @@ def fit(
         seed: of everything random.
         names: features of the columns, for a spec that treats some of them apart.
         horizon_days: from the cutoff to the end of the label window, for the same.
+        outcomes: rows × horizons, NaN not decided, for a spec that counts decisions.
+        horizons: days, rising, for the same.
 
     Raises:
         OneClassError: the outcome never came, or always.
     """
-    rows = RowsToFit(matrix=matrix, outcome=outcome, names=names, horizon_days=horizon_days)
+    rows = RowsToFit(
+        matrix=matrix,
+        outcome=outcome,
+        names=names,
+        horizon_days=horizon_days,
+        outcomes=outcomes,
+        horizons=horizons,
+    )
     return fitting_of(spec).fit(rows, parameters, seed=seed)
 
 

@@ -263,7 +263,7 @@ def long_horizon_probability(
     fitted = fit_rows(spec, training, before, columns, parameters, seed=seed)
     matrix = training.part(rows, columns)
     f = fitted.score(matrix)
-    near = shorter.calibration.intercepts[-1] + shorter.calibration.slope * f
+    near = shorter.near_odds(f, matrix)
     return {
         chance.horizon: probability_by(near, chances[:place], f, matrix)
         for place, chance in enumerate(chances, start=1)

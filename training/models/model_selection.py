@@ -25,7 +25,6 @@ from training.models.binned_rows import BinnedRows, Grower
 from training.models.fit import FittedModel, fitting_of
 from training.models.fitting.fit_rows import fit_rows, usable_columns
 from training.models.fitting.held_out import score_held_out
-from training.models.fitting.shares import shared_probability
 from training.models.specs import ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
@@ -71,9 +70,7 @@ def run_contender(
     raw = fitted.score(matrix)
     probabilities, metrics = {}, {}
     for position, horizon in enumerate(training.horizons):
-        probabilities[horizon] = shared_probability(
-            calibrated.calibration, calibrated.shares, raw, matrix, position
-        )
+        probabilities[horizon] = calibrated.probability(raw, matrix, position)
         outcome = training.outcomes[test, position]
         decided = ~np.isnan(outcome)
         if not 0 < outcome[decided].sum() < decided.sum():

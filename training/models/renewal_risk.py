@@ -32,11 +32,12 @@ from registry.bundle.renewal_risk import EARLY_DAYS, ContractCalendar
 from training.dataset.errors import TrainingError
 from training.models.formula_prior import penalised_weights
 from training.models.linear_design import LinearDesign
+from training.models.specs import RENEWAL, TERM
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-TERM, TERM_SPREAD = 1.0, 0.5
+TERM_WEIGHT, TERM_SPREAD = 1.0, 0.5
 """Weight of the log of the term, and its prior standard deviation."""
 
 LEVEL_STEP = 0.5
@@ -61,6 +62,24 @@ LEAST_LEFT = 10
 
 class RenewalRiskError(TrainingError):
     """The rows hold too few decisions to learn from."""
+
+
+def calendar_of(names: Sequence[str]) -> ContractCalendar | None:
+    """When contracts can end, by the names of the features; None without a date of renewal."""
+    if RENEWAL not in names:
+        return None
+    return ContractCalendar(
+        renewal=list(names).index(RENEWAL),
+        months=list(names).index(TERM) if TERM in names else None,
+    )
+
+
+def decisions_left(
+    matrix: Matrix, outcomes: Matrix, horizons: Sequence[int], calendar: ContractCalendar
+) -> NDArray[np.intp]:
+    """The rows whose decision ended in leaving, once for each."""
+    asked = decision_rows(matrix, outcomes, horizons, calendar)
+    return np.asarray(asked.row[asked.has_decision & (asked.left == 1)])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,7 +163,7 @@ def fit_renewal_form(
             f"{int(left.sum())} of {len(left)} decisions ended in leaving; at least {LEAST_LEFT} "
             f"of either outcome are needed. Use more cutoffs, or let another model serve."
         )
-    own = [j for j in range(matrix.shape[1]) if j not in (calendar.renewal, calendar.months)]
+    own = [j for j in range(matrix.shape[1]) if j not in calendar.columns]
     design = LinearDesign.of(matrix[:, own])
     columns = design.columns(matrix[:, own])[asked.row[deciding]]
     bands = asked.interval[deciding][:, None] == np.arange(1, len(horizons))
@@ -154,7 +173,7 @@ def fit_renewal_form(
     weights = penalised_weights(
         np.column_stack((columns, bands, term)),
         left,
-        TERM * term,
+        TERM_WEIGHT * term,
         strength=np.concatenate((strengths, np.full(len(horizons) - 1, LOOSE), [TERM_SPREAD**2])),
     )
     form = design.form(0.0, weights[1 : 1 + columns.shape[1]])
@@ -218,7 +237,7 @@ class _Likelihood:
     def prior(self) -> tuple[Vector, Vector]:
         """Mean and standard deviation of each free parameter; infinite: no belief."""
         steps = self.bands - 1
-        mean = [0.0] * self.bands + [0.0] + [SLOPE_STEP] * steps + [TERM, EARLY, EARLY_SLOPE]
+        mean = [0.0] * self.bands + [0.0] + [SLOPE_STEP] * steps + [TERM_WEIGHT, EARLY, EARLY_SLOPE]
         spread = (
             [np.inf] + [LEVEL_STEP] * steps + [SLOPE_SPREAD] + [SLOPE_STEP_SPREAD] * steps
             + [TERM_SPREAD, EARLY_SPREAD, EARLY_SLOPE_SPREAD]
@@ -230,7 +249,7 @@ class _Likelihood:
         start = self.prior[0].copy()
         deciding = self.asked.has_decision
         rate = np.clip(self.asked.left[deciding].mean(), 1e-4, 1 - 1e-4) if deciding.any() else 0.05
-        start[0] = np.log(rate / (1 - rate)) - TERM * np.log(self.asked.months).mean()
+        start[0] = np.log(rate / (1 - rate)) - TERM_WEIGHT * np.log(self.asked.months).mean()
         return start
 
     def bounds(self) -> list[tuple[float, float]]:
@@ -286,7 +305,11 @@ class _Likelihood:
     def draws(
         self, best: Vector, accounts: NDArray[np.int64], n_draws: int, rng: np.random.Generator
     ) -> Matrix:
-        """Bootstrap draws of whole accounts, each by one Newton step (Shao and Tu 1995, 5.4)."""
+        """Bootstrap draws of whole accounts, each by one Newton step (Shao and Tu 1995, 5.4).
+
+        What is believed beforehand is drawn too, from its own spread (Newton and Raftery 1994):
+        else a rate of which no case was ever seen would be certain.
+        """
         if not n_draws:
             return np.empty((0, len(best)))
         _, gradients = self.losses(best)
@@ -294,7 +317,9 @@ class _Likelihood:
         by_account = np.zeros((len(present), len(best)))
         np.add.at(by_account, place, gradients)
         drawn = rng.multinomial(len(present), np.full(len(present), 1 / len(present)), size=n_draws)
-        step = np.linalg.solve(self._curvature(best), ((drawn - 1.0) @ by_account).T).T
+        believed = rng.normal(size=(n_draws, len(best))) / self.prior[1]
+        pushed = (drawn - 1.0) @ by_account + believed
+        step = np.linalg.solve(self._curvature(best), pushed.T).T
         low, high = np.array(self.bounds()).T
         return np.array([self.plain(free) for free in np.clip(best - step, low, high)])
 

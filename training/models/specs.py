@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from registry.outcomes import Rule
+
 Parameters = Mapping[str, float]
 
 HEALTH_SCORE = "health_score"
 USAGE = "feature_uses_28d"
 RENEWAL = "days_to_renewal"
+TERM = "billing_months"
 
 FEW_ACCOUNTS = 150
 """With fewer distinct accounts that left before the test, only a model for few outcomes serves."""
@@ -41,6 +44,7 @@ class ModelSpec:
     reads: str | None = None  # one feature; None: every model input
     may_serve: bool = False  # may become champion, if it is better than base rate and formula
     for_few: bool = False  # may serve even where few accounts have left
+    rule: Rule | None = None  # of the outcomes that it is made for; None: all
 
 
 LIGHTGBM = ModelSpec(
@@ -87,6 +91,16 @@ FORMULA_PRIOR = ModelSpec(
     parameters={"prior_strength": 1.0, "strength": 0.001},
 )
 
+RENEWAL_RISK = ModelSpec(
+    name="renewal_risk",
+    title="renewal model",
+    form="renewal",
+    may_serve=True,
+    for_few=True,
+    rule="contract_ends",
+    parameters={"strength": 0.001},  # of all features but the health score
+)
+
 FORMULA = ModelSpec(
     name="formula",
     title="health formula",
@@ -105,7 +119,15 @@ LAST_MONTH = ModelSpec(
 
 BASE_RATE = ModelSpec(name="base_rate", title="base rate", form="constant")
 
-SPECS: tuple[ModelSpec, ...] = (LIGHTGBM, LOGISTIC, FORMULA_PRIOR, FORMULA, LAST_MONTH, BASE_RATE)
+SPECS: tuple[ModelSpec, ...] = (
+    LIGHTGBM,
+    LOGISTIC,
+    FORMULA_PRIOR,
+    RENEWAL_RISK,
+    FORMULA,
+    LAST_MONTH,
+    BASE_RATE,
+)
 
 
 def spec_named(name: str) -> ModelSpec:

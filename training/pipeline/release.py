@@ -123,6 +123,7 @@ def release(
         form=fitted.form,
         calibration=shorter.calibration.for_serving(training.horizons),
         shares=tuple(share.for_serving() for share in shorter.shares),
+        renewal_risk=shorter.renewal_risk,
         long_horizons=tuple(chance.for_serving() for chance in long_horizons),
         base_rates={
             **_rates(training, training.rows_at(newest(cutoffs, RATE_SHARE))),

@@ -31,8 +31,9 @@ from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws
 from training.models.binned_rows import BinnedRows, Grower, MakeGrower
 from training.models.fit import fitting_of
 from training.models.fitting.fit_rows import usable_columns
+from training.models.fitting.taking_part import is_made_for, why_not
 from training.models.model_selection import Contender, run_contender
-from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
+from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, SPECS, ModelSpec
 from training.models.tuning.study import Study
 from training.models.tuning.tune import tune
 from training.pipeline.comparisons import attributes_of
@@ -340,22 +341,20 @@ def _runners(prepared: PreparedData) -> tuple[tuple[ModelSpec, ...], tuple[str, 
     """The specs that have something to read, and a sentence for each that has not."""
     running, notes = [], []
     for spec in SPECS:
-        if not fitting_of(spec).reads_features or usable_columns(
-            prepared.training, prepared.before_test, spec
-        ):
+        if not is_made_for(spec, prepared.training):
+            continue
+        reason = why_not(spec, prepared.training, prepared.before_test)
+        if reason is None:
             running.append(spec)
         else:
-            what = spec.reads or "every model input"
-            notes.append(
-                f"The {spec.title} takes no part: {what} is unknown or constant in the "
-                f"training rows."
-            )
+            notes.append(f"The {spec.title} takes no part: {reason}")
     if prepared.has_few_outcomes:
         few = prepared.counts["fitted_accounts_with_outcome"]
         notes.append(
             f"Only {few} distinct accounts left in the training part, fewer than {FEW_ACCOUNTS}: "
-            f"only the {FORMULA_PRIOR.title} may serve, a strongly penalised regression that "
-            f"starts from the health formula. The other models are fitted to compare it with."
+            f"only the {' or the '.join(s.title for s in running if s.for_few)} may serve, strongly "
+            f"penalised regressions that start from the health formula or the dates of contracts. "
+            f"The other models are fitted to compare with."
         )
     return tuple(running), tuple(notes)
 

@@ -28,7 +28,9 @@ class GrowthAnswer(ProbabilityAnswer):
 class RenewalAnswer(Answer):
     """Whether the account leaves, or expands, by its coming renewal.
 
-    The probability is that of the shortest served horizon that holds the renewal date.
+    The probability is that of leaving when the term ends, of an account that is still there, where
+    the model knows the ends of terms; its horizon is the day after. Else it is that of the shortest
+    served horizon that holds the renewal date.
     """
 
     days_to_renewal: float | None

@@ -60,7 +60,7 @@ def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...
         _renewal(
             score,
             "Leaves at its renewal",
-            renewal_outlook(score),
+            renewal_outlook(score, models),
             source=leaves,
             chance="chance to leave",
         ),
@@ -103,6 +103,8 @@ def _renewal(
         source=source,
         note=plain_note(found.note)
         if found.at is None
+        else "The chance to leave when the term ends, if it is still a customer then."
+        if found.at_the_end
         else (
             f"The {chance} within {found.at.horizon_days} days: the shortest period we predict that "
             f"includes the renewal."

@@ -68,7 +68,9 @@ def test_a_contract_can_end_where_its_term_does(name: str) -> None:
 def test_the_chance_at_the_renewal_is_one_of_the_factors() -> None:
     rows = accounts((20, 12), (50, 12), (97, 12))
     f = np.array([0.3, -0.2, 0.1])
-    p = risk().at_renewal(f, rows)
+    p, low, high = risk().at_renewal(f, rows)
+    assert (low[:2] < p[:2]).all()
+    assert (p[:2] < high[:2]).all()
     assert p[:2] == pytest.approx([at_end(0, 12, 0.3), at_end(1, 12, -0.2)])
     assert np.isnan(p[2])  # beyond what the model has learned
     by_90 = risk().probability(f, rows, 90)
@@ -92,7 +94,7 @@ def contradictions(n: int, seed: int) -> int:
     by = {h: model.probability(f, rows, h) for h in (30, 60, 90)}
     wrong = (by[60] < by[30]) | (by[90] < by[60]) | (by[30] < 0) | (by[90] > 1)
     days, _ = model.calendar.first(rows)
-    p = model.at_renewal(f, rows)
+    p, *_ = model.at_renewal(f, rows)
     for h in by:
         # who can not leave within the horizon has the early rate alone, others at least the factor
         early = 1 - (1 - sigmoid(model.parameters[-2] + model.parameters[-1] * f)) ** (h / 30)
@@ -167,6 +169,16 @@ def test_points_sum_to_the_probability_and_the_date_has_its_own(dated, horizon: 
     assert said.points[~none, 0] == pytest.approx(usual[~none] - said.base_probability)
 
 
+def test_the_date_is_told_by_its_theme(dated) -> None:
+    rows, themes = rows_of(dated), np.array([1, 1, 0, 0, 2])
+    by_theme = dated.explain(rows, 90, themes=themes)
+    alone = dated.explain(rows, 90)
+    assert by_theme.points.sum(axis=1) + by_theme.base_probability == pytest.approx(
+        by_theme.probability, abs=1e-12
+    )
+    assert by_theme.points[:, 1] == pytest.approx(alone.points[:, :2].sum(axis=1), abs=1e-12)
+
+
 def test_a_row_without_a_date_is_answered_by_the_score_alone(dated) -> None:
     rows = rows_of(dated)
     none = np.isnan(rows[:, 0])
@@ -176,7 +188,7 @@ def test_a_row_without_a_date_is_answered_by_the_score_alone(dated) -> None:
     low, high = dated.probability_interval(rows, 60)
     assert (low <= dated.probability(rows, 60)).all()
     assert (high >= dated.probability(rows, 60)).all()
-    assert np.isnan(dated.at_renewal(rows)[none]).all()
+    assert np.isnan(dated.at_renewal(rows)[0][none]).all()
     assert plain.at_renewal(rows) is None
 
 

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from training.dataset.errors import OneClassError
 from training.models.boosting import bin_rows, grow_trees, raw_scores, staged_scores
 from training.models.fit import fit, fit_linear
-from training.models.specs import BASE_RATE, LIGHTGBM, LOGISTIC, SPECS
+from training.models.specs import BASE_RATE, LIGHTGBM, LOGISTIC, RENEWAL, SPECS, TERM
 
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
@@ -25,17 +25,36 @@ def width_of(spec) -> int:
     return 1 if spec.reads is not None else 6
 
 
+HORIZONS = (30, 60, 90)
+
+
+def fitted_to(spec, matrix, outcome, *, seed: int = 0):
+    """A spec fitted to rows; the first two columns are the date and the term of contracts."""
+    days = np.arange(len(matrix)) % 90
+    dated = np.column_stack((days, np.full(len(matrix), 12.0), matrix))
+    outcomes = outcome[:, None] * (days[:, None] < np.array(HORIZONS))
+    own = matrix if spec.form != "renewal" else dated
+    names = [f"f{j}" for j in range(own.shape[1])]
+    if spec.form == "renewal":
+        names[:2] = RENEWAL, TERM
+    model = fit(
+        spec, own, outcome, spec.parameters, seed=seed, names=names, outcomes=outcomes,
+        horizons=HORIZONS,
+    )  # fmt: skip
+    return model, own
+
+
 @every_spec
 def test_the_same_rows_and_seed_give_the_same_scores(spec) -> None:
     matrix, outcome = rows(width=max(2, width_of(spec)))
-    one, two = (fit(spec, matrix, outcome, spec.parameters, seed=3).score(matrix) for _ in range(2))
-    assert np.array_equal(one, two)
+    one, two = (fitted_to(spec, matrix, outcome, seed=3) for _ in range(2))
+    assert np.array_equal(one[0].score(one[1]), two[0].score(two[1]))
 
 
 @every_spec
 def test_what_is_served_scores_like_the_library_that_fitted(spec) -> None:
     matrix, outcome = rows()
-    fitted = fit(spec, matrix, outcome, spec.parameters, seed=0)
+    fitted, matrix = fitted_to(spec, matrix, outcome)
     if fitted.text is not None:
         theirs = raw_scores(lgb.Booster(model_str=fitted.text), matrix)
         np.testing.assert_allclose(fitted.score(matrix), theirs, rtol=0, atol=1e-12)
@@ -47,8 +66,8 @@ def test_what_is_served_scores_like_the_library_that_fitted(spec) -> None:
 @every_spec
 def test_rows_of_nothing_known_have_a_score(spec) -> None:
     matrix, outcome = rows()
-    fitted = fit(spec, matrix, outcome, spec.parameters, seed=0)
-    assert np.isfinite(fitted.score(np.full((3, 6), np.nan))).all()
+    fitted, matrix = fitted_to(spec, matrix, outcome)
+    assert np.isfinite(fitted.score(np.full((3, matrix.shape[1]), np.nan))).all()
 
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if s is not BASE_RATE], ids=lambda s: s.name)
@@ -56,7 +75,7 @@ def test_rows_of_nothing_known_have_a_score(spec) -> None:
 def test_one_class_is_refused(spec, value) -> None:
     matrix, _ = rows()
     with pytest.raises(OneClassError, match="nothing to tell apart"):
-        fit(spec, matrix, np.full(len(matrix), value), spec.parameters, seed=0)
+        fitted_to(spec, matrix, np.full(len(matrix), value))
 
 
 def test_the_linear_form_is_scikit_learns_regression_on_the_same_columns() -> None:

@@ -102,6 +102,14 @@ def test_a_kind_of_contract_with_few_renewals_leans_on_the_others() -> None:
     assert at_a_year > 2 * without_belief
 
 
+def test_a_rate_of_which_no_case_was_seen_is_not_certain() -> None:
+    matrix, outcomes, _ = world(3000, parameters=np.array([*TRUE[:-2], -30.0, 0.5]))
+    risk = served(matrix[:, 2], matrix, outcomes)
+    later = np.array([[200.0, 12, 0, 0]])
+    low, high = risk.probability_interval(np.zeros(1), later, 90)
+    assert 0 < 3 * low[0] < high[0] < 0.02
+
+
 def test_the_gradient_is_that_of_the_loss() -> None:
     matrix, outcomes, _ = world(300)
     asked = decision_rows(matrix, outcomes, HORIZONS, CALENDAR)

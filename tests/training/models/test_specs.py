@@ -66,4 +66,4 @@ def test_one_model_may_serve_where_few_accounts_have_left() -> None:
 
 
 def test_the_renewal_date_is_named_as_the_catalogue_names_it() -> None:
-    assert specs.RENEWAL in {feature.name for feature in FEATURES}
+    assert {specs.RENEWAL, specs.TERM} <= {feature.name for feature in FEATURES}

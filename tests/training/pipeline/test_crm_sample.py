@@ -14,6 +14,7 @@ from registry.store.store import MemoryModelStore
 from training.backtest.report import remarks
 from training.backtest.workspace import backtest_workspace
 from training.dataset.errors import HorizonTooLongError
+from training.models.specs import RENEWAL_RISK
 from training.pipeline.workspace import train_workspace
 
 CRM = Path(__file__).resolve().parents[3] / "examples" / "crm"
@@ -74,6 +75,17 @@ def test_rows_and_outcomes_are_those_of_the_sample(results) -> None:
 )
 def test_known_figures_at_ninety_days(results, label, contender, metric, low, high) -> None:
     assert low < results[label].metrics[contender][90][metric].value < high
+
+
+def test_a_contract_that_ends_later_has_hardly_any_risk(results) -> None:
+    bundle = results["churn"].bundle
+    assert results["churn"].best is RENEWAL_RISK
+    rows = bundle.golden.matrix
+    days = rows[:, bundle.contract.names.index("days_to_renewal")]
+    for horizon in (30, 60, 90):
+        p = bundle.probability(rows, horizon)
+        assert (days >= horizon).any()
+        assert p[days >= horizon].max() < 0.01 < p[days < horizon].min()
 
 
 def test_both_models_are_better_than_base_rate_and_formula(results) -> None:

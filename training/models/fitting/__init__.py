@@ -3,4 +3,4 @@
 What a spec learns from held-out scores (trees to grow, weights of a stack) is learned here too.
 """
 
-__all__ = ["fit_rows", "held_out", "learned", "shares"]
+__all__ = ["fit_rows", "held_out", "shares", "taking_part"]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import Grower
 from training.models.fit import FittedModel, fit, fitting_of
-from training.models.specs import HEALTH_SCORE, ModelSpec, Parameters
+from training.models.specs import HEALTH_SCORE, TERM, ModelSpec, Parameters
 
 
 def usable_columns(training: TrainingSet, rows: NDArray[np.bool_], spec: ModelSpec) -> list[int]:
@@ -25,8 +25,12 @@ def usable_columns(training: TrainingSet, rows: NDArray[np.bool_], spec: ModelSp
     part = training.part(rows, wanted)
     lowest = np.min(np.where(np.isnan(part), np.inf, part), axis=0, initial=np.inf)
     highest = np.max(np.where(np.isnan(part), -np.inf, part), axis=0, initial=-np.inf)
+    # a company where every contract has the same term needs to know which one
+    same = {TERM} if spec.form == "renewal" else set()
     return [
-        position for position, low, high in zip(wanted, lowest, highest, strict=True) if low < high
+        position
+        for position, low, high in zip(wanted, lowest, highest, strict=True)
+        if low < high or (low == high and training.names[position] in same)
     ]
 
 
@@ -54,4 +58,6 @@ def fit_rows(
         seed=seed,
         names=tuple(training.names[j] for j in columns),
         horizon_days=training.label.lead_days + training.horizons[-1],
+        outcomes=training.outcomes[rows],
+        horizons=training.horizons,
     )

@@ -20,13 +20,17 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
+from registry.bundle.calibration import LEAST_DRAWS
+from registry.bundle.renewal_risk import RenewalRisk
 from training.dataset.cutoffs import reach_of
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import Grower
 from training.models.calibration import CalibrationFit, fit_calibration
 from training.models.fitting.fit_rows import fit_rows
-from training.models.fitting.shares import HorizonShareFit, fit_shares
+from training.models.fitting.shares import HorizonShareFit, fit_shares, shared_probability
+from training.models.renewal_risk import calendar_of, fit_renewal_risk
 from training.models.specs import ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
@@ -47,6 +51,24 @@ class HeldOutScores:
     rows: Bools  # that calibrate
     calibration: CalibrationFit
     shares: tuple[HorizonShareFit, ...]  # of the shorter horizons, falling; none: one order for all
+    renewal_risk: RenewalRisk | None = None  # of a spec that knows when contracts can end
+
+    def probability(self, f: Vector, matrix: Matrix, position: int) -> Vector:
+        """The probability of rows with these scores at the horizon in this position."""
+        plain = shared_probability(self.calibration, self.shares, f, matrix, position)
+        risk = self.renewal_risk
+        if risk is None:
+            return plain
+        dated = risk.calendar.has_date(matrix)
+        return np.where(dated, risk.probability(f, matrix, risk.leads[position]), plain)
+
+    def near_odds(self, f: Vector, matrix: Matrix) -> Vector:
+        """The log-odds at the longest of the usual horizons."""
+        odds = self.calibration.intercepts[-1] + self.calibration.slope * f
+        if self.renewal_risk is None:
+            return np.asarray(odds)
+        p = self.probability(f, matrix, len(self.calibration.intercepts) - 1)
+        return np.asarray(np.where(self.renewal_risk.calendar.has_date(matrix), logit(p), odds))
 
 
 def score_held_out(
@@ -91,13 +113,51 @@ def score_held_out(
         n_draws=draws,
         rng=rng,
     )
+    by_date = spec.form == "renewal"
     return HeldOutScores(
         scores=scores,
         rows=rows,
         calibration=calibration,
-        shares=fit_shares(
+        shares=()
+        if by_date
+        else fit_shares(
             training, outcomes, columns, scores, calibration, weights, draws=draws, seed=seed
         ),
+        renewal_risk=_renewal_risk(
+            training, outcomes, rows, columns, scores, weights, draws=draws, seed=seed
+        )
+        if by_date
+        else None,
+    )
+
+
+def _renewal_risk(
+    training: TrainingSet,
+    outcomes: Matrix,
+    rows: Bools,
+    columns: list[int],
+    scores: Vector,
+    weights: Vector,
+    *,
+    draws: int,
+    seed: int,
+) -> RenewalRisk:
+    """How the held-out scores act on the decisions of their accounts."""
+    calendar = calendar_of([training.names[column] for column in columns])
+    assert calendar is not None, "without dates of renewal it takes no part"
+    parameters, drawn = fit_renewal_risk(
+        scores[rows],
+        training.part(rows, columns),
+        outcomes[rows],
+        training.horizons,
+        training.account[rows],
+        calendar=calendar,
+        weights=weights[rows],
+        n_draws=max(draws, LEAST_DRAWS),
+        rng=np.random.default_rng(seed),
+    )
+    return RenewalRisk(
+        leads=training.horizons, calendar=calendar, parameters=parameters, draws=drawn
     )
 
 

@@ -26,6 +26,7 @@ COLOURS = {
     "lightgbm": "#1b5e8c",
     "logistic": "#c26a1a",
     "formula_prior": "#b0413e",
+    "renewal_risk": "#2a9d8f",
     "formula": "#4a7d3a",
     "usage": "#8a6fb0",
     "base_rate": "#777777",
