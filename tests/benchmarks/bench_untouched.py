@@ -34,7 +34,7 @@ from training.dataset.labels import ROW
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows, treated_rows, treated_shares, treatment_log
 from training.metrics import account_draws
-from training.models.long_horizons import FIFTHS, scores_by_fifths
+from training.models.fitting.held_out import FIFTHS, scores_by_fifths
 from training.models.model_selection import usable_columns
 from training.models.specs import LIGHTGBM
 from training.models.untreated_risk import (
@@ -112,7 +112,14 @@ def task_of(programmes: tuple[Programme, ...], seed: int) -> Task:
     training = prepared.training
     treated = treated_rows(training, prepared.labelled, treatment_log(events, until))
     columns = usable_columns(training, ~np.isnan(training.outcome), LIGHTGBM)
-    near = scores_by_fifths(LIGHTGBM, training, columns, LIGHTGBM.parameters, at=until, seed=SEED)
+    near = scores_by_fifths(
+        LIGHTGBM,
+        training,
+        ~np.isnan(training.outcome),
+        columns,
+        LIGHTGBM.parameters,
+        seed=SEED,
+    )
     keys = pl.DataFrame(
         {
             "account_id": [training.accounts[i] for i in training.account],

@@ -29,6 +29,7 @@ from experiments.effects.effects_file import (
 from experiments.policy.recommend import AccountState, Limits, recommend
 from registry.playbook.actions import Prior
 from registry.playbook.playbook import load_playbook
+from registry.playbook.prices import Price, PriceList
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = load_playbook()
@@ -44,6 +45,14 @@ STATE = AccountState(
     health_score=31.0,
     attributes={"contract_status": "active", "segment": "smb"},
     features={},
+)
+
+PRICES = PriceList(
+    plans={
+        "professional": Price(month=60_000, next="business"),
+        "business": Price(month=120_000),
+    },
+    addons={},
 )
 
 
@@ -78,6 +87,7 @@ def ask(*effects, state=STATE, problem=None, **limits):
         history=(),
         as_of=AS_OF,
         evidence=MeasuredEffects(effects=effects, problem=problem),
+        prices=PRICES,
     )
 
 
@@ -233,7 +243,8 @@ def test_harm_to_retention_blocks_an_action_that_sells():
 def test_the_upper_bound_of_harm_is_held_against_the_tolerance(tolerance, is_blocked):
     answer = ask(effect(-0.05, 0.01), harm_tolerance=tolerance)
     assert most_harm(-0.05, 0.01) == pytest.approx(0.06645)
-    assert (held_back(answer, "success_call").reason == "may_harm") is is_blocked
+    harmful = [w.action_id for w in answer.withheld if w.reason == "may_harm"]
+    assert ("success_call" in harmful) is is_blocked
 
 
 def test_noise_alone_blocks_nothing():
