@@ -33,7 +33,7 @@ from training.models.fit import fitting_of
 from training.models.fitting.fit_rows import usable_columns
 from training.models.fitting.taking_part import is_made_for, why_not
 from training.models.model_selection import Contender, run_contender
-from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, SPECS, ModelSpec
+from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, RENEWAL_RISK, SPECS, ModelSpec
 from training.models.tuning.study import Study
 from training.models.tuning.tune import tune
 from training.pipeline.comparisons import attributes_of
@@ -203,6 +203,18 @@ def _train(
         (contenders[spec.name] for spec in candidates),
         key=lambda c: c.metrics[horizon]["log_loss"].value,
     )
+    by_date = contenders.get(RENEWAL_RISK.name)
+    if by_date is not None and best is not by_date:
+        ahead = gain_over(best, by_date.probabilities[horizon], prepared, seed=seed)
+        if not is_worth_contradictions(ahead):
+            notes = (
+                *notes,
+                f"The {RENEWAL_RISK.title} is chosen: the log loss of the {best.spec.title} is lower by "
+                f"{ahead.mean:.4f}, not by more than {WORTH_CONTRADICTIONS} in at least "
+                f"{SURE_ENOUGH:.0%} of the draws, and only the {RENEWAL_RISK.title} never "
+                f"contradicts the dates of contracts.",
+            )
+            best = by_date
     champion, asked = find_champion(store, label.name)
     called = None if attributes is None else attributes_of(prepared, attributes)
     evidence = evidence_of(
@@ -330,6 +342,22 @@ def _train(
         bundle=bundle,
         notes=notes,
     )
+
+
+WORTH_CONTRADICTIONS = 0.002
+"""Log loss that another model must gain on the renewal model to serve in its place."""
+
+SURE_ENOUGH = 0.8
+"""The share of the draws in which it must be better."""
+
+
+def is_worth_contradictions(ahead: Gain) -> bool:
+    """Whether a model is so much better than the renewal model that it serves in its place.
+
+    A curve over days gives risk to contracts that cannot end and takes it from those that can, which
+    people see in each single account; a difference of less they see nowhere.
+    """
+    return ahead.mean > WORTH_CONTRADICTIONS and ahead.confidence >= SURE_ENOUGH
 
 
 def _difference(found: Gain) -> Interval:

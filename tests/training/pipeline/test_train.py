@@ -4,12 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from registry.promotion.promotion import EvidenceError
+from registry.promotion.promotion import EvidenceError, Gain
 from registry.store.store import MemoryModelStore, NoChampionError
 from training.dataset.errors import HorizonTooLongError, NoAccountsError, OneClassError
 from training.dataset.labels import LabelError
 from training.models.specs import FORMULA_PRIOR, RENEWAL_RISK, SPECS
 from training.pipeline.evidence import promotion_of_version
+from training.pipeline.train import is_worth_contradictions
 
 
 def test_a_model_that_is_better_serves(trained) -> None:
@@ -30,6 +31,17 @@ def test_every_contender_is_judged_at_every_horizon_on_the_same_rows(trained) ->
     for by_horizon in result.metrics.values():
         assert set(by_horizon) == {30, 60, 90}
     assert result.metrics["base_rate"][90]["auc"].value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("mean", "confidence", "serves"),
+    [(0.003, 0.95, True), (0.003, 0.7, False), (0.001, 0.99, False), (-0.01, 0.1, False)],
+)
+def test_another_model_serves_in_place_of_the_renewal_model_if_it_is_clearly_better(
+    mean, confidence, serves
+) -> None:
+    ahead = Gain(mean=mean, low=mean - 0.002, high=mean + 0.002, confidence=confidence)
+    assert is_worth_contradictions(ahead) is serves
 
 
 def test_the_bundle_reads_only_features_that_vary(trained) -> None:
