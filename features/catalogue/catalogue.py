@@ -153,7 +153,11 @@ class Catalogue:
 
 
 def declare_use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
-    """Two counts for each of the product's own feature names, 28 and 90 days."""
+    """Two counts for each of the product's own feature names, 28 and 90 days.
+
+    More use is read as a good sign by everybody, so it is declared as one: what a model has learned
+    the other way round is never told as a reason.
+    """
     features = []
     for name in use_names:
         word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -170,6 +174,7 @@ def declare_use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
                     lookback=lookback,
                     when_empty=0.0,
                     unit="uses",
+                    direction="safety",
                     phrase=f"{name.replace('_', ' ')} used {{value:,.0f}} times in the last {days} "
                     f"days",
                 )

@@ -62,6 +62,11 @@ class ShownList:
         """Whether any fact of a reason points against its direction."""
         return any(self.is_backward(fact) for fact in self.facts(reason))
 
+    def reads_either_way(self, feature: str) -> bool:
+        """Whether no direction is declared for a feature that is no fact of the contract."""
+        declared = self.catalogue.get(feature)
+        return declared is not None and declared.direction == "open" and declared.role != "context"
+
     def is_older_than_account(self, feature: str) -> bool:
         """Whether a feature compares with a window that begins before the account does."""
         declared, age = self.catalogue.get(feature), self.score.features.get("account_age_days")
@@ -115,6 +120,10 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             ),
         ),
         ("accounts where nothing stands out", _share(len(first) - len(named), len(shown))),
+        (
+            "facts of what an account does that read either way, since no direction is declared",
+            _share(sum(one.reads_either_way(fact[0]) for one, fact in facts), len(facts)),
+        ),
         (
             "facts whose number is not known",
             _share(sum(value is None for _, (_, value, _) in facts), len(facts)),
