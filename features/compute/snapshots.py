@@ -93,7 +93,7 @@ def compute_snapshots(
         catalogue.expressions,
         first_recorded=first_recorded,
     )
-    return _finish(frame, catalogue, formula or FORMULAS["balanced"])
+    return _finish(frame, catalogue, formula or FORMULAS["balanced"], first_recorded)
 
 
 def _unsent(
@@ -153,12 +153,17 @@ def _primitive_frame(
     return pl.DataFrame(columns).hstack(numbers.fill_nan(None).get_columns())
 
 
-def _finish(frame: pl.DataFrame, catalogue: Catalogue, formula: HealthFormula) -> pl.DataFrame:
+def _finish(
+    frame: pl.DataFrame,
+    catalogue: Catalogue,
+    formula: HealthFormula,
+    first_recorded: Mapping[str, datetime],
+) -> pl.DataFrame:
     frame = frame.with_columns(
         pl.coalesce(
             pl.col("contract_state"),
             pl.when(pl.col("trial_state") == "trial").then(pl.lit("trial")),
-            pl.lit("none"),
+            pl.when(_contracts_are_sent(catalogue, first_recorded)).then(pl.lit("none")),
         ).alias(CONTRACT_STATUS)
     )
     for step in catalogue.derived_in_steps:
@@ -168,6 +173,15 @@ def _finish(frame: pl.DataFrame, catalogue: Catalogue, formula: HealthFormula) -
     return frame.select(
         "account_id", "as_of", *attributes, CONTRACT_STATUS, *catalogue.names, HEALTH_SCORE
     )
+
+
+def _contracts_are_sent(
+    catalogue: Catalogue, first_recorded: Mapping[str, datetime]
+) -> pl.Expr:
+    """Whether a source had sent a contract of anybody; else nobody can be said to have none."""
+    reads = next(a.reads for a in catalogue.attributes if a.name == "contract_state")
+    since = [first_recorded[kind] for kind in reads if kind in first_recorded]
+    return pl.col("as_of") > min(since) if since else pl.lit(value=False)
 
 
 def _value_of(derived: Derived) -> pl.Expr:

@@ -66,7 +66,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 )
 
 CONTRACT_STATUS = "contract_status"
-"""A column of the state of the contract, else ``trial``, else ``none``."""
+"""A column of the state of the contract, else ``trial``, else ``none``; unknown (null) for an account
+without either while no source has sent a contract of anybody."""
 
 WITHOUT_CONTRACT = ("ended", "none")
 """Its values of accounts for which no contract runs: no label asks about them, no model scores them."""

@@ -83,3 +83,18 @@ def test_a_word_that_an_update_does_not_say_stays() -> None:
         events_frame(events), [AFTER], load_catalogue(), first_recorded={"account.updated": BEFORE}
     )
     assert frame.select(pl.col("segment", "csm")).row(0) == ("small", "bo")
+
+
+def test_nobody_is_said_to_have_no_contract_while_no_contract_is_sent(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environment={})
+    begun = Event(
+        event_id="begun",
+        account_id="b",
+        kind="contract.started",
+        occurred_at=CUTOFF + timedelta(days=1),
+        recorded_at=CUTOFF + timedelta(days=1),
+        properties=properties_text({}),
+    )
+    append(workspace, updated("one", BEFORE, BEFORE, segment="small"), begun)
+    statuses = backfill(workspace, [CUTOFF, AFTER]).sort("as_of", "account_id")["contract_status"]
+    assert statuses.to_list() == [None, "none", "active"]
