@@ -36,6 +36,7 @@ from features.cli.commands import (
 )
 from features.cli.options import (
     DEFAULT_WORKSPACE,
+    AnyWorkspace,
     AsOf,
     CommandError,
     InWorkspace,
@@ -238,7 +239,7 @@ def demo(
     world: Annotated[
         World, typer.Option(help="The CRM sample, or a simulated company.")
     ] = World.CRM,
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
     serving: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve at the end.")] = True,
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     preset: Annotated[Preset, typer.Option(help="Size of the simulated world.")] = Preset.STANDARD,

@@ -188,6 +188,11 @@ class Workspace:
         """
         settings = self.settings
         moment = given or settings.clock or settings.complete_until
+        if moment is None and not self.root.is_dir():
+            raise WorkspaceError(
+                f"There is no workspace {self.root} that would state a moment. Say one with --as-of "
+                f"DATE, or name another with --workspace."
+            )
         if moment is None:
             raise WorkspaceError(
                 f"The workspace {self.root} states no moment. Say one with --as-of "

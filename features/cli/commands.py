@@ -13,6 +13,7 @@ from rich.table import Table
 
 from features.cli.options import (
     DEFAULT_WORKSPACE,
+    AnyWorkspace,
     AsOf,
     CommandError,
     InWorkspace,
@@ -66,7 +67,7 @@ def ingest(
             help="The TOML file that says which column is what; .jsonl files of events need none."
         ),
     ] = None,
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Read source files onto the timeline. The same file twice changes nothing."""
     from features.ingest.run import ingest as ingest_files
@@ -96,7 +97,7 @@ def consume(
             help="Stop after so long without a message; never, by default.",
         ),
     ] = None,
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Read events from Kafka onto the timeline, and keep the features of their accounts fresh.
 
@@ -182,7 +183,7 @@ def snapshot(
 
 
 def features(
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List the catalogue: every feature, its window, its unit and what it says."""

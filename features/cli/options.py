@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,20 +23,45 @@ from features.workspace_files import WorkspaceBusyError
 
 FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
 OWN_PACKAGES = ("features", "registry", "training", "experiments", "serving")
-HOW_TO_MAKE_ONE = "Make one with `make run`, or name"
 
 out = Console()
 err = Console(stderr=True)
 
-InWorkspace = Annotated[
-    Path,
-    typer.Option(
+
+class CommandError(Exception):
+    """The command cannot be carried out."""
+
+
+def require_workspace(folder: Path) -> Path:
+    """The folder of a workspace, which must exist.
+
+    Raises:
+        CommandError: it does not; the message ends in what to do.
+    """
+    if not folder.is_dir():
+        raise CommandError(
+            f"There is no workspace {folder.absolute()}. Make one with `make run` or `keepwell "
+            f"ingest`, or name another with --workspace."
+        )
+    return folder
+
+
+def _workspace_option(check: Callable[[Path], Path] | None) -> Any:
+    return typer.Option(
         "--workspace",
         "-w",
         help="The folder that holds everything of one company.",
         envvar="KEEPWELL_WORKSPACE",
-    ),
-]
+        callback=check,
+    )
+
+
+InWorkspace = Annotated[Path, _workspace_option(require_workspace)]
+"""A workspace that must be there: every command that does not make one takes this."""
+
+AnyWorkspace = Annotated[Path, _workspace_option(None)]
+"""A workspace that the command makes, or that it can do without."""
+
 AsOf = Annotated[
     datetime | None,
     typer.Option(
@@ -46,10 +71,6 @@ AsOf = Annotated[
     ),
 ]
 DEFAULT_WORKSPACE = Path(".keepwell/crm")
-
-
-class CommandError(Exception):
-    """The command cannot be carried out."""
 
 
 def run(command: Callable[[], object]) -> None:
@@ -103,26 +124,12 @@ def moment_of(place: Workspace, as_of: datetime | None) -> datetime:
     return place.now(None if as_of is None else start_of_day(as_of))
 
 
-def require_workspace(place: Workspace, or_else: str = "Name") -> Workspace:
-    """The workspace, which must exist.
-
-    Raises:
-        CommandError: it does not; the message ends in what to do.
-    """
-    if not place.root.is_dir():
-        raise CommandError(
-            f"There is no workspace {place.root}. {or_else} another with --workspace."
-        )
-    return place
-
-
 def models_address(place: Workspace) -> str:
     """The MLflow address of the models of a workspace.
 
     Raises:
-        CommandError: there is no workspace, or the environment names no database of MLflow.
+        CommandError: the environment names no database of MLflow.
     """
-    require_workspace(place, "Make one with `make run` or `keepwell ingest`, or name")
     uri = os.environ.get(TRACKING_VARIABLE)
     if uri is None:
         return place.tracking_uri

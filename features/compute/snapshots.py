@@ -175,9 +175,7 @@ def _finish(
     )
 
 
-def _contracts_are_sent(
-    catalogue: Catalogue, first_recorded: Mapping[str, datetime]
-) -> pl.Expr:
+def _contracts_are_sent(catalogue: Catalogue, first_recorded: Mapping[str, datetime]) -> pl.Expr:
     """Whether a source had sent a contract of anybody; else nobody can be said to have none."""
     reads = next(a.reads for a in catalogue.attributes if a.name == "contract_state")
     since = [first_recorded[kind] for kind in reads if kind in first_recorded]

@@ -14,11 +14,9 @@ from rich.table import Table
 
 from features.cli.options import (
     DEFAULT_WORKSPACE,
-    HOW_TO_MAKE_ONE,
     CommandError,
     InWorkspace,
     out,
-    require_workspace,
 )
 from features.workspace import Workspace
 
@@ -167,7 +165,6 @@ def open_keys(place: Workspace) -> Iterator[ApiKeys]:
     from serving.auth.api_keys import ApiKeys
     from serving.settings import service_settings
 
-    require_workspace(place, HOW_TO_MAKE_ONE)
     with closing(ApiKeys(place.root, pepper=service_settings(os.environ).key_pepper)) as keys:
         yield keys
 

@@ -14,7 +14,6 @@ from features.cli.options import (
     CommandError,
     InWorkspace,
     out,
-    require_workspace,
 )
 from features.workspace import Workspace
 from serving.cli.keys import who
@@ -78,7 +77,6 @@ def _control(
     from serving.settings import service_settings
 
     place, scope = Workspace(workspace), Scope(action=action, segment=segment, csm=csm)
-    require_workspace(place)
     if kind == "stop":
         snapshots = SnapshotStore(place.snapshots_dir)
         newest = snapshots.read(snapshots.moments()[-1]) if snapshots.moments() else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.cli.options import DEFAULT_WORKSPACE, FOUND, CommandError, InWorkspace, out, plural
+from features.cli.options import DEFAULT_WORKSPACE, FOUND, AnyWorkspace, CommandError, out, plural
 from features.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def verify(
         str | None,
         typer.Option(help="A head noted earlier, which the ledger must still hold."),
     ] = None,
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Look for the first altered, missing, added or moved record; ends with 1 if there is one."""
     place = Workspace(workspace)
@@ -47,7 +47,7 @@ def verify(
 
 def replay(
     decision: Annotated[str, typer.Argument(help="The id of the decision.")],
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Ask a stored decision again, and compare every number; ends with 1 if one differs."""
     from serving.ledger.errors import UnknownDecisionError

@@ -13,9 +13,9 @@ from rich.table import Table
 from features.cli.options import (
     DEFAULT_WORKSPACE,
     FOUND,
+    AnyWorkspace,
     AsOf,
     CommandError,
-    InWorkspace,
     moment_of,
     out,
     read_text_file,
@@ -75,7 +75,7 @@ def evaluate_policy(
         ),
     ] = 1,
     as_of: AsOf = None,
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Judge another policy on logged decisions: what would it have earned?
 

@@ -15,11 +15,9 @@ from rich.table import Table
 from features.cli.options import (
     DEFAULT_WORKSPACE,
     FOUND,
-    HOW_TO_MAKE_ONE,
     CommandError,
     InWorkspace,
     out,
-    require_workspace,
     show_progress,
 )
 from features.workspace import Workspace
@@ -33,9 +31,7 @@ def serve(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve scores, reasons, next actions and the pages."""
-    place = require_workspace(
-        Workspace(workspace), HOW_TO_MAKE_ONE
-    )  # before what takes seconds to import
+    place = Workspace(workspace)
 
     import uvicorn
 

@@ -18,7 +18,6 @@ from features.cli.options import (
     InWorkspace,
     out,
     plural,
-    require_workspace,
 )
 from features.workspace import Workspace
 from serving.cli.ledger import open_ledger
@@ -215,7 +214,6 @@ def open_outbox(place: Workspace) -> Iterator[Outbox]:
     from serving.settings import service_settings
     from serving.webhooks.secret_encryption import SecretEncryption
 
-    require_workspace(place)
     try:
         settings = service_settings(os.environ)
         with (

@@ -165,16 +165,13 @@ def test_a_score_after_more_events_came_is_of_the_newest_events(
             "No account was known",
         ),
         (("serve", "-w", "nowhere"), 3, "There is no workspace"),
-        (
-            ("models", "promote", "churn", "7", "--by", "Ann", "-w", "ws"),
-            3,
-            "There is no workspace",
-        ),
-        (("models", "rollback", "churn", "--by", "Ann", "-w", "ws"), 3, "There is no workspace"),
-        (("models", "list", "-w", "ws"), 3, "There is no workspace"),
+        (("health", "propose", "-w", "nowhere"), 3, "There is no workspace"),
+        (("report", "--as-of", "2024-01-01", "-w", "nowhere"), 3, "There is no workspace"),
+        (("webhooks", "list", "-w", "nowhere"), 3, "There is no workspace"),
+        (("audit", "-w", "nowhere"), 3, "There is no workspace"),
         (("train", "happiness"), 2, "happiness"),
         (
-            ("train", "churn", "--cluster", "tcp://10.0.0.1:8786", "--workers", "2"),
+            ("train", "churn", "--cluster", "tcp://10.0.0.1:8786", "--workers", "2", "-w", "ws"),
             3,
             "Give --cluster ADDRESS for a cluster that runs, or --workers N",
         ),
@@ -187,10 +184,12 @@ def test_what_can_not_be_done_is_one_paragraph_and_an_exit_code(
     message: str,
     tmp_path: Path,
 ) -> None:
+    (tmp_path / "ws").mkdir()
     done = keepwell(*words, cwd=tmp_path)
     assert done.returncode == code, (done.stdout, done.stderr)
     assert message in one_paragraph(done.stderr)
     assert not (tmp_path / "x.parquet").exists()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_mapping_that_names_a_missing_column_changes_nothing(
@@ -210,7 +209,7 @@ def test_a_mapping_that_names_a_missing_column_changes_nothing(
 
 def test_a_team_that_can_not_be_read_is_one_paragraph(tmp_path: Path) -> None:
     (tmp_path / "team.toml").write_text('[[csm]]\nid = "ann"\n', encoding="utf-8")
-    done = keepwell("plan", "team.toml", "--out", "plan.json", cwd=tmp_path)
+    done = keepwell("plan", "team.toml", "--out", "plan.json", "-w", ".", cwd=tmp_path)
     assert done.returncode == 3
     assert "team.toml, `csm` number 1 lacks `hours`" in one_paragraph(done.stderr)
     assert not (tmp_path / "plan.json").exists()
@@ -223,7 +222,7 @@ def test_a_team_file_that_is_none_is_one_paragraph(tmp_path: Path) -> None:
         (".", "cannot be read: Is a directory"),
         ("latin.toml", "is not text in UTF-8 (byte 17)"),
     ):
-        done = keepwell("plan", name, "--out", "plan.json", cwd=tmp_path)
+        done = keepwell("plan", name, "--out", "plan.json", "-w", ".", cwd=tmp_path)
         assert (done.returncode, said in one_paragraph(done.stderr)) == (3, True)
 
 

@@ -81,6 +81,15 @@ def test_the_moment_is_the_given_one_or_the_clock_or_where_the_data_end(tmp_path
     assert workspace.now(MOMENT) == MOMENT
 
 
+def test_a_folder_that_is_not_there_states_no_moment_and_is_said_not_to_be_there(
+    tmp_path: Path,
+) -> None:
+    nowhere = Workspace(tmp_path / "nowhere", environment={})
+    with pytest.raises(WorkspaceError, match=r"There is no workspace .*nowhere that would state"):
+        nowhere.now()
+    assert nowhere.now(MOMENT) == MOMENT
+
+
 def test_another_process_that_writes_keeps_us_out_until_it_ends(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [

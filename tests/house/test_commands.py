@@ -13,6 +13,7 @@ import pytest
 import typer
 
 import keepwell
+from features.cli.options import InWorkspace
 
 LISTED: dict[str, Callable[..., None]] = {
     **keepwell.COMMANDS,
@@ -21,6 +22,16 @@ LISTED: dict[str, Callable[..., None]] = {
         for group, (_, commands) in keepwell.GROUPS.items()
         for name, command in commands.items()
     },
+}
+WITHOUT_A_WORKSPACE = {
+    "ingest": "makes it",
+    "consume": "makes it",
+    "demo": "makes it",
+    "features": "lists what is declared",
+    "audit": "can read a file",
+    "evaluate-policy": "can read a file, or a ledger elsewhere",
+    "ledger verify": "can read a ledger elsewhere",
+    "ledger replay": "can read a ledger elsewhere",
 }
 every_command = pytest.mark.parametrize("words", LISTED)
 
@@ -90,6 +101,16 @@ def test_every_word_of_a_command_is_explained(words):
         if not any(getattr(said, "help", None) for said in parameter.annotation.__metadata__)
     ]
     assert silent == []
+
+
+def test_a_command_that_reads_a_workspace_says_where_there_is_none():
+    lenient = {
+        words
+        for words, command in LISTED.items()
+        if (annotations := inspect.get_annotations(command, eval_str=True)).get("workspace")
+        and annotations["workspace"] != InWorkspace
+    }
+    assert lenient == WITHOUT_A_WORKSPACE.keys()
 
 
 def test_the_list_is_what_the_command_line_knows():

@@ -16,6 +16,7 @@ from rich.table import Table
 from features.cli.options import (
     DEFAULT_WORKSPACE,
     FOUND,
+    AnyWorkspace,
     AsOf,
     CommandError,
     InWorkspace,
@@ -23,6 +24,7 @@ from features.cli.options import (
     moment_of,
     out,
     plural,
+    require_workspace,
     show_progress,
 )
 from features.workspace import Workspace
@@ -164,13 +166,13 @@ def audit(
     ] = None,
     as_json: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
     as_of: AsOf = None,
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Look for leaks in a training set: whatever was not known at its cutoffs.
 
     Ends with 1 where something was found, so that a pipeline stops, and with 0 where not.
     """
-    place = Workspace(workspace)
+    place = Workspace(workspace if file is not None else require_workspace(workspace))
     moment = moment_of(place, as_of)
 
     import numpy as np
