@@ -15,6 +15,8 @@ says what is our own choice, and where a rule uses the nearest feature.
 
 {table}
 
+Before the first contract of an account only these are raised: {of_prospects}.
+
 Besides features, rules read:
 
 {figures}
@@ -57,4 +59,5 @@ def _bound(bound: Bound) -> str:
 def page() -> str:
     """The whole page, with every rule."""
     figures = "\n".join(f"- `{name}`: {what}" for name, what in FIGURES.items())
-    return PAGE.format(table=markdown(), figures=figures)
+    of_prospects = ", ".join(f"`{rule.id}`" for rule in ALERTS if rule.of_prospects)
+    return PAGE.format(table=markdown(), figures=figures, of_prospects=of_prospects)

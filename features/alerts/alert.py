@@ -23,6 +23,8 @@ ALERT_LOOKBACK_TOLERANCE = timedelta(days=1)
 CLOSE_CONTACT_TIERS = ("enterprise", "mid-market")
 """Service tiers whose sponsor is expected within 30 days rather than 60."""
 
+PROSPECT = "none"
+"""The contract status of an account with which no contract has begun."""
 
 FEATURES_READ = tuple(
     sorted(
@@ -119,10 +121,16 @@ def compute_figures(current: Reading, previous_week: Reading | None) -> dict[str
 def raise_alerts(current: Reading, previous_week: Reading | None = None) -> tuple[Alert, ...]:
     """The alerts of an account, the most urgent first.
 
-    A rule raises no alert while one of the worse alerts in its ``silent_while`` is raised.
+    A rule raises no alert while one of the worse alerts in its ``silent_while`` is raised, and only
+    one ``of_prospects`` raises any before the first contract.
     """
     figures = compute_figures(current, previous_week)
-    holds = {rule.id for rule in ALERTS if rule.verdict(figures) == "holds"}
+    is_prospect = current.attributes.get("contract_status") == PROSPECT
+    holds = {
+        rule.id
+        for rule in ALERTS
+        if (rule.of_prospects or not is_prospect) and rule.verdict(figures) == "holds"
+    }
     raised = [
         _alert(rule, figures, current.as_of)
         for rule in ALERTS

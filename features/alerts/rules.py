@@ -63,7 +63,8 @@ class Case:
 class AlertRule:
     """A row of the table. The alert is raised when any case holds.
 
-    ``silent_while`` names worse alerts: while one of them is raised, this one is not. ``ours`` is
+    ``silent_while`` names worse alerts: while one of them is raised, this one is not. Most signs are
+    about keeping a customer; ``of_prospects`` ones are also raised before any contract. ``ours`` is
     what the source does not say and we chose. ``proxy`` says what is measured instead, where the
     source needs something that no feature measures.
     """
@@ -75,6 +76,7 @@ class AlertRule:
     responses: tuple[str, ...]  # ids of actions in registry/playbook/actions.toml
     source: str
     silent_while: tuple[str, ...] = ()
+    of_prospects: bool = False
     ours: str = ""
     proxy: str = ""
 
@@ -137,7 +139,13 @@ ALERTS: tuple[AlertRule, ...] = (
         title="Health in the red zone",
         urgency=4,
         source="platform#health-alerts, plans#high-risk-protocol",
-        cases=(Case((Bound("health_score", "<", 40),), "health is {health_score:.0f} of 100"),),
+        cases=(
+            Case(
+                (Bound("health_score", "<", 40), Bound("health_fall_share", ">=", 0.2)),
+                "health fell by {health_fall_share:.0%} in a week, to {health_score:.0f} of 100",
+            ),
+            Case((Bound("health_score", "<", 40),), "health is {health_score:.0f} of 100"),
+        ),
         responses=("ceo_email", "usage_analysis", "success_call", "value_plan"),
     ),
     AlertRule(
@@ -183,9 +191,10 @@ ALERTS: tuple[AlertRule, ...] = (
         cases=(
             Case(
                 (Bound("health_fall_share", ">=", 0.2),),
-                "health fell by {health_fall_share:.0%} in a week, to {health_score:.0f}",
+                "health fell by {health_fall_share:.0%} in a week, to {health_score:.0f} of 100",
             ),
         ),
+        silent_while=("health_below_40",),
         responses=("personal_outreach",),
         ours="relative, same formula version",
     ),
@@ -218,12 +227,14 @@ ALERTS: tuple[AlertRule, ...] = (
         source="plans#real-time-alerts",
         cases=(
             Case(
-                (Bound("ticket_sentiment_lowest_7d", "<", 0, if_unknown="fails"),),
-                "a ticket of the last 7 days has a sentiment of {ticket_sentiment_lowest_7d:+.2f}",
+                (Bound("ticket_sentiment_lowest_7d", "<=", -0.25, if_unknown="fails"),),
+                "a ticket of the last 7 days has a sentiment of {ticket_sentiment_lowest_7d:+.2f} "
+                "(from -1 to +1)",
             ),
         ),
+        of_prospects=True,
         responses=("tell_manager",),
-        ours="open for 7 days",
+        ours="-0.25 and below, since closer to 0 is neutral; open for 7 days",
     ),
     AlertRule(
         id="known_issue",
@@ -243,6 +254,7 @@ ALERTS: tuple[AlertRule, ...] = (
                 "{incidents_new_7d:.0f} new incidents felt",
             ),
         ),
+        of_prospects=True,
         responses=("known_issue_notice",),
         proxy="where no source says when incidents end, one that is new since a week ago, or "
         "without a reading of then in 90 days, stands for an open one",
@@ -255,9 +267,10 @@ ALERTS: tuple[AlertRule, ...] = (
         cases=(
             Case(
                 (Bound("health_fall", ">", 10),),
-                "health fell by {health_fall:.0f} points in a week, to {health_score:.0f}",
+                "health fell by {health_fall:.0f} points in a week, to {health_score:.0f} of 100",
             ),
         ),
+        silent_while=("health_fell_20pct",),
         responses=("personal_outreach",),
         ours="a week, same formula version",
     ),
@@ -267,7 +280,7 @@ ALERTS: tuple[AlertRule, ...] = (
         urgency=3,
         source="platform#health-alerts",
         cases=(Case((Bound("health_score", "<", 60),), "health is {health_score:.0f} of 100"),),
-        silent_while=("health_below_40",),
+        silent_while=("health_below_40", "health_fell_20pct", "health_fell_10pts"),
         responses=("personal_outreach",),
     ),
     AlertRule(
@@ -361,6 +374,7 @@ ALERTS: tuple[AlertRule, ...] = (
                 "latest satisfaction answer {csat_last:.0f} of 5",
             ),
         ),
+        of_prospects=True,
         responses=("one_to_one_call",),
         ours="0 to 6 of 10, 1 or 2 of 5, answered in 90 days",
     ),
@@ -375,6 +389,7 @@ ALERTS: tuple[AlertRule, ...] = (
                 "{tickets_28d:.0f} tickets in 28 days, {ticket_spike_28d:.1f} times the usual",
             ),
         ),
+        of_prospects=True,
         responses=("personal_outreach",),
         ours="twice the mean of 180 days and at least 3",
     ),
@@ -389,7 +404,7 @@ ALERTS: tuple[AlertRule, ...] = (
                 "use is {use_trend_28d:.0%} of what it was in the 28 days before",
             ),
         ),
-        silent_while=("usage_halved",),
+        silent_while=("usage_halved", "login_none_30d"),
         responses=("reengage_email",),
         ours="under 70 % in 28 days",
     ),
@@ -404,6 +419,7 @@ ALERTS: tuple[AlertRule, ...] = (
                 "{feature_requests_unanswered:.0f} features asked for and not answered for 30 days",
             ),
         ),
+        of_prospects=True,
         responses=("roadmap_note",),
         ours="after 30 days",
     ),

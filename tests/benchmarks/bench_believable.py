@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from believable import actions, level, one_truth, reasons, risk
+from believable import actions, level, one_truth, reasons, risk, signs
 from interleaved import write_section
 
 Counts = Callable[[Path], list[tuple[str, str]]]
@@ -21,6 +21,7 @@ PARTS: tuple[tuple[str, Counts], ...] = (
     ("level", level.counts),
     ("reasons", reasons.counts),
     ("actions", actions.counts),
+    ("warning signs", signs.counts),
     ("one truth", one_truth.counts),
 )
 """The parts, each a module of ``believable/``."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -117,16 +118,18 @@ def test_nothing_known_raises_nothing():
 
 
 HEALTH_EDGES = [
-    (80, 64, ["health_fell_20pct", "health_fell_10pts"]),  # exactly a fifth, 16 points
+    (80, 64, ["health_fell_20pct"]),  # exactly a fifth, 16 points
     (80, 64.1, ["health_fell_10pts"]),
     (90, 80, []),  # exactly 10 points
     (90, 79.9, ["health_fell_10pts"]),
-    (48, 38.4, ["health_below_40", "health_fell_20pct"]),  # a fifth, under 10 points
+    (48, 38.4, ["health_below_40"]),  # a fifth, under 10 points
     (61, 59.9, ["health_below_60"]),
     (61, 60, []),
     (41, 40, ["health_below_60"]),
     (41, 39.999, ["health_below_40"]),
-    (62, 39, ["health_below_40", "health_fell_20pct", "health_fell_10pts"]),
+    (62, 39, ["health_below_40"]),
+    (78, 59, ["health_fell_20pct"]),
+    (69, 58, ["health_fell_10pts"]),
     (50, 90, []),
     (0, 0, ["health_below_40"]),
 ]
@@ -134,6 +137,7 @@ HEALTH_EDGES = [
 
 @pytest.mark.parametrize(("before", "now", "raised"), HEALTH_EDGES)
 def test_health_rules_at_their_edges(before, now, raised):
+    """One fall is one notice: the worst, which names the fall and where it ended."""
     assert ids(raise_alerts(reading(now), a_week_ago(before))) == raised
 
 
@@ -180,8 +184,9 @@ CASES = [
         {"use_trend_7d": 0.5, "feature_uses_month_to_last_week_28d": 80.0, "use_trend_28d": 0.5},
         ["usage_halved"],
     ),
-    ("a cross ticket", {"ticket_sentiment_lowest_7d": -0.01}, ["ticket_negative"]),
-    ("neutral tickets", {"ticket_sentiment_lowest_7d": 0.0}, []),
+    ("falling to nothing", {"days_since_login": 31.0, "use_trend_28d": 0.0}, ["login_none_30d"]),
+    ("a cross ticket", {"ticket_sentiment_lowest_7d": -0.25}, ["ticket_negative"]),
+    ("neutral tickets", {"ticket_sentiment_lowest_7d": -0.24}, []),
     ("does not mean to leave", {"cancellations_intended_90d": 0.0}, []),
     ("means to leave", {"cancellations_intended_90d": 1.0}, ["cancel_intent"]),
     ("spike", {"ticket_spike_28d": 2.0, "tickets_28d": 3.0}, ["sign_support_spike"]),
@@ -308,8 +313,6 @@ def test_the_most_urgent_alert_comes_first():
     assert ids(alerts) == [
         "cancel_intent",
         "health_fell_20pct",
-        "health_fell_10pts",
-        "health_below_60",
         "sign_feature_requests",
     ]
 
@@ -317,6 +320,23 @@ def test_the_most_urgent_alert_comes_first():
 def test_a_worse_alert_speaks_for_the_milder_one():
     assert ids(raise_alerts(reading(35))) == ["health_below_40"]
     assert ids(raise_alerts(reading(45))) == ["health_below_60"]
+
+
+def test_before_the_first_contract_only_what_concerns_prospects_is_a_sign():
+    silent_and_cross = {"days_since_login": 90.0, "ticket_sentiment_lowest_7d": -0.8}
+    now = reading(30, **silent_and_cross)
+    assert ids(raise_alerts(now)) == ["health_below_40", "login_none_30d", "ticket_negative"]
+    prospect = replace(now, attributes={"contract_status": "none"})
+    assert ids(raise_alerts(prospect)) == ["ticket_negative"]
+    on_trial = replace(now, attributes={"contract_status": "trial"})
+    assert ids(raise_alerts(on_trial)) == ids(raise_alerts(now))
+
+
+def test_one_fall_of_health_is_one_notice_that_says_from_what_and_to_what():
+    [alert] = raise_alerts(reading(33), a_week_ago(60))
+    assert alert.words == "health fell by 45% in a week, to 33 of 100"
+    [still_low] = raise_alerts(reading(33), a_week_ago(34))
+    assert still_low.words == "health is 33 of 100"
 
 
 numbers = st.one_of(
