@@ -48,6 +48,7 @@ NOUNS = (
     "month",
     "movement",
     "nudge",
+    "point",
     "post",
     "recipe",
     "recommendation",
@@ -86,6 +87,31 @@ ONE_OF_MANY = re.compile(
 """A one before a counted noun, perhaps with a word in between."""
 
 ARE_ONE = {" are": " is", " were": " was"}
+
+NONE_AND_TODAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"\b0 days ago\b", "today"),
+        (r"\bin 0 days\b", "today"),
+        (r"\b0 days to the renewal\b", "renews today"),
+        (r"\b0 days to (the last day of notice)\b", r"today is \1"),
+        (r"\b0 days left of the trial\b", "the trial ends today"),
+        (r"\bno ([a-z ]+) for 0 days\b", r"\1 today"),
+        (r"\bnobody logged in for 0 days\b", "somebody logged in today"),
+        (r"\bnothing of a sponsor for 0 days\b", "heard of a sponsor today"),
+        (r"\bworst open invoice 0 days overdue\b", "no invoice a day overdue"),
+        (r"\ban invoice is 0 days overdue\b", "an invoice fell due today"),
+        (r" 0(?:\.0)? days after ", " on the same day as "),
+        (r"\b(customer|account) for 0 days\b", r"\1 since today"),
+        (r" on 0 days\b", " on no day"),
+        (r" on 0 of the ", " on none of the "),
+        (r" used 0 times ", " not used "),
+        (r"[+-]0 ([a-z]+) against (?=the )", r"as many \1 as in "),
+        (r"^0 of ", "none of "),
+        (r"^0(?:\.0)? (?=[a-z])|^0% (?=discount)", "no "),
+    )
+)
+"""What people say instead of a number that came out as zero; the first that fits comes first."""
 
 
 def money(amount: float | None, currency: str) -> str:
@@ -189,6 +215,14 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {several or noun + 's'}"
 
 
+def capitalised(text: str) -> str:
+    """
+    >>> capitalised("MRR is 80% of before"), capitalised("no activity for 3 days")
+    ('MRR is 80% of before', 'No activity for 3 days')
+    """
+    return text[:1].upper() + text[1:]
+
+
 def inside_sentence(text: str) -> str:
     """A sentence's opening in small letters, unless it is an abbreviation.
 
@@ -198,22 +232,19 @@ def inside_sentence(text: str) -> str:
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
-def singular(text: str) -> str:
-    """A phrase whose number came out as one, with the noun to fit.
+def spoken(text: str) -> str:
+    """A phrase with numbers in it as people say it, where one came out as one or zero.
 
-    >>> singular("no activity for 1 days"), singular("1 different features used, 21 errors")
+    >>> spoken("no activity for 1 days"), spoken("1 different features used, 21 errors")
     ('no activity for 1 day', '1 different feature used, 21 errors')
-    """
-    return ONE_OF_MANY.sub(lambda m: f"{m[1]}{SINGULAR[m[2]]}{ARE_ONE.get(m[3], '')}", text)
-
-
-def none_of(text: str) -> str:
-    """A phrase whose number came out as zero, as people say it.
-
-    >>> none_of("0 renewals so far"), none_of("search used 0 times in the last 28 days")
+    >>> spoken("last active 0 days ago"), spoken("no activity for 0 days")
+    ('last active today', 'activity today')
+    >>> spoken("0 renewals so far"), spoken("search used 0 times in the last 28 days")
     ('no renewals so far', 'search not used in the last 28 days')
     """
-    return re.sub(r"^0 (?=[a-z])", "no ", text.replace(" used 0 times ", " not used "))
+    for pattern, words in NONE_AND_TODAY:
+        text = pattern.sub(words, text)
+    return ONE_OF_MANY.sub(lambda m: f"{m[1]}{SINGULAR[m[2]]}{ARE_ONE.get(m[3], '')}", text)
 
 
 def who(by: str | None) -> str:

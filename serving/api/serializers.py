@@ -62,7 +62,7 @@ from serving.scoring.score import (
     HorizonProbability,
     SourceFreshness,
 )
-from serving.text_format import singular
+from serving.text_format import spoken
 
 SECONDS_PER_HOUR = 3600
 MOST_CHILDREN = 100
@@ -313,7 +313,7 @@ def health_answer(score: AccountScore) -> HealthAnswer:
         action=health.action,
         components=[
             HealthPartAnswer(
-                name=part.name, weight=part.weight, points=part.points, measure=part.measure
+                name=part.name, weight=part.weight, points=part.points, measure=spoken(part.measure)
             )
             for part in health.components
         ],
@@ -419,7 +419,7 @@ def recommendation_answer(
                 name=w.name,
                 stage=w.stage,
                 reason=w.reason,
-                why=singular(w.why),
+                why=spoken(w.why),
                 allowed_from=w.allowed_from,
                 until=w.until,
             )
@@ -461,7 +461,7 @@ def _candidate(candidate: Candidate) -> CandidateAnswer:
         action=candidate.action_id,
         name=candidate.name,
         text=candidate.text,
-        why=singular(candidate.because),
+        why=spoken(candidate.because),
         objective=candidate.objective,
         channel=candidate.channel,
         owner_role=candidate.owner_role,
@@ -488,7 +488,7 @@ def _candidate(candidate: Candidate) -> CandidateAnswer:
         basis_why=candidate.basis_why,
         subjects=[
             SubjectAnswer(
-                action=one.action_id, name=one.name, text=one.text, why=singular(one.because)
+                action=one.action_id, name=one.name, text=one.text, why=spoken(one.because)
             )
             for one in candidate.subjects
         ],

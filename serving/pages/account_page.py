@@ -52,6 +52,7 @@ from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbab
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
+    capitalised,
     day,
     inside_sentence,
     money,
@@ -60,7 +61,7 @@ from serving.text_format import (
     plain,
     plural,
     signed,
-    singular,
+    spoken,
 )
 from serving.timeline.store import TimelineDay, WeekOfUse
 
@@ -338,7 +339,7 @@ def _about(score: AccountScore) -> str:
         parts.append(plural(int(seats), "seat"))
     tenure = score.features.get("tenure_days")
     if tenure is not None:
-        parts.append(f"customer for {plural(round(tenure), 'day')}")
+        parts.append(spoken(f"customer for {tenure:,.0f} days"))
     if renewal is not None and not score.has_left:
         days = round(renewal)
         parts.append(
@@ -452,7 +453,7 @@ def _trend_basis(score: AccountScore, before: AccountScore | None) -> Health | N
 
 def _measure(part: ComponentScore) -> str:
     counts = f"counts {part.weight:g} of 100" if part.weight else "shown, not counted"
-    return f"{singular(part.measure)} · {counts}"
+    return f"{spoken(part.measure)} · {counts}"
 
 
 def _unknown_parts(score: AccountScore) -> str:
@@ -479,7 +480,7 @@ def _signs(alerts: Sequence[Alert]) -> tuple[SignView, ...]:
     return tuple(
         SignView(
             title=a.title,
-            words=singular(a.words[:1].upper() + a.words[1:]) + ".",
+            words=capitalised(spoken(a.words)) + ".",
             urgency=urgency[a.urgency],
         )
         for a in alerts

@@ -19,7 +19,7 @@ from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
 from registry.promotion.reason_evidence import FirstReasonRecord
-from serving.text_format import inside_sentence, none_of, number, plain, singular
+from serving.text_format import capitalised, inside_sentence, number, plain, spoken
 
 PointsUnit = Literal["percentage points", "health points"]
 
@@ -34,6 +34,7 @@ LEAST_PEERS = 20
 """Fewer similar accounts than this say nothing about what is usual."""
 
 WINDOW = re.compile(r"_\d+d$")
+ZERO_WITH_SIGN = re.compile(r"^[+-](0(?:\.0+)?%?)$")
 VALUE_FORMAT = re.compile(r"\{value(?::([^}]*))?\}")
 
 RENEWED = "renewals_count"
@@ -74,13 +75,13 @@ NOT_COMPARED = frozenset(
 def _first_use(days: float) -> str:
     if days < 1:
         return "first used on the day it joined"
-    return singular(f"first used {days:.0f} days after it joined")
+    return f"first used {days:.0f} days after it joined"
 
 
 def _renewal(days: float) -> str:
     if days < 0:
-        return singular(f"the renewal date passed {-days:.0f} days ago")
-    return singular(f"{days:.0f} days to the renewal") if round(days) else "renews today"
+        return f"the renewal date passed {-days:.0f} days ago"
+    return f"{days:.0f} days to the renewal"
 
 
 PLAINLY: Mapping[str, Callable[[float], str]] = {
@@ -89,6 +90,9 @@ PLAINLY: Mapping[str, Callable[[float], str]] = {
     ),
     "days_to_first_use": _first_use,
     "days_to_renewal": _renewal,
+    "invoice_days_overdue": lambda days: (
+        f"an invoice is {days:.0f} days overdue" if days else "no invoice is overdue"
+    ),
     "health_score": lambda score: f"health is {score:.0f} of 100 by the formula",
     "feature_value_28d": lambda value: (
         f"work recorded with a value adds up to {value:,.0f} in the last 28 days"
@@ -261,7 +265,8 @@ def health_reasons(health: Health) -> Reasons:
             Reason(
                 feature=part.name,
                 theme="health",
-                text=f"{plain(part.name).capitalize()}: {part.points:.0f} of 100 ({part.measure})",
+                text=f"{plain(part.name).capitalize()}: {part.points:.0f} of 100 "
+                f"({spoken(part.measure)})",
                 comparison=None,
                 value=part.value,
                 unit="",
@@ -278,17 +283,17 @@ def reason_text(name: str, value: float | None, catalogue: Mapping[str, AnyFeatu
     value = None if value is None else value + 0.0  # no "-0"
     declared = catalogue.get(name)
     plainly = PLAINLY.get(name)
+    if plainly and value is not None:
+        return capitalised(spoken(plainly(value)))
     if declared is None:
-        words = plainly(value) if plainly and value is not None else None
-        text = words or f"{plain(name)}: {number(value)}"
-        return text[:1].upper() + text[1:] if plainly else text
+        text = f"{plain(name)}: {number(value)}"
+        return capitalised(text) if plainly else text
     if value is None:
         what = declared.description.split(";")[0].rstrip(".")
         if declared.unit == "ratio":
             what = what.replace(" over ", " compared with ", 1)
         return f"Not known: {inside_sentence(what)}"
-    text = plainly(value) if plainly else none_of(singular(declared.phrase.format(value=value)))
-    return text[:1].upper() + text[1:]
+    return capitalised(spoken(declared.phrase.format(value=value)))
 
 
 def comparison(
@@ -305,7 +310,7 @@ def comparison(
     value += 0.0
     found = VALUE_FORMAT.search(declared.phrase)
     form = (found.group(1) or "") if found else ""
-    median = format(group.medians[name], form)
-    if median == format(value, form):
+    median = ZERO_WITH_SIGN.sub(r"\1", format(group.medians[name], form))
+    if median == ZERO_WITH_SIGN.sub(r"\1", format(value, form)):
         return f"usual {group.where}"
     return f"{median} is usual {group.where}"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from believable import actions, level, one_truth, reasons, risk, signs
+from believable import actions, level, one_truth, reasons, risk, signs, wording
 from interleaved import write_section
 
 Counts = Callable[[Path], list[tuple[str, str]]]
@@ -22,6 +22,7 @@ PARTS: tuple[tuple[str, Counts], ...] = (
     ("reasons", reasons.counts),
     ("actions", actions.counts),
     ("warning signs", signs.counts),
+    ("wording", wording.counts),
     ("one truth", one_truth.counts),
 )
 """The parts, each a module of ``believable/``."""

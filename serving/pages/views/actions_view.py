@@ -15,7 +15,7 @@ from serving.pages.views.policy_words import (
     refusal_words,
     until_words,
 )
-from serving.text_format import instant, money, percent, plain, plural, signed, singular
+from serving.text_format import instant, money, percent, plain, plural, signed, spoken
 
 CHANNELS: Mapping[str, str] = {
     "email": "e-mail",
@@ -118,7 +118,7 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
     nothing = candidate.action_id == DO_NOTHING
     costs = f"costs of {money(value.total_cost, currency)}"
     if value.hours:
-        costs += singular(f" ({value.hours:g} hours of work)")
+        costs += f" ({value.hours:g} hours of work)"
     how = (
         ""
         if nothing
@@ -143,9 +143,9 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
         action_id=candidate.action_id,
         name=candidate.name,
         text=candidate.text,
-        why=singular(because),
+        why=spoken(because),
         worth=place or money(round(candidate.cautious_value), currency),
-        how=how,
+        how=spoken(how),
         evidence=""
         if nothing
         else (
@@ -207,6 +207,6 @@ def withheld_view(
         until += "."
     return WithheldView(
         name=withheld.name,
-        why=singular(refusal_words(withheld.why, currency)),
-        until=singular(until),
+        why=spoken(refusal_words(withheld.why, currency)),
+        until=spoken(until),
     )

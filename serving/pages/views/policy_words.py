@@ -70,13 +70,13 @@ def cause_words(because: str) -> str:
     >>> cause_words("Warning sign: Quiet (no activity for 9 days); no activity for 9 days (at least 7)")
     'Warning sign: Quiet (no activity for 9 days)'
     >>> cause_words("0 days to the renewal (at most 90); churn risk high")
-    'renewal today; churn risk high'
+    '0 days to the renewal; churn risk high'
     """
     parts: list[str] = []
     for part in _RULE.sub("", because).split("; "):
         if not any(part in earlier for earlier in parts):
             parts.append(part)
-    return "; ".join("renewal today" if part == "0 days to the renewal" else part for part in parts)
+    return "; ".join(parts)
 
 
 def refusal_words(why: str, currency: str) -> str:

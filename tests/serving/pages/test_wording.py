@@ -1,0 +1,43 @@
+"""No page says a number or a name as no person writes it."""
+
+from __future__ import annotations
+
+import pytest
+from believable.wording import ODD, odd_wordings, pages_of_accounts
+
+from features.catalogue.catalogue import FEATURES
+
+NAMES = frozenset(feature.name for feature in FEATURES)
+EXAMPLES = {
+    "no days, instead of today": "the renewal is in 0 days",
+    "zero with a sign": "moved by −0.0 points",
+    "one of many": "1 open invoices",
+    "a value of a program": "health is nan",
+    "two stops": "The contract has ended..",
+    "more digits than a person reads": "0.123456 of the uses",
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_odd_is_found(kind):
+    assert [found for found, _ in odd_wordings(f"<p>{EXAMPLES[kind]}</p>")] == [kind]
+
+
+def test_what_is_usual_is_not_odd():
+    usual = "10 days ago, 1 day, −0.5 points, 1,700.00 USD; see prices.toml, in 1.0 days (…)."
+    assert list(odd_wordings(f"<p>{usual}</p>", NAMES)) == []
+
+
+def test_the_pages_of_all_accounts_read_as_a_person_writes(client):
+    odd = [
+        (address, *found)
+        for address, page in pages_of_accounts(client)
+        for found in odd_wordings(page, NAMES)
+    ]
+    assert odd == []
+
+
+@pytest.mark.parametrize("address", ["/models", "/approvals", "/reports", "/problems"])
+def test_other_pages_read_so_too(client, address):
+    page = client.get(address, headers={"Accept": "text/html"}).text
+    assert list(odd_wordings(page)) == []
