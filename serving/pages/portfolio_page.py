@@ -387,7 +387,10 @@ def _choice(name: str, label: str, none: str, values: Sequence[str], given: str 
 
 
 def why_now(score: AccountScore, signs: Sequence[Alert]) -> str:
-    """The renewal and the most urgent warning sign, in short; else what stands out most."""
+    """The renewal and the most urgent warning sign, in short; else what stands out most.
+
+    Where nothing stands out of a chance to leave below the usual, it is what speaks for staying.
+    """
     if not_scored(score):
         return NOTHING
     days = score.features.get("days_to_renewal")
@@ -398,8 +401,10 @@ def why_now(score: AccountScore, signs: Sequence[Alert]) -> str:
         facts.append(signs[0].title)
     if facts:
         return " · ".join(facts)
-    foremost = score.reasons.foremost
-    return foremost.sentence if foremost else "Nothing stands out"
+    foremost, against = score.reasons.foremost, score.reasons.against
+    if foremost:
+        return foremost.sentence
+    return f"Likely to stay: {inside_sentence(against.text)}" if against else "Nothing stands out"
 
 
 def _line(

@@ -190,10 +190,21 @@ class Reasons:
         Where the probability is below the base rate, a reason of less than one point is none.
         """
         first = next((reason for reason in self.every if reason.points > 0), None)
-        if first is None or self.start is None or self.base_rate is None:
-            return first
-        probability = self.start + (self.rest or 0.0) + sum(r.points for r in self.every)
-        return None if probability < self.base_rate and first.points < ONE_POINT else first
+        return None if first and self.is_rare and first.points < ONE_POINT else first
+
+    @property
+    def against(self) -> Reason | None:
+        """What speaks most against the outcome, where that is rarer than usual and nothing stands out."""
+        if not self.is_rare or self.foremost is not None:
+            return None
+        return next((reason for reason in self.every if reason.points < 0), None)
+
+    @property
+    def is_rare(self) -> bool:
+        """Whether the probability that they explain is below the base rate."""
+        if self.start is None or self.base_rate is None:
+            return False
+        return self.start + (self.rest or 0.0) + sum(r.points for r in self.every) < self.base_rate
 
 
 @dataclass(frozen=True, kw_only=True)

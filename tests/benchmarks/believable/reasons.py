@@ -121,6 +121,13 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
         ),
         ("accounts where nothing stands out", _share(len(first) - len(named), len(shown))),
         (
+            "of those, accounts of which it is said what speaks for staying",
+            _share(
+                sum(one.score.reasons.against is not None for one in shown),
+                len(first) - len(named),
+            ),
+        ),
+        (
             "facts of what an account does that read either way, since no direction is declared",
             _share(sum(one.reads_either_way(fact[0]) for one, fact in facts), len(facts)),
         ),

@@ -91,8 +91,18 @@ def test_below_the_base_rate_less_than_a_point_is_nothing(start, points, stands_
     assert (found.foremost is not None) == stands_out
 
 
-def test_what_keeps_an_account_does_not_stand_out():
-    assert reasons({"errors_7d": (-3.0, 0.0)}, {"errors_7d": 2.0}).foremost is None
+def test_what_keeps_an_account_does_not_stand_out_but_speaks_for_staying():
+    found = reasons({"errors_7d": (-0.3, 0.0)}, {"errors_7d": 2.0}, start=0.01)
+    assert found.foremost is None
+    assert found.against is not None
+    assert found.against.text == "No errors in the last 7 days"
+
+
+def test_nothing_speaks_for_staying_where_leaving_is_usual_or_something_stands_out():
+    usual = {"errors_7d": 2.0, "nps_last": 8.0}
+    assert reasons({"errors_7d": (-0.3, 0.0)}, usual, start=0.2).against is None
+    facts = {"errors_7d": (-3.0, 0.0), "nps_last": (1.2, 3.0)}
+    assert reasons(facts, usual, start=0.03).against is None
 
 
 def test_what_is_usual_is_of_the_first_group_that_knows_it():
