@@ -12,6 +12,7 @@ from markupsafe import Markup
 from experiments.policy.recommend import Recommendation
 from features.alerts.alert import Alert
 from features.catalogue.feature import AnyFeature
+from features.catalogue.parts import whole_of
 from features.health.formula import HealthFormula
 from features.health.score import TREND_LOOKBACK, ComponentScore, Health, split_change, trend
 from registry.outcomes import CHURN, EXPANSION
@@ -45,7 +46,7 @@ from serving.pages.views.outlooks_view import OutlookLine, outlook_lines, plain_
 from serving.pages.views.policy_words import note_words
 from serving.pages.views.reasons_view import STANDS_OUT, ReasonsView, reasons_view
 from serving.scoring.account_families import Family
-from serving.scoring.explanations import reason_text
+from serving.scoring.explanations import fact_text
 from serving.scoring.outlooks import untreated_lines
 from serving.scoring.portfolio import Portfolio, not_scored
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
@@ -531,15 +532,23 @@ def _changed_reasons(
     for reason in sorted(reasons, key=lambda r: -abs(r.points)):
         if reason.feature not in catalogue:
             continue
-        was = reason_text(reason.feature, before.features.get(reason.feature), catalogue)
-        if was != reason.text:
+        was, text = (_text_of(reason.feature, one.features, catalogue) for one in (before, now))
+        if was != text:
             lines.append(
                 ChangeLine(
                     what=reason.title or plain(reason.theme).capitalize(),
-                    text=f"{reason.text}; before: {inside_sentence(was)}",
+                    text=f"{text}; before: {inside_sentence(was)}",
                 )
             )
     return tuple(lines[:MOST_CHANGES])
+
+
+def _text_of(
+    name: str, features: Mapping[str, float | None], catalogue: Mapping[str, AnyFeature]
+) -> str:
+    whole = whole_of(name)
+    of = None if whole is None else features.get(whole.feature)
+    return fact_text(name, features.get(name), of, catalogue)
 
 
 def use_picture(weeks: Sequence[WeekOfUse]) -> Markup | None:

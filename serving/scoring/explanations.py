@@ -17,6 +17,7 @@ import polars as pl
 
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.catalogue.feature import AnyFeature
+from features.catalogue.parts import whole_of
 from features.health.score import Health
 from registry.promotion.reason_evidence import FirstReasonRecord
 from serving.text_format import capitalised, inside_sentence, number, plain, spoken
@@ -287,6 +288,22 @@ def health_reasons(health: Health) -> Reasons:
         )
     reasons.sort(key=lambda r: (-r.points, r.feature))
     return Reasons(signals=tuple(r for r in reasons if abs(r.points) >= LEAST_POINTS))
+
+
+def fact_text(
+    name: str, value: float | None, whole: float | None, catalogue: Mapping[str, AnyFeature]
+) -> str:
+    """A feature's value in its own phrase, with its share of the count that it is part of.
+
+    >>> from features.catalogue.catalogue import load_catalogue
+    >>> fact_text("invoices_late_90d", 2.0, 3.0, load_catalogue().by_name)
+    '2 invoices late in the last 90 days, 67% of the 3 issued'
+    """
+    text, part_of = reason_text(name, value, catalogue), whole_of(name)
+    if part_of is None or value is None or whole is None:
+        return text
+    share = part_of.share(value, whole)
+    return f"{text}, {share}" if share else text
 
 
 def reason_text(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -16,6 +16,7 @@ import polars as pl
 
 from features.catalogue.catalogue import Catalogue
 from features.catalogue.feature import AnyFeature
+from features.catalogue.parts import whole_of
 from features.catalogue.themes import TITLES, days_compared, direction_of, theme_of
 from features.health.formula import HealthFormula
 from features.health.score import score_health
@@ -31,8 +32,8 @@ from serving.scoring.explanations import (
     Reason,
     Reasons,
     comparison,
+    fact_text,
     health_reasons,
-    reason_text,
 )
 from serving.scoring.reasons.choice import (
     LEAST_CARRIED,
@@ -213,6 +214,11 @@ def _refusal(models: Models, label: str, words: Mapping[str, str | None]) -> str
     return None if why is None else why[:1].upper() + why[1:].rstrip(".") + "."
 
 
+def _whole(name: str, facts: Collection[str], features: Mapping[str, float | None]) -> float | None:
+    whole = whole_of(name)
+    return features[whole.feature] if whole and whole.feature in facts else None
+
+
 def _tier(probability: float, usual: float) -> str:
     return [t.name for t in RISK_TIERS if probability >= t.from_multiple * usual][-1]
 
@@ -296,7 +302,7 @@ def reasons_one_by_one(
         evidence = tuple(
             Evidence(
                 feature=name,
-                text=reason_text(name, features[name], catalogue),
+                text=fact_text(name, features[name], _whole(name, facts, features), catalogue),
                 comparison=comparison(name, features[name], catalogue, similar),
                 value=features[name],
                 unit=catalogue[name].unit if name in catalogue else "",

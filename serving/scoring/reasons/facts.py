@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from features.catalogue.catalogue import HEALTH_SCORE
 from features.catalogue.feature import AnyFeature, Role
+from features.catalogue.parts import whole_of
 from features.catalogue.themes import THEMES, days_compared, direction_of, theme_of
 from features.health.formula import HealthFormula
 from features.health.parts import deciding_features, health_parts
 from serving.scoring.explanations import NOT_COMPARED, VALUE_FORMAT
-from serving.scoring.score import ScoringModel
+from serving.scoring.score import NONE, ScoringModel
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -51,6 +52,7 @@ class Facts:
     digits: Places  # after the point, with which a value is said
     days_compared: Floats  # how far back the earlier window of a comparison begins; 0: none
     is_date: Mask  # dates and lengths of a contract, of which none is usual
+    whole: Places  # of the count that each is part of; NONE where it is part of none
     n_read: int  # the first so many are the columns of the model's matrix
     formula: HealthFormula
 
@@ -80,6 +82,7 @@ class Facts:
             digits=np.array([_digits(one) for one in declared], np.int64),
             days_compared=np.array([days_compared(name, catalogue) for name in every]),
             is_date=np.array([name in NOT_COMPARED for name in every]),
+            whole=np.array([_place_of_whole(name, every) for name in every], np.int64),
             n_read=len(names),
             formula=formula,
         )
@@ -178,6 +181,17 @@ class ExplainedRows:
     total: Floats
     values: Floats  # rows × facts, NaN unknown
     age: Floats  # days since the account is known
+
+    def whole(self, row: int, fact: int) -> float | None:
+        """The count that a fact is part of; None where it is not known, or part of none."""
+        place = self.facts.whole[fact]
+        whole = np.nan if place == NONE else float(self.values[row, place])
+        return None if np.isnan(whole) else float(whole)
+
+
+def _place_of_whole(name: str, every: Sequence[str]) -> int:
+    whole = whole_of(name)
+    return NONE if whole is None or whole.feature not in every else every.index(whole.feature)
 
 
 DIGITS = re.compile(r"\.(\d)([f%])")

@@ -21,7 +21,7 @@ from serving.scoring.explanations import (
     Reason,
     Reasons,
     comparison,
-    reason_text,
+    fact_text,
 )
 from serving.scoring.reasons.choice import ChosenReasons
 from serving.scoring.score import NONE
@@ -150,7 +150,7 @@ class ReasonedRows:
         declared = self.catalogue.get(name)
         return Evidence(
             feature=name,
-            text=reason_text(name, value, self.catalogue),
+            text=fact_text(name, value, rows.whole(row, fact), self.catalogue),
             comparison=comparison(name, value, self.catalogue, similar),
             value=value,
             unit=declared.unit if declared else "",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from features.catalogue.feature import AnyFeature
 from features.catalogue.themes import TITLES
-from serving.scoring.explanations import comparison, one_line, reason_text
+from serving.scoring.explanations import comparison, fact_text, one_line
 from serving.scoring.reasons.choice import ChosenReasons
 from serving.scoring.reasons.facts import Facts
 from serving.scoring.reasons.in_words import UsualValues
@@ -33,7 +33,7 @@ class ReasonSentences:
         self, facts: Facts, catalogue: Mapping[str, AnyFeature], usual: UsualValues
     ) -> None:
         self._facts, self._catalogue, self._usual = facts, catalogue, usual
-        self._known: dict[tuple[int, float, int], str] = {}
+        self._known: dict[tuple[int, float, float | None, int], str] = {}
 
     def columns(self, chosen: ChosenReasons, groups: Sequence[int], most: int) -> list[pl.Series]:
         """The sentence of each rank, as many as are wanted."""
@@ -42,12 +42,16 @@ class ReasonSentences:
         told = [
             pl.Series(
                 [
-                    None if fact == NONE else self._sentence(fact, value, group)
-                    for fact, value, group in zip(
-                        chosen.leading[:, rank].tolist(),
-                        values[:, rank].tolist(),
-                        groups,
-                        strict=True,
+                    None
+                    if fact == NONE
+                    else self._sentence(fact, value, chosen.rows.whole(row, fact), group)
+                    for row, (fact, value, group) in enumerate(
+                        zip(
+                            chosen.leading[:, rank].tolist(),
+                            values[:, rank].tolist(),
+                            groups,
+                            strict=True,
+                        )
                     )
                 ],
                 dtype=pl.String,
@@ -56,14 +60,14 @@ class ReasonSentences:
         ]
         return [*told, *(none.clone() for _ in range(most - len(told)))]
 
-    def _sentence(self, fact: int, value: float, group: int) -> str:
-        key = (fact, value, group)
+    def _sentence(self, fact: int, value: float, whole: float | None, group: int) -> str:
+        key = (fact, value, whole, group)
         sentence = self._known.get(key)
         if sentence is None:
             name = self._facts.names[fact]
             sentence = one_line(
                 TITLES[self._facts.themes[self._facts.theme[fact]]],
-                reason_text(name, value, self._catalogue),
+                fact_text(name, value, whole, self._catalogue),
                 comparison(name, value, self._catalogue, self._usual.of_group(group)),
             )
             if len(self._known) >= REMEMBERED:

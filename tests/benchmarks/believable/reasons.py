@@ -13,11 +13,12 @@ from pathlib import Path
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.catalogue.feature import AnyFeature, Derived, Direction
+from features.catalogue.parts import whole_of
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from serving.cli.models import store_of
 from serving.recommendations.snapshot import scores_as_of
-from serving.scoring.explanations import Peers, Reason, peers_of
+from serving.scoring.explanations import Evidence, Peers, Reason, peers_of, reason_text
 from serving.scoring.score import AccountScore
 
 SIGN: Mapping[Direction, int] = {"risk": 1, "safety": -1, "open": 0}
@@ -100,6 +101,7 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
         if score.source == "model"
     ]
     facts = [(one, fact) for one in shown for fact in one.all_facts]
+    evidence = [fact for one in shown for reason in one.reasons for fact in reason.evidence]
     first = [(one, one.score.reasons.foremost) for one in shown]
     named = [(one, reason) for one, reason in first if reason is not None]
     return [
@@ -132,6 +134,13 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             _share(sum(one.reads_either_way(fact[0]) for one, fact in facts), len(facts)),
         ),
         (
+            "facts that are a part of another count, told with their share of it",
+            _share(
+                sum(_tells_a_share(fact, catalogue) for fact in evidence),
+                sum(whole_of(fact.feature) is not None for fact in evidence),
+            ),
+        ),
+        (
             "facts whose number is not known",
             _share(sum(value is None for _, (_, value, _) in facts), len(facts)),
         ),
@@ -140,6 +149,10 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             _share(sum(one.is_older_than_account(fact[0]) for one, fact in facts), len(facts)),
         ),
     ]
+
+
+def _tells_a_share(fact: Evidence, catalogue: Mapping[str, AnyFeature]) -> bool:
+    return fact.text != reason_text(fact.feature, fact.value, catalogue)
 
 
 def _largest(reasons: tuple[Reason, ...]) -> float:

@@ -54,6 +54,15 @@ def test_a_reason_is_its_theme_with_the_facts_under_it():
     assert reason.also == ("30.0% of uses failed in the last 7 days",)
 
 
+def test_a_count_is_told_with_its_share_of_the_count_that_it_is_part_of():
+    facts = {"invoices_late_90d": (4.0, 2.0), "invoices_issued_90d": (0.0, 3.0)}
+    usual = {"invoices_late_90d": 0.0, "invoices_issued_90d": 3.0}
+    [reason] = reasons(facts, usual).every
+    assert reason.text == "2 invoices late in the last 90 days, 67% of the 3 issued"
+    facts["invoices_issued_90d"] = (0.0, float("nan"))
+    assert reasons(facts, usual).every[0].text == "2 invoices late in the last 90 days"
+
+
 def test_a_fact_that_is_next_to_nothing_of_its_theme_is_not_shown():
     usual = {"errors_7d": 2.0, "error_rate_7d": 0.01}
     facts = {"errors_7d": (9.6, 14.0), "error_rate_7d": (0.4, 0.3)}
