@@ -1,8 +1,8 @@
 """Themes as a reader hears of them: each feature is in one, and each theme has a title.
 
 They are the themes of the catalogue but for one change: how much the product is used is one theme,
-whether it is counted in sessions, days or uses of features, and what of it is used is another. Counts
-of the same use would otherwise trade credit across two themes.
+whether it is counted in sessions, days, people or uses of features, and what of it is used is another.
+Counts of the same use would otherwise trade credit across two themes.
 """
 
 from __future__ import annotations
