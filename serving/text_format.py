@@ -88,9 +88,10 @@ ONE_OF_MANY = re.compile(
 
 ARE_ONE = {" are": " is", " were": " was"}
 
-NONE_AND_TODAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+PAST_AND_TODAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
+        (r"(?<![\w.,])-(\d+ days) to (the [a-z ]+)", r"\2 was \1 ago"),
         (r"\b0 days ago\b", "today"),
         (r"\bin 0 days\b", "today"),
         (r"\b0 days to the renewal\b", "renews today"),
@@ -111,7 +112,7 @@ NONE_AND_TODAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^0(?:\.0)? (?=[a-z])|^0% (?=discount)", "no "),
     )
 )
-"""What people say instead of a number that came out as zero; the first that fits comes first."""
+"""What people say instead of a number that came out as zero, or of days below it."""
 
 
 def money(amount: float | None, currency: str) -> str:
@@ -239,10 +240,12 @@ def spoken(text: str) -> str:
     ('no activity for 1 day', '1 different feature used, 21 errors')
     >>> spoken("last active 0 days ago"), spoken("no activity for 0 days")
     ('last active today', 'activity today')
+    >>> spoken("-8 days to the last day of notice")
+    'the last day of notice was 8 days ago'
     >>> spoken("0 renewals so far"), spoken("search used 0 times in the last 28 days")
     ('no renewals so far', 'search not used in the last 28 days')
     """
-    for pattern, words in NONE_AND_TODAY:
+    for pattern, words in PAST_AND_TODAY:
         text = pattern.sub(words, text)
     return ONE_OF_MANY.sub(lambda m: f"{m[1]}{SINGULAR[m[2]]}{ARE_ONE.get(m[3], '')}", text)
 

@@ -6,6 +6,7 @@ so they stay as they are. A page says the same with fewer terms. Pure.
 
 from __future__ import annotations
 
+import math
 import re
 
 _PRIOR = re.compile(
@@ -22,6 +23,10 @@ _CAP = re.compile(
     r"At most (\d+) (.+?) a week for one account, and better ones or earlier ones take them\."
 )
 _COST = re.compile(r"It costs ([\d.,]+) and brings (-?[\d.,]+) on a cautious count: ")
+_SINCE = re.compile(r"\bno ([a-z ]+) for ([\d,.]+ days) \(at most [^()]*\)")
+"""A rule that wants something to have happened lately, by the phrase of how long it has not."""
+_TERM = re.compile(r"(a term of [^,]+, at least|months of the term: at least) (\d+\.\d+)")
+"""Months of a term are counted in days, so a rule leaves them some room."""
 _CONSENT = re.compile(r"consent to (.+): (?:other than no|yes)")
 
 
@@ -69,11 +74,11 @@ def cause_words(because: str) -> str:
 
     >>> cause_words("Warning sign: Quiet (no activity for 9 days); no activity for 9 days (at least 7)")
     'Warning sign: Quiet (no activity for 9 days)'
-    >>> cause_words("0 days to the renewal (at most 90); churn risk high")
-    '0 days to the renewal; churn risk high'
+    >>> cause_words("9 days to the renewal (at most 90); no touch with a champion for 6 days (at most 30)")
+    '9 days to the renewal; touch with a champion 6 days ago'
     """
     parts: list[str] = []
-    for part in _RULE.sub("", because).split("; "):
+    for part in _RULE.sub("", _SINCE.sub(r"\1 \2 ago", because)).split("; "):
         if not any(part in earlier for earlier in parts):
             parts.append(part)
     return "; ".join(parts)
@@ -92,7 +97,10 @@ def refusal_words(why: str, currency: str) -> str:
     'The week is full: at most 3 contacts a week for one account, and earlier or better ones come first.'
     >>> refusal_words("It costs 180.00 and brings 63.18 on a cautious count: too little.", "USD")
     'It costs 180 USD and would bring about 63 USD, cautiously estimated: too little.'
+    >>> refusal_words("Not for this account now: a term of 1 month, at least 2.9 is needed.", "USD")
+    'Not for this account now: a term of 1 month, at least 3 is needed.'
     """
+    why = _TERM.sub(_whole_months, why)
     why = re.sub(r"(?<=\.) Now: (?!warning sign: ).*\.$", "", why)
     why = why.replace(" Now: warning sign: ", " Open: ").replace("; warning sign: ", "; ")
     why = _CAP.sub(
@@ -123,7 +131,7 @@ def until_words(until: str) -> str:
         return ""
     if not until.startswith("until: "):
         return f"{until[:1].upper()}{until[1:]}."
-    parts = until.removeprefix("until: ").split("; ")
+    parts = _TERM.sub(_whole_months, until).removeprefix("until: ").split("; ")
     return f"Possible when: {'; '.join(map(_condition, parts))}."
 
 
@@ -133,6 +141,10 @@ def _condition(part: str) -> str:
     if part == "legal hold: no":
         return "no legal hold"
     return part.replace(": exactly ", ": ").replace(": ", " ", 1)
+
+
+def _whole_months(found: re.Match[str]) -> str:
+    return f"{found[1]} {math.ceil(float(found[2]))}"
 
 
 def _whole(amount: str) -> str:

@@ -23,6 +23,7 @@ MANY = (
 
 ODD: Mapping[str, re.Pattern[str]] = {
     "no days, instead of today": re.compile(r"(?<![\d.,])0(\.0)? (days|hours)\b"),
+    "days below zero": re.compile(r"(?<![\w.,])[-−]\d[\d,.]* (days|hours|weeks)\b"),
     "zero with a sign": re.compile(r"(?<![\w.,])[-−+]0(\.0+)?%?(?![\d.,]|\w)"),
     "one of many": re.compile(rf"(?<![\d.,–-])1 ([a-z]+ )?({MANY})\b"),
     "a value of a program": re.compile(r"\b(nan|NaN|None|null|inf|Infinity|True|False)\b"),

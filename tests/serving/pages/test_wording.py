@@ -10,6 +10,7 @@ from features.catalogue.catalogue import FEATURES
 NAMES = frozenset(feature.name for feature in FEATURES)
 EXAMPLES = {
     "no days, instead of today": "the renewal is in 0 days",
+    "days below zero": "-8 days to the last day of notice",
     "zero with a sign": "moved by −0.0 points",
     "one of many": "1 open invoices",
     "a value of a program": "health is nan",
