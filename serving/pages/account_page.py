@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+from datetime import datetime, timedelta
 
 from markupsafe import Markup
 
 from experiments.policy.recommend import Recommendation
 from features.alerts.alert import Alert
 from features.catalogue.feature import AnyFeature
-from features.catalogue.parts import whole_of
 from features.health.formula import HealthFormula
-from features.health.score import TREND_LOOKBACK, ComponentScore, Health, split_change, trend
+from features.health.score import TREND_LOOKBACK, ComponentScore, Health, trend
 from registry.outcomes import CHURN, EXPANSION
 from serving.pages.frame import Frame, Notice
 from serving.pages.portfolio_page import source_line
@@ -34,34 +32,41 @@ from serving.pages.views.actions_view import (
 )
 from serving.pages.views.autonomy_view import HeldLevel
 from serving.pages.views.charts import (
-    HorizonBar,
-    columns_picture,
-    horizon_picture,
     share_bar,
 )
 from serving.pages.views.family_view import FamilyView, family_view
 from serving.pages.views.feedback_view import FeedbackView
 from serving.pages.views.figures import BASE_RATE, CHURN_AT_90, figure, percent_figures, words
-from serving.pages.views.outlooks_view import OutlookLine, outlook_lines, plain_note
+from serving.pages.views.history_view import (
+    ChangeLine,
+    DayView,
+    change_lines,
+    day_view,
+    use_note,
+    use_picture,
+)
+from serving.pages.views.outlooks_view import (
+    OutlookLine,
+    growth_note,
+    horizon_bars,
+    horizon_lines,
+    outlook_lines,
+)
 from serving.pages.views.policy_words import note_words
-from serving.pages.views.reasons_view import STANDS_OUT, ReasonsView, reasons_view
+from serving.pages.views.reasons_view import ReasonsView, reasons_view
 from serving.scoring.account_families import Family
-from serving.scoring.explanations import fact_text
 from serving.scoring.outlooks import untreated_lines
 from serving.scoring.portfolio import Portfolio, not_scored
-from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
+from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
     capitalised,
     day,
-    inside_sentence,
     money,
     percent,
-    percent_range,
     plain,
     plural,
-    signed,
     spoken,
 )
 from serving.timeline.store import TimelineDay, WeekOfUse
@@ -69,7 +74,6 @@ from serving.timeline.store import TimelineDay, WeekOfUse
 MOST_WITHHELD = 30
 SAME_TIME = timedelta(days=1)
 """Data that are further behind the clock of the service stand still, as between two exports."""
-MOST_CHANGES = 5
 TREND_TOLERANCE = timedelta(days=4)
 """Monthly snapshots lie up to 31 days apart; a trend is over 28."""
 
@@ -116,23 +120,6 @@ class SignView:
     title: str
     words: str
     urgency: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangeLine:
-    """One thing that moved since the last snapshot."""
-
-    what: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DayView:
-    """One day of the timeline."""
-
-    title: str
-    notable: tuple[str, ...]
-    routine: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,8 +224,8 @@ def account_page(
         untouched=untreated_lines(score, portfolio.models),
         tier=figure("risk_tier", name, _tier(score)),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
-        horizons=_horizons(score.churn, "risk"),
-        horizon_lines=_horizon_lines(score.churn, "churn", name),
+        horizons=horizon_bars(score.churn, "risk"),
+        horizon_lines=horizon_lines(score.churn, "churn", name),
         interval_note=INTERVAL_COVERS,
         at_risk=(
             unscored
@@ -263,9 +250,9 @@ def account_page(
                 percent(score.expansion.probability if score.expansion else None),
             )
         ),
-        growth_note=_growth_note(score),
-        growth_horizons=_horizons(score.growth, "growth"),
-        growth_lines=_horizon_lines(score.growth, "expansion", name),
+        growth_note=growth_note(score),
+        growth_horizons=horizon_bars(score.growth, "growth"),
+        growth_lines=horizon_lines(score.growth, "expansion", name),
         health=figure(
             "health_score",
             name,
@@ -299,7 +286,7 @@ def account_page(
         else None,
         signs=_signs(portfolio.alerts.of(score.account_id)),
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
-        changes=_changes(before, score, catalogue) if before else (),
+        changes=change_lines(before, score, catalogue) if before else (),
         actions=tuple(action_view(c, score.currency, held.get(c.action_id)) for c in answer.ranked),
         waits=waits,
         say=say,
@@ -313,7 +300,7 @@ def account_page(
         withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
         use_picture=use_picture(weeks),
         use_note=use_note(weeks),
-        days=tuple(_day(d) for d in days),
+        days=tuple(map(day_view, days)),
     )
 
 
@@ -372,63 +359,6 @@ def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _horizon_lines(
-    curve: Sequence[HorizonProbability], outcome: str, account_id: str
-) -> tuple[Markup, ...]:
-    lines = []
-    for h in curve:
-        if h.probability is not None:
-            name = f"{outcome}_probability_{h.horizon_days}d"
-            lines.append(
-                words(
-                    "Within {days} days: {chance} ({interval})",
-                    days=str(h.horizon_days),
-                    chance=figure(name, account_id, percent(h.probability)),
-                    interval=percent_figures(name, account_id, h.low, h.high),
-                )
-            )
-    return tuple(lines)
-
-
-def _horizons(
-    curve: Sequence[HorizonProbability], kind: Literal["risk", "growth"]
-) -> Markup | None:
-    bars = [
-        HorizonBar(
-            label=f"{h.horizon_days} days",
-            text=percent(h.probability),
-            range=percent_range(h.low, h.high),
-            probability=h.probability,
-            low=h.low if h.low is not None else h.probability,
-            high=h.high if h.high is not None else h.probability,
-            usual=h.base_rate,
-        )
-        for h in curve
-        if h.probability is not None
-    ]
-    return horizon_picture(bars, kind) if bars else None
-
-
-def _growth_note(score: AccountScore) -> str:
-    if score.expansion is None:
-        return plain_note(score.expansion_note)
-    at, name = score.expansion, score.account_id
-    note = words("chance to expand within {days} days", days=str(at.horizon_days))
-    if at.low is not None:
-        note += words(
-            " (95% interval {interval})",
-            interval=percent_figures("expansion_probability_90d", name, at.low, at.high),
-        )
-    if score.expected_expansion is not None:
-        note += words(
-            "; expected {money} a year",
-            money=figure(
-                "expected_expansion", name, money(score.expected_expansion, score.currency)
-            ),
-        )
-    return note
-
-
 def _health_note(score: AccountScore, before: AccountScore | None) -> str:
     health = score.health
     if health.score is None:
@@ -485,105 +415,4 @@ def _signs(alerts: Sequence[Alert]) -> tuple[SignView, ...]:
             urgency=urgency[a.urgency],
         )
         for a in alerts
-    )
-
-
-def _changes(
-    before: AccountScore, now: AccountScore, catalogue: Mapping[str, AnyFeature]
-) -> tuple[ChangeLine, ...]:
-    """What moved, both moments scored with the models of today."""
-    lines = []
-    old, new = before.churn_probability_90d, now.churn_probability_90d
-    if old is not None and new is not None and before.source == now.source:
-        lines.append(
-            ChangeLine(
-                what=f"Chance to leave within {TIER_HORIZON_DAYS} days",
-                text=f"{percent(old)} → {percent(new)} ({signed(100 * (new - old))} points)",
-            )
-        )
-    if before.health.score is not None and now.health.score is not None:
-        text = f"{before.health.score:.0f} → {now.health.score:.0f}"
-        if before.health.formula_version == now.health.formula_version:
-            titles = {part.name: part.title for part in now.health.components}
-            moved = [
-                f"{titles[name]} {signed(by)}"
-                for name, by in split_change(before.health, now.health)[:3]
-                if abs(by) >= STANDS_OUT
-            ]
-            text += f" ({', '.join(moved)})" if moved else ""
-        lines.append(ChangeLine(what="Health", text=text))
-    old_mrr, new_mrr = before.features.get("mrr"), now.features.get("mrr")
-    if old_mrr is not None and new_mrr is not None and old_mrr != new_mrr:
-        lines.append(
-            ChangeLine(
-                what="Monthly revenue",
-                text=f"{money(old_mrr, now.currency)} → {money(new_mrr, now.currency)}",
-            )
-        )
-    return (*lines, *_changed_reasons(before, now, catalogue))
-
-
-def _changed_reasons(
-    before: AccountScore, now: AccountScore, catalogue: Mapping[str, AnyFeature]
-) -> tuple[ChangeLine, ...]:
-    """The reasons whose number moved, the largest reasons first."""
-    reasons = [*now.reasons.signals, *now.reasons.levers, *now.reasons.context]
-    lines = []
-    for reason in sorted(reasons, key=lambda r: -abs(r.points)):
-        if reason.feature not in catalogue:
-            continue
-        was, text = (_text_of(reason.feature, one.features, catalogue) for one in (before, now))
-        if was != text:
-            lines.append(
-                ChangeLine(
-                    what=reason.title or plain(reason.theme).capitalize(),
-                    text=f"{text}; before: {inside_sentence(was)}",
-                )
-            )
-    return tuple(lines[:MOST_CHANGES])
-
-
-def _text_of(
-    name: str, features: Mapping[str, float | None], catalogue: Mapping[str, AnyFeature]
-) -> str:
-    whole = whole_of(name)
-    of = None if whole is None else features.get(whole.feature)
-    return fact_text(name, features.get(name), of, catalogue)
-
-
-def use_picture(weeks: Sequence[WeekOfUse]) -> Markup | None:
-    """A column for every week in which the account was known; None without any use."""
-    if not any(week.uses for week in weeks):
-        return None
-    return columns_picture([w.uses for w in weeks], title=use_note(weeks))
-
-
-def use_note(weeks: Sequence[WeekOfUse]) -> str:
-    """The last week beside a usual one, counting only weeks in which the account was known."""
-    uses = [week.uses for week in weeks if week.uses is not None]
-    if not uses:
-        return "Nothing is known of the use of the product yet."
-    which = f"the last {plural(len(weeks), 'week')}"
-    if len(uses) < len(weeks):
-        which = f"the {plural(len(uses), 'week')} since the account is known,"
-    if not any(uses):
-        return f"No use of the product is known in {which.rstrip(',')}."
-    usual = f", {sorted(uses)[len(uses) // 2]:,} in a usual week" if len(uses) > 1 else ""
-    return (
-        f"Uses of the product a week, {which} up to {day(_midnight(weeks[-1]))}: "
-        f"{uses[-1]:,} in the last week{usual}."
-    )
-
-
-def _midnight(week: WeekOfUse) -> datetime:
-    return datetime(week.until.year, week.until.month, week.until.day, tzinfo=UTC)
-
-
-def _day(found: TimelineDay) -> DayView:
-    routine = [event.text for event in found.routine]
-    shown = "; ".join(routine[:4])
-    if len(routine) > 4:
-        shown += f"; and {plural(len(routine) - 4, 'other kind')} of use"
-    return DayView(
-        title=f"{found.on:%-d %B %Y}", notable=tuple(e.text for e in found.notable), routine=shown
     )

@@ -12,6 +12,7 @@ __all__ = [
     "family_view",
     "feedback_view",
     "figures",
+    "history_view",
     "outlooks_view",
     "policy_words",
     "reasons_view",

@@ -1,4 +1,4 @@
-"""How outlooks are shown: renewal, long horizons, contraction, silence.
+"""How probabilities by horizon and outlooks are shown: renewal, long horizons, contraction, silence.
 
 Each line says what, by when, how likely with its interval and what is usual, and which model says
 so; where nothing is known it says why instead, and never a number.
@@ -7,10 +7,16 @@ so; where nothing is known it says why instead, and never a number.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
+
+from markupsafe import Markup
 
 from registry.outcomes import OUTLOOKS
+from serving.pages.views.charts import HorizonBar, horizon_picture
+from serving.pages.views.figures import figure, percent_figures, words
 from serving.scoring.outlooks import (
     RenewalOutlook,
     growth_by_renewal,
@@ -27,7 +33,6 @@ from serving.text_format import NOT_KNOWN, day, money, percent, percent_range, p
 
 FAR_HORIZONS = (180, 365)
 """Days; beside those that stand in the picture. Trained where the history reaches."""
-
 
 NONE_PROMOTED = re.compile(r"^No .* model has been promoted\.$")
 
@@ -208,3 +213,63 @@ def _line(
 
 def _after(score: AccountScore, days: float) -> datetime:
     return score.as_of + timedelta(days=days)
+
+
+def horizon_lines(
+    curve: Sequence[HorizonProbability], outcome: str, account_id: str
+) -> tuple[Markup, ...]:
+    """The probability within each horizon as a line of text, with its interval."""
+    lines = []
+    for h in curve:
+        if h.probability is not None:
+            name = f"{outcome}_probability_{h.horizon_days}d"
+            lines.append(
+                words(
+                    "Within {days} days: {chance} ({interval})",
+                    days=str(h.horizon_days),
+                    chance=figure(name, account_id, percent(h.probability)),
+                    interval=percent_figures(name, account_id, h.low, h.high),
+                )
+            )
+    return tuple(lines)
+
+
+def horizon_bars(
+    curve: Sequence[HorizonProbability], kind: Literal["risk", "growth"]
+) -> Markup | None:
+    """The same as a picture; None where no probability is known."""
+    bars = [
+        HorizonBar(
+            label=f"{h.horizon_days} days",
+            text=percent(h.probability),
+            range=percent_range(h.low, h.high),
+            probability=h.probability,
+            low=h.low if h.low is not None else h.probability,
+            high=h.high if h.high is not None else h.probability,
+            usual=h.base_rate,
+        )
+        for h in curve
+        if h.probability is not None
+    ]
+    return horizon_picture(bars, kind) if bars else None
+
+
+def growth_note(score: AccountScore) -> str:
+    """What the chance to grow is of, or why none is known."""
+    if score.expansion is None:
+        return plain_note(score.expansion_note)
+    at, name = score.expansion, score.account_id
+    note = words("chance to expand within {days} days", days=str(at.horizon_days))
+    if at.low is not None:
+        note += words(
+            " (95% interval {interval})",
+            interval=percent_figures("expansion_probability_90d", name, at.low, at.high),
+        )
+    if score.expected_expansion is not None:
+        note += words(
+            "; expected {money} a year",
+            money=figure(
+                "expected_expansion", name, money(score.expected_expansion, score.currency)
+            ),
+        )
+    return note

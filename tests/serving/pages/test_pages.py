@@ -14,7 +14,7 @@ from small_company import event, make_store, make_workspace
 
 from features.events.schema import Event
 from registry.store.store import MemoryModelStore
-from serving.pages.account_page import AccountPage, use_note, use_picture
+from serving.pages.account_page import AccountPage
 from serving.pages.approvals_page import ApprovalsPage
 from serving.pages.developer_pages import ApiPage, ProblemsPage
 from serving.pages.frame import FOLDER, ProblemPage, Templates
@@ -28,6 +28,7 @@ from serving.pages.models_page import (
     models_page,
 )
 from serving.pages.portfolio_page import PortfolioPage
+from serving.pages.views.history_view import use_note, use_picture
 from serving.pages.views.policy_words import refusal_words
 from serving.scoring.models_served import SERVED_LABELS, model_rows
 from serving.text_format import INTERVAL_COVERS
