@@ -272,13 +272,19 @@ def account_page(
             if part.points is not None
         ),
         health_unknown=_unknown_parts(score),
-        reasons=reasons_view(score.reasons, probability, CHURN, of=name),
+        reasons=reasons_view(score.reasons, probability, CHURN, of=name, health=score.health),
         growth_reasons=(
-            reasons_view(score.expansion_reasons, score.expansion.probability, EXPANSION, of=name)
+            reasons_view(
+                score.expansion_reasons,
+                score.expansion.probability,
+                EXPANSION,
+                of=name,
+                health=score.health,
+            )
             if score.expansion_reasons and score.expansion
             else None
         ),
-        outlooks=outlook_lines(score, portfolio.models),
+        outlooks=() if unscored else outlook_lines(score, portfolio.models),
         family=family_view(
             family, name=display_name(score), currency=score.currency, formula=formula
         )

@@ -266,8 +266,11 @@ def one_line(title: str, text: str, beside: str | None) -> str:
 def health_reasons(health: Health) -> Reasons:
     """The components of a health score as reasons: what each one takes from the full score.
 
-    The known parts carry the whole score, so all that is taken sums to 100 less the score.
+    The known parts carry the whole score, so all that is taken sums to 100 less the score. Where too
+    little is known for a score, there is none to take from.
     """
+    if health.score is None:
+        return Reasons()
     reasons = []
     for part in health.components:
         if part.points is None or part.weight == 0:  # such a part is shown and takes nothing

@@ -62,11 +62,13 @@ def note_words(note: str) -> str:
     >>> note_words("What each action changes is an estimate of the playbook (grade E); none of it "
     ...            "has been measured on these accounts yet.")
     'How much each action helps is our estimate; none of it has been measured on these accounts yet.'
+    >>> note_words("No model is in use: the churn probability comes from the health formula.")
+    'No model answers for this account: the churn probability comes from the health formula.'
     """
     return note.replace(
         "What each action changes is an estimate of the playbook (grade E)",
         "How much each action helps is our estimate",
-    )
+    ).replace("No model is in use: ", "No model answers for this account: ")
 
 
 def cause_words(because: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from features.health.score import Health
 from registry.outcomes import Outcome
 from registry.promotion.reason_evidence import FirstReasonRecord
 from serving.pages.views.charts import reason_bar
@@ -59,7 +60,7 @@ class ReasonsView:
 
 
 def reasons_view(
-    reasons: Reasons, probability: float | None, outcome: Outcome, *, of: str
+    reasons: Reasons, probability: float | None, outcome: Outcome, *, of: str, health: Health
 ) -> ReasonsView:
     """Reasons as bars to both sides of one line.
 
@@ -68,12 +69,13 @@ def reasons_view(
         probability: that they explain.
         outcome: what is predicted.
         of: the account.
+        health: of the account, which is explained where there is no probability.
     """
     about = outcome.words
     everything = reasons.every
     widest = max((abs(r.points) for r in everything), default=0.0)
     if reasons.start is None or probability is None:
-        return _health_view(reasons, widest)
+        return _health_view(reasons, widest, health)
     shown, rest = sum(r.points for r in everything), reasons.rest or 0.0
     sides = (
         (f"What goes with {about.gerund}", [r for r in everything if r.is_risk]),
@@ -121,7 +123,7 @@ def _start(start: float, base_rate: float | None, outcome: Outcome, of: str) -> 
     )
 
 
-def _health_view(reasons: Reasons, widest: float) -> ReasonsView:
+def _health_view(reasons: Reasons, widest: float, health: Health) -> ReasonsView:
     lost = sum(r.points for r in reasons.every)
     lines = tuple(_line(r, reasons, widest) for r in reasons.every)
     return ReasonsView(
@@ -130,6 +132,8 @@ def _health_view(reasons: Reasons, widest: float) -> ReasonsView:
             f"The health formula takes away {lost:.0f} of 100 points in all. Longer bars "
             f"take away more."
             if lines
+            else health.explanation
+            if health.score is None
             else "Nothing takes points away."
         ),
         other="",

@@ -239,6 +239,10 @@ def test_an_account_without_a_contract_says_so_and_nothing_of_a_risk(tmp_path, m
     assert "No contract has begun, so there is none that could end." in text
     assert "there is no revenue that could be lost" in text
     assert "The health formula answers" not in text
+    assert "points in all" not in text  # there is no score to take from
+    assert "Why this score Not enough data: " in text
+    assert "No model answers for this account: " in text
+    assert "What else may come" not in text
     listed, _ = read("/?status=none", client)
     assert "High or critical churn risk no contract" in listed
 

@@ -184,6 +184,13 @@ def test_an_account_of_which_nothing_is_known_has_no_reasons():
     assert health_reasons(score_health(FORMULAS["balanced"], {})).signals == ()
 
 
+def test_nothing_is_taken_from_a_health_score_that_there_is_not():
+    silent = score_health(FORMULAS["balanced"], {"days_since_activity": 138.0})
+    assert silent.score is None
+    assert silent.components[0].points == 0
+    assert health_reasons(silent).signals == ()
+
+
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_no_reason_claims_a_cause(name):
     texts = [reason_text(name, 3.0, CATALOGUE), reason_text(name, None, CATALOGUE)]
