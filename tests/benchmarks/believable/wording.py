@@ -26,7 +26,7 @@ ODD: Mapping[str, re.Pattern[str]] = {
     "days below zero": re.compile(r"(?<![\w.,])[-−]\d[\d,.]* (days|hours|weeks)\b"),
     "zero with a sign": re.compile(r"(?<![\w.,])[-−+]0(\.0+)?%?(?![\d.,]|\w)"),
     "one of many": re.compile(rf"(?<![\d.,–-])1 ([a-z]+ )?({MANY})\b"),
-    "a value of a program": re.compile(r"\b(nan|NaN|None|null|inf|Infinity|True|False)\b"),
+    "a value of a program": re.compile(r"\b(nan|NaN|None(?! of)|null|inf|Infinity|True|False)\b"),
     "two stops": re.compile(r"\.\s?\.(?!\.)|[,;:?!]\s?\.(?!\w)| [,;.](?!\w|\.)"),
     "more digits than a person reads": re.compile(r"\d\.0*[1-9]\d{4,}"),
 }

@@ -25,7 +25,7 @@ def test_what_is_odd_is_found(kind):
 
 
 def test_what_is_usual_is_not_odd():
-    usual = "10 days ago, 1 day, −0.5 points, 1,700.00 USD; see prices.toml, in 1.0 days (…)."
+    usual = "None of 7, 10 days ago, 1 day, −0.5 points, 1,700.00 USD; see prices.toml, in 1.0 days (…)."
     assert list(odd_wordings(f"<p>{usual}</p>", NAMES)) == []
 
 
