@@ -88,8 +88,11 @@ ONE_OF_MANY = re.compile(
 
 ARE_ONE = {" are": " is", " were": " was"}
 
+BEFORE_NO_BOUND = r"(?! \((?:at|above|below|exactly|other) )"
+"""A number with the bound of a rule behind it, such as "0 days to the renewal (at most 90)", stays."""
+
 PAST_AND_TODAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), words)
+    (re.compile(pattern + BEFORE_NO_BOUND), words)
     for pattern, words in (
         (r"(?<![\w.,])-(\d+ days) to (the [a-z ]+)", r"\2 was \1 ago"),
         (r"\b0 days ago\b", "today"),
@@ -109,7 +112,7 @@ PAST_AND_TODAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r" used 0 times ", " not used "),
         (r"[+-]0 ([a-z]+) against (?=the )", r"as many \1 as in "),
         (r"^0 of ", "none of "),
-        (r"^0(?:\.0)? (?=[a-z])|^0% (?=discount)", "no "),
+        (r"^0(?:\.0)? (?=[a-z](?![^(]*\(at ))|^0% (?=discount)", "no "),
     )
 )
 """What people say instead of a number that came out as zero, or of days below it."""
@@ -240,8 +243,8 @@ def spoken(text: str) -> str:
     ('no activity for 1 day', '1 different feature used, 21 errors')
     >>> spoken("last active 0 days ago"), spoken("no activity for 0 days")
     ('last active today', 'activity today')
-    >>> spoken("-8 days to the last day of notice")
-    'the last day of notice was 8 days ago'
+    >>> spoken("-8 days to the last day of notice"), spoken("0 days to the renewal (at most 90)")
+    ('the last day of notice was 8 days ago', '0 days to the renewal (at most 90)')
     >>> spoken("0 renewals so far"), spoken("search used 0 times in the last 28 days")
     ('no renewals so far', 'search not used in the last 28 days')
     """
