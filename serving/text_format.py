@@ -81,7 +81,7 @@ IRREGULAR: Mapping[str, str] = {
 }
 SINGULAR: Mapping[str, str] = {**{f"{noun}s": noun for noun in NOUNS}, **IRREGULAR}
 ONE_OF_MANY = re.compile(
-    rf"(?<![\d.,])(1 (?:[a-z]+ )?)({'|'.join(sorted(SINGULAR, key=len, reverse=True))})\b"
+    rf"(?<![\d.,])(1 (?:open )?(?:[a-z]+ )?)({'|'.join(sorted(SINGULAR, key=len, reverse=True))})\b"
     r"( are\b| were\b)?"
 )
 """A one before a counted noun, perhaps with a word in between."""
@@ -108,7 +108,8 @@ PAST_AND_TODAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r" 0(?:\.0)? days after ", " on the same day as "),
         (r"\b(customer|account) for 0 days\b", r"\1 since today"),
         (r" on 0 days\b", " on no day"),
-        (r" on 0 of the ", " on none of the "),
+        (r" (on|in) 0 of the ", r" \1 none of the "),
+        (r"(?<![\d.,])(1 features? used in the last \d+ days) were\b", r"\1 was"),
         (r" used 0 times ", " not used "),
         (r"[+-]0 ([a-z]+) against (?=the )", r"as many \1 as in "),
         (r"^0 of ", "none of "),

@@ -85,6 +85,13 @@ def _renewal(days: float) -> str:
     return f"{days:.0f} days to the renewal"
 
 
+def _intent(said: float) -> str:
+    return "no" if said < 0.25 else "maybe" if said < 0.75 else "yes"
+
+
+COMPARED_AS: Mapping[str, Callable[[float], str]] = {"renewal_intent": _intent}
+"""Features whose usual value is told in a word."""
+
 PLAINLY: Mapping[str, Callable[[float], str]] = {
     "billing_months": lambda months: (
         "billed every month" if months == 1 else f"billed every {months:.0f} months"
@@ -93,6 +100,9 @@ PLAINLY: Mapping[str, Callable[[float], str]] = {
     "days_to_renewal": _renewal,
     "invoice_days_overdue": lambda days: (
         f"an invoice is {days:.0f} days overdue" if days else "no invoice is overdue"
+    ),
+    "renewal_intent": lambda said: (
+        f'the latest answer to whether they mean to renew is "{_intent(said)}"'
     ),
     "health_score": lambda score: f"health is {score:.0f} of 100 by the formula",
     "feature_value_28d": lambda value: (
@@ -339,9 +349,13 @@ def comparison(
     if value is None or declared is None or group is None or name in NOT_COMPARED:
         return None
     value += 0.0
+    median, own = (_compared(declared, number) for number in (group.medians[name], value))
+    return f"usual {group.where}" if median == own else f"{median} is usual {group.where}"
+
+
+def _compared(declared: AnyFeature, value: float) -> str:
+    """A value as it is said beside another: in the format of the phrase, or in a word."""
+    if declared.name in COMPARED_AS:
+        return f'"{COMPARED_AS[declared.name](value)}"'
     found = VALUE_FORMAT.search(declared.phrase)
-    form = (found.group(1) or "") if found else ""
-    median = ZERO_WITH_SIGN.sub(r"\1", format(group.medians[name], form))
-    if median == ZERO_WITH_SIGN.sub(r"\1", format(value, form)):
-        return f"usual {group.where}"
-    return f"{median} is usual {group.where}"
+    return ZERO_WITH_SIGN.sub(r"\1", format(value, (found.group(1) or "") if found else ""))

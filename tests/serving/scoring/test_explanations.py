@@ -184,6 +184,14 @@ def test_an_account_of_which_nothing_is_known_has_no_reasons():
     assert health_reasons(score_health(FORMULAS["balanced"], {})).signals == ()
 
 
+@pytest.mark.parametrize(("said", "word"), [(0.0, "no"), (0.5, "maybe"), (1.0, "yes")])
+def test_the_intent_to_renew_is_told_in_words(said, word):
+    text = f'The latest answer to whether they mean to renew is "{word}"'
+    assert reason_text("renewal_intent", said, CATALOGUE) == text
+    usual = PeerGroup(where="on this plan", medians={"renewal_intent": 1.0})
+    assert comparison("renewal_intent", 0.0, CATALOGUE, (usual,)) == '"yes" is usual on this plan'
+
+
 def test_nothing_is_taken_from_a_health_score_that_there_is_not():
     silent = score_health(FORMULAS["balanced"], {"days_since_activity": 138.0})
     assert silent.score is None
