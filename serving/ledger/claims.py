@@ -19,13 +19,11 @@ no lapsed lease comes back.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -33,20 +31,28 @@ from sqlalchemy.engine import Connection
 from experiments.policy.contact.contact_policy import CAPACITY_WEEK
 from serving.ledger.approvals import check_level_of
 from serving.ledger.autonomy import capacities
-from serving.ledger.database.chain import insert_linked
+from serving.ledger.database.claim_records import (
+    Claim,
+    Step,
+    add_record,
+    claim_at,
+    claims_at,
+    digest_of,
+    known_record,
+    moment_of_claims,
+    read_records,
+)
 from serving.ledger.database.database import LedgerDatabase
-from serving.ledger.database.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
-from serving.ledger.database.timestamps import as_moment, as_text, service_time
+from serving.ledger.database.tables import CLAIM_RECORDS, DECISIONS, OUTCOMES
+from serving.ledger.database.timestamps import as_moment, as_text
 from serving.ledger.errors import (
     AlreadyClaimedError,
     CapacityUsedError,
     ClaimOverError,
     DecisionExpiredError,
-    KeyReusedError,
     LedgerError,
     NotClaimableError,
     NotYoursError,
-    UnknownClaimError,
 )
 from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
 from serving.ledger.quiet_hours import check_not_quiet
@@ -60,26 +66,9 @@ from serving.ledger.reported_outcomes import (
 )
 from serving.ledger.snoozes import check_not_snoozed
 
-Step = Literal["claimed", "heartbeat", "completed", "failed"]
-State = Literal["claimed", "completed", "failed", "lapsed"]
+__all__ = ["Claim", "Claims"]
 
 NOTHING_TO_DO = "do_nothing"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A claim as it stands at a moment."""
-
-    claim_id: str
-    decision_id: str
-    account_id: str
-    action: str
-    by: str
-    state: State
-    claimed_at: datetime
-    lease_until: datetime
-    ended_at: datetime | None
-    reason: str | None
 
 
 class Claims:
@@ -113,15 +102,15 @@ class Claims:
             AlreadyClaimedError, CapacityUsedError, QuietHoursError: not now; ``retry_after`` says
                 when to try again.
         """
-        digest = _digest(
+        digest = digest_of(
             "claim", decision_id, by, lease.total_seconds(), *([] if action is None else [action])
         )
         with self._database.writing() as connection:
-            known = _known(connection, key, digest)
+            known = known_record(connection, key, digest)
             if known is not None:
-                return _claim_of(connection, known.claim_id, now), False
+                return claim_at(connection, known.claim_id, now), False
             decided = row_of_action(connection, decision_row(connection, decision_id), action)
-            at = _now(connection, decided.account_id, max(now, asked_at(decided)))
+            at = moment_of_claims(connection, decided.account_id, max(now, asked_at(decided)))
             controls = read_controls(connection)
             scope = scope_of(decided)
             check_not_stopped(controls, scope)
@@ -139,7 +128,7 @@ class Claims:
             claim_id = str(
                 uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decided.decision_id}:claim:{key}")
             )
-            _add(
+            add_record(
                 connection,
                 decided,
                 "claimed",
@@ -150,7 +139,7 @@ class Claims:
                 key=key,
                 digest=digest,
             )
-            return _claim_of(connection, claim_id, now), True
+            return claim_at(connection, claim_id, now), True
 
     def heartbeat(
         self, claim_id: str, *, by: str, lease: timedelta, key: str | None, now: datetime
@@ -240,13 +229,15 @@ class Claims:
             UnknownClaimError: no such claim.
         """
         with self._database.reading() as connection:
-            return _claim_of(connection, claim_id, now)
+            return claim_at(connection, claim_id, now)
 
     def of_decision(self, decision_id: str, *, now: datetime) -> tuple[Claim, ...]:
         """The claims on a decision as they stand now, in the order in which they were made."""
         with self._database.reading() as connection:
-            records = _records(connection, CLAIM_RECORDS.c.decision_id == decision_id)
-            return _claims(records, _now(connection, records[0].account_id, now)) if records else ()
+            records = read_records(connection, CLAIM_RECORDS.c.decision_id == decision_id)
+            if not records:
+                return ()
+            return claims_at(records, moment_of_claims(connection, records[0].account_id, now))
 
     def _once(
         self,
@@ -259,9 +250,9 @@ class Claims:
         now: datetime,
     ) -> tuple[Claim, bool]:
         """Take a step with a claim that is held, once per key; the claim, and whether it is new."""
-        digest = _digest(*parts)
+        digest = digest_of(*parts)
         with self._database.writing() as connection:
-            known = _known(connection, key, digest)
+            known = known_record(connection, key, digest)
             if known is None:
                 claim, decided, at = _held(connection, claim_id, by, now)
                 step(
@@ -274,7 +265,7 @@ class Claims:
                         digest=digest,
                     )
                 )
-            return _claim_of(connection, claim_id, now), known is None
+            return claim_at(connection, claim_id, now), known is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +281,7 @@ class HeldClaim:
 
     def add(self, kind: Step, *, lease_until: datetime, reason: str | None = None) -> str:
         """Write the next record of the claim; its id."""
-        return _add(
+        return add_record(
             self.connection,
             self.decided,
             kind,
@@ -309,80 +300,17 @@ def scope_of(decided: sa.Row[Any]) -> Scope:
     return Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
 
 
-def _records(connection: Connection, *which: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
-    """Records of claims in the order in which they were written."""
-    return connection.execute(
-        sa.select(CLAIM_RECORDS)
-        .join(
-            CHAIN,
-            sa.and_(
-                CHAIN.c.table == CLAIM_RECORDS.name, CHAIN.c.record_id == CLAIM_RECORDS.c.record_id
-            ),
-        )
-        .where(*which)
-        .order_by(CHAIN.c.place)
-    ).all()
-
-
-def _claims(records: Sequence[sa.Row[Any]], now: datetime) -> tuple[Claim, ...]:
-    """The state of claims at a moment, from their records in order."""
-    first: dict[str, sa.Row[Any]] = {}
-    last: dict[str, sa.Row[Any]] = {}
-    for record in records:
-        first.setdefault(record.claim_id, record)
-        last[record.claim_id] = record
-    found = []
-    for claim_id, newest in last.items():
-        state: State = "claimed"
-        ended: datetime | None = None
-        if newest.kind in ("completed", "failed"):
-            state, ended = newest.kind, as_moment(newest.at)
-        elif as_moment(newest.lease_until) <= now:
-            state, ended = "lapsed", as_moment(newest.lease_until)
-        found.append(
-            Claim(
-                claim_id=claim_id,
-                decision_id=newest.decision_id,
-                account_id=newest.account_id,
-                action=newest.action,
-                by=newest.by,
-                state=state,
-                claimed_at=as_moment(first[claim_id].at),
-                lease_until=as_moment(newest.lease_until),
-                ended_at=ended,
-                reason=newest.reason,
-            )
-        )
-    return tuple(found)
-
-
-def _claim_of(connection: Connection, claim_id: str, now: datetime) -> Claim:
-    records = _records(connection, CLAIM_RECORDS.c.claim_id == claim_id)
-    if not records:
-        raise UnknownClaimError("No claim with this id was stored.")
-    [claim] = _claims(records, _now(connection, records[0].account_id, now))
-    return claim
-
-
-def _now(connection: Connection, account_id: str, clock: datetime) -> datetime:
-    """The moment at which claims of an account stand: that of the service, and never before what
-    was recorded of the account, however wrong the clock was then."""
-    now = service_time(connection, clock)
-    newest = connection.scalar(
-        sa.select(sa.func.max(CLAIM_RECORDS.c.at)).where(CLAIM_RECORDS.c.account_id == account_id)
-    )
-    return now if newest is None else max(now, as_moment(newest))
-
-
 def _held(
     connection: Connection, claim_id: str, by: str, now: datetime
 ) -> tuple[Claim, sa.Row[Any], datetime]:
     """A claim that its holder may still end, its decision, and the moment of the next record."""
-    found = _claim_of(connection, claim_id, now)
+    found = claim_at(connection, claim_id, now)
     if found.by != by:
         raise NotYoursError("Somebody else holds this claim.")
-    at = _now(connection, found.account_id, now)
-    claims = _claims(_records(connection, CLAIM_RECORDS.c.decision_id == found.decision_id), at)
+    at = moment_of_claims(connection, found.account_id, now)
+    claims = claims_at(
+        read_records(connection, CLAIM_RECORDS.c.decision_id == found.decision_id), at
+    )
     claim = next(one for one in claims if one.claim_id == claim_id)
     if claim.state in ("completed", "failed"):
         raise ClaimOverError(f"This claim {claim.state} at {claim.ended_at:%Y-%m-%d %H:%M:%S} UTC.")
@@ -412,7 +340,9 @@ def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> N
             else (f"valid until {as_moment(decided.valid_until):%Y-%m-%d %H:%M} UTC")
         )
         raise DecisionExpiredError(f"This decision is {until}.")
-    claims = _claims(_records(connection, CLAIM_RECORDS.c.account_id == decided.account_id), at)
+    claims = claims_at(
+        read_records(connection, CLAIM_RECORDS.c.account_id == decided.account_id), at
+    )
     beside = _of_the_same_list(connection, decided)
     for claim in claims:
         if claim.state == "claimed" and claim.decision_id not in beside:
@@ -485,7 +415,7 @@ def _check_capacity(
                 *named,
             )
         )
-        claims = _claims(_records(connection, CLAIM_RECORDS.c.claim_id.in_(week)), at)
+        claims = claims_at(read_records(connection, CLAIM_RECORDS.c.claim_id.in_(week)), at)
         used = [c for c in claims if c.state in ("claimed", "completed")]
         if len(used) >= most:
             free = (
@@ -501,69 +431,3 @@ def _check_capacity(
                 f"{most} a week may be claimed for {of.words}, and all of them are.",
                 retry_after=seconds,
             )
-
-
-def _known(connection: Connection, key: str | None, digest: str) -> sa.Row[Any, Any] | None:
-    """The record that a key was stored with, if it came before."""
-    if key is None:
-        return None
-    known = connection.execute(
-        sa.select(CLAIM_RECORDS.c.claim_id, CLAIM_RECORDS.c.request_digest).where(
-            CLAIM_RECORDS.c.key == key
-        )
-    ).one_or_none()
-    if known is not None and known.request_digest != digest:
-        raise KeyReusedError(
-            "This Idempotency-Key came before with another request about a claim. "
-            "Nothing was stored."
-        )
-    return known
-
-
-def _add(
-    connection: Connection,
-    decided: sa.Row[Any],
-    kind: Step,
-    *,
-    claim_id: str,
-    at: datetime,
-    lease_until: datetime,
-    by: str,
-    key: str | None,
-    digest: str,
-    reason: str | None = None,
-) -> str:
-    count = (
-        connection.scalar(
-            sa.select(sa.func.count())
-            .select_from(CLAIM_RECORDS)
-            .where(CLAIM_RECORDS.c.claim_id == claim_id)
-        )
-        or 0
-    )
-    record_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{claim_id}:{count}:{kind}"))
-    insert_linked(
-        connection,
-        CLAIM_RECORDS,
-        {
-            "record_id": record_id,
-            "claim_id": claim_id,
-            "decision_id": decided.decision_id,
-            "account_id": decided.account_id,
-            "action": decided.action,
-            "kind": kind,
-            "at": as_text(at),
-            "lease_until": as_text(lease_until),
-            "by": by,
-            "reason": reason,
-            "key": key,
-            "request_digest": digest,
-        },
-    )
-    return record_id
-
-
-def _digest(*parts: object) -> str:
-    """The hash by which a repeated request is known."""
-    plain = [as_text(one) if isinstance(one, datetime) else one for one in parts]
-    return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()

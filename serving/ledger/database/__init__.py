@@ -3,4 +3,13 @@
 SQLite by default, PostgreSQL by its address. The only home of SQLAlchemy.
 """
 
-__all__ = ["chain", "change", "database", "dialects", "tables", "timestamps", "url"]
+__all__ = [
+    "chain",
+    "change",
+    "claim_records",
+    "database",
+    "dialects",
+    "tables",
+    "timestamps",
+    "url",
+]
