@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from registry.bundle.calibration import HorizonError, sigmoid
+from registry.bundle.calibration import NEAR, HorizonError, sigmoid
 from registry.bundle.feature_contract import Row
 from registry.bundle.format import BundleContents, decode, encode
 from registry.bundle.linear import LinearForm, sum_by_theme
@@ -123,7 +123,7 @@ class ModelBundle(BundleContents):
             )
         decides = self.renewal_risk
         if decides is not None and (
-            decides.leads[-1] != self.calibration.horizons[-1]
+            decides.leads[-1] < self.calibration.horizons[-1]
             or not decides.calendar.columns <= {*range(width)}
         ):
             raise BundleError(
@@ -215,15 +215,14 @@ class ModelBundle(BundleContents):
         self._check(horizon_days)
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
-        shares, after = self._before.get(horizon_days, ()), self._after.get(horizon_days, ())
-        if not shares and not after:
-            return self._near(raw, matrix, horizon_days)
-        odds = self._last_odds(raw, matrix)
-        for share in shares:
-            odds = share_log_odds(odds, share.log_odds(matrix))
-        for part in after:
-            odds = combine_log_odds(odds, part.log_odds(part.score(raw, matrix)))
-        return sigmoid(odds)
+        risk = self.renewal_risk
+        if risk is None or not risk.reaches(horizon_days):
+            return self._by_score(raw, matrix, horizon_days)
+        probability = risk.probability(raw, matrix, horizon_days)
+        rest = ~risk.calendar.has_date(matrix)
+        if rest.any():
+            probability[rest] = self._by_score(raw[rest], matrix[rest], horizon_days)
+        return probability
 
     def probability_interval(
         self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
@@ -232,15 +231,35 @@ class ModelBundle(BundleContents):
         self._check(horizon_days)
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
+        risk = self.renewal_risk
+        if risk is None or not risk.reaches(horizon_days):
+            return self._interval_by_score(raw, matrix, horizon_days)
+        low, high = risk.probability_interval(raw, matrix, horizon_days)
+        rest = ~risk.calendar.has_date(matrix)
+        if rest.any():
+            low[rest], high[rest] = self._interval_by_score(raw[rest], matrix[rest], horizon_days)
+        return low, high
+
+    def _by_score(self, raw: Floats, matrix: Floats, horizon_days: int) -> Floats:
+        """The probability of rows of which not every decision within the horizon is known."""
         shares, after = self._before.get(horizon_days, ()), self._after.get(horizon_days, ())
         if not shares and not after:
-            ends = self.calibration.probability_interval(raw, horizon_days)
-            if self.renewal_risk is None:
-                return ends
-            dated = self.renewal_risk.calendar.has_date(matrix)
-            own = self.renewal_risk.probability_interval(raw, matrix, horizon_days)
-            return np.where(dated, own[0], ends[0]), np.where(dated, own[1], ends[1])
-        shown = self.probability(matrix, horizon_days, raw=raw)
+            return self.calibration.probability(raw, horizon_days)
+        odds = self._last_odds(raw, matrix)
+        for share in shares:
+            odds = share_log_odds(odds, share.log_odds(matrix))
+        for part in after:
+            odds = combine_log_odds(odds, part.log_odds(part.score(raw, matrix)))
+        return sigmoid(odds)
+
+    def _interval_by_score(
+        self, raw: Floats, matrix: Floats, horizon_days: int
+    ) -> tuple[Floats, Floats]:
+        """Low and high of the same, 95 %."""
+        shares, after = self._before.get(horizon_days, ()), self._after.get(horizon_days, ())
+        if not shares and not after:
+            return self.calibration.probability_interval(raw, horizon_days)
+        shown = self._by_score(raw, matrix, horizon_days)
         low, high = np.empty_like(shown), np.empty_like(shown)
         draws = self.calibration.draws
         for start in range(0, len(raw), BLOCK):  # memory does not grow with the accounts
@@ -345,6 +364,13 @@ class ModelBundle(BundleContents):
                 + own * (1 - (probability + start) / 2)[:, None]
             )
             probability, start = probability + (1 - probability) * q, start + (1 - start) * q0
+        risk = self.renewal_risk
+        if after and risk is not None and risk.reaches(horizon_days):
+            dated = risk.calendar.has_date(matrix)
+            own = risk.probability(raw, matrix, horizon_days)
+            probability = np.where(dated, own, probability)
+            by_date = risk.points(matrix, contributions, base, own, start, horizon_days, themes)
+            points = np.where(dated[:, None], by_date, points)
         return Explanation(
             raw=raw,
             base=base,
@@ -360,7 +386,7 @@ class ModelBundle(BundleContents):
         """The probability to leave when the term ends, of who is still there, and its interval.
 
         One of the factors of every horizon that holds the date; NaN where no date is known or it
-        lies beyond the usual horizons. None for a model that knows no dates.
+        lies beyond what the model has learned of. None for a model that knows no dates.
         """
         if self.renewal_risk is None:
             return None
@@ -393,11 +419,7 @@ class ModelBundle(BundleContents):
         horizon: int,
         themes: Places | None,
     ) -> tuple[Floats, float]:
-        """Contributions as parts of a probability at a horizon of the score itself, and the start.
-
-        Of rows with a date, what the calendar alone changes at the usual score is the date's part,
-        and all other parts are taken along the row's own curve.
-        """
+        """Contributions as parts of a probability at a horizon of the score itself, and the start."""
         points, start = _points(
             contributions,
             base,
@@ -408,15 +430,8 @@ class ModelBundle(BundleContents):
         risk = self.renewal_risk
         if risk is None:
             return points, start
-        usual = np.full(len(matrix), base)
-        at_usual = risk.probability(usual, matrix, horizon)
-        gap = contributions.sum(axis=1)
-        near = np.abs(gap) < NEAR
-        chord = (probability - at_usual) / np.where(near, 1.0, gap)
-        along = contributions * np.where(near, risk.slope(usual, matrix, horizon), chord)[:, None]
-        of_date = risk.calendar.renewal if themes is None else themes[risk.calendar.renewal]
-        along[:, of_date] += at_usual - start
-        return np.where(risk.calendar.has_date(matrix)[:, None], along, points), start
+        by_date = risk.points(matrix, contributions, base, probability, start, horizon, themes)
+        return np.where(risk.calendar.has_date(matrix)[:, None], by_date, points), start
 
     def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
         """Write the bundle in one step; saving an equal one again changes nothing."""
@@ -482,9 +497,5 @@ def _points(
 
 # Contributions of many rows have 24 bits a leaf.
 MANY_TOLERANCE = 1e-6
-
-# Below this distance in log-odds the chord is a quotient of rounding errors, while the tangent is
-# off by less than distance² / 8 = 1e-13.
-NEAR = 1e-6
 
 BLOCK = 4096

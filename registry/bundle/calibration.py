@@ -20,6 +20,10 @@ from registry.bundle._line_quantiles import MOST_LINES, LineLevels
 
 Floats = npt.NDArray[np.float64]
 
+NEAR = 1e-6
+"""Below this distance in log-odds a chord is a quotient of rounding errors, while the tangent is off
+by less than distance² / 8 = 1e-13."""
+
 LEAST_DRAWS = 20  # below this a 95 % interval is two arbitrary draws
 
 

@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from registry.bundle.calibration import LEAST_DRAWS, CalibrationError, sigmoid
+from registry.bundle.calibration import LEAST_DRAWS, NEAR, CalibrationError, sigmoid
 
 Floats = npt.NDArray[np.float64]
 
@@ -88,7 +88,7 @@ class RenewalRisk:
     sample of accounts.
     """
 
-    leads: tuple[int, ...]  # the end of each band in days, rising; the last is the longest horizon
+    leads: tuple[int, ...]  # the end of each band in days, rising; no decision is told beyond them
     calendar: ContractCalendar
     parameters: Floats
     draws: Floats
@@ -116,6 +116,10 @@ class RenewalRisk:
                 "A slope of the renewal risk, or one of its draws, is not above zero, so a higher "
                 "score would not be a higher probability. Do not serve it."
             )
+
+    def reaches(self, horizon_days: int) -> bool:
+        """Whether every decision within the horizon lies in a band."""
+        return horizon_days <= self.leads[-1]
 
     def probability(self, raw: Floats, matrix: Floats, horizon_days: int) -> Floats:
         """The probability to leave within the horizon, of rows that have a date."""
@@ -151,6 +155,41 @@ class RenewalRisk:
             p = sigmoid(self._log_odds(raw, band, months, self.parameters))
             fall = fall + np.where(days < horizon_days, p * self.parameters[n + band], 0.0)
         return np.asarray(fall * np.exp(self._log_stay(raw, matrix, horizon_days, self.parameters)))
+
+    def points(
+        self,
+        matrix: Floats,
+        contributions: Floats,
+        base: float,
+        probability: Floats,
+        start: float,
+        horizon_days: int,
+        themes: npt.NDArray[np.int64] | None = None,
+    ) -> Floats:
+        """Contributions to the raw score as parts of the probability, of rows that have a date.
+
+        What the calendar alone changes at the usual score is the date's part, and all other parts
+        are taken along the row's own curve.
+
+        Args:
+            matrix: rows × features.
+            contributions: rows × features, or rows × themes.
+            base: the usual score; with the contributions it adds up to the row's.
+            probability: of each row within the horizon.
+            start: the probability from which the points are counted.
+            horizon_days: the horizon.
+            themes: the theme of each feature, where contributions are those of themes.
+        """
+        usual = np.full(len(matrix), base)
+        at_usual = self.probability(usual, matrix, horizon_days)
+        gap = contributions.sum(axis=1)
+        near = np.abs(gap) < NEAR
+        chord = (probability - at_usual) / np.where(near, 1.0, gap)
+        tangent = self.slope(usual, matrix, horizon_days)
+        along = contributions * np.where(near, tangent, chord)[:, None]
+        of_date = self.calendar.renewal if themes is None else themes[self.calendar.renewal]
+        along[:, of_date] += at_usual - start
+        return np.asarray(along)
 
     def probability_interval(
         self, raw: Floats, matrix: Floats, horizon_days: int

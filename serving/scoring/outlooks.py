@@ -1,9 +1,9 @@
 """What may come of one account besides churn and growth within a horizon.
 
 Leaving at the coming renewal is one of the factors of the churn curve where the model knows the ends
-of terms. Else it is read off the curve, as growing by then is off the curve of expansion: the
-probability by the shortest served horizon that holds the renewal date. Contraction and silence have
-models of their own.
+of terms; it is known up to a year ahead, also where the curve ends sooner. Else it is read off the
+curve, as growing by then is off the curve of expansion: the probability by the shortest served
+horizon that holds the renewal date. Contraction and silence have models of their own.
 
 The risk if nobody acts stands beside the plain one, which is that of accounts as they are treated.
 It is computed for one account when its page or answer is asked for, from what the bundle learned of accounts
@@ -15,7 +15,7 @@ What is not known has its reason in words that a customer manager reads, and nev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,16 +59,28 @@ def renewal_outlook(score: AccountScore, models: Models) -> RenewalOutlook:
 
     A label window of h days is half-open: a contract that ends h days from now lies outside.
     """
-    found = _by_renewal(score, score.churn, "No chance to leave is given for this account.")
-    days = found.days_to_renewal
-    if found.at is None or days is None or score.source != "model" or models.churn is None:
-        return found
+    at = _at_the_end(score, models)
+    if at is None:
+        return _by_renewal(score, score.churn, "No chance to leave is given for this account.")
+    return RenewalOutlook(
+        days_to_renewal=score.features[RENEWAL], at=at, note=None, at_the_end=True
+    )
+
+
+def _at_the_end(score: AccountScore, models: Models) -> HorizonProbability | None:
+    """The chance to leave when the term ends; None where the model knows none."""
+    days = score.features.get(RENEWAL)
+    if score.has_left or days is None or days < 0:
+        return None
+    if score.source != "model" or models.churn is None:
+        return None
     known = models.churn.model.at_renewal({**score.attributes, **score.features})
     if known is None or np.isnan(known[0][0]):
-        return found
+        return None
     probability, low, high = (float(part[0]) for part in known)
-    at = HorizonProbability(horizon_days=int(days) + 1, probability=probability, low=low, high=high)
-    return replace(found, at=at, at_the_end=True)
+    return HorizonProbability(
+        horizon_days=int(days) + 1, probability=probability, low=low, high=high
+    )
 
 
 def growth_by_renewal(score: AccountScore) -> RenewalOutlook:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -64,6 +64,7 @@ class TrainingSet:
     cutoff: NDArray[np.int64]  # position in cutoffs
     accounts: tuple[str, ...]
     account: NDArray[np.int64]  # position in accounts
+    long_outcomes: Mapping[int, Vector] = field(default_factory=dict)  # by longer horizon, the same
 
     def rows_at(self, cutoffs: tuple[datetime, ...]) -> NDArray[np.bool_]:
         """Which rows stand at these cutoffs and are decided at the longest horizon."""

@@ -20,7 +20,7 @@ from; where there are none, or where it is no better than the base rate, it is n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -76,6 +76,7 @@ class LongHorizonLabels:
     outcomes: Mapping[int, Vector]  # horizon -> one per row of the training set, NaN undecided
     test: Mapping[int, tuple[datetime, ...]]  # horizon -> cutoffs that judge it
     not_estimable: Mapping[int, str]
+    known: Mapping[int, Vector] = field(default_factory=dict)  # of all, also those not judged
 
     def without(self, reasons: Mapping[int, str]) -> LongHorizonLabels:
         """The labels without the refused horizons."""
@@ -83,6 +84,7 @@ class LongHorizonLabels:
             outcomes={h: o for h, o in self.outcomes.items() if h not in reasons},
             test={h: t for h, t in self.test.items() if h not in reasons},
             not_estimable={**self.not_estimable, **reasons},
+            known=self.known,
         )
 
     @property
@@ -124,10 +126,12 @@ def label_long_horizons(
     )
     frame = keys.join(labelled.frame, on=ROW, how="left", maintain_order="left")
     outcomes: dict[int, Vector] = {}
+    known: dict[int, Vector] = {}
     test: dict[int, tuple[datetime, ...]] = {}
     not_estimable: dict[int, str] = {}
     for horizon in wanted:
         outcome = frame[labelled.label.column(horizon)].cast(pl.Float64).to_numpy().copy()
+        known[horizon] = outcome
         reach = reach_of(horizon, lead_days=label.lead_days)
         closed = mature(training.cutoffs, reach=reach, known_until=known_until)
         judges = newest(closed, TEST_SHARE) if closed else ()
@@ -137,7 +141,7 @@ def label_long_horizons(
             outcomes[horizon], test[horizon] = outcome, judges
         else:
             not_estimable[horizon] = reason
-    return LongHorizonLabels(outcomes=outcomes, test=test, not_estimable=not_estimable)
+    return LongHorizonLabels(outcomes=outcomes, test=test, not_estimable=not_estimable, known=known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +269,9 @@ def long_horizon_probability(
     f = fitted.score(matrix)
     near = shorter.near_odds(f, matrix)
     return {
-        chance.horizon: probability_by(near, chances[:place], f, matrix)
+        chance.horizon: shorter.by_date(
+            f, matrix, chance.horizon, probability_by(near, chances[:place], f, matrix)
+        )
         for place, chance in enumerate(chances, start=1)
     }
 

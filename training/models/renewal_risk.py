@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,14 @@ Matrix = NDArray[np.float64]
 TERM_WEIGHT, TERM_SPREAD = 1.0, 0.5
 """Weight of the log of the term, and its prior standard deviation."""
 
+LONG_LEADS = (180, 365)
+"""Ends of the bands of lead beyond the usual horizons: a contract of a year has one decision in it."""
+
+BAND_DAYS = 30
+"""What is believed of a step from one band to the next is about middles so many days apart."""
+
 LEVEL_STEP = 0.5
-"""Prior standard deviation of the level from one band of lead to the next."""
+"""Prior standard deviation of the level, at the usual score, from one band of lead to the next."""
 
 SLOPE_SPREAD = 0.2
 """Prior standard deviation of the log of the first slope around 0, as of every calibration."""
@@ -72,6 +79,15 @@ def calendar_of(names: Sequence[str]) -> ContractCalendar | None:
         renewal=list(names).index(RENEWAL),
         months=list(names).index(TERM) if TERM in names else None,
     )
+
+
+def leads_of(horizons: Sequence[int]) -> tuple[int, ...]:
+    """The ends of the bands of lead, in days: the usual horizons, and those of half a year and a year.
+
+    >>> leads_of((30, 60, 90))
+    (30, 60, 90, 180, 365)
+    """
+    return (*horizons, *(lead for lead in LONG_LEADS if lead > horizons[-1]))
 
 
 def decisions_left(
@@ -201,7 +217,7 @@ def fit_renewal_risk(
         f: the score of each row by a fit without its account.
         matrix: rows × features.
         outcomes: rows × horizons: 1 left, 0 did not, NaN not decided.
-        horizons: days, rising; each is a band of lead.
+        horizons: days, rising; each ends a band of lead.
         accounts: account of each row as a number from 0; draws take whole accounts.
         calendar: when contracts can end.
         weights: of each row.
@@ -214,7 +230,7 @@ def fit_renewal_risk(
         f=f[asked.row],
         asked=asked,
         weight=weights[asked.row] * share,
-        bands=len(horizons),
+        leads=tuple(horizons),
     )
     result = minimize(
         problem.posterior, problem.start(), jac=True, method="L-BFGS-B",
@@ -226,22 +242,39 @@ def fit_renewal_risk(
 
 @dataclass(frozen=True, kw_only=True)
 class _Likelihood:
-    """-log of the posterior of the free parameters: steps of levels and of logs of slopes."""
+    """-log of the posterior of the free parameters: steps of levels and of logs of slopes.
+
+    Levels are those at the usual score, that of the rows which decide: else what is believed of a
+    level would depend on where the scores happen to lie, and a band without rows on its slope.
+    """
 
     f: Vector
     asked: DecisionRows
     weight: Vector
-    bands: int
+    leads: tuple[int, ...]
 
     @property
+    def bands(self) -> int:
+        """The number of bands of lead."""
+        return len(self.leads)
+
+    @cached_property
+    def usual(self) -> float:
+        """The mean score of the rows that decide."""
+        deciding = self.asked.has_decision
+        return float(np.mean(self.f[deciding])) if deciding.any() else 0.0
+
+    @cached_property
     def prior(self) -> tuple[Vector, Vector]:
         """Mean and standard deviation of each free parameter; infinite: no belief."""
-        steps = self.bands - 1
-        mean = [0.0] * self.bands + [0.0] + [SLOPE_STEP] * steps + [TERM_WEIGHT, EARLY, EARLY_SLOPE]
-        spread = (
-            [np.inf] + [LEVEL_STEP] * steps + [SLOPE_SPREAD] + [SLOPE_STEP_SPREAD] * steps
-            + [TERM_SPREAD, EARLY_SPREAD, EARLY_SLOPE_SPREAD]
-        )  # fmt: skip
+        ends = np.array((0, *self.leads), dtype=np.float64)
+        apart = np.diff((ends[1:] + ends[:-1]) / 2) / BAND_DAYS
+        wide = np.sqrt(apart)
+        mean = [0.0] * self.bands + [0.0, *(SLOPE_STEP * apart), TERM_WEIGHT, EARLY, EARLY_SLOPE]
+        spread = [
+            np.inf, *(LEVEL_STEP * wide), SLOPE_SPREAD, *(SLOPE_STEP_SPREAD * wide),
+            TERM_SPREAD, EARLY_SPREAD, EARLY_SLOPE_SPREAD,
+        ]  # fmt: skip
         return np.array(mean), np.array(spread)
 
     def start(self) -> Vector:
@@ -257,18 +290,25 @@ class _Likelihood:
         n = self.bands
         return [(-25.0, 25.0)] * n + [(-4.0, 3.0)] * n + [(-3.0, 5.0), (-15.0, 5.0), (-6.0, 3.0)]
 
-    def plain(self, free: Vector) -> Vector:
-        """The parameters of a ``RenewalRisk``."""
+    def at_usual(self, free: Vector) -> Vector:
+        """The parameters of a ``RenewalRisk`` of scores that are counted from the usual one."""
         n = self.bands
         return np.concatenate(
             (np.cumsum(free[:n]), np.exp(np.cumsum(free[n : 2 * n])), free[2 * n : 2 * n + 2],
              np.exp(free[-1:]))
         )  # fmt: skip
 
+    def plain(self, free: Vector) -> Vector:
+        """The parameters of a ``RenewalRisk``."""
+        n, plain = self.bands, self.at_usual(free)
+        plain[:n] -= plain[n : 2 * n] * self.usual
+        plain[-2] -= plain[-1] * self.usual
+        return plain
+
     def losses(self, free: Vector) -> tuple[Vector, Matrix]:
         """Weighted -log likelihood of each row, and its gradient in the free parameters."""
-        n, asked, f = self.bands, self.asked, self.f
-        plain = self.plain(free)
+        n, asked, f = self.bands, self.asked, self.f - self.usual
+        plain = self.at_usual(free)
         early = plain[-2] + plain[-1] * f
         share = asked.width / EARLY_DAYS
         log_stay = -share * np.logaddexp(0.0, early)

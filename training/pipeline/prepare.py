@@ -110,6 +110,7 @@ def prepare(
     _check_outcomes(training, split)
     held_out = newest(split.before_test, TUNING_SHARE)
     long_horizons = label_long_horizons(label, training, events, rows, known_until=known_until)
+    training = replace(training, long_outcomes=long_horizons.known)
     return PreparedData(
         training=training,
         labelled=labelled,

@@ -16,6 +16,7 @@ from serving.cli.models import store_of
 from serving.recommendations.snapshot import models_of, scores_as_of
 from serving.scoring.outlooks import renewal_outlook
 
+A_YEAR = 365
 EARLY = 0.01
 """More than this within a horizon that holds no end of a term is not the early rate."""
 
@@ -46,10 +47,12 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
                 f"{len(risky)} of {len(beyond)}{most}",
             )
         )
-    falls = against = known = 0
+    falls = against = known = dated = 0
     for score in running:
         curve = [at.probability for at in score.churn if at.probability is not None]
         falls += bool((np.diff(curve) < 0).any())
+        to_renewal = score.features.get("days_to_renewal")
+        dated += to_renewal is not None and 0 <= to_renewal < A_YEAR
         at = renewal_outlook(score, models).at
         if at is None or at.probability is None:
             continue
@@ -57,6 +60,7 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
         days = score.features["days_to_renewal"]
         holding = [h.probability for h in score.churn if h.horizon_days > days and h.probability]
         against += any(p < at.probability - 1e-9 for p in holding)
+    lines.append(("chance to leave at a renewal within a year is known", f"{known} of {dated}"))
     lines.append(("a longer horizon has a smaller chance", f"{falls} of {len(running)}"))
     lines.append(
         ("more at the renewal than within a horizon that holds it", f"{against} of {known}")

@@ -8,19 +8,23 @@ import numpy as np
 import pytest
 
 from registry.bundle.bundle import BundleError, ModelBundle
-from registry.bundle.calibration import CalibrationError, sigmoid
+from registry.bundle.calibration import Calibration, CalibrationError, sigmoid
+from registry.bundle.long_horizons import LongHorizonChance
 from registry.bundle.renewal_risk import ContractCalendar, RenewalRisk
 
 CALENDAR = ContractCalendar(renewal=0, months=1)
-# levels, slopes of 30, 60 and 90 days; weight of the term; level and slope of the early rate
-PLAIN = np.array([-3.0, -3.1, -3.2, 1.0, 0.9, 0.8, 0.9, -6.0, 0.5])
+LEADS = (30, 60, 90, 180, 365)
+# levels and slopes of the leads; weight of the term; level and slope of the early rate
+PLAIN = np.array([-3.0, -3.1, -3.2, -3.3, -3.2, 1.0, 0.9, 0.8, 0.6, 0.4, 0.9, -6.0, 0.5])
+TERM = 2 * len(LEADS)
+SHORT = [0, 1, 2, 5, 6, 7, 10, 11, 12]  # the same numbers of a model that ends at 90 days
 EARLY = float(sigmoid(-6.0))
 
 
 def risk(parameters=PLAIN, calendar=CALENDAR, seed: int = 0, n_draws: int = 40) -> RenewalRisk:
     away = np.random.default_rng(seed).normal(0, 0.08, (n_draws, len(parameters)))
     return RenewalRisk(
-        leads=(30, 60, 90), calendar=calendar, parameters=parameters, draws=parameters + away
+        leads=LEADS, calendar=calendar, parameters=parameters, draws=parameters + away
     )
 
 
@@ -29,7 +33,8 @@ def accounts(*rows: tuple[float, float]) -> np.ndarray:
 
 
 def at_end(lead_band: int, months: float, f: float = 0.0) -> float:
-    return float(sigmoid(PLAIN[lead_band] + PLAIN[6] * np.log(months) + PLAIN[3 + lead_band] * f))
+    slope = PLAIN[len(LEADS) + lead_band]
+    return float(sigmoid(PLAIN[lead_band] + PLAIN[TERM] * np.log(months) + slope * f))
 
 
 def leaves(days: float, months: float, horizon: int, f: float = 0.0) -> float:
@@ -42,6 +47,11 @@ CONTRACTS = {
     "annual, ends in 37 days, asked about 60": (37, 12, 60, [(1, 12)]),
     "annual, ends in 97 days, asked about 90": (97, 12, 90, []),
     "ends on the last day of the window, which is outside it": (30, 12, 30, []),
+    "annual, ends in 97 days, asked about half a year": (97, 12, 180, [(3, 12)]),
+    "annual, ends in 200 days, asked about half a year": (200, 12, 180, []),
+    "annual, ends in 200 days, asked about a year": (200, 12, 365, [(4, 12)]),
+    "quarterly, asked about a year": (20, 3, 365, [(0, 3), (3, 3), (4, 3), (4, 3)]),
+    "two years, ends in 400 days, asked about a year": (400, 24, 365, []),
     "monthly, ends in 10 days, asked about 30": (10, 1, 30, [(0, 1)]),
     "monthly, each period is a decision": (10, 1, 90, [(0, 1), (1, 1), (2, 1)]),
     "monthly, ends today": (0, 1, 30, [(0, 1)]),
@@ -66,16 +76,17 @@ def test_a_contract_can_end_where_its_term_does(name: str) -> None:
 
 
 def test_the_chance_at_the_renewal_is_one_of_the_factors() -> None:
-    rows = accounts((20, 12), (50, 12), (97, 12))
-    f = np.array([0.3, -0.2, 0.1])
+    rows = accounts((20, 12), (50, 12), (97, 12), (364, 12), (365, 24))
+    f = np.array([0.3, -0.2, 0.1, 0.2, 0.1])
     p, low, high = risk().at_renewal(f, rows)
-    assert (low[:2] < p[:2]).all()
-    assert (p[:2] < high[:2]).all()
-    assert p[:2] == pytest.approx([at_end(0, 12, 0.3), at_end(1, 12, -0.2)])
-    assert np.isnan(p[2])  # beyond what the model has learned
-    by_90 = risk().probability(f, rows, 90)
-    early = 1 - (1 - sigmoid(-6.0 + 0.5 * f)) ** 3
-    assert by_90 == pytest.approx(1 - (1 - np.nan_to_num(p)) * (1 - early))
+    assert (low[:4] < p[:4]).all()
+    assert (p[:4] < high[:4]).all()
+    expected = [at_end(band, 12, f[i]) for i, band in enumerate((0, 1, 3, 4))]
+    assert p[:4] == pytest.approx(expected)
+    assert np.isnan(p[4])  # beyond what the model has learned
+    by_a_year = risk().probability(f, rows, 365)
+    early = 1 - (1 - sigmoid(-6.0 + 0.5 * f)) ** (365 / 30)
+    assert by_a_year[2:] == pytest.approx((1 - (1 - np.nan_to_num(p)) * (1 - early))[2:])
 
 
 def random_accounts(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, RenewalRisk]:
@@ -83,7 +94,7 @@ def random_accounts(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, RenewalR
     months = rng.choice([1, 3, 6, 12, 24, 36, np.nan], n)
     days = np.floor(rng.uniform(-60, 400, n))
     parameters = np.concatenate(
-        (rng.normal(-3, 1, 3), rng.uniform(0.6, 2, 3), rng.normal(1, 0.5, 1), [-6.0, 0.6])
+        (rng.normal(-3, 1, 5), rng.uniform(0.6, 2, 5), rng.normal(1, 0.5, 1), [-6.0, 0.6])
     )
     return rng.normal(0, 1.5, n), np.column_stack((days, months)), risk(parameters)
 
@@ -91,8 +102,8 @@ def random_accounts(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, RenewalR
 def contradictions(n: int, seed: int) -> int:
     """Accounts that contradict themselves: by less time more, or by the renewal more than by then."""
     f, rows, model = random_accounts(n, seed)
-    by = {h: model.probability(f, rows, h) for h in (30, 60, 90)}
-    wrong = (by[60] < by[30]) | (by[90] < by[60]) | (by[30] < 0) | (by[90] > 1)
+    by = {h: model.probability(f, rows, h) for h in LEADS}
+    wrong = (np.diff([*by.values()], axis=0) < 0).any(axis=0) | (by[30] < 0) | (by[365] > 1)
     days, _ = model.calendar.first(rows)
     p, *_ = model.at_renewal(f, rows)
     for h in by:
@@ -117,7 +128,7 @@ def test_slope_and_interval_follow_from_the_formula() -> None:
     numeric = (model.probability(f + 1e-6, rows, 90) - model.probability(f - 1e-6, rows, 90)) / 2e-6
     assert model.slope(f, rows, 90) == pytest.approx(numeric, rel=1e-4, abs=1e-9)
     # the delta method beside the draws themselves, of small steps
-    spread = np.random.default_rng(4).normal(0, 0.02, (4000, 9))
+    spread = np.random.default_rng(4).normal(0, 0.02, (4000, len(PLAIN)))
     near = replace(model, draws=model.parameters + spread)
     low, high = near.probability_interval(f, rows, 90)
     drawn = np.percentile(near.drawn(f, rows, 90), [2.5, 97.5], axis=1)
@@ -142,6 +153,19 @@ def dated(make_linear_bundle) -> ModelBundle:
         form=form,
         golden=replace(bundle.golden, raw=form.score(matrix)),
         renewal_risk=risk(),
+    )
+
+
+def chance(horizon: int) -> LongHorizonChance:
+    draws = np.random.default_rng(horizon).normal((0.9, -1.0), 0.05, (40, 2))
+    calibration = Calibration(horizons=(horizon,), slope=0.9, intercepts=(-1.0,), draws=draws)
+    return LongHorizonChance(slope=0.4, form=None, calibration=calibration)
+
+
+def longer(bundle: ModelBundle, *parts: LongHorizonChance) -> ModelBundle:
+    rates = {part.horizon: 0.2 for part in parts}
+    return replace(
+        bundle, long_horizons=parts, base_rates={**bundle.base_rates, **rates}, not_estimable={}
     )
 
 
@@ -192,6 +216,36 @@ def test_a_row_without_a_date_is_answered_by_the_score_alone(dated) -> None:
     assert plain.at_renewal(rows) is None
 
 
+@pytest.mark.parametrize("horizon", [180, 365])
+def test_beyond_the_score_decisions_count_where_they_are_known(dated, horizon: int) -> None:
+    """Else, and in a bundle whose bands end with the score, there is the chance after 90 days."""
+    far = longer(dated, chance(180), chance(365))
+    rows = rows_of(far)
+    raw, known = far.raw(rows), ~np.isnan(rows[:, 0])
+    p = far.probability(rows, horizon)
+    assert p[known] == pytest.approx(risk().probability(raw, rows, horizon)[known])
+    plain = replace(far, renewal_risk=None)
+    assert p[~known] == pytest.approx(plain.probability(rows, horizon)[~known])
+    low, high = far.probability_interval(rows, horizon)
+    assert (low <= p).all()
+    assert (p <= high).all()
+    said = far.explain(rows, horizon)
+    assert said.probability == pytest.approx(p)
+    assert said.points.sum(axis=1) + said.base_probability == pytest.approx(p, abs=1e-12)
+
+    near = risk()
+    older = replace(
+        far,
+        renewal_risk=replace(
+            near, leads=LEADS[:3], parameters=near.parameters[SHORT], draws=near.draws[:, SHORT]
+        ),
+    )
+    by_90, after = older.probability(rows, 90), plain.probability(rows, horizon)
+    assert by_90 == pytest.approx(far.probability(rows, 90))
+    stays = (1 - after) / (1 - plain.probability(rows, 90))
+    assert older.probability(rows, horizon) == pytest.approx(1 - (1 - by_90) * stays)
+
+
 def test_it_is_saved_and_read_and_older_bundles_have_none(dated, linear_model, tmp_path) -> None:
     dated.save(tmp_path / "dated")
     back = ModelBundle.load(tmp_path / "dated")
@@ -205,10 +259,10 @@ def test_it_is_saved_and_read_and_older_bundles_have_none(dated, linear_model, t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"leads": (30, 30, 90)}, "rising order"),
-        ({"parameters": PLAIN[:-1]}, "need 9 numbers"),
-        ({"parameters": np.where(np.arange(9) == 4, -1.0, PLAIN)}, "not above zero"),
-        ({"parameters": np.where(np.arange(9) == 0, np.nan, PLAIN)}, "not finite"),
+        ({"leads": (30, 30, 90, 180, 365)}, "rising order"),
+        ({"parameters": PLAIN[:-1]}, "need 13 numbers"),
+        ({"parameters": np.where(np.arange(13) == 6, -1.0, PLAIN)}, "not above zero"),
+        ({"parameters": np.where(np.arange(13) == 0, np.nan, PLAIN)}, "not finite"),
         ({"draws": np.tile(PLAIN, (5, 1))}, "too few"),
     ],
 )

@@ -14,6 +14,7 @@ from training.models.renewal_risk import (
     decision_rows,
     fit_renewal_form,
     fit_renewal_risk,
+    leads_of,
 )
 
 HORIZONS = (30, 60, 90)
@@ -21,7 +22,7 @@ CALENDAR = ContractCalendar(renewal=0, months=1)
 TRUE = np.array([-3.0, -3.2, -3.4, 1.0, 0.9, 0.8, 0.9, -6.0, 0.5])
 
 
-def world(n: int = 6000, seed: int = 0, parameters=TRUE):
+def world(n: int = 6000, seed: int = 0, parameters=TRUE, leads=HORIZONS):
     """Accounts with a known risk, and when each of them left, by the formula itself."""
     rng = np.random.default_rng(seed)
     months = rng.choice([1.0, 3.0, 12.0], n)
@@ -29,19 +30,19 @@ def world(n: int = 6000, seed: int = 0, parameters=TRUE):
     signal, noise = rng.normal(size=n), rng.normal(size=n)
     matrix = np.column_stack((days, months, signal, noise))
     truth = RenewalRisk(
-        leads=HORIZONS, calendar=CALENDAR, parameters=parameters, draws=np.tile(parameters, (20, 1))
+        leads=leads, calendar=CALENDAR, parameters=parameters, draws=np.tile(parameters, (20, 1))
     )
     drawn = rng.random(n)
-    outcomes = np.column_stack([drawn < truth.probability(signal, matrix, h) for h in HORIZONS])
+    outcomes = np.column_stack([drawn < truth.probability(signal, matrix, h) for h in leads])
     return matrix, outcomes.astype(float), truth
 
 
-def served(f, matrix, outcomes) -> RenewalRisk:
+def served(f, matrix, outcomes, leads=HORIZONS) -> RenewalRisk:
     found, draws = fit_renewal_risk(
-        f, matrix, outcomes, HORIZONS, np.arange(len(f)), calendar=CALENDAR,
+        f, matrix, outcomes, leads, np.arange(len(f)), calendar=CALENDAR,
         weights=np.ones(len(f)), n_draws=100, rng=np.random.default_rng(0),
     )  # fmt: skip
-    return RenewalRisk(leads=HORIZONS, calendar=CALENDAR, parameters=found, draws=draws)
+    return RenewalRisk(leads=leads, calendar=CALENDAR, parameters=found, draws=draws)
 
 
 def test_decisions_are_counted_where_they_fall() -> None:
@@ -110,11 +111,29 @@ def test_a_rate_of_which_no_case_was_seen_is_not_certain() -> None:
     assert 0 < 3 * low[0] < high[0] < 0.02
 
 
+def test_a_far_decision_is_a_belief_until_some_were_seen() -> None:
+    leads = leads_of(HORIZONS)
+    parameters = np.array([-3, -3.2, -3.4, -3.4, -3.4, 1, 0.9, 0.8, 0.7, 0.6, 0.9, -6, 0.5])
+    matrix, outcomes, truth = world(6000, parameters=parameters, leads=leads)
+    asked = np.array([[120.0, 12, 0, 0], [300.0, 12, 0, 0]])
+    f = np.array([1.0, 1.0])
+    widths = []
+    for known in (5, 3):
+        seen = np.where(np.arange(5) < known, outcomes, np.nan)
+        risk = served(matrix[:, 2], matrix, seen, leads=leads)
+        _, low, high = risk.at_renewal(f, asked)
+        true, *_ = truth.at_renewal(f, asked)
+        assert (low < true).all()
+        assert (true < high).all()
+        widths.append(high - low)
+    assert (widths[1] > 1.5 * widths[0]).all()
+
+
 def test_the_gradient_is_that_of_the_loss() -> None:
     matrix, outcomes, _ = world(300)
     asked = decision_rows(matrix, outcomes, HORIZONS, CALENDAR)
     problem = renewal_risk._Likelihood(
-        f=matrix[asked.row, 2], asked=asked, weight=np.full(len(asked.row), 0.4), bands=3
+        f=matrix[asked.row, 2], asked=asked, weight=np.full(len(asked.row), 0.4), leads=HORIZONS
     )
     free = problem.start() + 0.1
     numeric = approx_fprime(free, lambda t: problem.posterior(t)[0], 1e-6)

@@ -15,6 +15,7 @@ age, and cutoffs whose shorter windows alone have closed count at these.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,7 +31,7 @@ from training.models.binned_rows import Grower
 from training.models.calibration import CalibrationFit, fit_calibration
 from training.models.fitting.fit_rows import fit_rows
 from training.models.fitting.shares import HorizonShareFit, fit_shares, shared_probability
-from training.models.renewal_risk import calendar_of, fit_renewal_risk
+from training.models.renewal_risk import calendar_of, fit_renewal_risk, leads_of
 from training.models.specs import ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
@@ -56,11 +57,17 @@ class HeldOutScores:
     def probability(self, f: Vector, matrix: Matrix, position: int) -> Vector:
         """The probability of rows with these scores at the horizon in this position."""
         plain = shared_probability(self.calibration, self.shares, f, matrix, position)
+        if self.renewal_risk is None:
+            return plain
+        return self.by_date(f, matrix, self.renewal_risk.leads[position], plain)
+
+    def by_date(self, f: Vector, matrix: Matrix, horizon_days: int, rest: Vector) -> Vector:
+        """The probability within any horizon: of rows with a date by their decisions, else ``rest``."""
         risk = self.renewal_risk
         if risk is None:
-            return plain
+            return rest
         dated = risk.calendar.has_date(matrix)
-        return np.where(dated, risk.probability(f, matrix, risk.leads[position]), plain)
+        return np.where(dated, risk.probability(f, matrix, horizon_days), rest)
 
     def near_odds(self, f: Vector, matrix: Matrix) -> Vector:
         """The log-odds at the longest of the usual horizons."""
@@ -124,7 +131,7 @@ def score_held_out(
             training, outcomes, columns, scores, calibration, weights, draws=draws, seed=seed
         ),
         renewal_risk=_renewal_risk(
-            training, outcomes, rows, columns, scores, weights, draws=draws, seed=seed
+            training, outcomes, rows, columns, scores, weights, at=at, draws=draws, seed=seed
         )
         if by_date
         else None,
@@ -139,26 +146,26 @@ def _renewal_risk(
     scores: Vector,
     weights: Vector,
     *,
+    at: datetime,
     draws: int,
     seed: int,
 ) -> RenewalRisk:
     """How the held-out scores act on the decisions of their accounts."""
     calendar = calendar_of([training.names[column] for column in columns])
     assert calendar is not None, "without dates of renewal it takes no part"
+    leads = leads_of(training.horizons)
     parameters, drawn = fit_renewal_risk(
         scores[rows],
         training.part(rows, columns),
-        outcomes[rows],
-        training.horizons,
+        np.column_stack((outcomes, long_outcomes_known_at(training, leads, at)))[rows],
+        leads,
         training.account[rows],
         calendar=calendar,
         weights=weights[rows],
         n_draws=max(draws, LEAST_DRAWS),
         rng=np.random.default_rng(seed),
     )
-    return RenewalRisk(
-        leads=training.horizons, calendar=calendar, parameters=parameters, draws=drawn
-    )
+    return RenewalRisk(leads=leads, calendar=calendar, parameters=parameters, draws=drawn)
 
 
 def scores_by_fifths(
@@ -184,12 +191,29 @@ def scores_by_fifths(
 
 def outcomes_known_at(training: TrainingSet, at: datetime) -> Matrix:
     """The outcomes whose windows had closed at a moment, NaN otherwise."""
-    known = training.outcomes.copy()
-    for position, horizon in enumerate(training.horizons):
-        reach = reach_of(horizon, lead_days=training.label.lead_days)
-        is_open = np.array([cutoff + reach > at for cutoff in training.cutoffs])
-        known[is_open[training.cutoff], position] = np.nan
-    return known
+    return np.column_stack(
+        [
+            _known_at(training, outcome, horizon, at)
+            for outcome, horizon in zip(training.outcomes.T, training.horizons, strict=True)
+        ]
+    )
+
+
+def long_outcomes_known_at(training: TrainingSet, leads: Sequence[int], at: datetime) -> Matrix:
+    """The same at the leads beyond the usual horizons; NaN also where nothing was labelled."""
+    nothing = np.full(len(training.account), np.nan)
+    longer = [horizon for horizon in leads if horizon > training.horizons[-1]]
+    known = [
+        _known_at(training, training.long_outcomes.get(horizon, nothing), horizon, at)
+        for horizon in longer
+    ]
+    return np.array(known).reshape(len(longer), len(nothing)).T
+
+
+def _known_at(training: TrainingSet, outcome: Vector, horizon: int, at: datetime) -> Vector:
+    reach = reach_of(horizon, lead_days=training.label.lead_days)
+    is_open = np.array([cutoff + reach > at for cutoff in training.cutoffs])
+    return np.where(is_open[training.cutoff], np.nan, outcome)
 
 
 def recency(training: TrainingSet, at: datetime) -> Vector:
