@@ -394,6 +394,25 @@ class ModelBundle(BundleContents):
         raw = self.raw(matrix) if raw is None else raw
         return self.renewal_risk.at_renewal(raw, matrix)
 
+    def points_at_renewal(
+        self, rows: Rows, *, themes: Places | None = None, raw: Floats | None = None
+    ) -> tuple[Floats, Floats] | None:
+        """The contributions in that probability, of features or themes, and where each row starts.
+
+        The start is that of an account with the usual score and the row's contract. None for a
+        model that knows no dates.
+        """
+        if self.renewal_risk is None:
+            return None
+        matrix = self.matrix(rows)
+        raw = self.raw(matrix) if raw is None else raw
+        contributions, base = (
+            self.contributions(matrix, raw=raw)
+            if themes is None
+            else (self.form.theme_contributions(matrix, raw, themes), self.form.base)
+        )
+        return self.renewal_risk.points_at_renewal(raw, matrix, contributions, base)
+
     def _last_odds(self, raw: Floats, matrix: Floats) -> Floats:
         """The log-odds at the last horizon of the score itself."""
         last = self.calibration.horizons[-1]

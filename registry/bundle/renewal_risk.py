@@ -191,6 +191,30 @@ class RenewalRisk:
         along[:, of_date] += at_usual - start
         return np.asarray(along)
 
+    def points_at_renewal(
+        self, raw: Floats, matrix: Floats, contributions: Floats, base: float
+    ) -> tuple[Floats, Floats]:
+        """Contributions to the raw score as parts of the chance at the coming decision.
+
+        Args:
+            raw: of each row.
+            matrix: rows × features.
+            contributions: rows × features, or rows × themes.
+            base: the usual score; with the contributions it adds up to the row's.
+
+        Returns:
+            The points, and the chance of an account with the usual score and this contract, from
+            which they are counted; NaN where the decision lies beyond all bands.
+        """
+        p, *_ = self.at_renewal(raw, matrix)
+        start, *_ = self.at_renewal(np.full(len(raw), base), matrix)
+        days, _ = self.calendar.first(matrix)
+        gap = contributions.sum(axis=1)
+        near = np.abs(gap) < NEAR
+        tangent = start * (1 - start) * self.parameters[len(self.leads) + self._band(days)]
+        slope = np.where(near, tangent, (p - start) / np.where(near, 1.0, gap))
+        return contributions * slope[:, None], start
+
     def probability_interval(
         self, raw: Floats, matrix: Floats, horizon_days: int
     ) -> tuple[Floats, Floats]:

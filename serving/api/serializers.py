@@ -104,8 +104,9 @@ def account_answer(
     score: AccountScore,
     portfolio: Portfolio,
     family: Family | None,
+    at_renewal: Reasons | None,
 ) -> AccountAnswer:
-    """All that is known of one account."""
+    """All that is known of one account; ``at_renewal`` are the reasons of that chance."""
     outlooks: dict[str, Any] = {
         name: OutlookAnswer(probability=_given(outlook.at), note=outlook.note)
         for name, outlook in other_outlooks(score).items()
@@ -124,6 +125,7 @@ def account_answer(
         expansion_note=score.expansion_note,
         **outlooks,
         renewal=renewal_answer(renewal_outlook(score, portfolio.models)),
+        renewal_reasons=None if at_renewal is None else reasons_answer(at_renewal),
         renewal_expansion=renewal_answer(growth_by_renewal(score)),
         risk_tier=score.risk_tier,
         mrr=score.mrr,

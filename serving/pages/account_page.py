@@ -47,10 +47,12 @@ from serving.pages.views.history_view import (
 )
 from serving.pages.views.outlooks_view import (
     OutlookLine,
+    RenewalView,
     growth_note,
     horizon_bars,
     horizon_lines,
     outlook_lines,
+    renewal_view,
 )
 from serving.pages.views.policy_words import note_words
 from serving.pages.views.reasons_view import ReasonsView, reasons_view
@@ -138,6 +140,7 @@ class AccountPage:
     tier_class: str
     horizons: Markup | None
     horizon_lines: tuple[str, ...]
+    at_renewal: RenewalView | None
     interval_note: str
     at_risk: str
     at_risk_note: str
@@ -226,6 +229,7 @@ def account_page(
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
         horizons=horizon_bars(score.churn, "risk"),
         horizon_lines=horizon_lines(score.churn, "churn", name),
+        at_renewal=renewal_view(score, portfolio, catalogue, formula),
         interval_note=INTERVAL_COVERS,
         at_risk=(
             unscored

@@ -159,6 +159,12 @@ class ScoringModel(Protocol):
         """The probability to leave when the term ends, with its ends; None: it knows no dates."""
         ...
 
+    def points_at_renewal(
+        self, rows: Floats, *, themes: Codes | None = None, raw: Floats | None = None
+    ) -> tuple[Floats, Floats] | None:
+        """The contributions in that probability, and where each row starts."""
+        ...
+
     def base_rate(self, horizon_days: int) -> float:
         """How often the outcome happened in the training rows."""
         ...

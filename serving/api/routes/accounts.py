@@ -32,6 +32,7 @@ from serving.problems import (
     check_count,
 )
 from serving.scoring.portfolio import AccountFilter, page_of, sum_of
+from serving.scoring.reasons.at_renewal import renewal_reasons
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS
 from serving.timeline.store import describe_events
 
@@ -137,7 +138,18 @@ def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
     accounts below it come to."""
     portfolio = service.portfolio
     score = portfolio.account(account_id)
-    return account_answer(score, portfolio, family_at(service, portfolio, account_id))
+    return account_answer(
+        score,
+        portfolio,
+        family_at(service, portfolio, account_id),
+        renewal_reasons(
+            score,
+            portfolio.models,
+            peers=portfolio.peers,
+            catalogue=service.catalogue,
+            formula=service.formula,
+        ),
+    )
 
 
 @router.get(

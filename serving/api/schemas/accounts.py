@@ -84,6 +84,10 @@ class AccountAnswer(Answer):
     )
     expansion_note: str | None
     renewal: RenewalAnswer
+    renewal_reasons: ReasonsAnswer | None = Field(
+        default=None,
+        description="Of the chance to leave at the renewal, where it is later than 90 days.",
+    )
     renewal_expansion: RenewalAnswer
     risk_tier: str | None
     mrr: float | None

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from serving.text_format import NOT_KNOWN, percent
 
 CHURN_AT_90 = "churn_probability_90d"
+AT_RENEWAL = "churn_probability_at_renewal"
 BASE_RATE = "churn_base_rate_90d"
 
 

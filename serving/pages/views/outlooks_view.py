@@ -7,22 +7,27 @@ so; where nothing is known it says why instead, and never a number.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from markupsafe import Markup
 
-from registry.outcomes import OUTLOOKS
+from features.catalogue.feature import AnyFeature
+from features.health.formula import HealthFormula
+from registry.outcomes import CHURN, OUTLOOKS
 from serving.pages.views.charts import HorizonBar, horizon_picture
-from serving.pages.views.figures import figure, percent_figures, words
+from serving.pages.views.figures import AT_RENEWAL, figure, percent_figures, words
+from serving.pages.views.reasons_view import ReasonsView, renewal_reasons_view
 from serving.scoring.outlooks import (
     RenewalOutlook,
     growth_by_renewal,
     other_outlooks,
     renewal_outlook,
 )
+from serving.scoring.portfolio import Portfolio
+from serving.scoring.reasons.at_renewal import renewal_reasons
 from serving.scoring.score import (
     AccountScore,
     HorizonProbability,
@@ -90,6 +95,53 @@ def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...
             for outcome in OUTLOOKS
             if outcome.cohort != "trial" or score.attributes.get("contract_status") == "trial"
         ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenewalView:
+    """The chance to leave when the term ends, and why where the term outlasts the tiers' days."""
+
+    line: Markup
+    reasons: ReasonsView | None
+
+
+def renewal_view(
+    score: AccountScore,
+    portfolio: Portfolio,
+    catalogue: Mapping[str, AnyFeature],
+    formula: HealthFormula,
+) -> RenewalView | None:
+    """What the account page says of the coming renewal; None where no chance is known for it.
+
+    Args:
+        score: of the account.
+        portfolio: what it was scored with and compared with.
+        catalogue: of the features.
+        formula: of the health score.
+    """
+    found = renewal_outlook(score, portfolio.models)
+    if not found.at_the_end or found.at is None or found.at.probability is None:
+        return None
+    left, name, key = round(found.days_to_renewal or 0.0), score.account_id, AT_RENEWAL
+    line = words(
+        "At its renewal {when}: {chance} ({interval}), if it is still a customer then",
+        when="today" if left == 0 else f"in {plural(left, 'day')}",
+        chance=figure(key, name, percent(found.at.probability)),
+        interval=percent_figures(key, name, found.at.low, found.at.high),
+    )
+    why = renewal_reasons(
+        score,
+        portfolio.models,
+        peers=portfolio.peers,
+        catalogue=catalogue,
+        formula=formula,
+    )
+    return RenewalView(
+        line=line,
+        reasons=None
+        if why is None
+        else renewal_reasons_view(why, found.at.probability, CHURN, of=name),
     )
 
 

@@ -10,7 +10,7 @@ from features.health.score import Health
 from registry.outcomes import Outcome
 from registry.promotion.reason_evidence import FirstReasonRecord
 from serving.pages.views.charts import reason_bar
-from serving.pages.views.figures import figure, words
+from serving.pages.views.figures import AT_RENEWAL, figure, words
 from serving.scoring.explanations import Evidence, Reason, Reasons
 from serving.text_format import percent, signed
 
@@ -72,11 +72,61 @@ def reasons_view(
         health: of the account, which is explained where there is no probability.
     """
     about = outcome.words
-    everything = reasons.every
-    widest = max((abs(r.points) for r in everything), default=0.0)
     if reasons.start is None or probability is None:
-        return _health_view(reasons, widest, health)
-    shown, rest = sum(r.points for r in everything), reasons.rest or 0.0
+        return _health_view(reasons, _widest(reasons), health)
+    return _probability_view(
+        reasons,
+        outcome,
+        _start(reasons.start / 100, reasons.base_rate, outcome, of)
+        + words(
+            "What is listed here moves this one by {shown} points, to {chance} with what is not "
+            "listed. These go with {gerund} among past accounts; that does not show that they "
+            "cause it.",
+            shown=signed(_shown(reasons)),
+            chance=figure(f"{outcome.name}_probability_90d", of, percent(probability)),
+            gerund=about.gerund,
+        ),
+    )
+
+
+def renewal_reasons_view(
+    reasons: Reasons, probability: float, outcome: Outcome, *, of: str
+) -> ReasonsView:
+    """The reasons of the chance to leave when the term ends, in the same way.
+
+    Args:
+        reasons: of that chance.
+        probability: that they explain.
+        outcome: leaving.
+        of: the account.
+    """
+    return _probability_view(
+        reasons,
+        outcome,
+        words(
+            "With a contract like this, an account that is average in everything else leaves at its "
+            "renewal with a chance of {start}. What is listed here moves this one by {shown} "
+            "points, to {chance} with what is not listed. These go with {gerund} among past "
+            "accounts; that does not show that they cause it.",
+            start=figure("churn_start_at_renewal", of, percent((reasons.start or 0.0) / 100)),
+            shown=signed(_shown(reasons)),
+            chance=figure(AT_RENEWAL, of, percent(probability)),
+            gerund=outcome.words.gerund,
+        ),
+    )
+
+
+def _widest(reasons: Reasons) -> float:
+    return max((abs(r.points) for r in reasons.every), default=0.0)
+
+
+def _shown(reasons: Reasons) -> float:
+    return sum(r.points for r in reasons.every)
+
+
+def _probability_view(reasons: Reasons, outcome: Outcome, summary: Markup) -> ReasonsView:
+    about, everything, widest = outcome.words, reasons.every, _widest(reasons)
+    rest = reasons.rest or 0.0
     sides = (
         (f"What goes with {about.gerund}", [r for r in everything if r.is_risk]),
         ("What speaks against it", [r for r in everything if not r.is_risk]),
@@ -87,15 +137,7 @@ def reasons_view(
             for title, side in sides
             if side
         ),
-        summary=_start(reasons.start / 100, reasons.base_rate, outcome, of)
-        + words(
-            "What is listed here moves this one by {shown} points, to {chance} with what is not "
-            "listed. These go with {gerund} among past accounts; that does not show that they "
-            "cause it.",
-            shown=signed(shown),
-            chance=figure(f"{outcome.name}_probability_90d", of, percent(probability)),
-            gerund=about.gerund,
-        ),
+        summary=summary,
         other=(
             f"Other signals ({reasons.others}): {signed(rest, ' points')}"
             if reasons.others and abs(rest) >= STANDS_OUT

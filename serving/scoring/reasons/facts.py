@@ -113,6 +113,29 @@ class Facts:
         """
         read, start = model.points(matrix, horizon_days, raw=raw)
         themes, _ = model.theme_points(matrix, horizon_days, self.theme[: self.n_read], raw=raw)
+        starts = np.full(len(matrix), float(start))
+        return self._explained(model, matrix, frame, read, themes, starts)
+
+    def explain_renewal(
+        self, model: ScoringModel, matrix: Floats, frame: pl.DataFrame, *, raw: Floats
+    ) -> ExplainedRows | None:
+        """The same of the chance to leave when the term ends; None where the model knows no dates."""
+        read = model.points_at_renewal(matrix, raw=raw)
+        themes = model.points_at_renewal(matrix, themes=self.theme[: self.n_read], raw=raw)
+        if read is None or themes is None:
+            return None
+        return self._explained(model, matrix, frame, read[0], themes[0], read[1])
+
+    def _explained(
+        self,
+        model: ScoringModel,
+        matrix: Floats,
+        frame: pl.DataFrame,
+        read: Floats,
+        themes: Floats,
+        starts: Floats,
+    ) -> ExplainedRows:
+        """The rows with what the model adds for the features that it reads, and for their themes."""
         total = themes.sum(axis=1)
         by_theme = np.zeros((len(matrix), len(self.themes)))
         by_theme[:, : themes.shape[1]] = themes
@@ -132,7 +155,7 @@ class Facts:
             facts=self,
             points=points,
             by_theme=by_theme,
-            start=float(start),
+            start=starts,
             total=total,
             values=values,
             age=others[:, -1],
@@ -177,7 +200,7 @@ class ExplainedRows:
     facts: Facts
     points: Floats  # rows × facts, in probability
     by_theme: Floats  # rows × themes, in probability
-    start: float
+    start: Floats
     total: Floats
     values: Floats  # rows × facts, NaN unknown
     age: Floats  # days since the account is known

@@ -101,7 +101,7 @@ class ReasonedRows:
             signals=_largest_first(found["signal"]),
             levers=_largest_first(found["lever"]),
             context=_largest_first(found["context"]),
-            start=100 * rows.start,
+            start=100 * float(rows.start[row]),
             rest=100 * float(rows.total[row]) - shown,
             others=int(chosen.n_other[row]),
             base_rate=None if self.base_rate is None else 100 * self.base_rate,

@@ -27,7 +27,7 @@ def rows(
         facts=made,
         points=points,
         by_theme=by_theme,
-        start=0.05,
+        start=np.array([0.05]),
         total=by_theme.sum(axis=1),
         values=np.array([[value for _, value in facts.values()]]),
         age=np.array([age]),

@@ -24,7 +24,7 @@ def reasons(facts, usual, *, base_rate=0.05, start=0.05):
         facts=made,
         points=points,
         by_theme=points @ made.in_theme,
-        start=start,
+        start=np.array([start]),
         total=points.sum(axis=1),
         values=np.array([[value for _, value in facts.values()]], float),
         age=np.array([900.0]),

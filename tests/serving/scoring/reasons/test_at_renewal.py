@@ -1,0 +1,82 @@
+"""An account whose contract ends after the days of the tiers is told why it may leave then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from small_company import READS, make_bundle
+
+from features.catalogue.catalogue import load_catalogue
+from features.health.formula import FORMULAS
+from features.store.feast import WorkspaceFeatures
+from registry.bundle.renewal_risk import ContractCalendar, RenewalRisk
+from serving.scoring.models_served import champions
+from serving.scoring.outlooks import renewal_outlook
+from serving.scoring.reasons.at_renewal import renewal_reasons
+from serving.scoring.score import AccountScore
+from serving.scoring.scored_columns import score_accounts
+
+CATALOGUE, FORMULA = load_catalogue(), FORMULAS["balanced"]
+# levels and slopes of 90 days and a year; weight of the term; level and slope of the early rate
+NUMBERS = np.array([-2.0, -2.2, 1.0, 0.8, 0.3, -6.0, 0.5])
+
+
+@pytest.fixture(scope="module")
+def frame(shared_workspace):
+    return WorkspaceFeatures(shared_workspace).online([f"acct-{n:02d}" for n in range(48)])
+
+
+@pytest.fixture(scope="module")
+def models(store, shared_workspace):
+    """The champion, as one that knows when contracts can end."""
+    found = champions(store)
+    read = (*READS, "days_to_renewal")
+    bundle = make_bundle(shared_workspace, read, [0.9, -0.7, -0.2, 0.1, -0.3, 0.0])
+    risk = RenewalRisk(
+        leads=(90, 365),
+        calendar=ContractCalendar(renewal=len(READS), months=None),
+        parameters=NUMBERS,
+        draws=NUMBERS + np.random.default_rng(0).normal(0, 0.05, (40, len(NUMBERS))),
+    )
+    return replace(found, churn=replace(found.churn, model=replace(bundle, renewal_risk=risk)))
+
+
+@pytest.fixture(scope="module")
+def one(frame, models) -> AccountScore:
+    scores = score_accounts(
+        frame, models, catalogue=CATALOGUE, formula=FORMULA, now=frame["as_of"][0],
+        max_age=timedelta(days=35), currency="USD",
+    )  # fmt: skip
+    return next(s for s in scores if s.source == "model" and not s.has_no_contract)
+
+
+def renewing_in(score: AccountScore, days: float | None) -> AccountScore:
+    return replace(score, features={**score.features, "days_to_renewal": days})
+
+
+def said(score, models):
+    return renewal_reasons(score, models, peers=None, catalogue=CATALOGUE.by_name, formula=FORMULA)
+
+
+@pytest.mark.parametrize("days", [90, 200, 364])
+def test_the_reasons_add_up_to_the_chance_at_the_renewal(one, models, days: float) -> None:
+    score = renewing_in(one, days)
+    outlook, reasons = renewal_outlook(score, models), said(score, models)
+    assert outlook.at_the_end
+    total = reasons.start + reasons.rest + sum(reason.points for reason in reasons.every)
+    assert total == pytest.approx(100 * outlook.at.probability)
+    usual = 100 / (1 + np.exp(2.2 - 0.3 * np.log(12) - 0.8 * models.churn.model.form.base))
+    assert reasons.start == pytest.approx(usual)  # the date itself is no reason, it is the question
+    assert all(reason.record is None for reason in reasons.every)
+
+
+@pytest.mark.parametrize("days", [89, 365, -3, None])
+def test_there_are_none_where_the_tier_tells_it_or_nothing_is_known(one, models, days) -> None:
+    assert said(renewing_in(one, days), models) is None
+
+
+def test_a_model_without_dates_has_none(one, store) -> None:
+    assert said(renewing_in(one, 200), champions(store)) is None
