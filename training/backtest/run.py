@@ -205,11 +205,18 @@ def known_at_origin(
 
     A cancellation that was recorded later, and a renewal that took one back later, are not seen.
     """
-    label = training.label
+    longer = tuple(sorted(training.long_outcomes))
+    label = replace(training.label, horizons=(*training.horizons, *longer), long_horizons=())
     labelled = label_rows(label, events, rows.filter(pl.col("as_of") < moment), known_until=moment)
-    outcomes = align_columns(training, labelled, [label.column(h) for h in training.horizons])
-    amounts = align_columns(training, labelled, ["amount_ratio"])
-    return replace(training, outcomes=outcomes, amounts=amounts[:, 0])
+    columns = [label.column(horizon) for horizon in label.horizons]
+    found = align_columns(training, labelled, [*columns, "amount_ratio"])
+    near = len(training.horizons)
+    return replace(
+        training,
+        outcomes=np.ascontiguousarray(found[:, :near]),
+        amounts=found[:, -1],
+        long_outcomes=dict(zip(longer, found[:, near:-1].T, strict=True)),
+    )
 
 
 def align_columns(training: TrainingSet, labelled: LabelledRows, columns: list[str]) -> Matrix:

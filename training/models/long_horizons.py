@@ -15,6 +15,10 @@ Accounts are held out here instead of months: a year before the test no older mo
 With few accounts that had the outcome in that time there is the slope alone, and the training
 says so. Each long horizon is judged on cutoffs after every window that it has learned
 from; where there are none, or where it is no better than the base rate, it is not estimable.
+
+A model that knows when contracts can end needs no such window: it counts the decisions up to any
+horizon, each as likely as those that it has seen (``LongHorizonLabels.with_dates``). Accounts without
+a known date then go on at the rate of the shorter horizons.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from registry.bundle.long_horizons import LongHorizonChance, combine_log_odds
 from training.dataset.cutoffs import mature, reach_of
 from training.dataset.labels import ROW, Label, label_rows
 from training.dataset.splits import (
+    LEAST_BEFORE_TEST,
     TEST_SHARE,
     closed_by,
     newest,
@@ -77,14 +82,24 @@ class LongHorizonLabels:
     test: Mapping[int, tuple[datetime, ...]]  # horizon -> cutoffs that judge it
     not_estimable: Mapping[int, str]
     known: Mapping[int, Vector] = field(default_factory=dict)  # of all, also those not judged
+    by_date: tuple[int, ...] = ()  # that only a model which knows dates can be judged at
 
     def without(self, reasons: Mapping[int, str]) -> LongHorizonLabels:
         """The labels without the refused horizons."""
-        return LongHorizonLabels(
+        return replace(
+            self,
             outcomes={h: o for h, o in self.outcomes.items() if h not in reasons},
             test={h: t for h, t in self.test.items() if h not in reasons},
             not_estimable={**self.not_estimable, **reasons},
-            known=self.known,
+        )
+
+    def with_dates(self) -> LongHorizonLabels:
+        """The labels for a model that counts decisions, which needs no window of that length."""
+        return replace(
+            self,
+            outcomes={**self.outcomes, **{h: self.known[h] for h in self.by_date}},
+            not_estimable={h: r for h, r in self.not_estimable.items() if h not in self.by_date},
+            by_date=(),
         )
 
     @property
@@ -129,6 +144,7 @@ def label_long_horizons(
     known: dict[int, Vector] = {}
     test: dict[int, tuple[datetime, ...]] = {}
     not_estimable: dict[int, str] = {}
+    by_date: list[int] = []
     for horizon in wanted:
         outcome = frame[labelled.label.column(horizon)].cast(pl.Float64).to_numpy().copy()
         known[horizon] = outcome
@@ -141,7 +157,17 @@ def label_long_horizons(
             outcomes[horizon], test[horizon] = outcome, judges
         else:
             not_estimable[horizon] = reason
-    return LongHorizonLabels(outcomes=outcomes, test=test, not_estimable=not_estimable, known=known)
+            shorter = all(h in by_date for h in not_estimable if h < horizon)
+            if shorter and _dates_suffice(training, outcome, judges):
+                by_date.append(horizon)
+                test[horizon] = judges
+    return LongHorizonLabels(
+        outcomes=outcomes,
+        test=test,
+        not_estimable=not_estimable,
+        known=known,
+        by_date=tuple(by_date),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +181,7 @@ class LongHorizonFit:
     calibration: CalibrationFit
     rate: float  # of the outcome by the horizon, among rows decided there
     n_accounts: int  # distinct accounts that had the outcome between the two
+    goes_on: bool = False  # not fitted: the rate of the shorter horizons goes on
 
     def log_odds(self, f: Vector, matrix: Matrix) -> Vector:
         """The calibrated log-odds of rows with these scores."""
@@ -172,6 +199,11 @@ class LongHorizonFit:
     @property
     def sentence(self) -> str:
         """How it was fitted, and why so."""
+        if self.goes_on:
+            return (
+                f"{self.horizon} days: at the rate of the shorter horizons, since too few windows of "
+                f"that length have closed."
+            )
         if self.has_own_fit:
             return (
                 f"{self.horizon} days: a fit of its own, from {self.n_accounts} distinct accounts."
@@ -193,8 +225,12 @@ def fit_long_horizons(
     at: datetime,
     seed: int,
     draws: int = 0,
+    calibration: CalibrationFit | None = None,
 ) -> tuple[LongHorizonFit, ...]:
     """Fit the chances after the last short horizon, in rising order of their horizons.
+
+    Where too few windows had closed to fit one, which happens to a model that knows dates alone, the
+    calibration of the shorter horizons goes on.
 
     Args:
         spec: whose score they start from.
@@ -205,6 +241,7 @@ def fit_long_horizons(
         at: windows that close after it are not known.
         seed: of everything random.
         draws: bootstrap draws of accounts to keep for intervals.
+        calibration: of that score; None where every horizon is known to have closed windows enough.
     """
     if not outcomes:
         return ()
@@ -213,11 +250,15 @@ def fit_long_horizons(
     before = training.outcome
     read = [training.names[column] for column in columns]
     renewal = read.index(RENEWAL) if RENEWAL in read else None
+    last = training.horizons[-1]
     for horizon in sorted(outcomes):
         decided = _closed(training, outcomes[horizon], horizon, at)
         there = decided & (before == 0)
+        lacking = why_not(training, outcomes[horizon], before, horizon, at)
         chances.append(
-            _fit_chance(
+            _goes_on(training, calibration, last, horizon, at)
+            if calibration is not None and lacking is not None
+            else _fit_chance(
                 horizon,
                 near[there],
                 matrix[there],
@@ -234,7 +275,7 @@ def fit_long_horizons(
                 ),
             )
         )
-        before = outcomes[horizon]
+        before, last = outcomes[horizon], horizon
     return tuple(chances)
 
 
@@ -263,7 +304,16 @@ def long_horizon_probability(
     before = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
     columns = usable_columns(training, before, spec)
     shorter = score_held_out(spec, training, before, columns, parameters, at=at, seed=seed)
-    chances = fit_long_horizons(spec, training, outcomes, columns, shorter.scores, at=at, seed=seed)
+    chances = fit_long_horizons(
+        spec,
+        training,
+        outcomes,
+        columns,
+        shorter.scores,
+        at=at,
+        seed=seed,
+        calibration=shorter.calibration,
+    )
     fitted = fit_rows(spec, training, before, columns, parameters, seed=seed)
     matrix = training.part(rows, columns)
     f = fitted.score(matrix)
@@ -322,6 +372,43 @@ def _too_few(part: str, training: TrainingSet, outcome: Vector, rows: Bools) -> 
     return (
         f"{having} of the accounts whose rows would {part} it have the outcome and {lacking} "
         f"have not; at least {LEAST_OUTCOMES} of either are needed."
+    )
+
+
+def _dates_suffice(training: TrainingSet, outcome: Vector, test: tuple[datetime, ...]) -> bool:
+    """Whether a model that knows dates can be judged at a horizon of which no window was learned."""
+    if not test or RENEWAL not in training.names:
+        return False
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    if len(closed_by(training.cutoffs, test[0], reach=reach)) < LEAST_BEFORE_TEST:
+        return False
+    judged = training.rows_at(test) & ~np.isnan(outcome)
+    return (
+        _near_can_learn(training, test[0]) and _too_few("judge", training, outcome, judged) is None
+    )
+
+
+def _goes_on(
+    training: TrainingSet, near: CalibrationFit, last: int, horizon: int, at: datetime
+) -> LongHorizonFit:
+    """The chance between two horizons at the rate of the shorter ones, twice as long: twice the odds."""
+    usual = training.horizons[-1]
+    longer = float(np.log((horizon - last) / usual))
+    closed = _closed(training, training.outcome, usual, at)
+    rate = _rate(training.outcome[closed & _newest_third(training, closed, whole=True)])
+    return LongHorizonFit(
+        horizon=horizon,
+        slope=1.0,
+        form=None,
+        has_own_fit=False,
+        calibration=CalibrationFit(
+            intercepts=near.intercepts[-1:] + longer,
+            slope=near.slope,
+            draws=np.column_stack((near.draws[:, 0], near.draws[:, -1] + longer)),
+        ),
+        rate=1 - (1 - rate) ** (horizon / usual),
+        n_accounts=0,
+        goes_on=True,
     )
 
 

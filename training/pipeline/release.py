@@ -38,6 +38,8 @@ GOLDEN_ROWS = 32
 RATE_SHARE = 1 / 3
 """The base rate is that of the newest third of the cutoffs, because rates drift."""
 
+BY_DATE = "Contracts with a known date are counted by their decisions; others, "
+
 CALIBRATION_DRAWS = 200
 """Bootstrap draws for intervals: the ends of a 95 % interval rest on five of them."""
 
@@ -88,6 +90,7 @@ def release(
         at=known_until,
         seed=seed,
         draws=CALIBRATION_DRAWS,
+        calibration=shorter.calibration,
     )
     untreated_risk = (
         None
@@ -112,6 +115,7 @@ def release(
         served=fitted, held_out=shorter, seed=seed, grower=grower,
     )  # fmt: skip
     golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
+    dated = "" if shorter.renewal_risk is None else BY_DATE
     bundle = ModelBundle(
         label=training.label.name,
         contract=FeatureContract(
@@ -137,7 +141,7 @@ def release(
             seeds={"training": seed},
             notes={
                 "model": spec.name,
-                **{f"later_{c.horizon}d": c.sentence for c in long_horizons},
+                **{f"later_{c.horizon}d": f"{dated}{c.sentence}" for c in long_horizons},
             },
         ),
         reference=ReferenceDistribution.of(matrix),

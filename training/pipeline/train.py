@@ -228,6 +228,8 @@ def _train(
     )
     del growers  # a copy of the rows
 
+    if best.spec.form == "renewal":
+        prepared = _with_dates(prepared)
     judged = _judge_long_horizons(prepared, contenders, best, seed=seed)
     prepared = replace(
         prepared,
@@ -425,6 +427,13 @@ def _run_contest(
         )
         for spec in specs
     }
+
+
+def _with_dates(prepared: PreparedData) -> PreparedData:
+    """The data for a model that counts decisions, which can be judged at more horizons."""
+    labels = prepared.long_horizons.with_dates()
+    still = {h: r for h, r in prepared.not_estimable.items() if h not in labels.outcomes}
+    return replace(prepared, long_horizons=labels, not_estimable=still)
 
 
 def _judge_long_horizons(

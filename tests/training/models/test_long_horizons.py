@@ -10,10 +10,15 @@ import polars as pl
 import pytest
 
 from registry.bundle.calibration import sigmoid
-from training.dataset.labels import Label, LabelError, label_named
+from training.dataset.labels import Label, LabelError, cohort_rows, label_named
+from training.models.calibration import CalibrationFit
 from training.models.fitting.fit_rows import usable_columns
 from training.models.fitting.held_out import scores_by_fifths
-from training.models.long_horizons import fit_long_horizons, long_horizon_probability
+from training.models.long_horizons import (
+    fit_long_horizons,
+    label_long_horizons,
+    long_horizon_probability,
+)
 from training.models.specs import BASE_RATE, LOGISTIC
 from training.pipeline.prepare import prepare
 
@@ -131,6 +136,51 @@ def test_a_baseline_has_no_fit_of_its_own_however_many_accounts(prepared, monkey
         seed=0,
     )
     assert far.form is None
+
+
+def test_where_too_few_windows_have_closed_the_shorter_horizons_go_on(prepared) -> None:
+    training, long = prepared.training, prepared.long_horizons
+    near = CalibrationFit(
+        intercepts=np.array([-3.0, -2.5, -2.2]),
+        slope=1.1,
+        draws=np.tile([1.1, -3, -2.5, -2.2], (5, 1)),
+    )
+    (far,) = fit_long_horizons(
+        BASE_RATE,
+        training,
+        long.outcomes,
+        [],
+        no_scores(training),
+        at=training.cutoffs[4] + timedelta(days=100),  # windows of 90 days have closed, none of 180
+        seed=0,
+        calibration=near,
+    )
+    f = np.array([0.0, 0.5])
+    assert far.log_odds(f, np.empty((2, 0))) == pytest.approx(-2.2 + 1.1 * f)  # as long, as likely
+    assert far.sentence.startswith("180 days: at the rate of the shorter horizons")
+    assert far.rate > training.outcome[~np.isnan(training.outcome)].mean()
+
+
+def test_a_model_that_knows_dates_needs_no_closed_window(prepared, company) -> None:
+    labels = prepared.long_horizons
+    assert (labels.horizons, labels.by_date) == ((180,), ())  # it reads no date
+    training = prepared.training
+    dated = replace(
+        training,
+        names=(*training.names, "days_to_renewal"),
+        matrix=np.column_stack((training.matrix, np.full(len(training.outcome), 40.0))),
+    )
+    found = label_long_horizons(
+        training.label,
+        dated,
+        company.events,
+        cohort_rows(training.label, company.events, training.cutoffs),
+        known_until=prepared.known_until,
+    )
+    assert (found.horizons, found.by_date) == ((180,), (365,))
+    assert found.with_dates().horizons == (180, 365)
+    assert 365 in found.not_estimable
+    assert not found.with_dates().not_estimable
 
 
 def test_the_far_chance_is_that_of_those_who_are_still_there(prepared) -> None:
