@@ -316,7 +316,7 @@ def _note_settings(workspace: Workspace, mapping: SourceMapping, lake: Lake) -> 
     names = tuple(dict.fromkeys((*settings.use_names, *mapping.use_names)))
     changes: dict[str, object] = {
         "use_names": names,
-        "complete_until": lake.complete_until,
+        "complete_until": lake.complete_until or settings.complete_until,
         "tenant": mapping.tenant or settings.tenant,
         "currency": mapping.currency or settings.currency,
     }

@@ -391,6 +391,15 @@ def test_without_any_moment_the_run_names_the_file_that_should_say_one(shop):
     assert shop.ingest(now=None).landed == 1
 
 
+def test_a_moment_that_the_workspace_states_is_kept_where_the_mapping_says_none(shop):
+    shop.workspace.root.mkdir(exist_ok=True)
+    (shop.workspace.root / "workspace.toml").write_text("complete_until = 2026-04-01T00:00:00Z\n")
+    shop.write(GOOD)
+    assert shop.ingest(now=None).landed == 1
+    assert shop.workspace.settings.complete_until == datetime(2026, 4, 1, tzinfo=UTC)
+    assert shop.ingest(now=None).landed == 0  # and the next run still has its moment
+
+
 def test_events_without_a_mapping_take_their_moment_from_the_settings(shop):
     path = shop.files / "events.jsonl"
     path.write_text(json.dumps(row()))
