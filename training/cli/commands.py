@@ -67,10 +67,10 @@ def train(
 ) -> None:
     """Train, judge on later data, and register; the best candidate becomes the challenger.
 
-    LightGBM, a logistic regression and the refined health formula run against the base rate, the
-    health formula and last month's usage, on rows later than all they were fitted on. Where few
-    accounts have left only the refined health formula may serve. `keepwell models promote` makes
-    the version serve.
+    LightGBM, a logistic regression, the refined health formula and, for churn, the renewal model run
+    against the base rate, the health formula and last month's usage, on rows later than all they
+    were fitted on. Where few accounts have left only the refined health formula or the renewal
+    model may serve. `keepwell models promote` makes the version serve.
     """
     if cluster is not None and workers is not None:
         raise CommandError(
