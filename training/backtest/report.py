@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from training.backtest.groups import Group
 from training.backtest.judge import COMPARED_WITH, Backtest, LongHorizonResult
+from training.backtest.renewals import RenewalBacktest
 from training.metrics import Interval
 from training.models.specs import SPECS, spec_named
 from training.pipeline.record.tables import COLUMNS
@@ -60,6 +61,32 @@ def report_tables(result: Backtest) -> tuple[ReportTable, ...]:
             for dimension in dict.fromkeys(group.dimension for group in result.groups)
         ),
     )
+
+
+def renewal_table(result: RenewalBacktest) -> ReportTable:
+    """The chance at renewals by how far ahead they lay."""
+    return ReportTable(
+        title="The chance to leave at the renewal, by the days to it",
+        columns=(
+            "days to the renewal", "rows", "accounts that left", "promised", "left over promised",
+            "of revenue", "log loss", "of the share that left", "AUC",
+        ),
+        rows=tuple(
+            (
+                f"{band.low} to {band.high - 1}",
+                f"{band.n_rows:,}",
+                f"{band.n_left:,}",
+                f"{band.promised:.1f}",
+                TOO_FEW if band.by_count is None else f"{band.by_count.value:.2f} "
+                f"({band.by_count.low:.2f} to {band.by_count.high:.2f})",
+                TOO_FEW if band.by_revenue is None else f"{band.by_revenue:.2f}",
+                f"{band.log_loss:.3f}",
+                f"{band.log_loss_of_rate:.3f}",
+                TOO_FEW if band.auc is None else f"{band.auc:.2f}",
+            )
+            for band in result.bands
+        ),
+    )  # fmt: skip
 
 
 def remarks(result: Backtest) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -11,6 +12,7 @@ from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
+from registry.outcomes import CHURN
 from training.backtest.groups import TRAITS
 from training.backtest.judge import (
     Backtest,
@@ -20,8 +22,9 @@ from training.backtest.judge import (
     judge_backtest,
 )
 from training.backtest.long_horizons import backtest_long_horizons
+from training.backtest.renewals import RenewalBacktest, backtest_renewals
 from training.backtest.run import BacktestError, run_backtest
-from training.dataset.labels import label_named
+from training.dataset.labels import Label, label_named
 from training.progress import Progress
 
 
@@ -52,7 +55,77 @@ def backtest_workspace(
         TrainingError: the data cannot answer; the message says why and what to do.
     """
     check_capacity(capacity)
-    declared = label_named(label)
+    data = _data(workspace, label_named(label), as_of)
+    played = run_backtest(
+        data.label,
+        events=data.events,
+        reader=data.reader,
+        digests=data.digests,
+        cutoffs=data.cutoffs,
+        known_until=data.known_until,
+        n_origins=n_origins,
+        seed=seed,
+        traits=lambda rows: data.features.historical(rows, TRAITS),
+        progress=progress,
+    )
+    long_horizons = backtest_long_horizons(
+        played, data.events, compare_with(best_of(played), played), seed=seed, progress=progress
+    )
+    return judge_backtest(played, long_horizons, capacity=capacity, seed=seed)
+
+
+def backtest_workspace_renewals(
+    workspace: Workspace,
+    *,
+    as_of: datetime,
+    n_origins: int,
+    seed: int = 1,
+    progress: Progress | None = None,
+) -> RenewalBacktest:
+    """Back-test the chance to leave at the renewal on what the workspace knew at ``as_of``.
+
+    Args:
+        workspace: whose events and snapshots are read; nothing is written.
+        as_of: nothing recorded at or after it is seen.
+        n_origins: the largest number of origins.
+        seed: of everything random.
+        progress: called with the step, how far it is and how far it goes.
+
+    Raises:
+        BacktestError: too few origins, no date of renewal, or no decision that was over.
+        TrainingError: the data cannot answer; the message says why and what to do.
+    """
+    data = _data(workspace, label_named(CHURN.name), as_of)
+    return backtest_renewals(
+        data.label,
+        events=data.events,
+        reader=data.reader,
+        digests=data.digests,
+        cutoffs=data.cutoffs,
+        known_until=data.known_until,
+        n_origins=n_origins,
+        seed=seed,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """What a back-test reads of a workspace."""
+
+    label: Label
+    events: pl.DataFrame
+    features: WorkspaceFeatures
+    digests: dict[str, str]
+    cutoffs: tuple[datetime, ...]
+    known_until: datetime
+
+    def reader(self, rows: pl.DataFrame, /) -> pl.DataFrame:
+        """The features of rows, as they were known at each moment."""
+        return self.features.historical(rows, list(self.digests))
+
+
+def _data(workspace: Workspace, label: Label, as_of: datetime) -> _Data:
     settings = workspace.settings
     digests = {
         feature.name: feature.digest
@@ -62,30 +135,18 @@ def backtest_workspace(
     digests[HEALTH_SCORE] = settings.formula.version
     snapshots = SnapshotStore(workspace.snapshots_dir)
     _check_declared(snapshots, list(digests))
-    features = WorkspaceFeatures(workspace)
     known_until = min(as_of, settings.complete_until or as_of)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    events = (
-        lake.versions_before(known_until)
-        .filter(pl.col("kind").is_in(list(declared.reads)))
-        .collect()
-    )
-    played = run_backtest(
-        declared,
-        events=events,
-        reader=lambda rows: features.historical(rows, list(digests)),
+    return _Data(
+        label=label,
+        events=lake.versions_before(known_until)
+        .filter(pl.col("kind").is_in(list(label.reads)))
+        .collect(),
+        features=WorkspaceFeatures(workspace),
         digests=digests,
         cutoffs=snapshots.moments(),
         known_until=known_until,
-        n_origins=n_origins,
-        seed=seed,
-        traits=lambda rows: features.historical(rows, TRAITS),
-        progress=progress,
     )
-    long_horizons = backtest_long_horizons(
-        played, events, compare_with(best_of(played), played), seed=seed, progress=progress
-    )
-    return judge_backtest(played, long_horizons, capacity=capacity, seed=seed)
 
 
 def _check_declared(snapshots: SnapshotStore, names: list[str]) -> None:

@@ -40,6 +40,7 @@ class Contender:
     fitted: FittedModel
     probabilities: Mapping[int, Vector]  # horizon -> one per test row
     metrics: Mapping[int, Mapping[str, Interval]]  # horizon -> metric
+    at_renewal: Vector | None = None  # one per test row, of a model that knows dates
 
 
 def run_contender(
@@ -87,4 +88,7 @@ def run_contender(
         fitted=fitted,
         probabilities=probabilities,
         metrics=metrics,
+        at_renewal=None
+        if calibrated.renewal_risk is None
+        else calibrated.renewal_risk.at_renewal(raw, matrix)[0],
     )

@@ -12,7 +12,7 @@ from features.ingest.run import ingest
 from features.workspace import Workspace
 from registry.store.store import MemoryModelStore
 from training.backtest.report import remarks
-from training.backtest.workspace import backtest_workspace
+from training.backtest.workspace import backtest_workspace, backtest_workspace_renewals
 from training.dataset.errors import HorizonTooLongError
 from training.models.specs import RENEWAL_RISK
 from training.pipeline.workspace import train_workspace
@@ -120,6 +120,16 @@ def test_a_back_test_can_not_judge_half_a_year_or_a_year_and_counts_why(workspac
     assert "4 cutoffs had windows of 180 days that had closed, and 6 are needed" in half
     assert "0 cutoffs had windows of 365 days that had closed, and 6 are needed" in year
     assert year in remarks(result)
+
+
+def test_renewals_are_judged_by_the_days_to_them(workspace) -> None:
+    result = backtest_workspace_renewals(workspace, as_of=AS_OF, n_origins=2)
+    assert {band.low for band in result.bands} >= {0, 14, 30, 60, 90, 120}
+    near = result.bands[0]
+    assert near.by_count.low < 1 < near.by_count.high
+    assert near.log_loss < near.log_loss_of_rate
+    assert 0 < result.crossings.n_seen < result.crossings.n_left
+    assert f"Of {result.crossings.n_left} accounts that left at a renewal" in result.summary
 
 
 @pytest.mark.parametrize("days", [180, 365])
