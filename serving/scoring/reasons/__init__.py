@@ -3,4 +3,4 @@
 A theme is one player of a Shapley game; its facts are the evidence under it.
 """
 
-__all__ = ["choice", "facts", "in_words"]
+__all__ = ["at_renewal", "choice", "facts", "in_words"]
