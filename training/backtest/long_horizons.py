@@ -101,7 +101,8 @@ def backtest_long_horizons(
     place = np.concatenate(
         [np.flatnonzero(training.rows_at(origin.judged)) for origin in played.origins]
     )
-    whole = _outcomes(training, events, wanted, played.prepared.known_until)
+    cohort = cohort_rows(training.label, events, training.cutoffs)
+    whole = _outcomes(training, events, cohort, wanted, played.prepared.known_until)
     said = {
         (h, spec.name): np.full(len(training.account), np.nan) for h in wanted for spec in specs
     }
@@ -112,7 +113,7 @@ def backtest_long_horizons(
                 progress(
                     f"long horizons, origin {origin.moment:%Y-%m-%d}", number, len(played.origins)
                 )
-            known = _outcomes(origin.known, events, wanted, origin.moment)
+            known = _outcomes(origin.known, events, cohort, wanted, origin.moment)
             learned: dict[int, Vector] = {}
             for horizon in wanted:
                 before = learned[max(learned)] if learned else origin.known.outcome
@@ -174,11 +175,15 @@ def _seen(
 
 
 def _outcomes(
-    training: TrainingSet, events: pl.DataFrame, horizons: tuple[int, ...], known_until: datetime
+    training: TrainingSet,
+    events: pl.DataFrame,
+    cohort: pl.DataFrame,
+    horizons: tuple[int, ...],
+    known_until: datetime,
 ) -> dict[int, Vector]:
     """The outcomes of the rows of a set at other horizons, NaN where they were open then."""
     label = replace(training.label, horizons=horizons, long_horizons=())
-    rows = cohort_rows(label, events, training.cutoffs).filter(pl.col("as_of") < known_until)
+    rows = cohort.filter(pl.col("as_of") < known_until)
     labelled = label_rows(label, events, rows, known_until=known_until)
     found = align_columns(training, labelled, [label.column(h) for h in horizons])
     return {h: found[:, column] for column, h in enumerate(horizons)}

@@ -179,10 +179,11 @@ def find_origins(
     rows = cohort_rows(training.label, events, training.cutoffs)
     able: list[Origin] = []
     for moment in cutoffs:
-        known = known_at_origin(training, events, rows, moment)
         fitted = closed_by(cutoffs, moment, reach=reach)
-        enough = len(fitted) >= LEAST_BEFORE_TEST and can_learn(known, fitted)
-        if enough and training.rows_at((moment,)).any():
+        if len(fitted) < LEAST_BEFORE_TEST or not training.rows_at((moment,)).any():
+            continue
+        known = known_at_origin(training, events, rows, moment)
+        if can_learn(known, fitted):
             able.append(Origin(moment=moment, fitted=fitted, judged=(moment,), known=known))
     if len(able) < LEAST_ORIGINS:
         raise BacktestError(

@@ -169,7 +169,8 @@ def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]
             .sort("as_of", "account_id")
             .collect()
         )
-    known = _in_order(visible_events(read.join(cutoffs, how="cross"), pl.col("as_of")))
+    ordered = _in_order(read).with_row_index("place")  # once, and not again at every cutoff
+    known = visible_events(ordered.join(cutoffs, how="cross"), pl.col("as_of")).sort("place")
     has_terms = pl.col("kind").is_in((*CONTRACT_TERMS, "contract.resumed"))
     # a resumption without an MRR goes on at the MRR before it
     last = known.group_by(ROW, maintain_order=True).agg(
