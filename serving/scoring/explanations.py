@@ -250,9 +250,7 @@ def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
     names = [n for n in frame.columns if n in catalogue]
     if "contract_status" in frame.columns:
         frame = frame.remove(pl.col("contract_status").is_in(WITHOUT_CONTRACT))
-    enough = [
-        pl.when(pl.col(n).count() >= LEAST_PEERS).then(pl.col(n).median()).alias(n) for n in names
-    ]
+    enough = pl.when(pl.col(names).count() >= LEAST_PEERS).then(pl.col(names).median())
     groups: dict[PeerKind, dict[tuple[str | None, ...], dict[str, float]]] = {}
     for kind in PEER_KINDS:
         columns = kind.columns

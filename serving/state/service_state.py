@@ -211,11 +211,12 @@ class ServiceState:
         before = [moment for moment in moments if moment < moments[-1]]
         now = self.now()
         scores = self._scores(frame, models, now, peers)
+        nobody = Peers(groups={})  # the earlier reasons are read by nobody
         earlier = min(before, key=lambda m: abs(moments[-1] - m - TREND_LOOKBACK), default=None)
         return portfolio_of(
             scores,
             previous=(
-                self._scores(snapshots.read(earlier), models, earlier)
+                self._scores(snapshots.read(earlier), models, earlier, nobody)
                 if earlier is not None
                 else ()
             ),
