@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,7 +15,10 @@ import pytest
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 da = pytest.importorskip("dask.array")
 
-from registry.promotion.promotion import gain, log_loss_rows  # noqa: E402 - the extra comes first
+import dask  # noqa: E402 - the extra comes first
+from distributed.utils import get_mp_context  # noqa: E402
+
+from registry.promotion.promotion import gain, log_loss_rows  # noqa: E402
 from training.dataset.errors import OneClassError  # noqa: E402
 from training.dataset.labels import label_named  # noqa: E402
 from training.models.calibration import fit_calibration  # noqa: E402
@@ -25,6 +29,14 @@ from training.models.specs import LIGHTGBM, LOGISTIC  # noqa: E402
 from training.pipeline.prepare import prepare  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of killed workers
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_begin_with_their_imports():
+    """Workers are forked from a process that has imported what they need: three seconds of cpu each."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(["distributed", "lightgbm", "sklearn.utils"])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +108,18 @@ def test_two_workers_fit_a_model_as_good_as_one_machine(client, prepared) -> Non
 
 
 def kill_a_worker_that_fits(client) -> threading.Thread:
-    """Kill a worker as soon as both fit; the thread that does it."""
+    """Kill a worker as soon as both fit; the thread that does it.
+
+    On a busy machine LightGBM may lose its peer and end the worker before: then it died too.
+    """
     pids = client.run(os.getpid)
 
     def kill() -> None:
         while sum("_train_part" in str(keys) for keys in client.processing().values()) < 2:
             time.sleep(0.05)
         time.sleep(0.5)
-        os.kill(next(iter(pids.values())), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(next(iter(pids.values())), signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -118,14 +134,6 @@ def test_a_worker_that_dies_is_an_error_in_words_and_no_half_of_a_model(client) 
     with pytest.raises(ClusterError, match=r"1 attempt\(s\): 1 of 2 workers died: tcp:.*Nothing"):
         fit_on_cluster(LIGHTGBM, *spread(*noise()), LONG, seed=1, client=client, attempts=1)
     killer.join()
-
-
-def test_after_a_worker_died_all_rows_are_fitted_again(client) -> None:
-    client.wait_for_workers(2)
-    killer = kill_a_worker_that_fits(client)
-    fitted = fit_on_cluster(LIGHTGBM, *spread(*noise()), LONG, seed=1, client=client)
-    killer.join()
-    assert fitted.form.trees.n_trees == LONG["rounds"]
 
 
 def test_only_trees_need_a_cluster(client) -> None:
@@ -186,7 +194,9 @@ def test_a_whole_training_on_two_workers_judges_like_one_on_this_machine(
     }
 
 
-def test_rows_of_a_dead_worker_are_sent_again_and_the_training_goes_on(client, prepared) -> None:
+def test_after_a_worker_died_all_rows_are_sent_and_fitted_again_and_the_training_goes_on(
+    client, prepared
+) -> None:
     client.wait_for_workers(2)
     training, rows = prepared.training, prepared.before_test
     grower = trees_of_cluster(client)(training, rows, usable_columns(training, rows, LIGHTGBM))
