@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from forked_programs import run_program
 from polars.testing import assert_frame_equal
 
 from features.compute.backfill import backfill, find_stale_moments, month_starts
@@ -218,12 +218,11 @@ def run_killed(old: Workspace, copy: Path, nth: int) -> subprocess.CompletedProc
     """Make the snapshots in a copy of the workspace; be killed at the nth step on its files."""
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(old.root, copy)
-    return subprocess.run(
-        [sys.executable, "-c", KILLED_AT, str(copy), str(nth), *map(str, MOMENTS)],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[3],
-        check=False,
+    return run_program(
+        KILLED_AT,
+        str(copy),
+        str(nth),
+        *map(str, MOMENTS),
         env={**os.environ, "POLARS_MAX_THREADS": "1"},
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from forked_programs import run_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -598,11 +599,12 @@ def run_killed(shop, nth, copy):
     """Ingest into a copy of the workspace and be killed at the nth step on its files."""
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(shop.workspace.root, copy)
-    return subprocess.run(
-        [sys.executable, "-c", KILLED_AT, str(copy), str(shop.files), str(shop.mapping), str(nth)],
-        capture_output=True,
-        cwd=Path(__file__).parents[3],
-        check=False,
+    return run_program(
+        KILLED_AT,
+        str(copy),
+        str(shop.files),
+        str(shop.mapping),
+        str(nth),
         env={**os.environ, "POLARS_MAX_THREADS": "1"},
     )
 
@@ -622,7 +624,7 @@ def half_done(shop, tmp_path):
     old = state(shop.workspace)
     copy = tmp_path / "copy"
     whole = run_killed(shop, -1, copy)
-    assert whole.returncode == 0, whole.stderr.decode()
+    assert whole.returncode == 0, whole.stderr
     new = state(Workspace(copy))
     assert new != old
     return shop, copy, old, new, int(whole.stdout)

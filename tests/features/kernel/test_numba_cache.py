@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from forked_programs import run_program
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,6 +24,7 @@ def stepped(number):
     return step(number)
 """
 ASK = """
+import numba
 from features.outer import stepped
 print(stepped(1), sum(stepped.stats.cache_hits.values()))
 """
@@ -67,14 +67,8 @@ def package_of_folders(folder: Path) -> Path:
 
 
 def asked(folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", ASK],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        check=True,
-    )
+    done = run_program(ASK, cwd=folder, fresh=["features"])
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +13,7 @@ import polars as pl
 import pytest
 from feast import FeatureView, Field, FileSource
 from feast.types import Int64
+from forked_programs import Program
 from online_repo import LIFE, PACKED, SQLITE, OnlineRepo, account, day
 
 from features.store._packed_file import FORMAT, PackedFile
@@ -240,19 +239,13 @@ for version in range(first, first + 100_000):
 
 def kill_while_writing(path: Path, first: int, seconds: float) -> int:
     """Write version after version until killed; the last one that was said to be written."""
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(first), "300", "3"],
-        text=True,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[3],
-    )
-    assert writer.stdout is not None
+    writer = Program(WRITER, str(path), str(first), "300", "3")
     said = [int(writer.stdout.readline())]
     timer = threading.Timer(seconds, writer.kill)
     timer.start()
     said += [int(line) for line in writer.stdout if line.endswith("\n")]
     assert writer.wait() == -signal.SIGKILL
-    writer.stdout.close()
+    writer.close()
     timer.join()
     return said[-1]
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from forked_programs import Program, run_program
 
 from registry.bundle.bundle import BundleError
 from registry.integrity.signing import SigningKey
@@ -363,8 +364,7 @@ for line in sys.stdin:
 def kill_promotions(store: MlflowModelStore, home: Path, attempts: int, seed: int) -> int:
     """How many records were left without a move; the state is checked after every kill."""
     rng = random.Random(seed)
-    command = [sys.executable, "-c", PROMOTE_UNTIL_KILLED, f"sqlite:///{home / 'mlflow.db'}"]
-    promoter = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    promoter = Program(PROMOTE_UNTIL_KILLED, f"sqlite:///{home / 'mlflow.db'}")
     interrupted = 0
     for _ in range(attempts):
         known = len(store.history("churn"))
@@ -379,9 +379,7 @@ def kill_promotions(store: MlflowModelStore, home: Path, attempts: int, seed: in
         assert len(history) > known
         assert all(one.version != two.version for one, two in pairwise(history))
         interrupted = len(store._records("churn")) - len(history)
-    promoter.stdin.close()
-    promoter.wait()
-    promoter.stdout.close()
+    promoter.communicate()
     return interrupted
 
 
@@ -418,12 +416,10 @@ except ChampionChangedError as error:
 
 def test_of_promotions_at_once_one_wins_and_the_others_are_told(two_versions, training_run, home):
     two_versions.register("churn", two_versions.record_run(training_run(3)))
-    command = [sys.executable, "-c", PROMOTE_ON_SIGNAL, f"sqlite:///{home / 'mlflow.db'}"]
     promoters = [
-        subprocess.Popen([*command, str(version)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                         text=True)
+        Program(PROMOTE_ON_SIGNAL, f"sqlite:///{home / 'mlflow.db'}", str(version))
         for version in (2, 3)
-    ]  # fmt: skip
+    ]
     for promoter in promoters:
         assert promoter.stdout.readline() == "ready\n"
     for promoter in promoters:
@@ -468,10 +464,8 @@ def test_a_full_disk_in_a_promotion_leaves_the_old_champion(two_versions, traini
     """
     size = (home / "mlflow.db").stat().st_size
     limits = [0, 512, 1024, 4096, 5000, 9000, 16_384, size // 2, size, size + 4096, size + 16_384]
-    done = subprocess.run(
-        [sys.executable, "-c", PROMOTE_WITHIN, f"sqlite:///{home / 'mlflow.db'}",
-         *map(str, limits)], capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = run_program(PROMOTE_WITHIN, f"sqlite:///{home / 'mlflow.db'}", *map(str, limits))
+    assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()
     assert len(told) == len(limits)
     assert all("could not change the champion" in text for text in told)

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from forked_programs import run_program
+
 PROGRAM = """
 import numba.core.caching as caching
 
@@ -41,7 +43,7 @@ PARTS = {
     "from registry.inner import step\n\n"
     "@compiled\ndef stepped(number):\n    return step(number)\n",
 }
-ASK = "from registry.outer import stepped; print(stepped(1), len(stepped.stats.cache_hits))"
+ASK = "import numba; from registry.outer import stepped; print(stepped(1), len(stepped.stats.cache_hits))"
 
 
 MADE = """
@@ -56,9 +58,9 @@ def step(_, number):
 
 
 def asked(folder: Path) -> str:
-    return subprocess.run(
-        [sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    done = run_program(ASK, cwd=folder, fresh=["registry"])
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_a_change_of_what_was_compiled_into_a_kernel_is_noticed(tmp_path: Path) -> None:

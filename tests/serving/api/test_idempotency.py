@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
+from forked_programs import Program, run_program
 from pydantic import BaseModel
 from real_server import running
 from small_company import AS_OF
@@ -650,14 +649,8 @@ asyncio.run(main())
 """
 
 
-def serve(folder: Path, dies: str, repeats: str) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", DYING, str(folder / "ledger.db"), dies, repeats],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[3],
-    )
-    assert process.stdout is not None
+def serve(folder: Path, dies: str, repeats: str) -> tuple[Program, str]:
+    process = Program(DYING, str(folder / "ledger.db"), dies, repeats)
     return process, f"http://127.0.0.1:{int(process.stdout.readline())}/write"
 
 
@@ -672,9 +665,10 @@ def serve(folder: Path, dies: str, repeats: str) -> tuple[subprocess.Popen[str],
 def test_a_kill_between_effect_and_answer_leads_to_one_effect(tmp_path, dies, repeats, status):
     headers = {"Idempotency-Key": "k"}
     process, address = serve(tmp_path, dies, repeats)
-    with process, pytest.raises(httpx.TransportError):
+    with pytest.raises(httpx.TransportError):
         httpx.post(address, headers=headers, timeout=30)
-    assert process.returncode == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
+    process.close()
     process, address = serve(tmp_path, "never", repeats)
     try:
         until = time.monotonic() + 30
@@ -738,13 +732,7 @@ def test_who_was_killed_after_the_effect_gives_the_answer_of_then(
 ):
     path, body = "/v1/next-actions", '{"account_ids": ["acct-01"]}'
     url = "" if where == "sqlite" else request.getfixturevalue("postgres").database()
-    root = Path(__file__).parents[3]
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, str(own_workspace.root), url, path, body],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root / "tests" / "parity")},
-        check=False,
-    )
+    process = run_program(KILLED, str(own_workspace.root), url, path, body)
     assert process.returncode == -signal.SIGKILL
     client = make_client(
         own_workspace, store, now=lambda: AS_OF + timedelta(minutes=1), ledger_url=url or None

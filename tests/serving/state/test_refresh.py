@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from forked_programs import Program
 from polars.testing import assert_frame_equal
 from real_server import running as served
 from small_company import AS_OF
@@ -192,13 +191,7 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_works
     lake = Lake(own_workspace.events_dir, own_workspace.quarantine_dir)
     before = lake.manifest.rows
     for life in range(2):
-        server = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(own_workspace.root)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert server.stdout is not None
+        server = Program(SERVER, str(own_workspace.root))
         port = int(server.stdout.readline())
         answer = httpx.post(
             f"http://127.0.0.1:{port}/v1/events",
@@ -207,7 +200,7 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_works
         )
         os.kill(server.pid, signal.SIGKILL)
         assert server.wait(timeout=30) == -signal.SIGKILL
-        server.stdout.close()
+        server.close()
         assert answer.status_code == 200
         assert {item["status"] for item in answer.json()["items"]} == {"on_timeline"}
         there = set(lake.scan().select("event_id").collect()["event_id"])

@@ -7,11 +7,8 @@ import hashlib
 import hmac
 import http.server
 import json
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from forked_programs import Program
 
 from serving.ledger.database.database import open_engine
 from serving.ledger.database.tables import CHAINED
@@ -640,22 +638,19 @@ def test_a_process_killed_between_sending_and_marking_loses_nothing(
     for kill in range(kills):
         receiver.answer = hold
         reached.clear()
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                KILLED,
-                str(ledger_place),
-                str(receiver.port),
-                f"p{kill}",
-                str(outbox_place),
-                str(tmp_path),
-            ],
+        process = Program(
+            KILLED,
+            str(ledger_place),
+            str(receiver.port),
+            f"p{kill}",
+            str(outbox_place),
+            str(tmp_path),
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
         )
         assert reached.wait(60)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
+        process.close()
         # what it held ends by itself; nobody waits for it here
         assert outbox.take_lease("crm", f"p{kill}", now=0.0, seconds=1.0)
     receiver.answer = lambda request: 200

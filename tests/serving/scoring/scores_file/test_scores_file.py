@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from forked_programs import run_program
 from keepwell_command import run_keepwell
 from polars.testing import assert_frame_equal
 from scores_one_by_one import score_frame_for_file
@@ -208,21 +208,14 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(place, tmp_path, most_
     folder.mkdir()
     file = folder / "scores.parquet"
     file.write_text("of yesterday")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            SCORE_WITHIN,
-            str(ROOT / "tests" / "parity"),
-            str(place.root),
-            str(file),
-            str(most_reasons),
-            *map(str, range(0, 100_000, 1_000)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+    done = run_program(
+        SCORE_WITHIN,
+        str(ROOT / "tests" / "parity"),
+        str(place.root),
+        str(file),
+        str(most_reasons),
+        *map(str, range(0, 100_000, 1_000)),
+        env={**os.environ, "HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
     *refused, last = done.stdout.splitlines()

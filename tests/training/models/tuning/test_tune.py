@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked_programs import run_program
 from scipy.optimize import minimize_scalar
 
 from registry.bundle.calibration import sigmoid
@@ -173,17 +172,7 @@ def test_a_killed_study_goes_on_and_finds_what_it_would_have_found(prepared, tmp
     columns = usable_columns(prepared.training, prepared.before_test, LIGHTGBM)
     given = (LIGHTGBM, prepared.training, prepared.tuning_folds, columns)
     (tmp_path / "given").write_bytes(pickle.dumps(given))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            KILLED_AFTER_THREE,
-            str(tmp_path / "given"),
-            str(tmp_path / "studies"),
-        ],
-        cwd=ROOT,
-        check=False,
-    )
+    done = run_program(KILLED_AFTER_THREE, str(tmp_path / "given"), str(tmp_path / "studies"))
     assert done.returncode == -9
     journals = tmp_path / "studies"
     assert [file.name for file in journals.iterdir()] == ["churn-lightgbm.jsonl"]
