@@ -7,7 +7,6 @@ __all__ = [
     "account_state",
     "contact",
     "exploration",
-    "quiet_hours",
     "recommend",
     "request",
     "value",

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from experiments.policy.quiet_hours import zone_named
 from registry.playbook.actions import Channel
 
 ScoreSource = Literal["model", "health_formula", "none"]
@@ -266,3 +266,15 @@ class Limits:
 
 def _known(value: float | None) -> float | None:
     return None if value is None or value != value else float(value)
+
+
+def zone_named(name: str) -> ZoneInfo | None:
+    """The time zone of an IANA name; None where there is none of that name.
+
+    >>> zone_named("Europe/Zurich"), zone_named("Mars/Olympus")
+    (zoneinfo.ZoneInfo(key='Europe/Zurich'), None)
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder
+        return None

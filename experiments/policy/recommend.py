@@ -39,7 +39,7 @@ at zero.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -60,10 +60,9 @@ from experiments.policy.candidates.conversations import SharedConversation
 from experiments.policy.candidates.priorities import (
     choose_lead,
     rank_key,
-    urgencies_now,
     why_due,
 )
-from experiments.policy.candidates.proposals import facts_of, find_proposals
+from experiments.policy.candidates.proposals import find_proposals
 from experiments.policy.candidates.sentences import (
     DO_NOTHING,
     Proposal,
@@ -71,7 +70,6 @@ from experiments.policy.candidates.sentences import (
     describe_evidence,
     do_nothing,
 )
-from experiments.policy.conditions import Facts
 from experiments.policy.contact.contact_policy import (
     ContactWeek,
     is_contact,
@@ -82,14 +80,11 @@ from experiments.policy.contact.contact_policy import (
 )
 from experiments.policy.contact.snooze import Snooze, refuse_snoozed
 from experiments.policy.exploration import AccountChance, draw_to_top, refuse_in_holdout
-from experiments.policy.prior_shrinkage import PriorShrinkage, shrinkage_for
+from experiments.policy.question import Question, ask_question, contact_week, stakes_of
 from experiments.policy.recommendation import Basis, Candidate, Recommendation, Withheld
 from experiments.policy.value import (
     NOTHING,
-    Stakes,
     chance_of,
-    compute_stakes,
-    stakes_of_offer,
     value_of,
 )
 from experiments.policy.withholding import (
@@ -101,7 +96,6 @@ from experiments.policy.withholding import (
 )
 from experiments.randomisation.holdout import HoldoutStatus
 from registry.playbook.actions import Action
-from registry.playbook.group_rules import Urgency
 from registry.playbook.playbook import Playbook
 from registry.playbook.prices import NO_PRICES, PriceList
 
@@ -118,25 +112,6 @@ __all__ = [
     "Withheld",
     "recommend",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """Everything that the answer depends on."""
-
-    state: AccountState
-    playbook: Playbook
-    limits: Limits
-    past: tuple[PastAction, ...]
-    put_off: tuple[Snooze, ...]
-    evidence: MeasuredEffects
-    shrinkage: PriorShrinkage
-    prices: PriceList
-    facts: Facts
-    urgencies: tuple[Urgency, ...]
-    at_stake: Stakes
-    as_of: datetime
-    asked_at: datetime
 
 
 def recommend(
@@ -166,7 +141,7 @@ def recommend(
     workspace sells; an offer without one is held back. ``phrases`` (feature name to its phrase) and
     ``alert_words`` (alert id to its words) make the reasons read better.
     """
-    question = _asked(
+    question = ask_question(
         state,
         playbook,
         limits,
@@ -180,7 +155,7 @@ def recommend(
         alert_words,
     )
     proposals = find_proposals(playbook, state, question.facts, question.past)
-    week = _week(question)
+    week = contact_week(question)
     withheld: list[Withheld] = []
     allowed = _each_alone(proposals, question, week, withheld)
     chosen, subjects = _together(allowed, withheld, question, week)
@@ -238,7 +213,7 @@ def rule_against(
     action = playbook.by_id.get(action_id)
     if action is None:
         return None
-    question = _asked(
+    question = ask_question(
         state,
         playbook,
         limits,
@@ -265,7 +240,7 @@ def rule_against(
         or _crowded_out(
             action,
             question,
-            _week(question),
+            contact_week(question),
             "due" if due else "urgent" if is_first else "value",
         )
         or refuse_after_conflict(action.id, playbook, question.facts.last_done, as_of)
@@ -274,69 +249,9 @@ def rule_against(
     )
 
 
-def _asked(
-    state: AccountState,
-    playbook: Playbook,
-    limits: Limits,
-    history: Iterable[PastAction],
-    as_of: datetime,
-    asked_at: datetime | None,
-    evidence: MeasuredEffects,
-    put_off: Iterable[Snooze],
-    prices: PriceList,
-    phrases: Mapping[str, str] | None,
-    alert_words: Mapping[str, str] | None,
-) -> _Question:
-    """The question with derived values that every action needs."""
-    if as_of.utcoffset() is None:
-        raise PolicyError("as_of has no time zone; write it in UTC.")
-    if asked_at is not None and asked_at.utcoffset() is None:
-        raise PolicyError("asked_at has no time zone; write it in UTC.")
-    if as_of < state.as_of:
-        raise PolicyError(
-            f"The state of account {state.account_id!r} is of {state.as_of}, after "
-            f"the {as_of} that is asked about. Ask about a later moment, or give "
-            f"the state as it was then."
-        )
-    past = tuple(
-        sorted(
-            (p for p in history if p.at <= as_of and p.was_carried_out),
-            key=lambda p: (p.at, p.action_id, p.outcome or ""),
-        )
-    )
-    facts = facts_of(state, playbook, past, as_of, phrases or {}, alert_words or {})
-    return _Question(
-        state=state,
-        playbook=playbook,
-        limits=limits,
-        past=past,
-        as_of=as_of,
-        asked_at=as_of if asked_at is None else asked_at,
-        put_off=tuple(put_off),
-        evidence=evidence,
-        shrinkage=shrinkage_for(evidence, playbook),
-        prices=prices,
-        facts=facts,
-        urgencies=urgencies_now(playbook, facts),
-        at_stake=compute_stakes(state, playbook.assumptions, limits),
-    )
-
-
-def _week(question: _Question) -> ContactWeek:
-    return ContactWeek(
-        question.playbook,
-        question.state,
-        question.limits,
-        past=question.past,
-        as_of=question.as_of,
-        is_new=question.facts.values.get("contract_status") == "trial"
-        or question.facts.values.get("stage") == "onboarding",
-    )
-
-
-def _barred(action: Action, question: _Question) -> Refusal | None:
+def _barred(action: Action, question: Question) -> Refusal | None:
     """Eligibility and suitability: not allowed for the account, or measured to harm."""
-    at_stake = _stakes_of(action, question) or question.at_stake
+    at_stake = stakes_of(action, question) or question.at_stake
     return refuse_not_allowed(action, question.playbook, question.facts) or refuse_harm(
         action,
         chance_of(action, at_stake),
@@ -347,13 +262,8 @@ def _barred(action: Action, question: _Question) -> Refusal | None:
     )
 
 
-def _stakes_of(action: Action, question: _Question) -> Stakes | None:
-    """The stakes of one action; None where it sells something without a price."""
-    return stakes_of_offer(action, question.state, question.at_stake, question.prices)
-
-
 def _crowded_out(
-    action: Action, question: _Question, week: ContactWeek, basis: Basis
+    action: Action, question: Question, week: ContactWeek, basis: Basis
 ) -> Refusal | None:
     """The refusal of an action for which the week has no room: contacts before it, or a talk.
 
@@ -370,7 +280,7 @@ def _crowded_out(
 
 def _each_alone(
     proposals: Sequence[Proposal],
-    question: _Question,
+    question: Question,
     week: ContactWeek,
     withheld: list[Withheld],
 ) -> list[Candidate]:
@@ -404,7 +314,7 @@ def _each_alone(
 
 
 def _alone(
-    proposal: Proposal, question: _Question, week: ContactWeek, *, basis: Basis, why: str
+    proposal: Proposal, question: Question, week: ContactWeek, *, basis: Basis, why: str
 ) -> Candidate | Refusal:
     """One action through the stages that consider it alone."""
     action, playbook = proposal.action, question.playbook
@@ -420,7 +330,7 @@ def _alone(
     )
     if refusal is not None:
         return refusal
-    at_stake = _stakes_of(action, question)
+    at_stake = stakes_of(action, question)
     if at_stake is None:
         return refuse_without_price(
             question.state.attributes.get("price_plan"), question.prices, action
@@ -445,7 +355,7 @@ def _alone(
 
 
 def _together(
-    allowed: Sequence[Candidate], withheld: list[Withheld], question: _Question, week: ContactWeek
+    allowed: Sequence[Candidate], withheld: list[Withheld], question: Question, week: ContactWeek
 ) -> tuple[list[Candidate], tuple[Candidate, ...]]:
     """The list after the rules between actions, best first, and what became a subject of its
     conversation; all others are withheld."""

@@ -25,10 +25,10 @@ from experiments.policy.account_state import (
     ScoreSource,
 )
 from experiments.policy.contact.contact_policy import quiet_period_of
+from experiments.policy.contact.quiet_hours import QuietPeriod, quiet_period_at
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.derived_values import DerivedValues
 from experiments.policy.exploration import AccountChance
-from experiments.policy.quiet_hours import QuietPeriod, quiet_period_at
 from experiments.policy.recommend import recommend, rule_against
 from experiments.policy.recommendation import Recommendation
 from experiments.policy.withholding import Refusal

@@ -19,9 +19,8 @@ from typing import cast, get_args
 import polars as pl
 
 from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
-from experiments.policy.account_state import PastOutcome
+from experiments.policy.account_state import PastOutcome, zone_named
 from experiments.policy.contact.snooze import Snooze
-from experiments.policy.quiet_hours import zone_named
 from experiments.policy.recommend import AccountState, Limits, PastAction, Recommendation
 from experiments.policy.request import PolicyInputs
 from features.alerts.alert import Alert

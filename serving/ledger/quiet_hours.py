@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from experiments.policy.contact.contact_policy import is_contact
-from experiments.policy.quiet_hours import QuietPeriod
+from experiments.policy.contact.quiet_hours import QuietPeriod
 from experiments.policy.request import stored_quiet_period
 from registry.playbook.playbook import load_playbook
 from serving.ledger.errors import QuietHoursError, UnreadableQuestionError

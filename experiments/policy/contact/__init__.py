@@ -3,4 +3,4 @@
 Each rule that holds an action back gives the reason and the end.
 """
 
-__all__ = ["contact_policy", "limits_file", "snooze"]
+__all__ = ["contact_policy", "limits_file", "quiet_hours", "snooze"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from experiments.policy.account_state import AccountState, Limits, PastAction
-from experiments.policy.quiet_hours import QuietPeriod, quiet_period_at
+from experiments.policy.contact.quiet_hours import QuietPeriod, quiet_period_at
 from experiments.policy.withholding import Refusal
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook

@@ -10,19 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-
-def zone_named(name: str) -> ZoneInfo | None:
-    """The time zone of an IANA name; None where there is none of that name.
-
-    >>> zone_named("Europe/Zurich"), zone_named("Mars/Olympus")
-    (zoneinfo.ZoneInfo(key='Europe/Zurich'), None)
-    """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder
-        return None
+from zoneinfo import ZoneInfo
 
 
 def quiet_until(moment: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> datetime | None:

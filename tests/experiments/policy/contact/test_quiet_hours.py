@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.policy.quiet_hours import quiet_until, zone_named
+from experiments.policy.account_state import zone_named
+from experiments.policy.contact.quiet_hours import quiet_until
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
