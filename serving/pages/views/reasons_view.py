@@ -100,14 +100,19 @@ def renewal_reasons_view(
         outcome: leaving.
         of: the account.
     """
+    usual = (
+        "With a contract like this, an account that is average in everything else leaves at its "
+        "renewal with a chance of {start}"
+    )
+    moved = (
+        ". What is listed here moves this one by {shown} points, to {chance} with what is not "
+        "listed. These go with {gerund} among past accounts; that does not show that they cause it."
+    )
     return _probability_view(
         reasons,
         outcome,
         words(
-            "With a contract like this, an account that is average in everything else leaves at its "
-            "renewal with a chance of {start}. What is listed here moves this one by {shown} "
-            "points, to {chance} with what is not listed. These go with {gerund} among past "
-            "accounts; that does not show that they cause it.",
+            usual + (moved if reasons.every else ", and this one with {chance}."),
             start=figure("churn_start_at_renewal", of, percent((reasons.start or 0.0) / 100)),
             shown=signed(_shown(reasons)),
             chance=figure(AT_RENEWAL, of, percent(probability)),
