@@ -69,7 +69,8 @@ class LeadBand:
     low: int
     high: int
     n_rows: int
-    n_left: int
+    n_left: int  # rows
+    n_accounts_left: int
     promised: float
     by_count: Interval | None  # left over promised
     by_revenue: float | None  # the same of monthly revenue
@@ -228,15 +229,16 @@ def judge_bands(rows: RenewalRows, *, seed: int = 0) -> tuple[LeadBand, ...]:
 
 def _band(low: int, high: int, rows: RenewalRows, inside: Bools, draws: Vector) -> LeadBand:
     y, p, account = rows.left[inside], rows.chance[inside], rows.account[inside]
-    n_left = len(np.unique(account[y == 1]))
-    enough = min(n_left, len(np.unique(account[y == 0]))) >= LEAST_LEFT
+    gone = len(np.unique(account[y == 1]))
+    enough = min(gone, len(np.unique(account[y == 0]))) >= LEAST_LEFT
     money = np.nan_to_num(rows.mrr[inside])
     lost = float((money * p).sum())
     return LeadBand(
         low=low,
         high=high,
         n_rows=len(y),
-        n_left=n_left,
+        n_left=int(y.sum()),
+        n_accounts_left=gone,
         promised=float(p.sum()),
         by_count=came_over_promised(y, p, account, draws) if enough else None,
         by_revenue=float((money * y).sum()) / lost if enough and lost > 0 else None,

@@ -66,16 +66,18 @@ def report_tables(result: Backtest) -> tuple[ReportTable, ...]:
 def renewal_table(result: RenewalBacktest) -> ReportTable:
     """The chance at renewals by how far ahead they lay."""
     return ReportTable(
-        title="The chance to leave at the renewal, by the days to it",
+        title="The chance to leave at the renewal, by the days to it. A row is an account at a month's "
+        "cutoff; the base rate is that of the band, which nobody knew then.",
         columns=(
-            "days to the renewal", "rows", "accounts that left", "promised", "left over promised",
-            "of revenue", "log loss", "of the share that left", "AUC",
+            "days", "rows", "left", "accounts", "promised", "left over promised",
+            "by revenue", "log loss", "of the base rate", "AUC",
         ),
         rows=tuple(
             (
                 f"{band.low} to {band.high - 1}",
                 f"{band.n_rows:,}",
                 f"{band.n_left:,}",
+                f"{band.n_accounts_left:,}",
                 f"{band.promised:.1f}",
                 TOO_FEW if band.by_count is None else f"{band.by_count.value:.2f} "
                 f"({band.by_count.low:.2f} to {band.by_count.high:.2f})",
