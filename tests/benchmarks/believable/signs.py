@@ -86,7 +86,10 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             "accounts with a sign of “act today” or “at once”",
             f"{sum(o.is_urgent for o in every):,}",
         ),
-        ("of them without a contract so far", f"{sum(o.is_urgent for o in prospects):,}"),
+        (
+            "accounts without a contract so far with a sign of “act today” or “at once”",
+            f"{sum(o.is_urgent for o in prospects):,}",
+        ),
         (
             "accounts with a sign over a ticket whose sentiment is neutral",
             f"{sum(o.is_upset_by_nothing for o in every):,}",
