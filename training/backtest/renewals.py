@@ -111,11 +111,13 @@ class RenewalBacktest:
             if seen.median_lead is None
             else f", half of them {seen.median_lead:.0f} days before the decision or earlier"
         )
+        at_risk = seen.n_seen + seen.n_false
         return (
-            f"Of {seen.n_left} accounts that left at a renewal, {seen.n_seen} had been at risk "
-            f"before (a chance {AT_RISK:g} times the usual of contracts of the same length){first}; "
-            f"{seen.surprises} came as a surprise. {seen.n_false} others were at risk and "
-            f"stayed."
+            f"Of {seen.n_left} accounts that left at a renewal, {seen.n_seen} "
+            f"({seen.n_seen / max(1, seen.n_left):.0%}) had been at risk before (a chance {AT_RISK:g} "
+            f"times the mean of contracts of the same length){first}; {seen.surprises} came as a "
+            f"surprise. Of {at_risk} accounts that were at risk {seen.n_seen} "
+            f"({seen.n_seen / max(1, at_risk):.0%}) left."
         )
 
 

@@ -123,19 +123,31 @@ def renewal_view(
     found = renewal_outlook(score, portfolio.models)
     if not found.at_the_end or found.at is None or found.at.probability is None:
         return None
-    left, name, key = round(found.days_to_renewal or 0.0), score.account_id, AT_RENEWAL
-    line = words(
-        "At its renewal {when}: {chance} ({interval}), if it is still a customer then",
-        when="today" if left == 0 else f"in {plural(left, 'day')}",
-        chance=figure(key, name, percent(found.at.probability)),
-        interval=percent_figures(key, name, found.at.low, found.at.high),
-    )
+    days, name, key = found.days_to_renewal or 0.0, score.account_id, AT_RENEWAL
+    left = round(days)
     why = renewal_reasons(
         score,
         portfolio.models,
         peers=portfolio.peers,
         catalogue=catalogue,
         formula=formula,
+    )
+    later = (
+        ""
+        if why is None or why.start is None
+        else f"; {percent(why.start / 100)} is usual with a contract like this). Before then it can "
+        f"hardly leave"
+    )
+    line = words(
+        "At its renewal {when}, on {day}: {chance} ({interval}" + (later or ")") + "{money}.",
+        when="today" if left == 0 else f"in {plural(left, 'day')}",
+        day=day(_after(score, days)),
+        chance=figure(key, name, percent(found.at.probability)),
+        interval=percent_figures(key, name, found.at.low, found.at.high),
+        money=""
+        if score.mrr is None or not later
+        else f"; a year's revenue × that chance is "
+        f"{money(12 * score.mrr * found.at.probability, score.currency)}",
     )
     return RenewalView(
         line=line,
@@ -224,7 +236,7 @@ def _not_trained(served: ServedModel | None, horizon: int) -> str:
     if horizon not in reasons:
         return "The model in use does not look so far ahead."
     return (
-        f"There is too little history yet to predict {horizon} days ahead. The model's card, under "
+        f"There is too little history yet to check a chance {horizon} days ahead. The model's card, under "
         f"Models, says why."
     )
 

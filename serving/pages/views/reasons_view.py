@@ -17,6 +17,9 @@ from serving.text_format import percent, signed
 STANDS_OUT = 0.1
 """Fewer points than this read as none."""
 
+LEAST_REST = 0.1
+"""Facts that are not listed are summed up where they are more than this share of their theme."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FactLine:
@@ -197,7 +200,7 @@ def _line(reason: Reason, reasons: Reasons, widest: float) -> ReasonLine:
         bar=reason_bar(reason.points, widest),
         direction="toward" if reason.is_risk else "away",
         can_be_moved=reason in reasons.levers,
-        facts=tuple(map(_fact, reason.evidence)),
+        facts=(*map(_fact, reason.evidence), *_smaller_facts(reason)),
         record=_record(reason.record),
     )
 
@@ -205,6 +208,16 @@ def _line(reason: Reason, reasons: Reasons, widest: float) -> ReasonLine:
 def _fact(one: Evidence) -> FactLine:
     return FactLine(
         text=one.text, comparison=one.comparison or "", points=signed(one.points, " points")
+    )
+
+
+def _smaller_facts(reason: Reason) -> tuple[FactLine, ...]:
+    """What the theme gets from facts that are not listed, where the list is far from its points."""
+    rest = reason.points - sum(one.points for one in reason.evidence)
+    if not reason.evidence or abs(rest) < max(STANDS_OUT, LEAST_REST * abs(reason.points)):
+        return ()
+    return (
+        FactLine(text="Its other facts together", comparison="", points=signed(rest, " points")),
     )
 
 

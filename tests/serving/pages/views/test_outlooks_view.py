@@ -77,7 +77,7 @@ def test_a_served_far_horizon_is_said_and_one_that_is_not_estimable_says_why(one
     assert (year.chance, year.range, year.source) == ("not known", "", "")
     assert year.when == "by 1 March 2027"
     assert year.note == (
-        "There is too little history yet to predict 365 days ahead. The model's card, under Models, "
+        "There is too little history yet to check a chance 365 days ahead. The model's card, under Models, "
         "says why."
     )
 
