@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.compute.backfill import backfill, month_starts
 from features.events.schema import EVENT_SCHEMA, Event, events_frame, properties_text
+from features.ingest.run import ingest
+from features.workspace import Workspace
 from registry.store.store import MemoryModelStore, TrainingRun
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +65,28 @@ def crm_contracts() -> pl.DataFrame:
     if folder is None:
         pytest.skip("the CRM sample is not here: neither examples/crm nor ../shared/data/crm")
     return contracts_of(folder / "subscriptions.csv.gz")
+
+
+@pytest.fixture(scope="session")
+def crm_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The CRM sample that ships, with a snapshot a month to April 2023; only to be read.
+
+    One worker makes it while the others wait, and then copy it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    made, being_made = shared / "crm", shared / "crm-being-made"
+    with (shared / "crm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            crm = ROOT / "examples" / "crm"
+            workspace = Workspace(being_made, environment={})
+            ingest(workspace, [crm], crm / "mapping.toml")
+            backfill(workspace, month_starts(at("2022-02-01"), at("2023-04-01")))
+            being_made.rename(made)
+    own = tmp_path_factory.mktemp("crm") / "own"
+    shutil.copytree(made, own)
+    return Workspace(own, environment={})
 
 
 def contracts_of(file: Path) -> pl.DataFrame:

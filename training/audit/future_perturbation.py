@@ -19,7 +19,7 @@ import polars as pl
 from features.events.schema import UTC_INSTANT
 from features.events.visibility import newest_version, recorded_before, versions_before
 from training.audit.report import AuditedSet, CheckScope, LeakFinding
-from training.dataset.history import History, differs, sample
+from training.dataset.history import History, columns_differ, sample
 from training.dataset.labels import ROW
 
 SAMPLED_ACCOUNTS, SAMPLED_CUTOFFS = 40, 8
@@ -46,10 +46,10 @@ def check_altered_future(
         other = history.features(with_altered_future(events, cutoff), [cutoff], {**newly, **sent})
         both = plain.select(ROW).join(other, on=ROW, how="left", maintain_order="left")
         compared += plain.height
-        for name in plain.columns:
-            if name not in ROW:
-                n = int(differs(plain[name], both[name], exact=True).sum())
-                changed[name] = changed.get(name, 0) + n
+        names = [name for name in plain.columns if name not in ROW]
+        differing = columns_differ(plain, both, names, exact=True).sum()
+        for name in names:
+            changed[name] = changed.get(name, 0) + differing[name].item()
     findings = [
         LeakFinding(
             check="future",

@@ -34,7 +34,7 @@ from training.audit.report import (
     LeakFinding,
     share_with_outcome,
 )
-from training.dataset.history import History, differs, sample, values_as_of
+from training.dataset.history import History, columns_differ, sample, values_as_of
 
 SHIFTS = tuple(timedelta(days=days) for days in (1, 7, 14, 28, 30, 60, 90))
 """How much later a value may have been read; tried where it differs from the value known then."""
@@ -72,8 +72,9 @@ def check_against_history(
         )
     differing = {}
     names = [name for name in audited.features if name in known.columns]
+    all_apart = columns_differ(audited.frame, known, names)
     for name in [*names]:
-        apart = differs(audited.frame[name], known[name])
+        apart = all_apart[name]
         apart &= ~_is_filled_in(audited.frame[name], known[name], apart)
         if name in by_property and apart.sum() > (1 - LEAST_ALIKE) * len(apart):
             names.remove(name)  # the same name with another meaning
@@ -112,8 +113,9 @@ def _explained(
     tried = audited.frame.filter(inside)
     matches: dict[str, list[tuple[int, str, str]]] = {name: [] for name in differing}
     for source, words, values in _sources(tried, history):
+        other = columns_differ(tried, values, [*differing])
         for name, apart in differing.items():
-            same = ~differs(tried[name], values[name]) & apart.filter(inside)
+            same = ~other[name] & apart.filter(inside)
             matches[name].append((int(same.sum()), source, words))
     findings = []
     for name, apart in differing.items():

@@ -21,6 +21,9 @@ from training.dataset.labels import ROW
 TOLERANCE = 1e-6
 """Relative, because a set may have 32-bit floats or sums in another order."""
 
+OTHER = " of the other"
+"""Ends the name of a column that is compared."""
+
 EVENTS_AT_ONCE = 3_000_000
 CUTOFFS_AT_ONCE = 32
 
@@ -98,16 +101,27 @@ def _ranges(accounts: pl.Series, history: History) -> list[list[str]]:
     return ranges
 
 
-def differs(one: pl.Series, other: pl.Series, *, exact: bool = False) -> pl.Series:
-    """Where two columns differ: known against unknown, or more apart than rounding."""
-    numbers = [values.dtype.is_numeric() or values.dtype == pl.Boolean for values in (one, other)]
-    if any(numbers):
-        a, b = (values.cast(pl.Float64, strict=False).fill_nan(None) for values in (one, other))
-        apart = (a - b).abs() > (0.0 if exact else TOLERANCE) * pl.select(
-            pl.max_horizontal(pl.lit(1.0), a.abs(), b.abs())
-        ).to_series()
+def columns_differ(
+    one: pl.DataFrame, other: pl.DataFrame, names: Sequence[str], *, exact: bool = False
+) -> pl.DataFrame:
+    """Where the columns of these names differ in two frames of the same rows.
+
+    Known against unknown, or more apart than rounding. All at once: a question for each of three
+    hundred columns takes longer than their values.
+    """
+    both = one.select(names).hstack(other.select(pl.col(names).name.suffix(OTHER)))
+    tolerance = 0.0 if exact else TOLERANCE
+    return both.select(_apart(both.schema, name, tolerance).alias(name) for name in names)
+
+
+def _apart(schema: pl.Schema, name: str, tolerance: float) -> pl.Expr:
+    columns = (name, f"{name}{OTHER}")
+    if any(schema[column].is_numeric() or schema[column] == pl.Boolean for column in columns):
+        a, b = (pl.col(c).cast(pl.Float64, strict=False).fill_nan(None) for c in columns)
+        apart = (a - b).abs() > tolerance * pl.max_horizontal(pl.lit(1.0), a.abs(), b.abs())
         return apart.fill_null(value=False) | (a.is_null() != b.is_null())
-    return one.cast(pl.String).ne_missing(other.cast(pl.String))
+    a, b = (pl.col(column).cast(pl.String) for column in columns)
+    return a.ne_missing(b)
 
 
 def sample(accounts: pl.Series, n: int) -> list[str]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from features.compute.backfill import backfill, month_starts
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
-from features.ingest.run import ingest
 from features.workspace import Workspace
 from training.audit.future_perturbation import check_altered_future
 from training.audit.leakage import check_against_history
@@ -24,7 +21,6 @@ from training.audit.workspace import audit, history_of, set_of_workspace
 from training.dataset.history import History, sample, values_as_of
 from training.dataset.labels import ROW, cohort_rows, label_named, label_rows
 
-CRM = Path(__file__).resolve().parents[3] / "examples" / "crm"
 AS_OF = datetime(2023, 4, 1, tzinfo=UTC)
 MONTH = timedelta(days=28)
 
@@ -34,11 +30,8 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Workspace:
-    place = Workspace(tmp_path_factory.mktemp("crm"))
-    ingest(place, [CRM], CRM / "mapping.toml")
-    backfill(place, month_starts(datetime(2022, 2, 1, tzinfo=UTC), AS_OF))
-    return place
+def workspace(crm_workspace) -> Workspace:
+    return crm_workspace
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from training.audit.report import CHECKS, AuditedSet, AuditError, CheckScope, Le
 from training.audit.row_checks import check_rows
 from training.audit.suspicious_features import check_features
 from training.audit.workspace import audit, set_of, set_of_file
-from training.dataset.history import History, differs
+from training.dataset.history import History, columns_differ
 from training.dataset.labels import ROW
 
 END = datetime(2024, 1, 1, tzinfo=UTC)
@@ -177,7 +177,8 @@ def test_windows_that_only_touch_the_test_do_not_cross_it() -> None:
     ],
 )
 def test_unknown_differs_from_zero_and_rounding_does_not_differ(one, other, expected) -> None:
-    assert differs(pl.Series(one, strict=False), pl.Series(other)).to_list() == expected
+    frames = (pl.Series("x", values, strict=False).to_frame() for values in (one, other))
+    assert columns_differ(*frames, ["x"])["x"].to_list() == expected
 
 
 def test_what_is_recorded_at_the_cutoff_itself_is_not_known() -> None:

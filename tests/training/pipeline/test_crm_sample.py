@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from features.compute.backfill import backfill, month_starts
-from features.ingest.run import ingest
 from features.workspace import Workspace
 from registry.store.store import MemoryModelStore
 from training.backtest.report import remarks
@@ -17,16 +14,12 @@ from training.dataset.errors import HorizonTooLongError
 from training.models.specs import RENEWAL_RISK
 from training.pipeline.workspace import train_workspace
 
-CRM = Path(__file__).resolve().parents[3] / "examples" / "crm"
 AS_OF = datetime(2023, 4, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Workspace:
-    place = Workspace(tmp_path_factory.mktemp("crm"))
-    ingest(place, [CRM], CRM / "mapping.toml")
-    backfill(place, month_starts(datetime(2022, 2, 1, tzinfo=UTC), AS_OF))
-    return place
+def workspace(crm_workspace) -> Workspace:
+    return crm_workspace
 
 
 @pytest.fixture(scope="module")
