@@ -25,6 +25,7 @@ from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.renewals import RenewalBacktest, backtest_renewals
 from training.backtest.run import BacktestError, run_backtest
 from training.dataset.labels import Label, label_named
+from training.metrics import BOOTSTRAP_DRAWS
 from training.progress import Progress
 
 
@@ -36,6 +37,7 @@ def backtest_workspace(
     n_origins: int,
     capacity: int,
     seed: int = 1,
+    n_draws: int = BOOTSTRAP_DRAWS,
     progress: Progress | None = None,
 ) -> Backtest:
     """Back-test the models of a label on what the workspace knew at ``as_of``.
@@ -47,6 +49,7 @@ def backtest_workspace(
         n_origins: the largest number of origins.
         capacity: accounts that the team can act on at every cutoff.
         seed: of everything random.
+        n_draws: bootstrap draws of accounts for the intervals.
         progress: called with the step, how far it is and how far it goes.
 
     Raises:
@@ -71,7 +74,7 @@ def backtest_workspace(
     long_horizons = backtest_long_horizons(
         played, data.events, compare_with(best_of(played), played), seed=seed, progress=progress
     )
-    return judge_backtest(played, long_horizons, capacity=capacity, seed=seed)
+    return judge_backtest(played, long_horizons, capacity=capacity, n_draws=n_draws, seed=seed)
 
 
 def backtest_workspace_renewals(

@@ -106,7 +106,9 @@ def test_half_a_year_of_decisions_is_better_than_the_base_rate_on_later_rows(res
 
 
 def test_a_back_test_can_not_judge_half_a_year_or_a_year_and_counts_why(workspace) -> None:
-    result = backtest_workspace(workspace, "churn", as_of=AS_OF, n_origins=2, capacity=20)
+    result = backtest_workspace(
+        workspace, "churn", as_of=AS_OF, n_origins=2, capacity=20, n_draws=20
+    )
     assert [(far.horizon, far.pooled) for far in result.long_horizons] == [(180, None), (365, None)]
     half, year = (far.sentence(result.best) for far in result.long_horizons)
     assert half.startswith("180 days: not estimable. 2 of 2 origins know too little to learn it")
