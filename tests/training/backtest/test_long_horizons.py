@@ -21,7 +21,7 @@ from training.backtest.judge import best_of, compare_with, judge_backtest
 from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.report import as_json, remarks, report_tables
 from training.backtest.run import run_backtest
-from training.dataset.labels import CONTRACT_KINDS, ROW, USE_KINDS, label_named
+from training.dataset.labels import CONTRACT_KINDS, ROW, USE_KINDS, cohort_rows, label_named
 from training.models.specs import BASE_RATE, FORMULA, SPECS
 
 DRAWS = 60
@@ -228,7 +228,9 @@ def test_an_origin_that_knows_enough_but_has_nothing_to_judge_says_that(
 ) -> None:
     year, origin = later[1], played.origins[-1]
     assert year.origins[-1].could_learn
-    known = long_horizons._outcomes(origin.known, simulated["events"], (180, 365), origin.moment)
+    events, training = simulated["events"], origin.known
+    cohort = cohort_rows(training.label, events, training.cutoffs)
+    known = long_horizons._outcomes(training, events, cohort, (180, 365), origin.moment)
     newest = long_horizons._seen(origin, known[365], known[180], 365, np.empty(0))
     assert newest.why_not == "none of the 365 days that it would judge has passed"
     alone = replace(year, rows=None, origins=(newest,))
