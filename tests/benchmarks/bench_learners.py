@@ -39,10 +39,14 @@ from training.dataset.cutoffs import reach_of
 from training.dataset.labels import label_named
 from training.dataset.splits import newest, rolling_folds
 from training.metrics import Interval, account_draws, auc, row_log_loss
+from training.models.binned_rows import BinnedRows
+from training.models.fit import fitting_of
 from training.models.fitting.fit_rows import usable_columns
 from training.models.fitting.held_out import score_held_out
+from training.models.fitting.taking_part import is_made_for
 from training.models.model_selection import run_contender
 from training.models.specs import FEW_ACCOUNTS, LIGHTGBM, SPECS, spec_named
+from training.models.tuning.rounds import learn_rounds
 from training.models.tuning.tune import tune
 from training.pipeline.prepare import TUNING_SHARE, PreparedData, prepare, usable_folds
 
@@ -117,10 +121,13 @@ def keepwell(origin: Origin, test: np.ndarray, chosen: list[str]) -> np.ndarray:
         and len(np.unique(known.account[fitted & (known.outcome == 1)])) < FEW_ACCOUNTS
     )
     for spec in SPECS:
-        if not spec.may_serve or (few and not spec.for_few):
+        if not spec.may_serve or (few and not spec.for_few) or not is_made_for(spec, known):
             continue
         columns = usable_columns(known, fitted, spec)
         found = tune(spec, known, folds, columns, trials=TRIALS, seed=SEED).parameters
+        if fitting_of(spec).is_grown:
+            bins = BinnedRows.of(known, fitted, columns)
+            found = learn_rounds(known, fitted, columns, found, seed=SEED, bins=bins)
         held = score_held_out(spec, known, fitted, columns, found, at=origin.moment, seed=SEED)
         losses[spec.name] = row_log_loss(
             known.outcome[fitted], held.calibration.probability(held.scores[fitted], 0)

@@ -70,7 +70,7 @@ def ours_of(prepared: PreparedData) -> tuple[str, ModelBundle]:
             seed=SEED,
         )
         losses[spec.name] = contender.metrics[training.horizons[-1]]["log_loss"].value
-        parameters[spec.name] = found
+        parameters[spec.name] = contender.parameters
     best = min(candidates, key=lambda spec: losses[spec.name])
     bundle = release(
         best, prepared, parameters[best.name], code_version="bench", seed=SEED, metrics={}

@@ -23,8 +23,9 @@ from training_worlds import crm, simulated
 from registry.bundle.bundle import ModelBundle
 from training.dataset.training_set import TrainingSet
 from training.metrics import account_draws, came_over_promised, row_log_loss
-from training.models.model_selection import run_contender
-from training.models.specs import FORMULA_PRIOR, LIGHTGBM, LOGISTIC, RENEWAL_RISK
+from training.models.model_selection import Contender, run_contender
+from training.models.specs import FORMULA_PRIOR, LIGHTGBM, LOGISTIC, RENEWAL_RISK, ModelSpec
+from training.pipeline.prepare import PreparedData
 from training.pipeline.release import release
 
 pytestmark = pytest.mark.bench
@@ -126,11 +127,20 @@ def by_band(judged: Judged) -> list[str]:
     return lines
 
 
+def as_contender(spec: ModelSpec, prepared: PreparedData) -> Contender:
+    draws = account_draws(prepared.training.account, 2, np.random.default_rng(0))
+    return run_contender(
+        spec, prepared.training, prepared.before_test, prepared.test, spec.parameters, draws,
+        at=prepared.split.test[0], seed=0,
+    )  # fmt: skip
+
+
 def unseen_companies() -> Judged:
     prepared = simulated(accounts=ACCOUNTS, months=24, seed=OWN).prepared("churn")
     bundles: Mapping[str, ModelBundle] = {
         spec.name: release(
-            spec, prepared, spec.parameters, code_version="bench", seed=0, metrics={}
+            spec, prepared, as_contender(spec, prepared).parameters,
+            code_version="bench", seed=0, metrics={},
         )
         for spec in SPECS
     }  # fmt: skip
@@ -182,12 +192,8 @@ def last_months_of_the_sample() -> Judged:
     prepared = crm().prepared("churn")
     training = prepared.training
     judged = Judged(training, prepared.test)
-    draws = account_draws(training.account, 2, np.random.default_rng(0))
     for spec in SPECS:
-        contender = run_contender(
-            spec, training, prepared.before_test, prepared.test, spec.parameters, draws,
-            at=prepared.split.test[0], seed=0,
-        )  # fmt: skip
+        contender = as_contender(spec, prepared)
         judged.said[spec.name] = np.column_stack(
             [contender.probabilities[h] for h in training.horizons]
         )

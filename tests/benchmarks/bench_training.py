@@ -23,8 +23,15 @@ from training.dataset.cutoffs import reach_of
 from training.dataset.labels import label_named
 from training.dataset.splits import Fold, newest, rolling_folds, time_split
 from training.dataset.training_set import TrainingSet
-from training.models.binned_rows import BinnedRows
-from training.models.boosting import bin_rows, grow_trees, settings_of, staged_scores
+from training.models.binned_rows import BinnedRows, rules_of
+from training.models.boosting import (
+    GrowthRules,
+    RenewalStep,
+    bin_rows,
+    grow_trees,
+    settings_of,
+    staged_scores,
+)
 from training.models.fit import fit, fitted_trees
 from training.models.fitting.fit_rows import fit_rows, usable_columns
 from training.models.fitting.held_out import score_held_out
@@ -125,11 +132,13 @@ def what_is_grown(step: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> 
     """Each Dataset that a step grows from, with the parameters and how many trees came of it."""
     calls: list[Grown] = []
 
-    def growing(dataset, parameters, matrix, rounds, *, seed):
+    def growing(dataset, parameters, matrix, rounds, *, seed, step=None):
         calls.append((dataset, parameters, 0))
         place = len(calls) - 1
         for upto, scores in zip(
-            rounds, staged_scores(dataset, parameters, matrix, rounds, seed=seed), strict=True
+            rounds,
+            staged_scores(dataset, parameters, matrix, rounds, seed=seed, step=step),
+            strict=True,
         ):
             calls[place] = (dataset, parameters, upto)
             yield scores
@@ -140,8 +149,7 @@ def what_is_grown(step: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> 
 
     with monkeypatch.context() as patched:
         patched.setattr(tuning, "staged_scores", growing)
-        for module in (tuning, training.models.binned_rows):
-            patched.setattr(module, "grow", kept)
+        patched.setattr(training.models.binned_rows, "grow_trees", kept)
         step()
     return calls
 
@@ -252,6 +260,9 @@ def test_a_training_step_beside_lightgbm_alone(monkeypatch: pytest.MonkeyPatch) 
         )
 
 
+Raw = tuple[np.ndarray, np.ndarray, GrowthRules]
+
+
 class RawRows:
     """The rows of a study as they are, to be binned anew whenever something is grown."""
 
@@ -262,8 +273,17 @@ class RawRows:
     def of(cls, data: TrainingSet, rows: object, columns: list[int]) -> RawRows:
         return cls(data, columns)
 
-    def part(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.data.matrix[rows][:, self.columns], self.data.outcome[rows]
+    def part(self, rows: np.ndarray) -> tuple[Raw, RenewalStep | None]:
+        matrix, outcome = self.data.matrix[rows][:, self.columns], self.data.outcome[rows]
+        rules = rules_of(self.data, self.columns)
+        return (matrix, outcome, rules), rules.step(matrix, outcome)
+
+
+def binned_anew(raw: Raw, *given, seed: int, step: RenewalStep | None):
+    dataset = bin_rows(*raw)
+    if step is not None:
+        dataset.set_init_score(step.scores(raw[0]))
+    return staged_scores(dataset, *given, seed=seed, step=step)
 
 
 Studied = tuple[TrainingSet, tuple[Fold, ...], list[int]]
@@ -293,18 +313,7 @@ def test_a_study_beside_one_that_bins_anew(monkeypatch: pytest.MonkeyPatch) -> N
         def anew(study=study) -> object:
             with monkeypatch.context() as patched:
                 patched.setattr(tuning, "BinnedRows", RawRows)
-                patched.setattr(
-                    tuning,
-                    "grow",
-                    lambda raw, parameters, *, seed: grow_trees(
-                        bin_rows(*raw), parameters, seed=seed
-                    ),
-                )
-                patched.setattr(
-                    tuning,
-                    "staged_scores",
-                    lambda raw, *given, seed: staged_scores(bin_rows(*raw), *given, seed=seed),
-                )
+                patched.setattr(tuning, "staged_scores", binned_anew)
                 return study()
 
         took = in_turn({"once": study, "anew": anew})

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from training.dataset.errors import OneClassError, TrainingError
 from training.dataset.training_set import TrainingSet
-from training.models.binned_rows import Bools, MakeGrower
+from training.models.binned_rows import Bools, MakeGrower, rules_of
+from training.models.boosting import GrowthRules
 from training.models.fit import FittedModel, fitted_trees, fitting_of
 from training.models.specs import LIGHTGBM, ModelSpec, Parameters
 
@@ -108,6 +109,7 @@ def trees_of_cluster(client: Client) -> MakeGrower:
             place=np.where(rows, np.cumsum(rows) - 1, -1),
             matrix=training.part(rows, columns),
             outcome=training.outcome[rows],
+            rules=rules_of(training, columns),
         )
 
     return growing
@@ -120,6 +122,7 @@ class ClusterRows:
     client: Client
     matrix: NDArray[np.float64]
     outcome: NDArray[np.float64]
+    rules: GrowthRules
     place: NDArray[np.int64]  # of each row of the training set among these; -1 is not there
 
     def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> FittedModel:
@@ -128,17 +131,20 @@ class ClusterRows:
 
         places = self.place[rows]
         matrix, outcome = self.matrix[places], self.outcome[places]
+        step = self.rules.step(matrix, outcome)
         size = -(-len(matrix) // (PARTS_PER_WORKER * max(1, len(_workers(self.client)))))
         in_parts: Any = da.from_array  # dask's own types leave it untyped
         booster = grow_on_cluster(
             LIGHTGBM,
-            in_parts(matrix, chunks=(size, matrix.shape[1])),
+            in_parts(self.rules.as_split(matrix), chunks=(size, matrix.shape[1])),
             in_parts(outcome, chunks=size),
             parameters,
             seed=seed,
             client=self.client,
+            starts=None if step is None else in_parts(step.scores(matrix), chunks=size),
+            directions=self.rules.directions,
         )
-        return fitted_trees(booster)
+        return fitted_trees(booster, step)
 
 
 def fit_on_cluster(
@@ -167,6 +173,8 @@ def grow_on_cluster(
     seed: int,
     client: Client,
     attempts: int = ATTEMPTS,
+    starts: da.Array | None = None,
+    directions: tuple[int, ...] = (),
 ) -> lgb.Booster:
     """Grow the trees of a spec from rows that lie on the workers of a Dask cluster.
 
@@ -178,6 +186,8 @@ def grow_on_cluster(
         seed: of everything random.
         client: of a cluster whose workers can reach each other.
         attempts: the number of attempts, if workers die.
+        starts: the score that each row starts from, chunked alike.
+        directions: of each column, as in ``GrowthRules``; none: every tree is free.
 
     Raises:
         ClusterError: there is no worker, or workers died in every attempt.
@@ -204,7 +214,12 @@ def grow_on_cluster(
         workers = _workers(client)
         try:
             return _grow_once(
-                matrix, outcome, parameters, seed=seed, client=client, workers=workers
+                matrix,
+                outcome,
+                starts,
+                _settings(parameters, directions, seed=seed),
+                client=client,
+                workers=workers,
             )
         except _WorkersLostError as exc:
             lost.append(str(exc))
@@ -222,9 +237,9 @@ class _WorkersLostError(Exception):
 def _grow_once(
     matrix: da.Array,
     outcome: da.Array,
-    parameters: Parameters,
+    starts: da.Array | None,
+    settings: Mapping[str, Any],
     *,
-    seed: int,
     client: Client,
     workers: frozenset[str],
 ) -> lgb.Booster:
@@ -234,8 +249,8 @@ def _grow_once(
 
     def attempt() -> None:
         try:
-            model = lgb.DaskLGBMClassifier(client=client, **_settings(parameters, seed=seed))
-            made.append(model.fit(matrix, outcome).booster_)
+            model = lgb.DaskLGBMClassifier(client=client, **settings)
+            made.append(model.fit(matrix, outcome, init_score=starts).booster_)
         except BaseException as exc:  # noqa: BLE001 - raised again in the thread that waits
             failed.append(exc)
 
@@ -251,7 +266,7 @@ def _grow_once(
             gone = _gone(workers, client)
         thread.join(GRACE if gone else None)
     gone = gone or _gone(workers, client)
-    whole = made and made[0].num_trees() == int(parameters["rounds"])
+    whole = made and made[0].num_trees() == settings["n_estimators"]
     if whole:
         return made[0]
     if gone:
@@ -265,8 +280,8 @@ def _grow_once(
             f"The cluster could not fit the model: {said}. Nothing of it is kept."
         ) from failed[0]
     raise ClusterError(
-        f"The cluster gave {made[0].num_trees()} trees of "
-        f"{int(parameters['rounds'])}. Nothing of it is kept."
+        f"The cluster gave {made[0].num_trees()} trees of {settings['n_estimators']}. "
+        f"Nothing of it is kept."
     )
 
 
@@ -278,13 +293,17 @@ def _workers(client: Client) -> frozenset[str]:
     return frozenset(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def _settings(parameters: Parameters, *, seed: int) -> Mapping[str, Any]:
+def _settings(
+    parameters: Parameters, directions: tuple[int, ...], *, seed: int
+) -> Mapping[str, Any]:
     """The parameters as the estimator of lightgbm.dask wants them."""
     settings: dict[str, Any] = {
         name: value for name, value in parameters.items() if name != "rounds"
     }
     for name in ("num_leaves", "min_data_in_leaf"):
         settings[name] = int(settings[name])
+    if any(directions):
+        settings["monotone_constraints"] = list(directions)
     return {
         **settings,
         "n_estimators": int(parameters["rounds"]),

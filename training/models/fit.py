@@ -18,7 +18,7 @@ from registry.bundle.linear import LinearForm
 from registry.bundle.model_forms import ModelForm, TreeForm
 from registry.trees.arrays import TreeArrays
 from training.dataset.errors import OneClassError
-from training.models.boosting import bin_rows, grow_trees
+from training.models.boosting import GrowthRules, RenewalStep, bin_rows, grow_trees
 from training.models.formula_prior import fit_formula_prior, penalised_weights
 from training.models.linear_design import LinearDesign
 from training.models.renewal_risk import calendar_of, fit_renewal_form
@@ -53,6 +53,7 @@ class RowsToFit:
     horizon_days: int | None = None  # from the cutoff to the end of the label window
     outcomes: Matrix | None = None  # rows × horizons, NaN not decided
     horizons: tuple[int, ...] = ()  # days, rising
+    rules: GrowthRules | None = None  # of trees
 
 
 class FormFitting(Protocol):
@@ -153,7 +154,11 @@ class TreeFitting:
     def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> FittedModel:
         """Trees grown from rows that are binned for this fit alone."""
         refuse_one_class(rows.outcome)
-        return fitted_trees(grow_trees(bin_rows(rows.matrix, rows.outcome), parameters, seed=seed))
+        dataset = bin_rows(rows.matrix, rows.outcome, rows.rules)
+        step = None if rows.rules is None else rows.rules.step(rows.matrix, rows.outcome)
+        if step is not None:
+            dataset.set_init_score(step.scores(rows.matrix))
+        return fitted_trees(grow_trees(dataset, parameters, seed=seed), step)
 
 
 FITTINGS: Mapping[str, FormFitting] = {
@@ -182,6 +187,7 @@ def fit(
     horizon_days: int | None = None,
     outcomes: Matrix | None = None,
     horizons: tuple[int, ...] = (),
+    rules: GrowthRules | None = None,
 ) -> FittedModel:
     """Fit a spec with these parameters.
 
@@ -195,6 +201,7 @@ def fit(
         horizon_days: from the cutoff to the end of the label window, for the same.
         outcomes: rows × horizons, NaN not decided, for a spec that counts decisions.
         horizons: days, rising, for the same.
+        rules: by which trees are grown; None: by none.
 
     Raises:
         OneClassError: the outcome never came, or always.
@@ -206,6 +213,7 @@ def fit(
         horizon_days=horizon_days,
         outcomes=outcomes,
         horizons=horizons,
+        rules=rules,
     )
     return fitting_of(spec).fit(rows, parameters, seed=seed)
 
@@ -219,12 +227,12 @@ def refuse_one_class(outcome: Vector) -> None:
         )
 
 
-def fitted_trees(booster: lgb.Booster) -> FittedModel:
-    """Grown trees as they are served."""
-    return FittedModel(
-        form=TreeForm(trees=TreeArrays.from_dump(booster.dump_model())),
-        text=str(booster.model_to_string()),
-    )
+def fitted_trees(booster: lgb.Booster, step: RenewalStep | None = None) -> FittedModel:
+    """Grown trees as they are served, after the step that they were grown from."""
+    dump, text = booster.dump_model(), str(booster.model_to_string())
+    if step is not None:
+        dump, text = step.added_to(dump), step.added_to_text(text)
+    return FittedModel(form=TreeForm(trees=TreeArrays.from_dump(dump)), text=text)
 
 
 def fit_linear(

@@ -3,6 +3,7 @@
 ::
 
     cutoffs   ── before the test ─────────────────────┤ embargo ├── test ──┤
+    trees     as many as held-out accounts ask for                    ▲
     scores    each fifth of the accounts by a fit                     ▲
               of the others, at the same cutoffs      fitted on all ──┤
                         a_h, b from these scores ─────────────────────┘
@@ -26,6 +27,7 @@ from training.models.fit import FittedModel, fitting_of
 from training.models.fitting.fit_rows import fit_rows, usable_columns
 from training.models.fitting.held_out import score_held_out
 from training.models.specs import ModelSpec, Parameters
+from training.models.tuning.rounds import learn_rounds
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -57,12 +59,17 @@ def run_contender(
 ) -> Contender:
     """Fit before the test, calibrate on held-out accounts, and judge on the test rows.
 
-    What was known ``at`` a moment, the first of the test, calibrates.
-    ``grower`` is one of the rows before the test; without it trees have one made of them.
+    What was known ``at`` a moment, the first of the test, calibrates. How many trees are grown is
+    learned on the rows before the test, whatever the parameters say.
+    ``grower`` is one of these rows; without it trees have one made of them.
     """
     columns = usable_columns(training, before_test, spec)
-    if grower is None and fitting_of(spec).is_grown:
-        grower = BinnedRows.of(training, before_test, columns)
+    if fitting_of(spec).is_grown:
+        bins = grower  # on a cluster the number is learned here
+        if not isinstance(bins, BinnedRows):
+            bins = BinnedRows.of(training, before_test, columns)
+        parameters = learn_rounds(training, before_test, columns, parameters, seed=seed, bins=bins)
+        grower = grower or bins
     calibrated = score_held_out(
         spec, training, before_test, columns, parameters, at=at, seed=seed, grower=grower
     )

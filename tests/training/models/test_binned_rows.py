@@ -8,7 +8,7 @@ import pytest
 
 from training.dataset.errors import OneClassError
 from training.dataset.labels import label_named
-from training.models.binned_rows import BinnedRows
+from training.models.binned_rows import BinnedRows, rules_of
 from training.models.boosting import grow_trees, raw_scores
 from training.models.fit import fit
 from training.models.fitting.fit_rows import fit_rows, usable_columns
@@ -60,6 +60,7 @@ def test_a_fit_to_all_binned_rows_is_the_fit_to_these_rows(prepared, columns) ->
         training.outcome[rows],
         LIGHTGBM.parameters,
         seed=1,
+        rules=rules_of(training, columns),
     )
     assert ours.text == plain.text
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset.training_set import TrainingSet
-from training.models.binned_rows import Grower
+from training.models.binned_rows import Grower, rules_of
 from training.models.fit import FittedModel, fit, fitting_of
 from training.models.specs import HEALTH_SCORE, TERM, ModelSpec, Parameters
 
@@ -60,4 +60,5 @@ def fit_rows(
         horizon_days=training.label.lead_days + training.horizons[-1],
         outcomes=training.outcomes[rows],
         horizons=training.horizons,
+        rules=rules_of(training, columns) if fitting_of(spec).is_grown else None,
     )

@@ -29,7 +29,7 @@ from registry.promotion.promotion import gain, log_loss_rows
 from training.dataset.splits import Fold
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows, Grower
-from training.models.boosting import grow_trees, raw_scores, staged_scores
+from training.models.boosting import staged_scores
 from training.models.fit import fitting_of
 from training.models.fitting.fit_rows import fit_rows
 from training.models.specs import ModelSpec, Parameters, Range
@@ -170,10 +170,11 @@ def _tune_trees(
     matrix = training.matrix[:, columns]
 
     def rows(parameters: Parameters) -> Vector:
+        rounds = (int(parameters["rounds"]),)
         return held_out.loss_rows(
             [
-                raw_scores(grow_trees(part, parameters, seed=seed), matrix[mask])
-                for part, mask in zip(parts, held_out.masks, strict=True)
+                next(staged_scores(part, parameters, matrix[mask], rounds, seed=seed, step=step))
+                for (part, step), mask in zip(parts, held_out.masks, strict=True)
             ]
         )
 
@@ -182,8 +183,9 @@ def _tune_trees(
         found: dict[int, list[Vector]] = {rounds: [] for rounds in ROUNDS}
         losses: dict[int, float] = {}
         for number, mask in enumerate(held_out.masks[:-1]):
+            part, step = parts[number]
             growth = staged_scores(
-                parts[number], {**spec.parameters, **tried}, matrix[mask], ROUNDS, seed=seed
+                part, {**spec.parameters, **tried}, matrix[mask], ROUNDS, seed=seed, step=step
             )
             for place, (rounds, scores) in enumerate(zip(ROUNDS, growth, strict=True)):
                 found[rounds].append(scores)

@@ -18,6 +18,8 @@ from registry.bundle.bundle import ModelBundle
 from registry.promotion.promotion import Promotion, PromotionEvidence
 from training.dataset.treatments import treated_section
 from training.metrics import Interval, account_draws, auc, row_log_loss
+from training.models.binned_rows import rules_of
+from training.models.fit import fitting_of
 from training.models.model_selection import Contender
 from training.models.tuning.study import Study
 from training.pipeline.comparisons import LEAST_ACCOUNTS, EvaluationRows, enough_accounts
@@ -75,7 +77,7 @@ def model_card(
         _calibration(rows.outcome, p, prepared),
         "" if bundle.untreated_risk is None else treated_section(bundle.untreated_risk),
         _explained(bundle, prepared, evidence),
-        _tuning(shown, study),
+        _tuning(shown, study, bundle, prepared),
         _decision(promotion),
         _limits(bundle, prepared, rows),
         "## Not for\n\n" + "\n".join(f"- {each}" for each in NOT_FOR),
@@ -251,11 +253,24 @@ def _explained(
     )
 
 
-def _tuning(shown: Contender, study: Study | None) -> str:
+def _tuning(
+    shown: Contender, study: Study | None, bundle: ModelBundle, prepared: PreparedData
+) -> str:
     used = ", ".join(f"{name} {value:g}" for name, value in shown.parameters.items()) or "none"
     lines = ["## Parameters", "", f"{used}."]
     if study is not None:
         lines += ["", study.sentence]
+    if fitting_of(shown.spec).is_grown:
+        training = prepared.training
+        rules = rules_of(training, training.columns(bundle.contract.names))
+        lines += [
+            "",
+            f"How many trees are grown (`rounds`) was learned on accounts that no tree had seen. "
+            f"{sum(way != 0 for way in rules.directions)} features are split in their declared "
+            f"direction only.",
+        ]
+        if rules.renewal is not None:
+            lines[-1] += " The first tree says whether the renewal lies within the window."
     return "\n".join(lines)
 
 
