@@ -60,6 +60,7 @@ TARGETS = (
             "tests/serving/ledger/database/test_chain.py",
             "tests/serving/ledger/test_claims.py",
             "tests/serving/ledger/test_ledger.py",
+            "tests/serving/ledger/test_ranked_actions.py",
         ),
         floor=0.8,
     ),

@@ -156,6 +156,20 @@ def test_an_action_of_the_list_is_approved_by_itself(world: World) -> None:
     assert world.approvals.of_decision("d-1") == ()
 
 
+def test_a_key_that_approved_one_action_approves_no_other(world: World) -> None:
+    def approve(action: str | None) -> bool:
+        _, is_new = world.approvals.record(
+            "d-1", "approved", by="ann", reason=None, key="a", now=NOW, action=action
+        )
+        return is_new
+
+    assert approve("pause_billing")
+    assert not approve("pause_billing")  # the same request again
+    for other in ("billing_escalation", None):
+        with pytest.raises(KeyReusedError):
+            approve(other)
+
+
 def test_a_level_that_is_raised_counts_from_the_next_claim_on(world: World) -> None:
     world.level(1, "roi_summary")
     with pytest.raises(
