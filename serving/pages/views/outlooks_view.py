@@ -184,7 +184,8 @@ def _renewal(
     left = round(days)
     when = "today" if left == 0 else f"in {plural(left, 'day')}"
     on = f"the renewal is {when}, on {day(_after(score, days))}"
-    return replace(line, when=f"{line.when}; {on}" if line.when else on)
+    # of the end of a term the date says it all
+    return replace(line, when=on if found.at_the_end or not line.when else f"{line.when}; {on}")
 
 
 def _far(score: AccountScore, models: Models, horizon: int) -> OutlookLine:

@@ -13,6 +13,7 @@ from features.catalogue.catalogue import load_catalogue
 from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from registry.bundle.renewal_risk import ContractCalendar, RenewalRisk
+from serving.pages.views.outlooks_view import outlook_lines
 from serving.scoring.models_served import champions
 from serving.scoring.outlooks import renewal_outlook
 from serving.scoring.reasons.at_renewal import renewal_reasons
@@ -80,3 +81,8 @@ def test_there_are_none_where_the_tier_tells_it_or_nothing_is_known(one, models,
 
 def test_a_model_without_dates_has_none(one, store) -> None:
     assert said(renewing_in(one, 200), champions(store)) is None
+
+
+def test_the_page_says_the_date_of_the_end_alone(one, models) -> None:
+    said = {line.what: line for line in outlook_lines(renewing_in(one, 1.0), models)}
+    assert said["Leaves at its renewal"].when.startswith("the renewal is in 1 day, on ")
