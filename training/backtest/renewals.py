@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from training.backtest.run import BacktestError, align_columns, find_origins
+from training.backtest.run import BacktestError, align_columns, check_origins, find_origins
 from training.dataset.labels import Label
 from training.dataset.training_set import FeatureReader
 from training.metrics import Interval, account_draws, came_over_promised, row_log_loss
@@ -150,6 +150,7 @@ def backtest_renewals(
         BacktestError: too few origins, no date of renewal, or no decision that was over.
         TrainingError: the data cannot answer; the message says why and what to do.
     """
+    check_origins(n_origins)
     say = progress or no_progress
     say("labels and features", 0, n_origins)
     parts = []

@@ -120,11 +120,7 @@ def run_backtest(
         BacktestError: fewer than two origins are asked for, or possible.
         TrainingError: the data cannot answer; the message says why and what to do.
     """
-    if n_origins < LEAST_ORIGINS:
-        raise BacktestError(
-            f"A back-test needs at least {LEAST_ORIGINS} origins; {n_origins} asked for. For one, "
-            f"train (keepwell train)."
-        )
+    check_origins(n_origins)
     say = progress or no_progress
     say("labels and features", 0, n_origins)
     # small matrices: a second BLAS thread costs ten times what it brings
@@ -163,6 +159,19 @@ def run_backtest(
             if horizon not in label.long_horizons
         )  # those are asked origin by origin
     return BacktestRun(prepared=prepared, origins=origins, rows=rows, notes=notes)
+
+
+def check_origins(n_origins: int) -> None:
+    """Refuse a back-test at a single moment.
+
+    Raises:
+        BacktestError: fewer origins are asked for than show how much the numbers vary.
+    """
+    if n_origins < LEAST_ORIGINS:
+        raise BacktestError(
+            f"A back-test needs at least {LEAST_ORIGINS} origins; {n_origins} asked for. For one, "
+            f"train (keepwell train)."
+        )
 
 
 def find_origins(

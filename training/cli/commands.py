@@ -33,6 +33,9 @@ from features.workspace_files import write_atomically
 from registry.outcomes import CHURN, OutcomeName
 from registry.store.open_store import pending_uploads_in, store_at
 
+RENEWAL = "renewal"
+"""What is back-tested besides outcomes: the chance to leave at the end of the term."""
+
 if TYPE_CHECKING:
     from registry.promotion.promotion import EvidenceDocument
     from registry.store.mlflow import MlflowModelStore
@@ -132,7 +135,10 @@ def backtest(
     from training.backtest.report import remarks, renewal_table, report_tables
     from training.backtest.workspace import backtest_workspace, backtest_workspace_renewals
 
-    if label == "renewal":
+    known = (*(one.value for one in OutcomeName), RENEWAL)
+    if label not in known:
+        raise CommandError(f"There is no label {label!r}. Choose one of: {', '.join(known)}.")
+    if label == RENEWAL:
         with show_progress("Back-testing renewals") as progress:
             renewals = backtest_workspace_renewals(
                 place, as_of=moment, n_origins=origins, seed=seed, progress=progress

@@ -11,6 +11,7 @@ import pytest
 from keepwell_command import run_keepwell
 from typer.testing import CliRunner
 
+from features.cli.options import CommandError
 from features.compute.backfill import backfill, month_starts
 from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import EVENT_SCHEMA
@@ -19,7 +20,6 @@ from features.workspace import Workspace
 from keepwell import app
 from training.backtest.run import BacktestError
 from training.backtest.workspace import backtest_workspace
-from training.dataset.labels import LabelError
 
 ROOT = Path(__file__).parents[3]
 END = datetime(2023, 6, 1, tzinfo=UTC)
@@ -93,9 +93,15 @@ def test_bad_input_is_refused_in_a_sentence(place: Path) -> None:
             BacktestError,
             "A back-test needs at least 2 origins; 1 asked",
         ),
-        (("leaving",), LabelError, "There is no label 'leaving'. Choose one of: churn, expansion"),
+        (
+            ("leaving",),
+            CommandError,
+            "There is no label 'leaving'. Choose one of: churn, expansion",
+        ),
+        (("renewals",), CommandError, "trial_conversion, renewal."),
+        (("renewal", "--origins", "1"), BacktestError, "needs at least 2 origins; 1 asked"),
     ],
-    ids=["capacity", "origins", "label"],
+    ids=["capacity", "origins", "label", "more of one", "origins of renewals"],
 )
 def test_words_that_can_not_be_are_refused(place: Path, words, error, said) -> None:
     done = CliRunner().invoke(app, ["backtest", *words, "-w", str(place / "ws")])

@@ -7,27 +7,12 @@ import numpy as np
 import pytest
 
 from training.dataset.errors import OneClassError
-from training.dataset.labels import label_named
 from training.models.binned_rows import BinnedRows, rules_of
 from training.models.boosting import grow_trees, raw_scores
 from training.models.fit import fit
 from training.models.fitting.fit_rows import fit_rows, usable_columns
 from training.models.model_selection import run_contender
 from training.models.specs import LIGHTGBM
-from training.pipeline.prepare import prepare
-
-
-@pytest.fixture(scope="module")
-def prepared(small_company):
-    company = small_company(n_accounts=150)
-    return prepare(
-        label_named("churn"),
-        events=company.events,
-        reader=company.reader,
-        digests=company.digests,
-        cutoffs=company.cutoffs,
-        known_until=company.known_until,
-    )
 
 
 @pytest.fixture(scope="module")

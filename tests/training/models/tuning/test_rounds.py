@@ -5,28 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
-from training.dataset.labels import label_named
 from training.models.binned_rows import BinnedRows
 from training.models.fitting.fit_rows import usable_columns
 from training.models.model_selection import run_contender
 from training.models.specs import LIGHTGBM
 from training.models.tuning.rounds import ROUNDS, learn_rounds
-from training.pipeline.prepare import prepare
-
-
-@pytest.fixture(scope="module")
-def prepared(small_company):
-    company = small_company(n_accounts=150)
-    return prepare(
-        label_named("churn"),
-        events=company.events,
-        reader=company.reader,
-        digests=company.digests,
-        cutoffs=company.cutoffs,
-        known_until=company.known_until,
-    )
 
 
 def learned(training, rows, parameters=LIGHTGBM.parameters) -> int:

@@ -12,26 +12,11 @@ from scipy.optimize import minimize_scalar
 
 from registry.bundle.calibration import sigmoid
 from registry.promotion.promotion import log_loss_rows
-from training.dataset.labels import label_named
 from training.models.fitting.fit_rows import usable_columns
 from training.models.specs import LIGHTGBM, LOGISTIC
 from training.models.tuning.tune import LEAST_OTHERS, ROUNDS, levelled_rows, tune
-from training.pipeline.prepare import prepare
 
 ROOT = Path(__file__).parents[4]
-
-
-@pytest.fixture(scope="module")
-def prepared(small_company):
-    company = small_company(n_accounts=150)
-    return prepare(
-        label_named("churn"),
-        events=company.events,
-        reader=company.reader,
-        digests=company.digests,
-        cutoffs=company.cutoffs,
-        known_until=company.known_until,
-    )
 
 
 def study(prepared, spec, **changes):
