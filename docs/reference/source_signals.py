@@ -435,7 +435,7 @@ SIGNALS: tuple[Signal, ...] = (
         "discount",
         "discount, billing interval",
         "plans#upgrade-campaign, plans#repeated-overage",
-        "discount_rate billing_months",
+        "discount_rate billing_months term_days term_months",
     ),
     _signal("tenure", "tenure", "platform#value-metrics", "tenure_days account_age_days"),
     _signal(

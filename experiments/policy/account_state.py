@@ -144,10 +144,13 @@ class AccountState:
 
     @property
     def term_months(self) -> float | None:
-        """Length of the running term, from its start to its renewal; None where it is not known.
+        """Length of the running term; None where it is not known.
 
-        Without the start of the term the months between two invoices stand in.
+        It is a feature. Of a snapshot from before there was one, it is counted from the start of
+        the term, and without that the months between two invoices stand in.
         """
+        if (term := _known(self.features.get("term_months"))) is not None:
+            return term
         begun, ahead = self.days_since("term_started"), _known(self.features.get("days_to_renewal"))
         if begun is None or ahead is None:
             return _known(self.features.get("billing_months"))

@@ -65,8 +65,9 @@ class Aggregate:
 
     Attributes:
         operation: the name of an operation of ``kernel/aggregations.py``.
-        of: a property. ``values`` and ``in_state`` distinguish its values, ``days_until`` reads it
-            as a date, any other operation reads it as a number instead of the quantity.
+        of: a property. ``values`` and ``in_state`` distinguish its values, ``days_until`` and
+            ``days_spanned`` read it as a date, any other operation reads it as a number instead of
+            the quantity.
         words: numbers for words of the property ``of``.
         state: for ``in_state``, which values of which properties make up the state.
         after: for ``in_state``, how old an event of the state must be to count.

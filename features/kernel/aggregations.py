@@ -19,6 +19,8 @@ Distinct = Literal["nothing", "users", "user_days", "days", "values"]
 Columns = tuple[str, ...]
 Combination = Literal["sum", "largest", "smallest", "unknown"]
 
+CORRECTION_DAYS = 28
+"""No term is shorter, so a date that moves by less is not that of another term."""
 
 CELL = np.dtype(
     [
@@ -218,6 +220,35 @@ class DaysUntil(Last):
         if cells[cell].carried_seen > cells[cell].seen:
             return cells[cell].carried - today
         return cells[cell].number - today if cells[cell].seen > 0 else when_empty
+
+
+class DaysSpanned(Operation):
+    """Days from the event that set the date in the property ``of`` to that date.
+
+    A date that moves by less than ``CORRECTION_DAYS`` is corrected, and counts from where it did.
+    The cells hold the date (``number``) and the place of the event that set it (``seen``).
+    """
+
+    name = "days_spanned"
+    property_as = "date"
+    needs_property = True
+
+    @staticmethod
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
+        if not np.isnan(event.value):
+            for cell in range(span.begin, span.stop):
+                if (
+                    cells[cell].seen == 0
+                    or np.abs(event.value - cells[cell].number) >= CORRECTION_DAYS
+                ):
+                    cells[cell].seen = event.place
+                cells[cell].number = event.value
+
+    @staticmethod
+    def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
+        if cells[cell].seen == 0:
+            return when_empty
+        return cells[cell].number - occurred[rows[cells[cell].seen - 1]] / DAY_IN_MICROSECONDS
 
 
 class DaysSinceLast(Operation):
@@ -451,6 +482,7 @@ OPERATIONS = check_operations(
     DaysSinceLast,
     DaysSinceFirst,
     DaysUntil,
+    DaysSpanned,
     InState,
     BelowZero,
     SecondBusiestDay,

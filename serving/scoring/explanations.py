@@ -68,7 +68,14 @@ PEER_KINDS: tuple[PeerKind, ...] = (
 PEER_ATTRIBUTES = tuple(dict.fromkeys(name for kind in PEER_KINDS for name in kind.columns))
 
 NOT_COMPARED = frozenset(
-    {"days_to_renewal", "days_to_notice", "tenure_days", "renewals_count", "contract_changes_365d"}
+    {
+        "days_to_renewal",
+        "days_to_notice",
+        "tenure_days",
+        "renewals_count",
+        "contract_changes_365d",
+        "term_months",
+    }
 )
 """Dates and lengths of a contract, of which none is usual."""
 
@@ -97,6 +104,9 @@ PLAINLY: Mapping[str, Callable[[float], str]] = {
         "billed every month" if months == 1 else f"billed every {months:.0f} months"
     ),
     "days_to_first_use": _first_use,
+    "term_months": lambda months: (
+        "a term of a month" if months == 1 else f"a term of {months:.0f} months"
+    ),
     "days_to_renewal": _renewal,
     "invoice_days_overdue": lambda days: (
         f"an invoice is {days:.0f} days overdue" if days else "no invoice is overdue"

@@ -219,7 +219,7 @@ def one_event(
             key: want if isinstance(want, str) else want[0] for key, want in feature.where.items()
         }
         if feature.aggregate.of is not None:
-            until = feature.aggregate.operation == "days_until"
+            until = feature.aggregate.operation in ("days_until", "days_spanned")
             word = next(iter(feature.aggregate.words), "5")
             properties.setdefault(feature.aggregate.of, "2025-01-31" if until else word)
         properties |= {

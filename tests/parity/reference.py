@@ -101,8 +101,24 @@ def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float |
                 return feature.when_empty
             midnight = datetime(dates[-1].year, dates[-1].month, dates[-1].day, tzinfo=UTC)
             return _days(midnight - as_of)
+        case "days_spanned":
+            return _days_spanned(seen, feature)
         case unknown:
             raise AssertionError(f"no reference for the operation {unknown!r}")
+
+
+def _days_spanned(seen: list[Seen], feature: Feature) -> float | None:
+    """From the oldest event of the last run of dates that differ by less than 28 days, each from
+    the one before, to the newest date."""
+    dated = [(s.event, day) for s in seen if (day := _date(s, str(feature.aggregate.of)))]
+    if not dated:
+        return feature.when_empty
+    first = len(dated) - 1
+    while first and abs(dated[first][1] - dated[first - 1][1]) < timedelta(days=28):
+        first -= 1
+    newest = dated[-1][1]
+    midnight = datetime(newest.year, newest.month, newest.day, tzinfo=UTC)
+    return _days(midnight - dated[first][0].occurred_at)
 
 
 def _in_state(seen: list[Seen], feature: Feature, as_of: datetime) -> float | None:

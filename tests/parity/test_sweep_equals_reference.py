@@ -21,6 +21,7 @@ OPERATIONS = dict.fromkeys(BY_NAME) | {
     "values": "name",
     "in_state": "name",
     "days_until": "renewal_on",
+    "days_spanned": "renewal_on",
 }
 """Every operation, and the property it is asked of."""
 

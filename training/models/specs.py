@@ -16,7 +16,7 @@ Parameters = Mapping[str, float]
 HEALTH_SCORE = "health_score"
 USAGE = "feature_uses_28d"
 RENEWAL = "days_to_renewal"
-TERM = "billing_months"
+TERM = "term_months"
 
 FEW_ACCOUNTS = 150
 """With fewer distinct accounts that left before the test, only a model for few outcomes serves."""

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
+import polars as pl
+
 from features.catalogue.definitions import QUARTER, YEAR
 from features.catalogue.feature import Aggregate, AnyFeature, Derived, Feature, ratio
 from features.events.schema import CONTRACT_TERMS
+
+PLAUSIBLE_TERMS = (1, 2, 3, 6, 12, 18, 24, 36, 48, 60)
+"""Months that terms are agreed for."""
+
+DAYS_A_MONTH = 365.25 / 12
+
+
+def term_months(days: pl.Expr, billing: pl.Expr) -> pl.Expr:
+    """Months of a term that runs for so many days, or of the billing period where that is longer.
+
+    The days are rounded to the nearest plausible term, by ratio. Nobody pays in advance for longer
+    than the term, so a first period that was cut short has the length of those that follow it.
+    """
+    months = days / DAYS_A_MONTH
+    rounded = pl.lit(float(PLAUSIBLE_TERMS[0]))
+    for shorter, longer in pairwise(PLAUSIBLE_TERMS):
+        rounded = (
+            pl.when(months >= math.sqrt(shorter * longer)).then(float(longer)).otherwise(rounded)
+        )
+    return pl.max_horizontal(pl.when(days > 0).then(rounded), billing)
+
 
 CONTRACT: tuple[AnyFeature, ...] = (
     Feature(
@@ -105,7 +131,30 @@ CONTRACT: tuple[AnyFeature, ...] = (
         when_empty=None,
         unit="months",
         role="context",
+        is_model_input=False,  # the term holds it
         phrase="billed every {value:.0f} months",
+    ),
+    Feature(
+        name="term_days",
+        description="Days from the event that set the renewal date to that date.",
+        theme="contract",
+        reads=CONTRACT_TERMS,
+        aggregate=Aggregate(operation="days_spanned", of="renewal_on"),
+        when_empty=None,
+        unit="days",
+        role="context",
+        is_model_input=False,
+        phrase="a term of {value:.0f} days",
+    ),
+    Derived(
+        name="term_months",
+        description="Months of the term: by its dates, or the billing period where that is longer.",
+        theme="contract",
+        inputs=("term_days", "billing_months"),
+        formula=term_months,
+        unit="months",
+        role="context",
+        phrase="a term of {value:.0f} months",
     ),
     Feature(
         name="tenure_days",

@@ -185,7 +185,7 @@ def is_out_of_order(one: Seen) -> bool:
 def needs_a_person(one: Seen) -> bool:
     is_leaving = "cancel_intent" in one.state.alerts
     has_revenue = (one.value("annual_revenue") or 0.0) >= REVENUE_FROM
-    renews = one.within("days_to_renewal", 0, 7) and one.within("billing_months", 3, 1e9)
+    renews = one.within("days_to_renewal", 0, 7) and one.within("term_months", 3, 1e9)
     return is_leaving or (one.is_critical and has_revenue) or renews
 
 
@@ -218,7 +218,7 @@ RULES: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
     ("a promise kept back by a cap or by its cost", is_kept_back),
     ("a promise ranked as an investment", is_ranked_as_investment),
     ("a renewal runway or pack for a term under three months",
-     lambda one: one.within("billing_months", 0, 2.9)
+     lambda one: one.within("term_months", 0, 2.9)
      and any(c.action_id in RUNWAY for c in one.listed)),
     ("first word to a critical account is a payment reminder",
      lambda one: one.is_critical and one.first.action_id == "dunning"),

@@ -241,6 +241,8 @@ def test_none_of_anything_is_not_said_as_a_zero(feature):
         ("incidents_felt_90d", 1.0, "1 incident felt in the last 90 days"),
         ("renewals_count", 0.0, "No renewals so far"),
         ("billing_months", 1.0, "Billed every month"),
+        ("term_months", 1.0, "A term of a month"),
+        ("term_months", 24.0, "A term of 24 months"),
         ("billing_months", 12.0, "Billed every 12 months"),
     ],
 )

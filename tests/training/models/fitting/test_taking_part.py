@@ -14,7 +14,7 @@ from training.dataset.training_set import TrainingSet
 from training.models.fitting.taking_part import is_made_for, why_not
 from training.models.specs import BASE_RATE, FORMULA, LOGISTIC, RENEWAL_RISK
 
-NAMES = ("days_to_renewal", "billing_months", "health_score", "usage")
+NAMES = ("days_to_renewal", "term_months", "health_score", "usage")
 N = 300
 
 
