@@ -126,14 +126,22 @@ class TreeForm:
 
     def theme_contributions(self, matrix: Floats, raw: Floats, themes: Places) -> Floats:
         """The SHAP values of themes: on a path, the features of one theme are one player."""
+        found = self._by_theme(themes)
+        if len(matrix) < MANY:
+            return found.shares.contributions(self.trees, matrix)
+        return found.contributions(self.trees, matrix, raw)
+
+    def alone(self, matrix: Floats, themes: Places | None = None) -> Floats:
+        """What each column, or theme, adds in log-odds where nothing else is known."""
+        found = self._of_many if themes is None else self._by_theme(themes)
+        return found.alone(self.trees, matrix)
+
+    def _by_theme(self, themes: Places) -> BatchShares:
         key = themes.tobytes()
         if key not in self._of_themes:
             shares = SplitShares.of(self.trees, themes)
             self._of_themes[key] = BatchShares.of(self.trees, shares)
-        found = self._of_themes[key]
-        if len(matrix) < MANY:
-            return found.shares.contributions(self.trees, matrix)
-        return found.contributions(self.trees, matrix, raw)
+        return self._of_themes[key]
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """The arrays of the trees."""

@@ -3,14 +3,16 @@
 A theme, or a feature alone, stands on one of two sides for an account: what the model adds for it
 raises the log-odds or lowers them. Two questions are asked of each side, by refits on drawn accounts:
 do accounts on this side leave more (or less) often than others, which catches a feature that has its
-coefficient only to correct another; and does the side stay the same from refit to refit.
+coefficient only to correct another; and does the side stay the same from refit to refit. A segment in
+which enough accounts had the outcome answers the first question for itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 LEAST_SAME_SIGN = 0.8
@@ -22,6 +24,18 @@ side in twenty does."""
 
 LEAST_EXPECTED = 2.0
 """With fewer outcomes expected than this on a side, nobody can tell; the side is believed."""
+
+LEAST_OUTCOMES_ALONE = 50
+"""A segment in which fewer accounts than this had the outcome does not answer for itself."""
+
+LEAST_EXPECTED_ALONE = 10.0
+"""Nor does a side of it on which fewer outcomes are expected: not even half as many would tell."""
+
+LEAST_DEVIATION_ALONE = 1.0
+"""What all accounts together say, a segment has to say as well, by this many standard errors."""
+
+BY_CHANCE = 0.05
+"""The chance to believe a side that means nothing; segments share it."""
 
 LEAST_FIRST = 20
 """A record of fewer accounts than this is not told."""
@@ -38,9 +52,12 @@ class SideEvidence:
     came: float  # accounts with the outcome
     expected: float  # at the base rate
     same_sign: float  # share of refits that put an account on the same side as the model does
+    error: float | None = None  # standard error of came less expected; None: as of single draws
 
-    def earned(self, *, raises: bool) -> bool:
+    def earned(self, *, raises: bool, least: float = LEAST_DEVIATION) -> bool:
         """Whether the side may be told as a reason.
+
+        ``least`` is by how many standard deviations it has to differ.
 
         >>> side = SideEvidence(accounts=200, came=30, expected=15, same_sign=0.95)
         >>> side.earned(raises=True), side.earned(raises=False)
@@ -50,9 +67,28 @@ class SideEvidence:
             return False
         if self.expected < LEAST_EXPECTED:
             return True
-        spread = sqrt(self.expected * (1 - self.expected / self.accounts))
-        deviation = (self.came - self.expected) / spread
-        return deviation >= LEAST_DEVIATION if raises else deviation <= -LEAST_DEVIATION
+        return self.deviation >= least if raises else self.deviation <= -least
+
+    @property
+    def deviation(self) -> float:
+        """How many standard errors more came than expected."""
+        error = self.error
+        if error is None:
+            error = sqrt(self.expected * (1 - self.expected / self.accounts))
+        return (self.came - self.expected) / error if error else 0.0
+
+
+Sides = tuple[SideEvidence | None, SideEvidence | None]
+"""What raises, and what lowers; None where no account stood on a side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentEvidence:
+    """The same two sides of themes and features, of the accounts of one segment."""
+
+    outcomes: int  # accounts that had the outcome
+    themes: Mapping[str, Sides]
+    features: Mapping[str, Sides]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +107,45 @@ class FirstReasonRecord:
 class ReasonEvidence:
     """The evidence of a training about its reasons.
 
-    ``themes`` and ``features`` have two sides, what raises and what lowers; None where no account
-    stood on one. What is not listed was not examined.
+    What is not listed in ``themes`` and ``features`` was not examined. ``segments`` are those that
+    answer for themselves, by their own name.
     """
 
     refits: int
-    themes: Mapping[str, tuple[SideEvidence | None, SideEvidence | None]]
-    features: Mapping[str, tuple[SideEvidence | None, SideEvidence | None]]
+    themes: Mapping[str, Sides]
+    features: Mapping[str, Sides]
     first: Mapping[str, FirstReasonRecord]  # by theme
+    segments: Mapping[str, SegmentEvidence] = field(default_factory=dict)
 
-    def theme_earned(self, theme: str, /, *, raises: bool) -> bool:
-        """Whether a theme may be told on this side."""
-        return _earned(self.themes.get(theme), raises=raises)
+    def theme_earned(self, theme: str, /, *, raises: bool, segment: str | None = None) -> bool:
+        """Whether a theme may be told on this side, of an account of this segment."""
+        alone = self._alone(segment)
+        own = None if alone is None else alone.themes.get(theme)
+        return self._earned(self.themes.get(theme), own, raises=raises)
 
-    def feature_earned(self, feature: str, /, *, raises: bool) -> bool:
-        """Whether a feature may be told on this side."""
-        return _earned(self.features.get(feature), raises=raises)
+    def feature_earned(self, feature: str, /, *, raises: bool, segment: str | None = None) -> bool:
+        """Whether a feature may be told on this side, of an account of this segment."""
+        alone = self._alone(segment)
+        own = None if alone is None else alone.features.get(feature)
+        return self._earned(self.features.get(feature), own, raises=raises)
+
+    def _alone(self, segment: str | None) -> SegmentEvidence | None:
+        return None if segment is None else self.segments.get(segment)
+
+    def _earned(self, every: Sides | None, alone: Sides | None, *, raises: bool) -> bool:
+        """By all accounts and, where enough are on the side, by those of the segment as well.
+
+        What all together do not say, a segment may say alone, more clearly.
+        """
+        at = 0 if raises else 1
+        side = None if every is None else every[at]
+        by_all = side is None or side.earned(raises=raises)
+        own = None if alone is None else alone[at]
+        if own is None or own.expected < LEAST_EXPECTED_ALONE:
+            return by_all
+        shared = NormalDist().inv_cdf(1 - BY_CHANCE / len(self.segments))
+        least = LEAST_DEVIATION_ALONE if by_all else max(shared, LEAST_DEVIATION)
+        return own.earned(raises=raises, least=least)
 
     def record(self, theme: str) -> FirstReasonRecord | None:
         """What came of accounts that had a theme first; None where they are too few to tell."""
@@ -94,11 +153,6 @@ class ReasonEvidence:
         if found is None or found.accounts < LEAST_FIRST or found.expected < LEAST_FIRST_EXPECTED:
             return None
         return found
-
-
-def _earned(sides: tuple[SideEvidence | None, SideEvidence | None] | None, *, raises: bool) -> bool:
-    side = None if sides is None else sides[0 if raises else 1]
-    return side is None or side.earned(raises=raises)
 
 
 def reason_evidence_document(evidence: ReasonEvidence) -> dict[str, Any]:
@@ -112,8 +166,8 @@ def read_reason_evidence(document: Mapping[str, Any] | None) -> ReasonEvidence |
         return None
     return ReasonEvidence(
         refits=int(document["refits"]),
-        themes={str(n): _sides(sides) for n, sides in document["themes"].items()},
-        features={str(n): _sides(sides) for n, sides in document["features"].items()},
+        themes=_sides_by_name(document["themes"]),
+        features=_sides_by_name(document["features"]),
         first={
             str(n): FirstReasonRecord(
                 accounts=int(one["accounts"]),
@@ -122,12 +176,32 @@ def read_reason_evidence(document: Mapping[str, Any] | None) -> ReasonEvidence |
             )
             for n, one in document["first"].items()
         },
+        segments={
+            str(n): SegmentEvidence(
+                outcomes=int(one["outcomes"]),
+                themes=_sides_by_name(one["themes"]),
+                features=_sides_by_name(one["features"]),
+            )
+            for n, one in document.get("segments", {}).items()
+        },
     )
 
 
-def _sides(sides: Any) -> tuple[SideEvidence | None, SideEvidence | None]:
-    raises, lowers = (
-        None if side is None else SideEvidence(**{name: float(x) for name, x in side.items()})
-        for side in sides
-    )
+def _sides_by_name(document: Mapping[str, Any]) -> dict[str, Sides]:
+    return {str(name): _sides(sides) for name, sides in document.items()}
+
+
+def _sides(sides: Any) -> Sides:
+    raises, lowers = (None if side is None else _side(side) for side in sides)
     return raises, lowers
+
+
+def _side(document: Mapping[str, Any]) -> SideEvidence:
+    error = document.get("error")
+    return SideEvidence(
+        accounts=float(document["accounts"]),
+        came=float(document["came"]),
+        expected=float(document["expected"]),
+        same_sign=float(document["same_sign"]),
+        error=None if error is None else float(error),
+    )

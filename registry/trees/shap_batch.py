@@ -50,22 +50,45 @@ class BatchShares:
             weight=points.weight.astype(np.float32),
         )  # fmt: skip
 
+    def alone(self, trees: TreeArrays, matrix: Floats) -> Floats:
+        """What each player adds where nothing else is known: its first step from the base.
+
+        The gain at t = 0, so no other player's value plays a part in it.
+        """
+        return self._sum_up(
+            trees, matrix, np.ones_like(self.n_points), np.zeros(2, np.int32),
+            np.zeros(1, np.float32), np.ones(1, np.float32),
+        )  # fmt: skip
+
     def contributions(self, trees: TreeArrays, matrix: Floats, raw: Floats) -> Floats:
         """One value per row and player; with the base, each row's values sum to its raw score."""
-        codes = self.shares.codes
-        values = _contributions(
-            np.ascontiguousarray(matrix), self.shares.columns_of(matrix), self.shares.player,
-            trees.first_node, trees.first_leaf, trees.feature,
-            trees.kind, trees.threshold, trees.category_set, trees.first_word,
-            trees.category_words, self.leaf, codes.first, codes.threshold, codes.missing,
-            codes.place, codes.shift, self.shares.left, self.shares.right, self.share, self.kept,
-            self.shares.earlier, self.n_points, self.first_point, self.point, self.weight,
-        )  # fmt: skip
+        values = self._sum_up(
+            trees, matrix, self.n_points, self.first_point, self.point, self.weight
+        )
         size = np.abs(values)
         total = size.sum(axis=1)
         rest = raw - self.shares.base - values.sum(axis=1)
         values += size * (rest / np.where(total > 0, total, 1.0))[:, None]
         return values
+
+    def _sum_up(
+        self,
+        trees: TreeArrays,
+        matrix: Floats,
+        n_points: Ints,
+        first_point: Ints,
+        point: Singles,
+        weight: Singles,
+    ) -> Floats:
+        codes = self.shares.codes
+        return _contributions(
+            np.ascontiguousarray(matrix), self.shares.columns_of(matrix), self.shares.player,
+            trees.first_node, trees.first_leaf, trees.feature,
+            trees.kind, trees.threshold, trees.category_set, trees.first_word,
+            trees.category_words, self.leaf, codes.first, codes.threshold, codes.missing,
+            codes.place, codes.shift, self.shares.left, self.shares.right, self.share, self.kept,
+            self.shares.earlier, n_points, first_point, point, weight,
+        )  # fmt: skip
 
 
 @compiled

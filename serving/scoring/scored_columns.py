@@ -27,7 +27,7 @@ from registry.bundle.metadata import AMOUNT_ERROR
 from registry.outcomes import CHURN, EXPANSION, Outcome, outcome_named
 from serving.scoring.expected_money import MoneyColumns, yearly
 from serving.scoring.explanations import Peers, Reasons, health_reasons, peers_of
-from serving.scoring.reasons.choice import ChosenReasons, choose_reasons
+from serving.scoring.reasons.choice import ChosenReasons, choose_reasons, segments_of
 from serving.scoring.reasons.facts import Facts
 from serving.scoring.reasons.in_words import ReasonedRows, UsualValues
 from serving.scoring.score import (
@@ -465,7 +465,8 @@ class ScoredColumns:
             one.served.model, one.matrix, one.explained_horizon, frame, raw=one.raw
         )
         evidence = one.served.model.reason_evidence
-        return choose_reasons(rows, usual.medians(groups), evidence), groups
+        chosen = choose_reasons(rows, usual.medians(groups), evidence, segments_of(frame))
+        return chosen, groups
 
     def _explained(
         self, outcome: OutcomeColumns, peers: Peers, *, of_leaving: bool

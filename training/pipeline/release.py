@@ -53,11 +53,13 @@ def release(
     seed: int,
     metrics: Mapping[str, float],
     treated: TreatedRows | None = None,
+    segments: NDArray[np.str_] | None = None,
     growing: MakeGrower = BinnedRows.of,
 ) -> ModelBundle:
     """Refit a spec on every mature row and bundle it.
 
-    ``treated`` holds when accounts were acted on; None leaves that out of the bundle.
+    ``treated`` holds when accounts were acted on; None leaves that out of the bundle. ``segments`` is the
+    segment of each row, by which reasons are examined; None: by all rows together.
     ``growing`` makes the grower of trees.
 
     Raises:
@@ -112,7 +114,7 @@ def release(
     folds = usable_folds(training, rolling_folds(cutoffs, newest(cutoffs, RATE_SHARE), reach=reach))
     reason_evidence = examine_reasons(
         spec, training, rows, folds, columns, parameters,
-        served=fitted, held_out=shorter, seed=seed, grower=grower,
+        served=fitted, held_out=shorter, segments=segments, seed=seed, grower=grower,
     )  # fmt: skip
     golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
     dated = "" if shorter.renewal_risk is None else BY_DATE

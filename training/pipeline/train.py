@@ -44,6 +44,7 @@ from training.pipeline.evidence import (
     from_metrics,
     gain_over,
 )
+from training.pipeline.examine_reasons import segments_of
 from training.pipeline.long_horizon_judging import JudgedLongHorizons, judge_long_horizons
 from training.pipeline.prepare import PreparedData, prepare
 from training.pipeline.record.record_training import (
@@ -101,7 +102,7 @@ def train(
         horizons: other horizons in days than the label's own.
         progress: called with the step, how far it is and how far it goes.
         waiting: where runs are saved while the store does not answer; None: then it is an error.
-        attributes: of accounts (segment, tier), to judge each such group alone.
+        attributes: of accounts (segment, tier), to judge each such group alone, reasons too.
         seconds: no trial of the study begins later than this; None: only trials are counted.
         journals: a folder in which a study that is killed leaves its trials, to go on.
         growing: makes the grower of trees; the study's trees are always grown here.
@@ -216,6 +217,7 @@ def _train(
             )
             best = by_date
     champion, asked = find_champion(store, label.name)
+    segments = None if attributes is None else segments_of(prepared, attributes)
     called = None if attributes is None else attributes_of(prepared, attributes)
     evidence = evidence_of(
         best,
@@ -264,6 +266,7 @@ def _train(
         growing=growing,
         metrics={**flat_metrics(with_long_horizons), **as_metrics(evidence)},
         treated=treated,
+        segments=segments,
     )
     evidence = from_metrics(bundle.metrics)  # with the level of what is released
     promotion = decide(evidence)

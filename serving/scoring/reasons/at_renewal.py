@@ -16,7 +16,7 @@ from features.catalogue.feature import AnyFeature
 from features.health.formula import HealthFormula
 from serving.scoring.explanations import Peers, Reasons
 from serving.scoring.outlooks import renewal_outlook
-from serving.scoring.reasons.choice import choose_reasons
+from serving.scoring.reasons.choice import choose_reasons, segments_of
 from serving.scoring.reasons.facts import Facts
 from serving.scoring.reasons.in_words import ReasonedRows, UsualValues
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, Models
@@ -56,7 +56,9 @@ def renewal_reasons(
         return None
     peers = peers or Peers(groups={})
     usual = UsualValues(names=facts.names, peers=peers, otherwise=model.usual)
-    chosen = choose_reasons(rows, usual.medians(usual.groups(frame)), model.reason_evidence)
+    chosen = choose_reasons(
+        rows, usual.medians(usual.groups(frame)), model.reason_evidence, segments_of(frame)
+    )
     # what came of accounts is counted within the days of the tiers, so it says nothing here
     told = ReasonedRows(chosen=chosen, catalogue=catalogue, base_rate=None)
     return told.reasons(0, peers.of(score.attributes))

@@ -8,8 +8,8 @@ A theme is told where
   lowers it;
 - such facts carry at least ``LEAST_CARRIED`` of the theme;
 - theme and fact earned their place in the training, where that was examined
-  (``registry.promotion.reason_evidence``): accounts on that side really left more, or less, often than
-  others, and refits agree on the side.
+  (``registry.promotion.reason_evidence``): accounts of the segment on that side really left more, or less,
+  often than others, and refits agree on the side.
 
 What is not told is added to "other signals", and stays inside the sum.
 """
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from registry.promotion.reason_evidence import ReasonEvidence
@@ -31,6 +32,9 @@ from serving.scoring.score import NONE
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+SEGMENT = "segment"
+"""The attribute whose groups answer for themselves."""
 
 LEAST_SHARE = 0.05
 """A theme that is less of the way than this is no reason."""
@@ -48,8 +52,8 @@ MOST_AWAY = 3
 class Earned(Protocol):
     """Whether a theme or fact earned its place on one side."""
 
-    def __call__(self, name: str, /, *, raises: bool) -> bool:
-        """Of a name."""
+    def __call__(self, name: str, /, *, raises: bool, segment: str | None) -> bool:
+        """Of a name, for an account of this segment."""
         ...
 
 
@@ -75,7 +79,10 @@ class ChosenReasons:
 
 
 def choose_reasons(
-    rows: ExplainedRows, usual: Floats, evidence: ReasonEvidence | None = None
+    rows: ExplainedRows,
+    usual: Floats,
+    evidence: ReasonEvidence | None = None,
+    segments: Sequence[str | None] | None = None,
 ) -> ChosenReasons:
     """Choose the reasons of each row.
 
@@ -83,6 +90,7 @@ def choose_reasons(
         rows: what the model adds.
         usual: rows × facts, the value that is usual among accounts like each; NaN where none is.
         evidence: of the training; None where nobody examined its reasons.
+        segments: of each row; None where they are not known.
     """
     facts, by_theme = rows.facts, rows.by_theme
     toward = by_theme[:, facts.theme] * rows.points > 0
@@ -90,8 +98,9 @@ def choose_reasons(
     told &= ~(facts.days_compared > rows.age[:, None])
     apart = _apart(rows.values, usual, facts)
     told &= np.where(facts.direction == 0, apart != 0, facts.direction * apart * rows.points > 0)
+    segments = [None] * len(by_theme) if segments is None else segments
     if evidence is not None:
-        told &= _by_side(rows.points, evidence.feature_earned, facts.names)
+        told &= _by_side(rows.points, evidence.feature_earned, facts.names, segments)
     size = np.where(told, np.abs(rows.points), 0.0)
     carried = size @ facts.in_theme
     distance = np.abs(by_theme)
@@ -99,7 +108,7 @@ def choose_reasons(
     shown = (distance >= LEAST_SHARE * way) & (distance * 100 >= LEAST_POINTS)
     shown &= (carried > 0) & (carried >= LEAST_CARRIED * distance)
     if evidence is not None:
-        shown &= _by_side(by_theme, evidence.theme_earned, facts.themes)
+        shown &= _by_side(by_theme, evidence.theme_earned, facts.themes, segments)
     leading = np.full(by_theme.shape, NONE, np.int64)
     for theme in range(len(facts.themes)):
         of_theme = np.nonzero(facts.theme == theme)[0]
@@ -123,11 +132,27 @@ def choose_reasons(
     )
 
 
-def _by_side(values: Floats, earned: Earned, names: Sequence[str]) -> Mask:
-    """Whether each value earned its place on the side on which it is."""
-    raises = np.array([earned(name, raises=True) for name in names], np.bool_)
-    lowers = np.array([earned(name, raises=False) for name in names], np.bool_)
-    return np.where(values > 0, raises, lowers)
+def segments_of(frame: pl.DataFrame) -> list[str | None]:
+    """The segment of each row of a frame, None where it is not known."""
+    if frame.schema.get(SEGMENT) != pl.String:
+        return [None] * frame.height
+    return frame[SEGMENT].to_list()
+
+
+def _by_side(
+    values: Floats, earned: Earned, names: Sequence[str], segments: Sequence[str | None]
+) -> Mask:
+    """Whether each value earned its place on the side on which it is, in the row's segment."""
+    places = {word: place for place, word in enumerate(dict.fromkeys(segments))}
+    raises, lowers = (
+        np.array(
+            [[earned(name, raises=side, segment=word) for name in names] for word in places],
+            np.bool_,
+        ).reshape(-1, len(names))
+        for side in (True, False)
+    )
+    row = np.array([places[word] for word in segments], np.int64)
+    return np.where(values > 0, raises[row], lowers[row])
 
 
 def _apart(values: Floats, usual: Floats, facts: Facts) -> Floats:

@@ -16,6 +16,7 @@ from features.catalogue.feature import AnyFeature, Derived, Direction
 from features.catalogue.parts import whole_of
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
+from registry.outcomes import CHURN
 from serving.cli.models import store_of
 from serving.recommendations.snapshot import scores_as_of
 from serving.scoring.explanations import Evidence, Peers, Reason, peers_of, reason_text
@@ -37,6 +38,11 @@ class ShownList:
         """All reasons, of whatever list."""
         shown = self.score.reasons
         return (*shown.signals, *shown.levers, *shown.context)
+
+    @property
+    def is_high(self) -> bool:
+        """Whether the account is in one of the two highest tiers."""
+        return self.score.risk_tier in ("high", "critical")
 
     def facts(self, reason: Reason) -> Iterator[tuple[str, float | None, float]]:
         """Feature, value and points of each fact that a reason shows."""
@@ -106,6 +112,15 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
     named = [(one, reason) for one, reason in first if reason is not None]
     return [
         ("accounts scored by a model", f"{len(shown)}"),
+        ("segments that answer for themselves, with accounts that left", _segments_of(place)),
+        ("reasons told", f"{sum(len(one.reasons) for one in shown):,}"),
+        (
+            "accounts of high risk without a reason toward it",
+            _share(
+                sum(all(r.points <= 0 for r in one.reasons) for one in shown if one.is_high),
+                sum(one.is_high for one in shown),
+            ),
+        ),
         (
             "accounts with a reason that reads backwards",
             _share(sum(any(map(one.reads_backwards, one.reasons)) for one in shown), len(shown)),
@@ -149,6 +164,12 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             _share(sum(one.is_older_than_account(fact[0]) for one, fact in facts), len(facts)),
         ),
     ]
+
+
+def _segments_of(place: Workspace) -> str:
+    evidence = store_of(place).champion(CHURN.name).reason_evidence
+    found = {} if evidence is None else evidence.segments
+    return ", ".join(f"{name} ({one.outcomes})" for name, one in found.items()) or "none"
 
 
 def _tells_a_share(fact: Evidence, catalogue: Mapping[str, AnyFeature]) -> bool:

@@ -195,3 +195,19 @@ def test_a_feature_that_comes_twice_moves_no_theme(train_booster):
     by_feature = SplitShares.of(copied).contributions(copied, twice)
     moved = np.abs(by_feature[:, :n] - SplitShares.of(trees).contributions(trees, scored))
     assert moved.max() > 0.1 * np.abs(before).max()
+
+
+@pytest.mark.parametrize("n_themes", [7, 3])
+def test_what_a_player_adds_alone_is_told_by_no_other(train_booster, n_themes):
+    booster, scored = train_booster({"num_leaves": 10, "n_features": 7, "nan": 0.3}, rounds=3)
+    trees = TreeArrays.from_dump(booster.dump_model())
+    themes = cycled(7, n_themes)
+    batch = BatchShares.of(trees, SplitShares.of(trees, themes))
+    rows = scored[[0, 21, 25, 27]]
+    for row, values in zip(rows, batch.alone(trees, rows), strict=True):
+        by_definition = [
+            known_only(trees, row, frozenset(np.nonzero(themes == one)[0].tolist()))
+            - batch.shares.base
+            for one in range(n_themes)
+        ]
+        np.testing.assert_allclose(values, by_definition, rtol=0, atol=1e-6)  # 24 bits a leaf

@@ -13,9 +13,13 @@ from features.health.formula import FORMULAS
 from features.health.score import health_column
 from registry.promotion.reason_evidence import (
     LEAST_FIRST,
+    LEAST_OUTCOMES_ALONE,
     FirstReasonRecord,
     ReasonEvidence,
+    SegmentEvidence,
     SideEvidence,
+    read_reason_evidence,
+    reason_evidence_document,
 )
 from serving.scoring.reasons.choice import choose_reasons
 from serving.scoring.reasons.facts import Facts
@@ -37,17 +41,36 @@ NAMES = (*DRIVERS, *SUPPRESSORS)
 CUTOFFS = tuple(datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=30 * n) for n in range(4))
 
 
-def company(accounts: int, seed: int = 0) -> TrainingSet:
+SEGMENTS = ("large", "mid", "small")
+
+
+def segments_of_rows(training: TrainingSet) -> np.ndarray:
+    return np.array(SEGMENTS)[training.account % len(SEGMENTS)]
+
+
+def company(
+    accounts: int, seed: int = 0, *, reversed_in: str | None = None, quiet: float = 0.0
+) -> TrainingSet:
     """Each driver is measured with a disturbance, and a suppressor measures the disturbance alone.
 
     By itself a suppressor says nothing of leaving; a model needs it to correct its driver.
+
+    Args:
+        accounts: of three segments, as many of each.
+        seed: of the draw.
+        reversed_in: the segment in which more of the first driver is safe.
+        quiet: how much less often the accounts of "large" leave, in log-odds.
     """
     rng = np.random.default_rng(seed)
     rows = accounts * len(CUTOFFS)
     real = rng.normal(size=(rows, len(DRIVERS)))
+    segment = np.array(SEGMENTS)[np.tile(np.arange(accounts), len(CUTOFFS)) % len(SEGMENTS)]
+    way = np.ones_like(real)
+    way[:, 0] = np.where(segment == reversed_in, -1.0, 1.0)
+    rare = quiet * (segment == "large")
     disturbed = rng.normal(size=real.shape)
     matrix = np.exp(np.column_stack((1.5 * real + 1.5 * disturbed, 1.5 * disturbed)))
-    leaves = rng.random(rows) < 1 / (1 + np.exp(2.6 - 1.2 * real.sum(axis=1)))
+    leaves = rng.random(rows) < 1 / (1 + np.exp(2.6 + rare - 1.2 * (way * real).sum(axis=1)))
     return TrainingSet(
         label=label_named("churn"),
         horizons=(90,),
@@ -73,7 +96,7 @@ def examined(training: TrainingSet, spec, parameters=None):
     held_out = score_held_out(spec, training, every, columns, parameters, at=at, seed=0)
     evidence = examine_reasons(
         spec, training, every, folds, columns, parameters,
-        served=served, held_out=held_out, seed=0,
+        served=served, held_out=held_out, segments=segments_of_rows(training), seed=0,
     )  # fmt: skip
     return served.form, evidence
 
@@ -99,7 +122,8 @@ def told_themes(training: TrainingSet, form, evidence) -> tuple[Facts, np.ndarra
     rows = facts.explain(
         Served(form, {}), training.matrix, 90, frame, raw=np.zeros(len(training.matrix))
     )
-    chosen = choose_reasons(rows, np.tile(usual, (len(training.matrix), 1)), evidence)
+    segments = segments_of_rows(training).tolist()
+    chosen = choose_reasons(rows, np.tile(usual, (len(training.matrix), 1)), evidence, segments)
     told = np.zeros(rows.by_theme.shape, bool)
     for order in chosen.order.T:
         told[np.nonzero(order != NONE)[0], order[order != NONE]] = True
@@ -119,6 +143,58 @@ def test_no_planted_suppressor_is_a_reason_and_nearly_every_driver_is(spec):
     assert not told[:, suppress].any()
     large = np.abs(added) >= 0.2 * np.abs(added).sum(axis=1, keepdims=True)
     assert told[:, drive][large[:, drive]].mean() >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("spec", "seed"),
+    [(LOGISTIC, 0), (LOGISTIC, 1), (LOGISTIC, 2), (LIGHTGBM, 0), (LIGHTGBM, 1)],
+    ids=lambda one: getattr(one, "name", one),
+)
+def test_a_driver_that_is_reversed_in_one_segment_is_no_reason_there_alone(spec, seed):
+    training = company(1_500, seed, reversed_in="small")
+    form, evidence = examined(training, spec)
+    facts, added, told = told_themes(training, form, evidence)
+    themes = [facts.themes.index(theme_of(name, CATALOGUE)) for name in NAMES]
+    drive, suppress = themes[: len(DRIVERS)], themes[len(DRIVERS) :]
+    here = segments_of_rows(training) == "small"
+    _, _, by_all = told_themes(training, form, replace(evidence, segments={}))
+    assert by_all[here, drive[0]].sum() > 300  # all accounts together would not keep it out
+    assert not told[here, drive[0]].any()
+    assert not told[:, suppress].any()
+    # a true driver is large, its fact reads as on its side of what is usual, and it goes that way
+    large = np.abs(added) >= 0.2 * np.abs(added).sum(axis=1, keepdims=True)
+    apart = np.round(training.matrix) - np.round(np.median(training.matrix, axis=0))
+    true = (large & (added * apart[:, np.argsort(themes)] > 0))[:, drive]
+    true[here, 0] = False
+    assert told[:, drive][true].mean() >= 0.95
+
+
+def test_a_segment_with_few_outcomes_answers_with_all():
+    training = company(900, reversed_in="large", quiet=3.0)
+    _, evidence = examined(training, LOGISTIC)
+    left = {
+        name: len(np.unique(training.account[(training.outcome == 1) & inside]))
+        for name in SEGMENTS
+        if (inside := segments_of_rows(training) == name).any()
+    }
+    assert left["large"] < LEAST_OUTCOMES_ALONE <= min(left["mid"], left["small"])
+    assert {name: one.outcomes for name, one in evidence.segments.items()} == {
+        name: left[name] for name in ("mid", "small")
+    }
+    theme = theme_of(DRIVERS[0], CATALOGUE)
+    assert evidence.theme_earned(theme, raises=True, segment="large")
+    assert evidence.theme_earned(theme, raises=True, segment="large") == evidence.theme_earned(
+        theme, raises=True
+    )
+
+
+def test_evidence_of_segments_is_stored_and_older_evidence_is_read():
+    _, evidence = examined(company(300), LOGISTIC)
+    document = reason_evidence_document(evidence)
+    assert evidence.segments
+    assert read_reason_evidence(document) == evidence
+    del document["segments"]
+    assert read_reason_evidence(document) == replace(evidence, segments={})
 
 
 def test_a_side_that_refits_do_not_agree_about_is_no_reason():
@@ -201,6 +277,39 @@ def side(came: float, *, expected: float = 20.0, same_sign: float = 1.0) -> Side
 )
 def test_a_side_is_earned_by_what_came_and_by_refits(one, raises, earned):
     assert one.earned(raises=raises) == earned
+
+
+@pytest.mark.parametrize(
+    ("every", "alone", "n", "earned"),
+    [
+        (
+            side(40),
+            side(24.3),
+            1,
+            True,
+        ),  # 4.2 above, which chance would do; all together say so too
+        (side(40), side(24.1), 1, False),  # not even a standard error
+        (side(40), side(12, expected=9.9), 1, True),  # too few to tell alone: all together say yes
+        (side(40), None, 1, True),
+        (side(20), side(27.2), 1, True),  # all together say nothing, the segment does
+        (side(20), side(27.2), 3, False),  # one in twenty is shared by three segments
+        (side(20), side(29.5), 3, True),
+        (side(20), None, 1, False),
+    ],
+)
+def test_a_segment_answers_for_itself_where_enough_is_expected(every, alone, n, earned):
+    own = SegmentEvidence(outcomes=60, themes={"use": (alone, None)}, features={})
+    evidence = ReasonEvidence(
+        refits=20,
+        themes={"use": (every, None)},
+        features={},
+        first={},
+        segments=dict.fromkeys(SEGMENTS[:n], own),
+    )
+    assert evidence.theme_earned("use", raises=True, segment="large") == earned
+    by_all = evidence.theme_earned("use", raises=True)
+    assert evidence.theme_earned("use", raises=True, segment="elsewhere") == by_all
+    assert by_all == (every.came > 30)
 
 
 def test_what_nobody_examined_is_believed_and_few_have_no_record():
