@@ -222,6 +222,47 @@ def calibration_slope(y: Vector, p: Vector, account: NDArray[np.int64]) -> Inter
     return Interval(value=slope, low=slope - NORMAL_95 * error, high=slope + NORMAL_95 * error)
 
 
+def groups_covered(
+    y: Vector,
+    p: Vector,
+    low: Vector,
+    high: Vector,
+    account: NDArray[np.int64],
+    *,
+    groups: int = 20,
+) -> NDArray[np.bool_]:
+    """Whether the intervals of probabilities cover the rate of accounts like it, by group.
+
+    Rows in the order of their probability are cut into equal groups. The rate of a group has an
+    error of its own (whole accounts, and at least that of the promised rate), which adds to the
+    mean interval of its rows: with intervals that are right 95 % of groups are covered.
+
+    >>> rng = np.random.default_rng(1)
+    >>> true = np.repeat(rng.beta(2, 20, 2_000), 5)
+    >>> y, account = (rng.random(10_000) < true).astype(float), np.arange(10_000)
+    >>> bool(groups_covered(y, true, true * 0.95, true * 1.05, account).mean() >= 0.9)
+    True
+    >>> bool(groups_covered(y, true * 2, true * 1.9, true * 2.1, account).mean() >= 0.5)
+    False
+    """
+    order = np.argsort(p, kind="stable")
+    starts = np.unique((np.arange(groups) * len(p)) // groups)
+    size = np.diff([*starts, len(p)])
+    rate, promised, below, above = (
+        np.add.reduceat(column[order], starts) / size for column in (y, p, low, high)
+    )
+    group = np.empty(len(p), np.int64)
+    group[order] = np.repeat(np.arange(len(starts)), size)
+    width = int(account.max()) + 1
+    residual = np.bincount(group * width + account, y - p, len(starts) * width)
+    spread = np.square(residual.reshape(-1, width)).sum(axis=1) / size**2
+    chance = NORMAL_95**2 * np.maximum(spread, promised * (1 - promised) / size)
+    lowest = promised - np.sqrt((promised - below) ** 2 + chance)
+    highest = promised + np.sqrt((above - promised) ** 2 + chance)
+    covered: NDArray[np.bool_] = (lowest <= rate) & (rate <= highest)
+    return covered
+
+
 def flat(metrics: Mapping[str, Interval], *, prefix: str = "") -> dict[str, float]:
     """Metrics as flat numbers for a tracking store: value, ``_low`` and ``_high``."""
     numbers: dict[str, float] = {}
