@@ -44,7 +44,13 @@ def _row(rule: AlertRule) -> str:
     cases = " *or* ".join(_case(case) for case in rule.cases)
     notes = "; ".join(note for note in (rule.ours, rule.proxy) if note) or "–"
     actions = " ".join(f"`{action}`" for action in rule.responses)
-    return f"| `{rule.id}` | {cases} | {rule.urgency} | {actions} | {rule.source} | {notes} |"
+    urgency = " or ".join(
+        str(one)
+        for one in dict.fromkeys(
+            rule.urgency if case.urgency is None else case.urgency for case in rule.cases
+        )
+    )
+    return f"| `{rule.id}` | {cases} | {urgency} | {actions} | {rule.source} | {notes} |"
 
 
 def _case(case: Case) -> str:

@@ -141,12 +141,12 @@ def raise_alerts(current: Reading, previous_week: Reading | None = None) -> tupl
 
 
 def _alert(rule: AlertRule, figures: Mapping[str, float | None], as_of: datetime) -> Alert:
-    words = next(case.words for case in rule.cases if case.verdict(figures) == "holds")
+    case = next(case for case in rule.cases if case.verdict(figures) == "holds")
     return Alert(
         id=rule.id,
         title=rule.title,
-        words=words.format(**figures),
-        urgency=rule.urgency,
+        words=case.words.format(**figures),
+        urgency=rule.urgency if case.urgency is None else case.urgency,
         responses=rule.responses,
         source=rule.source,
         as_of=as_of,

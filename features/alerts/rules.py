@@ -24,6 +24,15 @@ COMPARES: Mapping[Operator, Callable[[float, float], bool]] = {
 }
 
 
+RUNWAY_DAYS = 120
+"""The work on a renewal begins so long before it (epics#renewal-runway)."""
+
+SAID_NO = (
+    "said in the last review that they do not intend to renew, which is due in "
+    "{days_to_renewal:.0f} days"
+)
+
+
 @dataclass(frozen=True)
 class Bound:
     """A comparison of a figure with a number; ``if_unknown`` is the verdict on an unknown figure."""
@@ -43,10 +52,14 @@ class Bound:
 
 @dataclass(frozen=True)
 class Case:
-    """Bounds that all have to hold, and the sentence that is then true."""
+    """Bounds that all have to hold, and the sentence that is then true.
+
+    ``urgency`` is that of this case, where it is less urgent than the rule.
+    """
 
     bounds: tuple[Bound, ...]
     words: str
+    urgency: int | None = None
 
     def verdict(self, figures: Mapping[str, float | None]) -> Verdict:
         """Fails if one bound fails, else unknown if one is unknown."""
@@ -125,14 +138,23 @@ ALERTS: tuple[AlertRule, ...] = (
         source="platform#health-financial, platform#business-reviews",
         cases=(
             Case(
-                (Bound("renewal_intent", "<=", 0), Bound("days_to_renewal", ">=", 0)),
-                "said in the last review that they do not intend to renew, which is due in "
-                "{days_to_renewal:.0f} days",
+                (
+                    Bound("renewal_intent", "<=", 0),
+                    Bound("days_to_renewal", ">=", 0),
+                    Bound("days_to_renewal", "<=", RUNWAY_DAYS),
+                ),
+                SAID_NO,
+            ),
+            Case(
+                (Bound("renewal_intent", "<=", 0), Bound("days_to_renewal", ">", RUNWAY_DAYS)),
+                SAID_NO,
+                urgency=2,
             ),
         ),
         silent_while=("cancel_intent",),
         responses=("save_play", "exec_briefing"),
-        ours="urgency; the newest answer counts until the renewal",
+        ours="urgency: today, and this week while the renewal is more than 120 days away; the newest "
+        "answer counts until the renewal",
     ),
     AlertRule(
         id="health_below_40",

@@ -113,6 +113,17 @@ def test_the_table_is_ordered_by_what_is_told_first():
     assert max(rule.urgency for rule in ALERTS[1:]) < ALERTS[0].urgency
 
 
+@pytest.mark.parametrize(("days", "urgency"), [(0.0, 4), (120.0, 4), (121.0, 2), (300.0, 2)])
+def test_a_renewal_refused_is_for_today_when_it_is_near_and_else_for_this_week(days, urgency):
+    alert, *others = raise_alerts(reading(renewal_intent=0.0, days_to_renewal=days))
+    assert (alert.id, alert.urgency, others) == ("renewal_refused", urgency, [])
+
+
+@every_rule
+def test_a_case_is_never_more_urgent_than_its_rule(rule):
+    assert all((case.urgency or rule.urgency) <= rule.urgency for case in rule.cases)
+
+
 def test_nothing_known_raises_nothing():
     assert raise_alerts(reading()) == ()
 
