@@ -394,6 +394,13 @@ class ModelBundle(BundleContents):
         raw = self.raw(matrix) if raw is None else raw
         return self.renewal_risk.at_renewal(raw, matrix)
 
+    def usual_at_renewal(self, rows: Rows) -> Floats | None:
+        """The same of accounts with the usual score and each row's contract; None as above."""
+        if self.renewal_risk is None:
+            return None
+        matrix = self.matrix(rows)
+        return self.renewal_risk.at_renewal(np.full(len(matrix), self.form.base), matrix)[0]
+
     def points_at_renewal(
         self, rows: Rows, *, themes: Places | None = None, raw: Floats | None = None
     ) -> tuple[Floats, Floats] | None:

@@ -54,32 +54,15 @@ class RenewalOutlook:
     at_the_end: bool = False
 
 
-def renewal_outlook(score: AccountScore, models: Models) -> RenewalOutlook:
+def renewal_outlook(score: AccountScore) -> RenewalOutlook:
     """The probability of leaving at the renewal, or why there is none.
 
     A label window of h days is half-open: a contract that ends h days from now lies outside.
     """
-    at = _at_the_end(score, models)
-    if at is None:
+    if score.at_renewal is None:
         return _by_renewal(score, score.churn, "No chance to leave is given for this account.")
     return RenewalOutlook(
-        days_to_renewal=score.features[RENEWAL], at=at, note=None, at_the_end=True
-    )
-
-
-def _at_the_end(score: AccountScore, models: Models) -> HorizonProbability | None:
-    """The chance to leave when the term ends; None where the model knows none."""
-    days = score.features.get(RENEWAL)
-    if score.has_left or days is None or days < 0:
-        return None
-    if score.source != "model" or models.churn is None:
-        return None
-    known = models.churn.model.at_renewal({**score.attributes, **score.features})
-    if known is None or np.isnan(known[0][0]):
-        return None
-    probability, low, high = (float(part[0]) for part in known)
-    return HorizonProbability(
-        horizon_days=int(days) + 1, probability=probability, low=low, high=high
+        days_to_renewal=score.features[RENEWAL], at=score.at_renewal, note=None, at_the_end=True
     )
 
 

@@ -62,6 +62,9 @@ RISK_TIERS = (
 """Cuts on the calibrated 90-day probability, as multiples of the base rate. Ours."""
 
 
+HIGH_TIERS = frozenset({"high", "critical"})
+"""The tiers that come before anything is sold, and before what is usual for a health band."""
+
 NONE = -1
 """In a column of codes: there is none."""
 
@@ -154,9 +157,13 @@ class ScoringModel(Protocol):
         ...
 
     def at_renewal(
-        self, rows: Row, *, raw: Floats | None = None
+        self, rows: Row | Floats, *, raw: Floats | None = None
     ) -> tuple[Floats, Floats, Floats] | None:
         """The probability to leave when the term ends, with its ends; None: it knows no dates."""
+        ...
+
+    def usual_at_renewal(self, rows: Row | Floats) -> Floats | None:
+        """The same of accounts with the usual score and each row's contract."""
         ...
 
     def points_at_renewal(
@@ -248,8 +255,19 @@ class AccountScore:
     say_expansion_reasons: Callable[[], Reasons] | None = field(repr=False, compare=False)
     attributes: Mapping[str, str | None]
     features: Mapping[str, float | None]
+    at_renewal: HorizonProbability | None = None  # to leave when the term ends, if still there
+    usual_at_renewal: float | None = None  # the same of the usual score with such a contract
     others: Mapping[str, HorizonProbability] = field(default_factory=dict)  # by outcome
     other_notes: Mapping[str, str] = field(default_factory=dict)  # why one is missing
+
+    @property
+    def renewal_tier(self) -> str | None:
+        """The band of the chance to leave when the term ends, in multiples of what is usual then."""
+        if self.at_renewal is None or self.at_renewal.probability is None:
+            return None
+        usual = np.array([np.nan if self.usual_at_renewal is None else self.usual_at_renewal])
+        code = int(risk_tiers(np.array([self.at_renewal.probability]), usual)[0])
+        return None if code == NONE else RISK_TIERS[code].name
 
     @cached_property
     def health(self) -> Health:

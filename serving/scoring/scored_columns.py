@@ -55,6 +55,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+DAYS_TO_RENEWAL = "days_to_renewal"
 HAS_ENDED = "the contract has ended"
 HAS_NOT_BEGUN = "no contract has begun"
 
@@ -168,6 +169,19 @@ class ModelColumns:
         rows = np.nonzero(self.answered)[0].tolist()
         return dict(zip(rows, zip(*columns, strict=True), strict=True))
 
+    def at_renewal(self) -> Mapping[int, tuple[float, float, float, float]]:
+        """By row of the frame the chance to leave when the term ends: its value, low, high and what is
+        usual with such a contract; where the model answers and knows it."""
+        model = self.served.model
+        found = model.at_renewal(self.matrix, raw=self.raw)
+        usual = model.usual_at_renewal(self.matrix)
+        if found is None or usual is None:
+            return {}
+        known = self.answered & ~np.isnan(found[0])[self.place]
+        at = self.place[known]
+        columns = (column[at].tolist() for column in (*found, usual))
+        return dict(zip(np.nonzero(known)[0].tolist(), zip(*columns, strict=True), strict=True))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutcomeColumns:
@@ -211,6 +225,10 @@ class OutcomeColumns:
             if one.answered.any():
                 found.update(one.answers())
         return found
+
+    def at_renewal(self) -> dict[int, tuple[float, float, float, float]]:
+        """By row what comes of it when its term ends (``ModelColumns.at_renewal``)."""
+        return {row: found for one in self.answers for row, found in one.at_renewal().items()}
 
     def versions(self) -> list[str | None]:
         """Which model answered for each row."""
@@ -368,6 +386,7 @@ class ScoredColumns:
         by_name = scoring.catalogue.by_name
         peers = peers_of(self.frame, by_name) if scoring.peers is None else scoring.peers
         churn, growth = self.churn.by_row(), self.expansion.by_row()
+        renewals = self.churn.at_renewal()
         others = {name: outcome.by_row() for name, outcome in self.others.items()}
         other_notes = {name: outcome.refusals.texts() for name, outcome in self.others.items()}
         refusals, no_growth = self.churn.refusals.texts(), self.expansion.refusals.texts()
@@ -402,6 +421,7 @@ class ScoredColumns:
             growing = growth.get(row, ())
             grows = any(one.horizon_days == TIER_HORIZON_DAYS for one in growing)
             similar = peers.of(attributes)
+            at_end, usual = _at_renewal(features.get(DAYS_TO_RENEWAL), renewals.get(row))
             scores.append(
                 AccountScore(
                     account_id=values["account_id"],
@@ -437,6 +457,8 @@ class ScoredColumns:
                     ),
                     attributes=attributes,
                     features=features,
+                    at_renewal=at_end,
+                    usual_at_renewal=usual,
                     others={name: found[row][-1] for name, found in others.items() if row in found},
                     other_notes={
                         name: note
@@ -589,6 +611,17 @@ def score_accounts(
 def _known(values: Floats) -> list[float | None]:
     """The values of a column, None where they are unknown."""
     return [None if value != value else value for value in values.tolist()]
+
+
+def _at_renewal(
+    days: float | None, found: tuple[float, float, float, float] | None
+) -> tuple[HorizonProbability | None, float | None]:
+    """The chance to leave when the term ends and what is usual; None where its date has passed."""
+    if days is None or days < 0 or found is None:
+        return None, None
+    probability, low, high, usual = found
+    at = HorizonProbability(horizon_days=int(days) + 1, probability=probability, low=low, high=high)
+    return at, usual
 
 
 def _explain_health_reasons(explain_health: partial[Health]) -> Reasons:

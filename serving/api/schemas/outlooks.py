@@ -35,6 +35,10 @@ class RenewalAnswer(Answer):
 
     days_to_renewal: float | None
     probability: ProbabilityAnswer | None = Field(description="null: not estimable, see the note.")
+    risk_tier: str | None = Field(
+        description="Low, medium, high or critical: of the chance to leave when the term ends, in "
+        "multiples of what is usual then."
+    )
     note: str | None
 
 

@@ -42,7 +42,7 @@ def renewal_reasons(
         catalogue: of the features.
         formula: of the health score.
     """
-    found = renewal_outlook(score, models)
+    found = renewal_outlook(score)
     if not found.at_the_end or (found.days_to_renewal or 0.0) < TIER_HORIZON_DAYS:
         return None
     assert models.churn is not None, "it knows the chance at the renewal"

@@ -13,7 +13,7 @@ import numpy as np
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from serving.cli.models import store_of
-from serving.recommendations.snapshot import models_of, scores_as_of
+from serving.recommendations.snapshot import scores_as_of
 from serving.scoring.outlooks import renewal_outlook
 
 A_YEAR = 365
@@ -26,7 +26,6 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
     place = Workspace(workspace)
     store = store_of(place)
     as_of = SnapshotStore(place.snapshots_dir).moments()[-1]
-    models = models_of(place, store)
     running = [
         score
         for score in scores_as_of(place, store, as_of)
@@ -53,7 +52,7 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
         falls += bool((np.diff(curve) < 0).any())
         to_renewal = score.features.get("days_to_renewal")
         dated += to_renewal is not None and 0 <= to_renewal < A_YEAR
-        at = renewal_outlook(score, models).at
+        at = renewal_outlook(score).at
         if at is None or at.probability is None:
             continue
         known += 1

@@ -56,7 +56,7 @@ def with_renewal(score: AccountScore, days: float | None) -> AccountScore:
     ("days", "within"), [(0, 30), (29.9, 30), (30, 60), (59, 60), (60, 90), (89.99, 90)]
 )
 def test_leaving_at_the_renewal_is_leaving_by_the_horizon_that_holds_it(one, days, within) -> None:
-    found = renewal_outlook(with_renewal(one, days), Models())
+    found = renewal_outlook(with_renewal(one, days))
     assert found.note is None
     assert found.at is not None
     assert (found.at.horizon_days, found.at.probability) == (within, within / 1000)
@@ -73,13 +73,13 @@ def test_leaving_at_the_renewal_is_leaving_by_the_horizon_that_holds_it(one, day
     ids=["unknown", "past", "at the end", "far"],
 )
 def test_where_the_date_can_not_be_reached_it_is_not_estimable(one, days, said) -> None:
-    found = renewal_outlook(with_renewal(one, days), Models())
+    found = renewal_outlook(with_renewal(one, days))
     assert (found.at, found.note) == (None, said)
 
 
 @given(st.floats(0, 89), st.floats(0, 89))
 def test_a_later_renewal_is_never_less_likely_to_be_the_end(one, a, b) -> None:
-    near, far = (renewal_outlook(with_renewal(one, days), Models()).at for days in sorted((a, b)))
+    near, far = (renewal_outlook(with_renewal(one, days)).at for days in sorted((a, b)))
     assert near is not None
     assert far is not None
     assert near.probability <= far.probability
@@ -87,13 +87,11 @@ def test_a_later_renewal_is_never_less_likely_to_be_the_end(one, a, b) -> None:
 
 def test_an_ended_contract_and_an_unscored_account_have_no_renewal_to_predict(one) -> None:
     ended = replace(with_renewal(one, 10), attributes={"contract_status": "ended"})
-    assert renewal_outlook(ended, Models()).note == "The contract has ended."
+    assert renewal_outlook(ended).note == "The contract has ended."
     blank = replace(
         with_renewal(one, 10), churn=(HorizonProbability(horizon_days=30, probability=None),)
     )
-    assert renewal_outlook(blank, Models()).note == (
-        "No chance to leave is given for this account."
-    )
+    assert renewal_outlook(blank).note == ("No chance to leave is given for this account.")
 
 
 def test_without_a_model_the_other_outcomes_are_unknown_and_say_why(scored) -> None:
