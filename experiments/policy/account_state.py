@@ -29,6 +29,8 @@ STATE_FACTS = (
     "health_score",
     "legal_hold",
     "mrr",
+    "renewal_probability",
+    "renewal_tier",
     "risk_tier",
     "stage",
     "term_months",
@@ -51,8 +53,10 @@ class AccountState:
     last one. Probabilities are for 90 days and come from ``score_source``; without them the policy
     uses the playbook's assumptions, with a note. ``is_before_churn``: the expansion probability is
     that of expanding before any churn, as our models give it; where it is not, the policy
-    multiplies it by the chance to stay. ``risk_tier`` is the band of the churn probability as the
-    service names it. ``moments`` may hold the instants named in
+    multiplies it by the chance to stay. ``renewal_probability`` is the chance to leave when the running
+    term ends, if the account is still there, and ``renewal_tier`` its band in multiples of what is
+    usual then; None where the model knows no ends of terms. ``risk_tier`` is the band of the churn
+    probability as the service names it. ``moments`` may hold the instants named in
     ``registry.playbook.sequences.MOMENTS``; ``consents`` holds per channel ("email", "sms") whether
     it was given. ``contacts`` names the person behind a role ("main", "sponsor") that an action
     addresses, ``time_zone`` is where they are (an IANA name), and ``legal_hold`` whether the legal
@@ -78,6 +82,8 @@ class AccountState:
     health_score: float | None = None
     health_band: str | None = None
     risk_tier: str | None = None
+    renewal_probability: float | None = None
+    renewal_tier: str | None = None
     score_source: ScoreSource = "none"
 
     def __post_init__(self) -> None:
@@ -91,7 +97,7 @@ class AccountState:
                 f"{self.time_zone!r}, which is no IANA name (like Europe/Zurich). "
                 f"Correct it, or leave it out where it is not known."
             )
-        for name in ("churn_probability", "expansion_probability"):
+        for name in ("churn_probability", "expansion_probability", "renewal_probability"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise PolicyError(
@@ -127,6 +133,8 @@ class AccountState:
             "annual_revenue": None if mrr is None else 12 * mrr,
             "churn_probability": self.churn_probability,
             "expansion_probability": self.expansion_probability,
+            "renewal_probability": self.renewal_probability,
+            "renewal_tier": self.renewal_tier,
             "health_score": self.known_health,
             "health_band": self.health_band,
             "risk_tier": self.risk_tier,

@@ -50,6 +50,7 @@ _LABELS = {
     "mrr": "monthly revenue",
     "nps_last": "last recommendation score",
     "price_plan": "price plan",
+    "renewal_tier": "risk at the renewal",
     "risk_tier": "churn risk",
     "service_tier": "service tier",
     "stage": "stage",
@@ -61,6 +62,7 @@ _PHRASES = {
     "expansion_probability": "expansion probability of {value:.0%}",
     "days_since_end": "ended {value:.0f} days ago",
     "health_score": "health score of {value:.0f}",
+    "renewal_probability": "{value:.0%} leaving at the renewal",
     "term_months": "a term of {value:.0f} months",
 }
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {

@@ -88,7 +88,7 @@ def ask_question(
         prices=prices,
         facts=facts,
         urgencies=urgencies_now(playbook, facts),
-        at_stake=compute_stakes(state, playbook.assumptions, limits),
+        at_stake=compute_stakes(state, playbook.assumptions, limits, playbook.renewal_counts_days),
     )
 
 

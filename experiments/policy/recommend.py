@@ -57,6 +57,7 @@ from experiments.policy.arbitration import (
     resolve_conflicts,
 )
 from experiments.policy.candidates.conversations import SharedConversation
+from experiments.policy.candidates.look_again import AUTOMATION, when_to_look_again
 from experiments.policy.candidates.priorities import (
     choose_lead,
     rank_key,
@@ -170,11 +171,18 @@ def recommend(
         chosen = [replace(c, subjects=()) for c in owed]
     else:
         chosen, lot = draw_to_top(chosen, playbook, state, chance)
+    again = (
+        None
+        if any(c.owner_role != AUTOMATION for c in chosen)
+        else when_to_look_again(
+            playbook, question.facts, withheld, asked_at=question.asked_at, standing=standing
+        )
+    )
     return Recommendation(
         account_id=state.account_id,
         as_of=as_of,
         score_source=state.score_source,
-        ranked=(*chosen, do_nothing(chosen, withheld)),
+        ranked=(*chosen, do_nothing(chosen, withheld, again)),
         withheld=tuple(sorted(withheld, key=lambda w: w.action_id)),
         not_relevant=len(playbook.actions) - len(proposals),
         notes=(

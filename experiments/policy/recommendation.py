@@ -40,7 +40,8 @@ class Candidate:
     ``playbook_share`` is how much of the effect is prior and not data (1: all of it);
     ``look_first`` lists the values that a person has to check before it is done. ``basis`` is what
     its place rests on, with the reason in ``basis_why``; ``subjects`` are the actions that are
-    talked about in the same conversation.
+    talked about in the same conversation. ``look_again_on`` is the day to look again where no person
+    does anything, on the time of the data.
     """
 
     action_id: str
@@ -61,6 +62,8 @@ class Candidate:
     basis: Basis = "value"
     basis_why: str = ""
     subjects: tuple[Subject, ...] = ()
+    look_again_on: datetime | None = None
+    look_again_why: str = ""
 
     @property
     def expected_value(self) -> float:
@@ -79,6 +82,9 @@ class Candidate:
             ours |= {"basis": self.basis, "basis_why": self.basis_why}
         if self.subjects:
             ours["subjects"] = [subject.to_dict() for subject in self.subjects]
+        if self.look_again_on is not None:
+            ours["look_again_on"] = self.look_again_on.isoformat()
+            ours["look_again_why"] = self.look_again_why
         return {
             **ours,
             "action_id": self.action_id,
@@ -149,6 +155,16 @@ class Recommendation:
     otherwise: str | None = None
 
     @property
+    def look_again_on(self) -> datetime | None:
+        """The day to look again; None where a person has something to do now."""
+        return self.ranked[-1].look_again_on
+
+    @property
+    def look_again_why(self) -> str:
+        """What it is about on that day; empty where there is none."""
+        return self.ranked[-1].look_again_why
+
+    @property
     def propensity(self) -> float:
         """The probability of the first action, given the account; 1: chance had no part."""
         by_lot = self.lot.propensity if self.lot else 1.0
@@ -180,6 +196,8 @@ class Recommendation:
             "lot": self.lot.to_dict() if self.lot else None,
             "holdout": self.standing.to_dict() if self.standing else None,
             "otherwise": self.otherwise,
+            "look_again_on": _iso(self.look_again_on),
+            "look_again_why": self.look_again_why,
         }
 
 

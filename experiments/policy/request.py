@@ -37,12 +37,16 @@ from experiments.randomisation.keyed_draw import Exploration
 from registry.playbook.playbook import Playbook
 from registry.playbook.prices import NO_PRICES, PriceList
 
-VERSION = 4
+VERSION = 5
 """Version of the stored form; a newer one is refused, because it may hold unknown fields. The first
 had no snoozes, those before the third no ``asked_at`` (such a question is judged at its ``as_of``,
-as it was then), and those before the fourth no prices."""
+as it was then), those before the fourth no prices, and those before the fifth no chance to leave at the
+renewal."""
 
-VERSIONS = (1, 2, 3, VERSION)
+VERSIONS = (1, 2, 3, 4, VERSION)
+
+SINCE_THE_FIFTH = ("renewal_probability", "renewal_tier")
+"""What the state of an older question does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +197,9 @@ def _reading(stored: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _read(stored: Mapping[str, Any]) -> PolicyInputs:
-    state, limits = _known(AccountState, stored["state"]), _known(Limits, stored["limits"])
+    lacking = dict.fromkeys(SINCE_THE_FIFTH) if stored["version"] < 5 else {}
+    state = _known(AccountState, {**lacking, **stored["state"]})
+    limits = _known(Limits, stored["limits"])
     for name in ("alert_raised_at", "moments"):
         state[name] = {key: datetime.fromisoformat(at) for key, at in state[name].items()}
     if state["score_source"] not in get_args(ScoreSource):

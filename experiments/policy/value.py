@@ -10,6 +10,7 @@ the chance to stay. Pure arithmetic; chooses nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.belief import Belief, mix_belief
@@ -18,16 +19,25 @@ from registry.playbook.actions import Action
 from registry.playbook.playbook import Assumptions
 from registry.playbook.prices import PriceList
 
+PROSPECT = "none"
+"""The contract status of an account before its first contract."""
+
+CHURN_DAYS = 90
+"""The days within which the churn probability is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stakes:
     """The revenue and probabilities at stake with one account; None where unknown.
 
-    ``expansion_probability`` is that of expanding before any churn.
+    ``expansion_probability`` is that of expanding before any churn. ``churn_at_stake`` is the chance to
+    leave that keeping the account acts on: within 90 days, or by a renewal that lies later and counts
+    already.
     """
 
     mrr: float | None
     churn_probability: float
+    churn_at_stake: float
     expansion_probability: float
     expected_amount: float | None
     notes: tuple[str, ...]
@@ -91,11 +101,21 @@ NOTHING = ActionValue(
 """The value of doing nothing, with which all others compete."""
 
 
-def compute_stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
-    """The stakes of the account, with notes on assumed values."""
+def compute_stakes(
+    state: AccountState,
+    assumed: Assumptions,
+    limits: Limits,
+    renewal_counts_days: float | None = None,
+) -> Stakes:
+    """The stakes of the account, with notes on assumed values.
+
+    A renewal that is at most ``renewal_counts_days`` ahead is at stake, also where it lies beyond the
+    90 days of the churn probability.
+    """
     notes: list[str] = []
     status = state.attributes.get("contract_status")
     churn = _churn_probability(state, assumed, status, notes)
+    by_renewal = _churn_by_renewal(state, churn, renewal_counts_days, notes)
     growth = assumed.growth_by_plan.get(
         (state.attributes.get("price_plan") or "").casefold(), assumed.growth_otherwise
     )
@@ -129,9 +149,15 @@ def compute_stakes(state: AccountState, assumed: Assumptions, limits: Limits) ->
         notes.append(
             "The monthly revenue is not known, so what an action is worth is not known either."
         )
+    if status == PROSPECT:
+        notes = [
+            "No contract has begun, so there is no chance to leave or to grow that anything here "
+            "could be ranked by."
+        ]
     return Stakes(
         mrr=mrr,
         churn_probability=churn,
+        churn_at_stake=churn if by_renewal is None else by_renewal,
         expansion_probability=expansion,
         expected_amount=amount,
         notes=tuple(notes),
@@ -141,7 +167,7 @@ def compute_stakes(state: AccountState, assumed: Assumptions, limits: Limits) ->
 def chance_of(action: Action, at_stake: Stakes) -> float:
     """The probability that the action's effect is relative to."""
     return {
-        "churn": at_stake.churn_probability,
+        "churn": at_stake.churn_at_stake,
         "expansion": at_stake.expansion_probability,
         "none": 1.0,
     }[action.prior.outcome]
@@ -243,6 +269,25 @@ def value_of(
 def _worn(change: float, fresh: float) -> float:
     """A change after fatigue; harm does not wear off."""
     return change * fresh if change > 0 else change
+
+
+def _churn_by_renewal(
+    state: AccountState, churn: float, counts_days: float | None, notes: list[str]
+) -> float | None:
+    """The chance to leave by the coming renewal where it counts and lies beyond the 90 days, which
+    hold every other one: 1 - (1 - P(90 days)) · (1 - P(at the renewal))."""
+    days, at_end = state.values().get("days_to_renewal"), state.renewal_probability
+    if counts_days is None or at_end is None or not isinstance(days, float):
+        return None
+    if not CHURN_DAYS <= days <= counts_days:
+        return None
+    chance = 1 - (1 - churn) * (1 - at_end)
+    renewal = state.as_of + timedelta(days=days)
+    notes.append(
+        f"What keeps the account counts on {chance:.0%} leaving by its renewal of "
+        f"{renewal:%-d %B %Y}, in {days:.0f} days; within {CHURN_DAYS} days it is {churn:.1%}."
+    )
+    return chance
 
 
 def _churn_probability(

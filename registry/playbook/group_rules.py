@@ -1,4 +1,5 @@
-"""The rules of the playbook about groups of actions: guards, urgencies, conversations, families, stages.
+"""The rules of the playbook about groups of actions: guards, urgencies, conversations, families, stages,
+the coming renewal.
 
 Each is an entry of ``actions.toml``. Reads text into values; decides nothing about any account.
 """
@@ -88,6 +89,23 @@ class Family:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LookAgainStep:
+    """So many days before the renewal an account is looked at again, with what is due then."""
+
+    days: float
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookAgainRules:
+    """When to look again at an account that is left alone: days before its renewal, and at the latest."""
+
+    before_renewal: tuple[LookAgainStep, ...]
+    at_most_days: float
+    at_most_why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """A stage of the customer's life; the first whose conditions all hold is the account's."""
 
@@ -135,6 +153,21 @@ def read_conversation(table: Table) -> Conversation:
     )
     table.end()
     return conversation
+
+
+def read_look_again(table: Table) -> LookAgainRules:
+    """When to look at an account again, from its table."""
+    steps = []
+    for step in table.tables("before_renewal"):
+        steps.append(LookAgainStep(days=step.number("days", least=0), why=step.text("why")))
+        step.end()
+    rules = LookAgainRules(
+        before_renewal=tuple(steps),
+        at_most_days=table.number("at_most_days", least=1),
+        at_most_why=table.text("at_most_why"),
+    )
+    table.end()
+    return rules
 
 
 def read_family(table: Table) -> Family:

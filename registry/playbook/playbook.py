@@ -25,11 +25,13 @@ from registry.playbook.group_rules import (
     Conversation,
     Family,
     Guard,
+    LookAgainRules,
     Stage,
     Urgency,
     read_conversation,
     read_family,
     read_guard,
+    read_look_again,
     read_stage,
     read_urgency,
 )
@@ -81,6 +83,8 @@ class Playbook:
     urgencies: tuple[Urgency, ...] = ()
     conversation: Conversation | None = None
     uncapped_channels: frozenset[str] = frozenset()
+    renewal_counts_days: float | None = None  # so long before it the coming renewal is at stake
+    look_again: LookAgainRules | None = None
     fingerprint: str = ""  # of the two texts it was read from
 
     @cached_property
@@ -207,6 +211,10 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
             if actions_file.has("conversation")
             else None,
             uncapped_channels=frozenset(actions_file.texts("uncapped_channels", ())),
+            renewal_counts_days=actions_file.optional_number("renewal_counts_days", least=0),
+            look_again=read_look_again(actions_file.table("look_again"))
+            if actions_file.has("look_again")
+            else None,
             fingerprint=hashlib.blake2b(
                 f"{actions_text}\0{sequences_text}".encode(), digest_size=16
             ).hexdigest(),

@@ -198,6 +198,8 @@ def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Aler
         health_score=score.health.score,
         health_band=score.health.band,
         risk_tier=score.risk_tier,
+        renewal_probability=score.at_renewal.probability if score.at_renewal else None,
+        renewal_tier=score.renewal_tier,
         score_source=score.score_source,
     )
 

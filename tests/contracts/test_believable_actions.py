@@ -1,4 +1,4 @@
-"""Sixty accounts made by hand: what has to come first for each, and what must not be listed.
+"""Accounts made by hand: what has to come first for each, and what must not be listed.
 
 Each is a plain declaration of figures, warning signs and history. The situations are those of the
 playbooks (docs/sources.md) and those in which a success manager would not have followed the list.
@@ -55,6 +55,9 @@ class Account:
     tenure: float = 400.0
     renewal: float | None = 200.0
     term_days: float = 365.0
+    at_renewal: float | None = None  # the chance to leave when the term ends, and its band
+    renewal_risk: str | None = None
+    again: int | None = None  # in so many days it is looked at again
     signs: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
     done: dict[str, float] = field(default_factory=dict)  # action to days ago
@@ -103,6 +106,8 @@ class Account:
             legal_hold=self.legal_hold,
             health_score=self.health,
             risk_tier=self.risk,
+            renewal_probability=self.at_renewal,
+            renewal_tier=self.renewal_risk,
         )
 
     def history(self) -> list[PastAction]:
@@ -196,6 +201,35 @@ ACCOUNTS = (
             mrr=2_500.0, churn=0.12),
     Account(name="at risk forty days before the renewal", first="save_play", renewal=40.0,
             churn=0.25, risk="high", mrr=3_000.0, never=SALES),
+    Account(name="a renewal in a hundred days that may be lost: a save play now, no sale",
+            first="save_play", never=SALES | FAVOURS, listed=("renewal_start",), renewal=100.0,
+            mrr=3_000.0, churn=0.01, at_renewal=0.36, renewal_risk="high", growth=0.3,
+            figures=GROWING),
+    Account(name="the same chance in 126 days: nothing now, and a day to look again",
+            first="do_nothing", renewal=126.0, mrr=3_000.0, churn=0.003, at_renewal=0.36,
+            renewal_risk="high", growth=0.0, again=6, done={"usage_report_quarterly": 30}),
+    Account(name="a renewal in a hundred days as likely as usual: it is begun, nobody plays saviour",
+            first="renewal_start", never=frozenset({"save_play", "personal_outreach"}),
+            renewal=100.0, mrr=3_000.0, churn=0.01, at_renewal=0.1, renewal_risk="low"),
+    Account(name="a renewal in a hundred days that may be lost, at eighty a year: no person",
+            first=frozenset({"do_nothing", "roi_summary", "optimization_guide", "tips_email"}),
+            never=frozenset({"save_play", "success_call"}), renewal=100.0, mrr=6.0, churn=0.01,
+            plan="starter", tier="trial", at_renewal=0.4, renewal_risk="high"),
+    Account(name="said three hundred days ahead that they do not renew: a person, no sale",
+            first=frozenset({"save_play", "exec_briefing"}), never=SALES | FAVOURS | RUNWAY,
+            signs=("renewal_refused",), churn=0.003, at_renewal=0.5, renewal_risk="critical",
+            renewal=300.0, mrr=2_000.0, figures={"renewal_intent": 0.0, **GROWING}),
+    Account(name="rated us 4 of 10, uses half of the usual, a monthly term ends in seven days",
+            first="one_to_one_call", never=SALES | FAVOURS | NOTHING, renewal=7.0, term_days=30.4,
+            churn=0.08, risk="medium", signs=("sign_negative_feedback",),
+            figures={"nps_last": 4.0, "use_trend_28d": 0.47}),
+    Account(name="a monthly term at twice the usual risk ends in five days", first="save_play",
+            listed=("renewal_call",), never=SALES | NOTHING, renewal=5.0, term_days=30.4,
+            churn=0.15, risk="high", at_renewal=0.09, renewal_risk="high"),
+    Account(name="a monthly term at the usual risk ends in five days: nobody calls",
+            first=frozenset({"optimization_guide", "tips_email", "roi_summary"}),
+            never=frozenset({"renewal_call", "save_play"}), renewal=5.0, term_days=30.4, churn=0.06,
+            risk="medium", at_renewal=0.03, renewal_risk="medium"),
     # new customers
     Account(name="customer of 27 days in poor health", never=SAVE | RUNWAY | SALES,
             first=frozenset({"personal_outreach", "tips_email", "first_value_recipe",
@@ -299,6 +333,9 @@ ACCOUNTS = (
             figures={"nps_last": 4.0}, signs=("sign_negative_feedback", "sponsor_silent"),
             done={"monthly_check_in": 2}),
     # left, paused, quiet
+    Account(name="a prospect: nothing, and no chance to leave is made up", status="none",
+            first="do_nothing", never=SALES | SAVE | RUNWAY, renewal=None, mrr=None, churn=0.0,
+            health=None, risk="low", signs=("sign_usage_drop",)),
     Account(name="left twenty days ago: asked why", status="ended", renewal=None,
             ended_days_ago=20.0, first=frozenset({"exit_survey", "winback_founder"}),
             listed=("exit_survey",), never=SALES,
@@ -341,9 +378,8 @@ def named(answer) -> set[str]:
 every_account = pytest.mark.parametrize("account", ACCOUNTS, ids=lambda account: account.name)
 
 
-def test_there_are_sixty():
-    assert len(ACCOUNTS) == 60
-    assert len({account.name for account in ACCOUNTS}) == 60
+def test_there_are_over_sixty_and_each_has_a_name():
+    assert len(ACCOUNTS) == len({account.name for account in ACCOUNTS}) == 69
 
 
 @every_account
@@ -365,6 +401,19 @@ def test_what_must_not_be_listed_is_not_and_what_is_due_is(account):
     if account.never & NOTHING:
         assert answer.ranked[0].action_id not in NOTHING
     assert set(account.listed) <= done, [(w.action_id, w.why) for w in answer.withheld]
+
+
+@every_account
+def test_whoever_is_left_alone_has_a_day_to_look_again(account):
+    answer = answer_for(account)
+    is_left = all(c.owner_role == "automation" for c in answer.ranked)
+    if account.status in ("none", "ended") or not is_left:
+        assert answer.look_again_on is None
+    else:
+        assert answer.look_again_on > AS_OF
+        assert str(answer.look_again_on.year) in answer.ranked[-1].because
+    if account.again is not None:
+        assert answer.look_again_on == AS_OF + timedelta(days=account.again)
 
 
 @every_account

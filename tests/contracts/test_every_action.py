@@ -136,6 +136,7 @@ def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised
         moments=moments or {},
         alert_raised_at=raised or {},
         risk_tier=values.get("risk_tier"),
+        renewal_tier=values.get("renewal_tier"),
         health_score=values.get("health_score"),
         consents={
             k.removeprefix("consent_"): v == "yes"

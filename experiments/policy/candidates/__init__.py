@@ -5,6 +5,7 @@ Each candidate comes with the sentence that explains it.
 
 __all__ = [
     "conversations",
+    "look_again",
     "priorities",
     "proposals",
     "sentences",

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from experiments.effects.belief import GOOD_OUTCOME, Belief, MeasuredEffects
 from experiments.policy.candidates.deadlines import deadline_of
+from experiments.policy.candidates.look_again import LookAgain
 from experiments.policy.candidates.sequence_steps import DueStep
 from experiments.policy.conditions import Facts, label
 from experiments.policy.prior_shrinkage import NO_SHRINKAGE, PriorShrinkage
@@ -79,8 +80,13 @@ def build_candidate(
     )
 
 
-def do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Candidate:
-    """The candidate "do nothing", with the reason for its place in the ranking."""
+def do_nothing(
+    chosen: Sequence[Candidate], withheld: Sequence[Withheld], again: LookAgain | None = None
+) -> Candidate:
+    """The candidate "do nothing", with the reason for its place in the ranking.
+
+    ``again`` is when to look again where nothing is done.
+    """
     if chosen:
         because = "Everything listed above is worth more than doing nothing."
     elif any(w.reason == "held_out" for w in withheld):
@@ -98,7 +104,7 @@ def do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Can
         objective="retain",
         channel="internal",
         owner_role="automation",
-        because=because,
+        because=because if again is None else f"{because} {again.sentence}",
         look_first=(),
         deadline=None,
         autonomy=4,
@@ -107,6 +113,8 @@ def do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Can
         evidence="The measure for all others: no cost, no change.",
         playbook_share=0.0,
         sequence=None,
+        look_again_on=None if again is None else again.on,
+        look_again_why="" if again is None else again.why,
     )
 
 

@@ -171,6 +171,11 @@ class RecommendationAnswer(Answer):
     lot: LotInfo | None = Field(description="null: no lot was drawn.")
     holdout: HoldoutInfo | None = Field(description="null: chance has no say about the account.")
     dropped: dict[str, int] = Field(description="How many actions each stage held back.")
+    look_again_on: datetime | None = Field(
+        description="When to look at the account again, on the time of the data; null where a "
+        "person has something to do now, or no contract runs."
+    )
+    look_again_why: str = Field(description="What it is about on that day.")
     source: Literal["model", "health_formula"]
     degraded: str | None
     ranked: list[CandidateAnswer]

@@ -33,6 +33,7 @@ URGENCY = {rule.id: rule.urgency for rule in ALERTS}
 WITHIN_TWO_DAYS, AT_ONCE = 3, 5
 
 NOTHING = frozenset({DO_NOTHING, "monitor"})
+HIGH = frozenset({"high", "critical"})
 CONVERSATIONS = frozenset({"phone", "meeting", "session", "demo"})
 RUNWAY = frozenset({"renewal_start", "renewal_pack"})
 SURVEYS = frozenset({"exit_survey"})
@@ -189,6 +190,27 @@ def needs_a_person(one: Seen) -> bool:
     return is_leaving or (one.is_critical and has_revenue) or renews
 
 
+def may_not_renew_this_week(one: Seen) -> bool:
+    """A term under three months that ends within the week at twice the usual risk, or after bad
+    feedback, with revenue."""
+    has_revenue = (one.value("annual_revenue") or 0.0) >= REVENUE_FROM
+    is_due = one.within("days_to_renewal", 0, 7) and one.within("term_months", 0, 2.89)
+    is_upset = one.within("nps_last", 0, 6) or one.within("csat_last", 0, 2)
+    is_risky = HIGH & {one.state.risk_tier, getattr(one.state, "renewal_tier", None)}
+    return has_revenue and is_due and (is_upset or bool(is_risky))
+
+
+def is_left_without_a_day(one: Seen) -> bool:
+    """Whether no person has anything to do now and nobody knows when to look again."""
+    is_left = all(c.owner_role == "automation" for c in one.answer.ranked)
+    return is_left and getattr(one.answer, "look_again_on", None) is None
+
+
+def may_be_lost_within_half_a_year(one: Seen) -> bool:
+    is_high = getattr(one.state, "renewal_tier", None) in HIGH
+    return is_high and one.within("days_to_renewal", 0, 180)
+
+
 def asks_too_late(one: Seen) -> bool:
     ended = one.state.moments.get("contract_ended")
     return (
@@ -213,6 +235,13 @@ RULES: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
      lambda one: one.first.action_id in NOTHING and one.urgency >= AT_ONCE),
     ("no person speaks first though they leave, renew within the week or are critical",
      lambda one: needs_a_person(one) and not one.speaks(one.first)),
+    ("no person speaks first to a short term that ends within the week at twice the usual risk, or "
+     "after bad feedback",
+     lambda one: may_not_renew_this_week(one) and not one.speaks(one.first)),
+    ("nothing for a person to do, and no day to look again", is_left_without_a_day),
+    ("nothing first and no day, at twice the usual risk of a renewal within 180 days",
+     lambda one: one.first.action_id in NOTHING and may_be_lost_within_half_a_year(one)
+     and is_left_without_a_day(one)),
     ("two conversations or more for one customer in a week",
      lambda one: sum(map(one.speaks, one.listed)) > 1),
     ("a promise kept back by a cap or by its cost", is_kept_back),

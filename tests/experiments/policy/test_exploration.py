@@ -228,8 +228,10 @@ def test_an_account_that_is_held_out_is_left_alone_and_told_until_when():
     answer, plain = ask(held=held()), ask()
     assert ids(answer) == [DO_NOTHING]
     assert answer.ranked[0].because == (
-        "Drawn by lot to be left alone until the contract term ends."
+        "Drawn by lot to be left alone until the contract term ends. Look again on "
+        "1 January 2027, when the time that was drawn by lot is over."
     )
+    assert answer.look_again_on == END
     call = next(w for w in answer.withheld if w.action_id == "success_call")
     assert (call.stage, call.reason, call.allowed_from) == ("chance", "held_out", END)
     assert call.until == "until the contract term ends, 01 January 2027"

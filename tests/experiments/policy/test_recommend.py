@@ -83,6 +83,24 @@ def test_the_value_is_uplift_times_money_at_stake_times_margin_less_cost():
     assert call.value.expected == call.value.benefit - call.value.total_cost
 
 
+@pytest.mark.parametrize(
+    ("days", "counted"),
+    [(89.0, 0.01), (90.0, 0.3664), (120.0, 0.3664), (121.0, 0.01), (None, 0.01)],
+)
+def test_a_renewal_beyond_the_ninety_days_counts_from_a_hundred_and_twenty_on(days, counted):
+    """1 - (1 - 0.01) · (1 - 0.36) = 0.3664; within 90 days the chance holds the renewal already."""
+    features = {"severe_tickets_open": 0.0} | ({} if days is None else {"days_to_renewal": days})
+    state = account(
+        churn_probability=0.01, renewal_probability=0.36, features=features, health_score=31.0,
+        mrr=50_000.0,
+    )  # fmt: skip
+    call = next(c for c in ask(state).ranked if c.action_id == "success_call")
+    assert call.value.probability == pytest.approx(counted)
+    assert call.value.at_stake == 12 * state.mrr
+    notes = [note for note in ask(state).notes if "by its renewal of" in note]
+    assert len(notes) == (counted != 0.01)
+
+
 def test_growth_is_counted_on_the_expected_amount():
     preview = next(c for c in ask(AT_THE_LIMIT).ranked if c.action_id == "next_plan_preview")
     prior = BOOK.by_id["next_plan_preview"].prior
@@ -144,7 +162,7 @@ def test_where_nothing_pays_doing_nothing_comes_first_and_says_why():
 def test_where_nothing_calls_for_an_action_it_says_so():
     answer = ask(account())
     assert ids(answer) == [DO_NOTHING]
-    assert answer.ranked[0].because == "Nothing in this account calls for an action."
+    assert answer.ranked[0].because.startswith("Nothing in this account calls for an action. Look")
     assert answer.not_relevant == len(BOOK.actions)
 
 

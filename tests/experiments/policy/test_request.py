@@ -133,6 +133,17 @@ def test_a_question_of_before_anything_could_be_put_off_asks_what_it_asked():
     assert said(PolicyInputs.from_dict(stored)) == said(replace(FULL, put_off=(), asked_at=None))
 
 
+def test_a_question_of_before_renewals_had_a_chance_asks_what_it_asked():
+    stored = {**FULL.to_dict(), "version": 4}
+    lacking = ("renewal_probability", "renewal_tier")
+    stored["state"] = {k: v for k, v in FULL.to_dict()["state"].items() if k not in lacking}
+    then = PolicyInputs.from_dict(stored)
+    assert (then.state.renewal_probability, then.state.renewal_tier) == (None, None)
+    assert said(then) == said(replace(FULL, state=then.state))
+    with pytest.raises(PolicyError, match="renewal_probability"):
+        PolicyInputs.from_dict({**stored, "version": 5})
+
+
 @pytest.mark.parametrize(("hour", "is_put_off", "is_quiet"), [(8, True, False), (22, False, True)])
 def test_a_question_without_the_clock_is_judged_on_the_time_of_the_data(hour, is_put_off, is_quiet):
     data = AS_OF.replace(hour=hour)
@@ -236,7 +247,7 @@ def test_any_question_comes_back_and_asks_the_same(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(version=5), "has version 5; this Keepwell reads 1, 2, 3, 4"),
+        (lambda d: d.update(version=6), "has version 6; this Keepwell reads 1, 2, 3, 4, 5"),
         (lambda d: d.pop("put_off"), "cannot be read .KeyError: 'put_off'"),
         (lambda d: d["put_off"][0].update(until="soon"), "cannot be read .ValueError"),
         (lambda d: d.pop("limits"), "cannot be read .KeyError: 'limits'"),
