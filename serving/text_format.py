@@ -18,11 +18,20 @@ INTERVAL_COVERS = (
 )
 """What a probability's interval promises, and what it does not."""
 
+TIER_COVERS = (
+    "Of the chance to leave within 90 days, in multiples of what is usual. A renewal that is further "
+    "ahead is no part of it."
+)
+"""What a risk tier is about."""
+
 KEYS_OF_NOBODY: Mapping[str, str] = {
     "embedded": "somebody without a key",
     "environment": "whoever has the shared key",
 }
 """What stands in records where nobody is named, in words."""
+
+LEAST_SHARE = 0.00005
+"""A share below it would be written as none, which it is not."""
 
 NOUNS = (
     "account",
@@ -136,12 +145,16 @@ def percent(share: float | None) -> str:
 
     >>> percent(0.1234), percent(0.0123), percent(0.0004), percent(None)
     ('12%', '1.2%', '0.04%', 'not known')
+    >>> percent(0.00004), percent(-0.00004), percent(0)
+    ('under 0.01%', '0%', '0%')
     """
     if share is None:
         return NOT_KNOWN
     size = abs(share)
     if size == 0 or size >= 0.0995:
         return f"{share:.0%}"
+    if size < LEAST_SHARE:
+        return "under 0.01%" if share > 0 else "0%"
     return f"{share:.1%}" if size >= 0.001 else f"{share:.2%}"
 
 

@@ -124,7 +124,7 @@ def account_answer(
         expansion_by_horizon=[growth_answer(score, at) for at in score.growth],
         expansion_note=score.expansion_note,
         **outlooks,
-        renewal=renewal_answer(renewal_outlook(score, portfolio.models)),
+        renewal=renewal_answer(renewal_outlook(score), score.renewal_tier),
         renewal_reasons=None if at_renewal is None else reasons_answer(at_renewal),
         renewal_expansion=renewal_answer(growth_by_renewal(score)),
         risk_tier=score.risk_tier,
@@ -187,10 +187,13 @@ def growth_answer(score: AccountScore, at: HorizonProbability) -> GrowthAnswer:
     )
 
 
-def renewal_answer(found: RenewalOutlook) -> RenewalAnswer:
-    """What comes of the account by its coming renewal."""
+def renewal_answer(found: RenewalOutlook, tier: str | None = None) -> RenewalAnswer:
+    """What comes of the account by its coming renewal; ``tier`` is the band of its chance to leave."""
     return RenewalAnswer(
-        days_to_renewal=found.days_to_renewal, probability=_given(found.at), note=found.note
+        days_to_renewal=found.days_to_renewal,
+        probability=_given(found.at),
+        risk_tier=tier,
+        note=found.note,
     )
 
 
@@ -412,6 +415,8 @@ def recommendation_answer(
         lot=_lot(answer),
         holdout=_holdout(answer),
         dropped={str(stage): count for stage, count in answer.dropped.items()},
+        look_again_on=answer.look_again_on,
+        look_again_why=answer.look_again_why,
         source=score.source,
         degraded=score.degraded,
         ranked=[_candidate(c) for c in shown],

@@ -137,15 +137,13 @@ def chance_of(place: Workspace) -> ExplorationSettings | None:
 
 def account_lines(one: ProposedDecision) -> str:
     """One account as a person reads it: the numbers, the reasons, the next action."""
-    from serving.text_format import money
+    from serving.text_format import NOT_KNOWN, money, percent, percent_range
 
     score, best = one.score, one.recommendation.ranked[0]
     at_90 = score.churn_at(90)
-    chance = (
-        "not known"
-        if at_90 is None
-        else (f"{at_90.probability:.0%} ({at_90.low:.0%} to {at_90.high:.0%})")
-    )
+    chance = NOT_KNOWN
+    if at_90 is not None and at_90.probability is not None:
+        chance = f"{percent(at_90.probability)} ({percent_range(at_90.low, at_90.high)})"
     name = score.attributes.get("account_name") or score.account_id
     source = "the model" if score.source == "model" else "the health formula"
     lines = [

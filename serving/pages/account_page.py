@@ -59,7 +59,7 @@ from serving.pages.views.reasons_view import ReasonsView, reasons_view
 from serving.scoring.account_families import Family
 from serving.scoring.outlooks import untreated_lines
 from serving.scoring.portfolio import Portfolio, not_scored
-from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore
+from serving.scoring.score import HIGH_TIERS, TIER_HORIZON_DAYS, AccountScore
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
@@ -91,9 +91,6 @@ FACTS = (
     ("region", "Region"),
     ("use_case", "Use case"),
 )
-
-AT_RISK = frozenset({"high", "critical"})
-"""Risk tiers in which the usual step of a health band may contradict the next actions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +204,7 @@ def account_page(
             title=display_name(score),
             section="accounts",
             tenant=tenant,
-            source=source_line(portfolio),
+            source=source_line(portfolio, score),
             notices=(*stopped, *_notices(score)),
         ),
         account_id=name,
@@ -324,7 +321,9 @@ def _notices(score: AccountScore) -> tuple[Notice, ...]:
 def _tier(score: AccountScore) -> str:
     if score.has_no_contract:
         return "not scored"
-    return f"{score.risk_tier} risk" if score.risk_tier else "risk not known"
+    if score.risk_tier is None:
+        return "risk not known"
+    return f"{score.risk_tier} risk, next {TIER_HORIZON_DAYS} days"
 
 
 def _about(score: AccountScore) -> str:
@@ -375,7 +374,7 @@ def _health_note(score: AccountScore, before: AccountScore | None) -> str:
         return health.explanation
     note = "of 100"
     if (
-        not score.has_no_contract and score.risk_tier not in AT_RISK
+        not score.has_no_contract and score.risk_tier not in HIGH_TIERS
     ):  # else the next actions say what to do
         note += f" · usual step at this health: {health.action}"
     earlier = _trend_basis(score, before)

@@ -28,7 +28,7 @@ from serving.scoring.portfolio import (
     page_of,
     sum_of,
 )
-from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
+from serving.scoring.score import HIGH_TIERS, RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
@@ -173,12 +173,15 @@ def portfolio_page(
     )
 
 
-def source_line(portfolio: Portfolio) -> str:
-    """Where the numbers come from and how old they are."""
-    versions = sorted({s.model_version for s in portfolio.scores if s.model_version})
-    by_model = sum(s.source == "model" for s in portfolio.scores)
+def source_line(portfolio: Portfolio, of: AccountScore | None = None) -> str:
+    """Where the numbers come from and how old they are: of all accounts, or of one."""
+    scores = portfolio.scores if of is None else (of,)
+    versions = sorted({s.model_version for s in scores if s.model_version})
+    by_model = any(s.source == "model" for s in scores)
     scored: str = "churn scored by the health formula"
-    if by_model:
+    if of is not None and (unscored := not_scored(of)):
+        scored = f"not scored: {unscored}"
+    elif by_model:
         scored = words(
             "churn scored by the model ({versions})",
             versions=figure("model_version", "churn", ", ".join(versions)),
@@ -287,7 +290,7 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) 
         tiers.append(words("{n} without a contract", n=number))
     no_tier = total.accounts and not any(t.name in total.by_tier for t in RISK_TIERS)
     risk = Tile(
-        label="High or critical churn risk",
+        label=f"High or critical churn risk within {TIER_HORIZON_DAYS} days",
         value=(
             why_not or NOT_KNOWN
             if no_tier
@@ -337,7 +340,13 @@ def _choices(
     portfolio: Portfolio, wanted: AccountFilter, status: str, formula: HealthFormula
 ) -> tuple[Choice, ...]:
     found = [
-        _choice("tier", "Churn risk", "Any", [t.name for t in reversed(RISK_TIERS)], wanted.tier),
+        _choice(
+            "tier",
+            "Churn risk, 90 days",
+            "Any",
+            [t.name for t in reversed(RISK_TIERS)],
+            wanted.tier,
+        ),
         _choice("level", "Health", "Any", [b.name for b in formula.bands], wanted.level),
     ]
     for name, label, given in (
@@ -397,6 +406,10 @@ def why_now(score: AccountScore, signs: Sequence[Alert]) -> str:
     facts = []
     if days is not None and days <= SOON_DAYS:
         facts.append(reason_text("days_to_renewal", days, {}))
+    elif days is not None and score.at_renewal and score.renewal_tier in HIGH_TIERS:
+        facts.append(
+            f"{percent(score.at_renewal.probability)} at its renewal in {plural(round(days), 'day')}"
+        )
     if signs:
         facts.append(signs[0].title)
     if facts:

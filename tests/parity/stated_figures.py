@@ -34,6 +34,7 @@ OF_RUNNING = frozenset(
 """Sums to which only running contracts contribute."""
 
 UNKNOWN = frozenset({"not known", "risk not known", "not scored", "not enough data", "\N{EN DASH}"})
+UNDER = "under "
 DAY = re.compile(r"(\d{1,2} [A-Z][a-z]+ \d{4})\b")
 NUMBER = re.compile(r"(?P<sign>[-\N{MINUS SIGN}])?(?P<whole>\d[\d,]*)(?P<part>\.\d+)?(?P<unit>%)?")
 HTML = {"Accept": "text/html"}
@@ -71,18 +72,25 @@ def read_text(text: str) -> tuple[Value, float]:
     ((12340.0, 0.5), ('high', 0.0))
     >>> [round(number, 6) for number in read_text("6.3%")]
     [0.063, 0.0005]
+    >>> [round(number, 6) for number in read_text("under 0.01%")]
+    [5e-05, 5e-05]
     """
     text = " ".join(text.split())
     if text in UNKNOWN:
         return None, 0.0
     if found := DAY.match(text):
         return f"{datetime.strptime(found[1], '%d %B %Y'):%Y-%m-%d}", 0.0  # noqa: DTZ007
+    if text.startswith(UNDER):
+        most, _ = read_text(text.removeprefix(UNDER))
+        assert isinstance(most, float)
+        return most / 2, most / 2
     if found := NUMBER.match(text):
         digits = len(found["part"] or ".") - 1
         scale = 0.01 if found["unit"] else 1.0
         number = float(found["whole"].replace(",", "") + (found["part"] or ""))
         return scale * (-number if found["sign"] else number), scale * 0.5 * 10**-digits
-    return (tier if (tier := text.removesuffix(" risk")) in TIERS else text), 0.0
+    tier = text.removesuffix(", next 90 days").removesuffix(" risk")
+    return (tier if tier in TIERS else text), 0.0
 
 
 class _Named(HTMLParser):

@@ -17,7 +17,7 @@ from serving.api.schemas.scores import (
     ReasonsAnswer,
 )
 from serving.api.schemas.wire_model import Answer
-from serving.text_format import INTERVAL_COVERS
+from serving.text_format import INTERVAL_COVERS, TIER_COVERS
 
 
 class AccountRow(Answer):
@@ -35,7 +35,7 @@ class AccountRow(Answer):
     churn_probability_90d_low: float | None = Field(description=INTERVAL_COVERS)
     churn_probability_90d_high: float | None = Field(description=INTERVAL_COVERS)
     expansion_probability_90d: float | None
-    risk_tier: str | None
+    risk_tier: str | None = Field(description=TIER_COVERS)
     health_score: float | None
     level: str | None
     source: Literal["model", "health_formula"]
@@ -89,7 +89,7 @@ class AccountAnswer(Answer):
         description="Of the chance to leave at the renewal, where it is later than 90 days.",
     )
     renewal_expansion: RenewalAnswer
-    risk_tier: str | None
+    risk_tier: str | None = Field(description=TIER_COVERS)
     mrr: float | None
     revenue_at_risk: float | None
     revenue_at_risk_low: float | None

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from serving.api.schemas.wire_model import Answer
+from serving.text_format import TIER_COVERS
 
 
 class ParentAnswer(Answer):
@@ -43,7 +44,7 @@ class FamilyMemberAnswer(Answer):
     as_of: datetime
     health_score: float | None
     level: str | None
-    risk_tier: str | None
+    risk_tier: str | None = Field(description=TIER_COVERS)
     source: Literal["model", "health_formula"]
     mrr: float | None
     active_users_28d: float | None

@@ -14,7 +14,7 @@ from serving.api.schemas.wire_model import (
     Answer,
     Request,
 )
-from serving.text_format import INTERVAL_COVERS
+from serving.text_format import INTERVAL_COVERS, TIER_COVERS
 
 
 class ProbabilityAnswer(Answer):
@@ -123,7 +123,7 @@ class ScoreAnswer(Answer):
     churn_probability_low: float | None = Field(description=INTERVAL_COVERS)
     churn_probability_high: float | None = Field(description=INTERVAL_COVERS)
     base_rate: float | None
-    risk_tier: str | None
+    risk_tier: str | None = Field(description=TIER_COVERS)
     expansion_probability_90d: float | None
     expected_expansion: float | None
     health_score: float | None

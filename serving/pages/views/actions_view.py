@@ -15,7 +15,7 @@ from serving.pages.views.policy_words import (
     refusal_words,
     until_words,
 )
-from serving.text_format import instant, money, percent, plain, plural, signed, spoken
+from serving.text_format import day, instant, money, percent, plain, plural, signed, spoken
 
 CHANNELS: Mapping[str, str] = {
     "email": "e-mail",
@@ -85,9 +85,10 @@ def actions_intro(answer: Recommendation) -> str:
             f"be measured what our actions do. What is owed to the account is still listed."
         )
     if answer.ranked[0].action_id == DO_NOTHING:
+        again = answer.look_again_on
         return (
-            "Nothing in the playbook is worth more than it costs here and now, so the advice "
-            "is to do nothing and look again."
+            f"Nothing in the playbook is worth more than it costs here and now, so the advice "
+            f"is to do nothing{'' if again is None else f' and to look again on {day(again)}'}."
         )
     by_lot = (
         ""

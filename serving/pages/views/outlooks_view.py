@@ -70,7 +70,7 @@ def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...
         _renewal(
             score,
             "Leaves at its renewal",
-            renewal_outlook(score, models),
+            renewal_outlook(score),
             source=leaves,
             chance="chance to leave",
         ),
@@ -120,7 +120,7 @@ def renewal_view(
         catalogue: of the features.
         formula: of the health score.
     """
-    found = renewal_outlook(score, portfolio.models)
+    found = renewal_outlook(score)
     if not found.at_the_end or found.at is None or found.at.probability is None:
         return None
     days, name, key = found.days_to_renewal or 0.0, score.account_id, AT_RENEWAL

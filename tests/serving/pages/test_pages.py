@@ -140,7 +140,7 @@ def test_the_portfolio_can_be_filtered_by_links_alone(read):
 def test_an_account_page_answers_how_likely_why_and_what_next(read):
     text, _ = read("/accounts/acct-00")
     assert "Company 00" in text
-    assert "Chance to leave within 90 days 98% critical risk" in text
+    assert "Chance to leave within 90 days 98% critical risk, next 90 days" in text
     assert "95% interval 90% to 99%" in text
     assert "98% chance to leave × 100 USD a month × 12 months" in text
     assert "40 errors in the last 28 days" in text
@@ -184,7 +184,7 @@ def test_growth_is_unknown_for_the_reason_that_the_accounts_give(
         "Yearly growth expected within 90 days not known no expansion model has been promoted"
         in text
     )
-    assert "High or critical churn risk not known" in text
+    assert "High or critical churn risk within 90 days not known" in text
 
 
 def test_a_usual_week_is_one_since_the_account_is_known(own_client, as_of):
@@ -241,10 +241,12 @@ def test_an_account_without_a_contract_says_so_and_nothing_of_a_risk(tmp_path, m
     assert "The health formula answers" not in text
     assert "points in all" not in text  # there is no score to take from
     assert "Why this score Not enough data: " in text
-    assert "No model answers for this account: " in text
+    assert "No contract has begun, so there is no chance to leave or to grow" in text
+    assert "playbook's assumption" not in text
     assert "What else may come" not in text
+    assert "As of 1 March 2026 · not scored: no contract" in text
     listed, _ = read("/?status=none", client)
-    assert "High or critical churn risk no contract" in listed
+    assert "High or critical churn risk within 90 days no contract" in listed
 
 
 def test_withheld_actions_say_why_as_the_api_does(read, own_client):
