@@ -82,9 +82,6 @@ class Candidate:
             ours |= {"basis": self.basis, "basis_why": self.basis_why}
         if self.subjects:
             ours["subjects"] = [subject.to_dict() for subject in self.subjects]
-        if self.look_again_on is not None:
-            ours["look_again_on"] = self.look_again_on.isoformat()
-            ours["look_again_why"] = self.look_again_why
         return {
             **ours,
             "action_id": self.action_id,

@@ -49,6 +49,11 @@ def test_the_day_is_the_next_one_on_which_its_renewal_asks_for_something(days, o
     assert answer.look_again_why.startswith(why)
     told = f"{answer.look_again_on:%-d %B %Y}, {answer.look_again_why}."
     assert answer.ranked[0].because.endswith(f"Look again on {told}")
+    plain = answer.to_dict()
+    assert (plain["look_again_on"], plain["look_again_why"]) == (
+        answer.look_again_on.isoformat(),
+        answer.look_again_why,
+    )
 
 
 def test_what_a_person_may_do_again_sooner_comes_before_the_renewal():
@@ -91,4 +96,3 @@ def test_an_older_playbook_says_what_it_said():
     answer = ask(126.0, book=replace(BOOK, look_again=None))
     assert answer.look_again_on is None
     assert answer.ranked[0].because.endswith("nothing is worth its cost or allowed now.")
-    assert "look_again_on" not in answer.ranked[0].to_dict()
