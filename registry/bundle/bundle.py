@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from registry.bundle.calibration import NEAR, HorizonError, sigmoid
+from registry.bundle.calibration import NEAR, Calibration, HorizonError, sigmoid
 from registry.bundle.feature_contract import Row
 from registry.bundle.format import BundleContents, decode, encode
 from registry.bundle.linear import LinearForm, sum_by_theme
@@ -261,10 +261,9 @@ class ModelBundle(BundleContents):
             return self.calibration.probability_interval(raw, horizon_days)
         shown = self._by_score(raw, matrix, horizon_days)
         low, high = np.empty_like(shown), np.empty_like(shown)
-        draws = self.calibration.draws
         for start in range(0, len(raw), BLOCK):  # memory does not grow with the accounts
             block = slice(start, start + BLOCK)
-            odds = draws[:, -1] + raw[block, None] * draws[:, 0]
+            odds = self.calibration.drawn(raw[block])
             if self.renewal_risk is not None:
                 dated = self.renewal_risk.calendar.has_date(matrix[block])
                 last = self.calibration.horizons[-1]
@@ -347,18 +346,14 @@ class ModelBundle(BundleContents):
             g = share.form.contributions(matrix)
             g = g if themes is None else sum_by_theme(g, themes)
             s = sigmoid(share.log_odds(matrix))
-            own, s0 = _points(
-                g, share.form.base, s, share.calibration.intercepts[0], share.calibration.slope
-            )
+            own, s0 = _points(g, share.form.base, s, share.calibration, share.horizon)
             points = points * ((s + s0) / 2)[:, None] + own * ((probability + start) / 2)[:, None]
             probability, start = probability * s, start * s0
         for part in after:
             # p + (1 - p)·q splits exactly: each factor's change times the mean of the other's ends
             parts, begin = part.contributions(matrix, contributions, base, themes)
             q = sigmoid(part.log_odds(part.score(raw, matrix)))
-            own, q0 = _points(
-                parts, begin, q, part.calibration.intercepts[0], part.calibration.slope
-            )
+            own, q0 = _points(parts, begin, q, part.calibration, part.horizon)
             points = (
                 points * (1 - (q + q0) / 2)[:, None]
                 + own * (1 - (probability + start) / 2)[:, None]
@@ -425,7 +420,7 @@ class ModelBundle(BundleContents):
         last = self.calibration.horizons[-1]
         if self.renewal_risk is not None:
             return log_odds(self._near(raw, matrix, last))
-        return np.asarray(self.calibration.intercept(last) + self.calibration.slope * raw)
+        return self.calibration.log_odds(raw, last)
 
     def _near(self, raw: Floats, matrix: Floats, horizon_days: int) -> Floats:
         """The probability at a horizon of the score itself, by date where there is one."""
@@ -446,13 +441,7 @@ class ModelBundle(BundleContents):
         themes: Places | None,
     ) -> tuple[Floats, float]:
         """Contributions as parts of a probability at a horizon of the score itself, and the start."""
-        points, start = _points(
-            contributions,
-            base,
-            probability,
-            self.calibration.intercept(horizon),
-            self.calibration.slope,
-        )
+        points, start = _points(contributions, base, probability, self.calibration, horizon)
         risk = self.renewal_risk
         if risk is None:
             return points, start
@@ -510,15 +499,14 @@ def log_odds(probability: Floats) -> Floats:
 
 
 def _points(
-    contributions: Floats, base: float, probability: Floats, intercept: float, slope: float
+    contributions: Floats, base: float, probability: Floats, curve: Calibration, horizon: int
 ) -> tuple[Floats, float]:
     """Contributions in log-odds as parts of a probability, and the probability they start from."""
-    start = float(sigmoid(intercept + slope * base))
+    start = float(curve.probability(np.array([base]), horizon)[0])
     gap = contributions.sum(axis=1)  # f - f0, as the contributions themselves add up
-    near = np.abs(slope * gap) < NEAR
+    near = np.abs(curve.slope * gap) < NEAR
     chord = (probability - start) / np.where(near, 1.0, gap)
-    tangent = slope * start * (1 - start)
-    return contributions * np.where(near, tangent, chord)[:, None], start
+    return contributions * np.where(near, curve.tangent(base, horizon), chord)[:, None], start
 
 
 # Contributions of many rows have 24 bits a leaf.

@@ -5,6 +5,11 @@ never fall as the horizon grows. So every horizon ranks accounts alike, and the 
 account never falls with the horizon. Where a bundle has ``HorizonShare`` for the shorter horizons,
 they rank accounts for themselves and only the longest is read here. Holds the numbers;
 `training.models.calibration` fits them.
+
+A few hundred accounts at the low end cannot show a chance of one in ten thousand, however low the
+line goes. So the odds have a floor, the least that so many accounts can show (``Unseen``), which is
+felt near it alone: ``odds = sqrt(exp(a_h + b · f)² + floor_h²)``. So has the upper end of the
+interval: the most that they allow.
 """
 
 from __future__ import annotations
@@ -36,17 +41,35 @@ class HorizonError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Unseen:
+    """The chance of what none of so many accounts had, within the last horizon."""
+
+    chance: float
+    most: float  # the upper end of its 95 % interval
+    draws: Floats  # one for each draw of the calibration
+
+    def __post_init__(self) -> None:
+        every = np.array([self.chance, self.most, *self.draws])
+        if not ((every > 0) & (every < 1)).all() or self.most < self.chance:
+            raise CalibrationError(
+                f"The chance of what was not seen ({self.chance} to {self.most}) and its draws must "
+                f"lie between 0 and 1, in this order."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Calibration:
     """Horizons in days (rising), the slope, an intercept per horizon, and bootstrap draws.
 
     A row of ``draws`` is a slope and then an intercept per horizon, from one bootstrap sample of
-    accounts.
+    accounts. Without ``unseen`` there is no floor.
     """
 
     horizons: tuple[int, ...]
     slope: float
     intercepts: tuple[float, ...]
     draws: Floats
+    unseen: Unseen | None = None
 
     def __post_init__(self) -> None:
         width = 1 + len(self.horizons)
@@ -64,6 +87,10 @@ class Calibration:
             raise CalibrationError(
                 f"The draws have shape {self.draws.shape}; at least {LEAST_DRAWS} rows of a slope "
                 f"and {len(self.horizons)} intercept(s) are needed for an interval."
+            )
+        if self.unseen is not None and len(self.unseen.draws) != len(self.draws):
+            raise CalibrationError(
+                f"{len(self.unseen.draws)} draws of what was not seen are not {len(self.draws)}."
             )
         every = np.vstack([[self.slope, *self.intercepts], self.draws])
         if not np.isfinite(every).all():
@@ -85,7 +112,24 @@ class Calibration:
 
     def probability(self, raw: Floats, horizon_days: int) -> Floats:
         """The probability of each raw score."""
-        return sigmoid(self.intercept(horizon_days) + self.slope * raw)
+        return sigmoid(self.log_odds(raw, horizon_days))
+
+    def log_odds(self, raw: Floats | float, horizon_days: int) -> Floats:
+        """The log-odds of each raw score, not below the floor."""
+        line = np.asarray(self.intercept(horizon_days) + self.slope * np.asarray(raw))
+        return raised(line, self._floor(horizon_days))
+
+    def tangent(self, raw: float, horizon_days: int) -> float:
+        """The derivative of the probability in the raw score."""
+        line = self.intercept(horizon_days) + self.slope * raw
+        odds = float(self.log_odds(raw, horizon_days))
+        p = float(sigmoid(odds))
+        return self.slope * p * (1 - p) * float(np.exp(2 * (line - odds)))
+
+    def drawn(self, raw: Floats) -> Floats:
+        """The log-odds at the last horizon in each bootstrap draw: rows × draws."""
+        odds = self.draws[:, -1] + raw[:, None] * self.draws[:, 0]
+        return odds if self.unseen is None else raised(odds, _log_odds(self.unseen.draws))
 
     def probability_interval(
         self, raw: Floats, horizon_days: int, *, level: float = 0.95
@@ -98,16 +142,34 @@ class Calibration:
         shown = self.probability(raw, horizon_days)
         tail = 100 * (1 - level) / 2
         if len(raw) >= _MANY and len(self.draws) <= MOST_LINES:
-            ends = [sigmoid(end) for end in self._percentiles(column, tail, raw)]
-            return np.minimum(ends[0], shown), np.maximum(ends[1], shown)
+            least, most = self._percentiles(column, tail, raw)
+            most = self._at_most(most, horizon_days)
+            return np.minimum(sigmoid(least), shown), np.maximum(sigmoid(most), shown)
         low, high = np.empty_like(shown), np.empty_like(shown)
         for start in range(0, len(raw), _BLOCK):  # memory does not grow with the accounts
             block = slice(start, start + _BLOCK)
             f = raw[block][:, None]
             drawn = self.draws[:, column] + f * self.draws[:, 0]
             # The sigmoid rises, so percentiles may be taken before it.
-            low[block], high[block] = sigmoid(np.percentile(drawn, [tail, 100 - tail], axis=1))
+            least, most = np.percentile(drawn, [tail, 100 - tail], axis=1)
+            low[block] = sigmoid(least)
+            high[block] = sigmoid(self._at_most(most, horizon_days))
         return np.minimum(low, shown), np.maximum(high, shown)
+
+    def _floor(self, horizon_days: int) -> float:
+        """The floor of the log-odds; a shorter horizon has its share of the days."""
+        if self.unseen is None:
+            return -np.inf
+        return float(_log_odds(self.unseen.chance * self._share(horizon_days)))
+
+    def _at_most(self, log_odds: Floats, horizon_days: int) -> Floats:
+        """Upper ends, not below the most that the accounts with the lowest scores allow."""
+        if self.unseen is None:
+            return log_odds
+        return raised(log_odds, float(_log_odds(self.unseen.most * self._share(horizon_days))))
+
+    def _share(self, horizon_days: int) -> float:
+        return horizon_days / self.horizons[-1]
 
     def _percentiles(self, column: int, tail: float, raw: Floats) -> tuple[Floats, Floats]:
         """Both percentiles of the draws at each score, as NumPy interpolates them."""
@@ -137,6 +199,19 @@ class Calibration:
                 "with that horizon."
             )
         return self.horizons.index(horizon_days)
+
+
+def raised(log_odds: Floats, floor: Floats | float) -> Floats:
+    """Log-odds that are felt to have a floor: ``log sqrt(exp(log_odds)² + exp(floor)²)``.
+
+    >>> raised(np.array([-9.0, -4.0, 0.0]), -6.0).round(2).tolist()
+    [-6.0, -3.99, 0.0]
+    """
+    return np.asarray(np.logaddexp(2 * log_odds, 2 * np.asarray(floor)) / 2)
+
+
+def _log_odds(probability: Floats | float) -> Floats:
+    return np.asarray(np.log(probability) - np.log1p(-np.asarray(probability)))
 
 
 _BLOCK = 4096

@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from registry.bundle.calibration import Calibration, CalibrationError
+from registry.bundle.calibration import Calibration, CalibrationError, Unseen
 from registry.bundle.feature_contract import ContractFeature, FeatureContract, FeatureContractError
 from registry.bundle.linear import LinearForm, LinearFormError
 from registry.bundle.long_horizons import HorizonShare, LongHorizonChance
@@ -86,6 +86,16 @@ def encode(bundle: BundleContents) -> dict[str, bytes]:
             "horizons": list(bundle.calibration.horizons),
             "slope": float(bundle.calibration.slope),
             "intercepts": [float(a) for a in bundle.calibration.intercepts],
+            **(
+                {}
+                if bundle.calibration.unseen is None
+                else {
+                    "unseen": [
+                        float(bundle.calibration.unseen.chance),
+                        float(bundle.calibration.unseen.most),
+                    ]
+                }
+            ),
         },
         "base_rates": {str(h): float(r) for h, r in bundle.base_rates.items()},
         "not_estimable": {str(h): reason for h, reason in bundle.not_estimable.items()},
@@ -103,6 +113,11 @@ def encode(bundle: BundleContents) -> dict[str, bytes]:
     arrays = {
         **{f"{form}.{name}": array for name, array in bundle.form.arrays().items()},
         "calibration.draws": bundle.calibration.draws,
+        **(
+            {}
+            if bundle.calibration.unseen is None
+            else {"calibration.unseen": bundle.calibration.unseen.draws}
+        ),
         **{
             name: array
             for part in bundle.long_horizons
@@ -209,6 +224,7 @@ def _fields(
             slope=float(document["calibration"]["slope"]),
             intercepts=tuple(float(a) for a in document["calibration"]["intercepts"]),
             draws=_table(arrays, "calibration.draws", 2),
+            unseen=_read_unseen(document["calibration"].get("unseen"), arrays),
         ),
         base_rates={int(h): float(r) for h, r in document["base_rates"].items()},
         not_estimable={int(h): str(why) for h, why in document["not_estimable"].items()},
@@ -230,6 +246,16 @@ def _fields(
         ),
         model_text=None if text is None else text.decode(),
     )
+
+
+def _read_unseen(
+    ends: Sequence[Any] | None, arrays: Mapping[str, npt.NDArray[Any]]
+) -> Unseen | None:
+    """None: a bundle of before there was a floor."""
+    if ends is None:
+        return None
+    chance, most = map(float, ends)
+    return Unseen(chance=chance, most=most, draws=_table(arrays, "calibration.unseen", 1))
 
 
 def _long_horizon_arrays(part: LongHorizonChance) -> dict[str, npt.NDArray[Any]]:

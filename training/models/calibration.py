@@ -6,6 +6,9 @@ when the outcome first comes; it is fitted jointly, by maximum likelihood over t
 between horizons (McCullagh 1980), on rows that were scored out of time. A row whose longer windows
 are not decided counts up to the horizon that is known. Scores are centred on the rows of their own
 fit: then the intercepts are the newest level, and no fit's older level enters twice.
+
+How low a probability may be is decided by how many accounts are behind the lowest scores, not by the
+line (``unseen_by``).
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import logit
+from scipy.stats import beta
 
-from registry.bundle.calibration import Calibration, sigmoid
+from registry.bundle.calibration import Calibration, Unseen, raised, sigmoid
 from training.dataset.errors import TrainingError
 
 Vector = NDArray[np.float64]
@@ -30,6 +35,13 @@ PRIOR_ROWS = 0.5
 
 NARROWEST = 1e-12
 
+LEAST_CHANCE = 1e-12
+"""A drawn chance is above 0: its log-odds are finite."""
+
+
+LOWEST_SHARE = 0.2
+"""The rows with the lowest scores, whose accounts say how low a chance can be told."""
+
 
 class CalibrationError(TrainingError):
     """The scores cannot be calibrated."""
@@ -42,10 +54,19 @@ class CalibrationFit:
     intercepts: Vector  # one per horizon, never falling
     slope: float
     draws: Matrix  # draws × (1 + horizons): the slope, then the intercepts
+    unseen: Unseen | None = None
+    days: tuple[int, ...] = ()  # of the horizons, where there is a floor
 
     def probability(self, f: Vector, position: int) -> Vector:
         """Probability at the horizon in this position."""
-        return sigmoid(self.intercepts[position] + self.slope * f)
+        return sigmoid(self.log_odds(f, position))
+
+    def log_odds(self, f: Vector, position: int) -> Vector:
+        """The same in log-odds."""
+        line = np.asarray(self.intercepts[position] + self.slope * f)
+        if self.unseen is None:
+            return line
+        return raised(line, float(logit(self.unseen.chance * self.days[position] / self.days[-1])))
 
     def shifted(self, offset: float) -> CalibrationFit:
         """The same probabilities for scores that lie higher by ``offset``."""
@@ -53,6 +74,8 @@ class CalibrationFit:
         return CalibrationFit(
             intercepts=self.intercepts - self.slope * offset,
             slope=self.slope,
+            unseen=self.unseen,
+            days=self.days,
             draws=np.concatenate((slopes, self.draws[:, 1:] - slopes * offset), axis=1),
         )
 
@@ -63,7 +86,30 @@ class CalibrationFit:
             slope=self.slope,
             intercepts=tuple(map(float, self.intercepts)),
             draws=self.draws,
+            unseen=self.unseen,
         )
+
+
+def unseen_by(
+    f: Vector,
+    accounts: NDArray[np.int64],
+    n_draws: int,
+    rng: np.random.Generator,
+) -> Unseen:
+    """The chance of what none of the accounts with the lowest scores had, by Jeffreys' prior.
+
+    Of ``n`` accounts its distribution is Beta(1/2, n + 1/2), its mean ``1 / (2n + 2)`` (Brown, Cai
+    and DasGupta 2001). Whether one of them did have the outcome makes no difference: the line
+    learns from it, and this is only how little can be told from nothing.
+    """
+    lowest = np.argsort(f, kind="stable")[: max(1, int(LOWEST_SHARE * len(f)))]
+    n = len(np.unique(accounts[lowest]))
+    belief = beta(0.5, n + 0.5)
+    return Unseen(
+        chance=float(belief.mean()),
+        most=float(belief.ppf(0.975)),
+        draws=np.maximum(belief.rvs(n_draws, random_state=rng), LEAST_CHANCE),
+    )
 
 
 def fit_calibration(

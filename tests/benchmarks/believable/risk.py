@@ -17,6 +17,9 @@ from serving.recommendations.snapshot import scores_as_of
 from serving.scoring.outlooks import renewal_outlook
 
 A_YEAR = 365
+TINY = 0.001
+"""Fewer than that nobody has seen accounts enough to tell."""
+
 EARLY = 0.01
 """More than this within a horizon that holds no end of a term is not the early rate."""
 
@@ -44,6 +47,19 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             (
                 f"over {EARLY:.0%} within {horizon} days, though the contract ends later",
                 f"{len(risky)} of {len(beyond)}{most}",
+            )
+        )
+    for told, of in (("leaving", "churn"), ("growing", "expansion")):
+        chances = [
+            p
+            for score in running
+            if (at := score.churn_at(90) if of == "churn" else score.expansion)
+            and (p := at.probability) is not None
+        ]
+        lines.append(
+            (
+                f"under {TINY:.1%} chance of {told} within 90 days",
+                f"{sum(p < TINY for p in chances)} of {len(chances)}",
             )
         )
     falls = against = known = dated = 0

@@ -15,16 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.bundle.bundle import BundleError, GoldenRows, HorizonError, ModelBundle
-from registry.bundle.calibration import Calibration, sigmoid
+from registry.bundle.calibration import Calibration, Unseen
 from registry.bundle.feature_contract import FeatureContract
 from registry.bundle.model_forms import TreeForm
 from registry.integrity.hashed_folder import MANIFEST
 from registry.trees.arrays import TreeArrays
 
 
-@pytest.fixture(params=["trees", "linear"])
+@pytest.fixture(params=["trees", "linear", "with a floor"])
 def bundle(request, tree_model, linear_model):
-    return tree_model if request.param == "trees" else linear_model
+    if request.param != "with a floor":
+        return tree_model if request.param == "trees" else linear_model
+    curve = linear_model.calibration
+    unseen = Unseen(chance=0.2, most=0.4, draws=np.linspace(0.1, 0.4, len(curve.draws)))
+    return replace(linear_model, calibration=replace(curve, unseen=unseen))
 
 
 def rows_of(bundle, n=50, seed=1):
@@ -121,9 +125,10 @@ def test_a_contribution_keeps_its_sign_and_share_in_points(bundle):
     shares = explanation.points / explanation.points.sum(axis=1, keepdims=True)
     theirs = explanation.contributions / explanation.contributions.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(shares, theirs, rtol=1e-9)
-    assert explanation.base_probability == pytest.approx(
-        float(sigmoid(bundle.calibration.intercept(90) + 0.8 * explanation.base))
-    )
+    line = bundle.calibration.intercept(90) + 0.8 * explanation.base
+    unseen = bundle.calibration.unseen
+    odds = np.exp(line) if unseen is None else np.hypot(np.exp(line), 0.2 / 0.8)
+    assert explanation.base_probability == pytest.approx(odds / (1 + odds))
 
 
 def test_base_rates_are_per_horizon(bundle):

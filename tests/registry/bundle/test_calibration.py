@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.bundle.calibration import Calibration, CalibrationError, HorizonError, sigmoid
+from registry.bundle.calibration import Calibration, CalibrationError, HorizonError, Unseen, sigmoid
 
 
 def make(**changes):
@@ -18,6 +18,55 @@ def make(**changes):
 
 def test_the_probability_is_the_sigmoid_of_intercept_plus_slope_times_score():
     assert make().probability(np.array([0.3]), 30)[0] == pytest.approx(1 / (1 + np.exp(0.4)))
+
+
+UNSEEN = Unseen(chance=0.0025, most=0.0127, draws=np.linspace(1e-5, 0.0127, 21))
+"""Of two hundred accounts nobody had it."""
+
+
+def test_no_chance_is_told_below_what_the_accounts_with_the_lowest_scores_can_show():
+    plain, floored = make(), make(unseen=UNSEEN)
+    raw = np.array([-20.0, -3.0, -2.0, 0.0])
+    p, line = floored.probability(raw, 90), plain.probability(raw, 90)
+    assert p[0] == pytest.approx(0.0025, rel=1e-6)
+    assert (np.diff(p) > 0).all()  # the order stays
+    assert p[1] == pytest.approx(np.hypot(line[1], 0.0025), rel=0.01)  # odds, so nearly
+    assert p[3] == pytest.approx(line[3], rel=1e-5)  # is not felt far above
+    low, high = floored.probability_interval(raw, 90)
+    assert high[0] == pytest.approx(0.0127, rel=1e-6)
+    assert low[0] < 1e-6
+    assert floored.probability(raw, 30)[0] == pytest.approx(0.0025 / 3, rel=1e-6)
+
+
+def test_the_interval_of_many_rows_has_the_same_floor():
+    few, many = np.array([-20.0, 0.0]), np.tile([-20.0, 0.0], 3000)
+    for each, of_all in zip(
+        make(unseen=UNSEEN).probability_interval(few, 90),
+        make(unseen=UNSEEN).probability_interval(many, 90),
+        strict=True,
+    ):
+        np.testing.assert_allclose(np.tile(each, 3000), of_all, rtol=1e-9)
+
+
+def test_the_tangent_is_that_of_the_curve():
+    floored = make(unseen=UNSEEN)
+    for raw in (-3.2, -2.0, 0.5):
+        ends = floored.probability(np.array([raw - 1e-5, raw + 1e-5]), 90)
+        assert floored.tangent(raw, 90) == pytest.approx((ends[1] - ends[0]) / 2e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"chance": 0.0}, "must lie between 0 and 1"),
+        ({"most": 0.001}, "in this order"),
+        ({"draws": np.full(5, 0.01)}, "5 draws of what was not seen are not 21"),
+    ],
+)
+def test_a_floor_that_is_none_is_refused(changes, words):
+    given = {"chance": 0.0025, "most": 0.0127, "draws": UNSEEN.draws} | changes
+    with pytest.raises(CalibrationError, match=words):
+        make(unseen=Unseen(**given))
 
 
 scores = st.lists(st.floats(-50, 50), min_size=1, max_size=30).map(np.array)

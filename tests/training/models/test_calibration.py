@@ -8,7 +8,7 @@ from scipy.optimize import approx_fprime
 
 from registry.bundle.calibration import sigmoid
 from training.models import calibration
-from training.models.calibration import CalibrationError, fit_calibration
+from training.models.calibration import CalibrationError, fit_calibration, unseen_by
 
 
 def world(seed: int = 0, n: int = 4000, slope: float = 1.5, intercepts=(-3.0, -2.2, -1.8)):
@@ -25,6 +25,18 @@ def test_the_truth_is_found() -> None:
     fit = fit_calibration(f, outcomes, accounts, rng=rng)
     assert fit.slope == pytest.approx(1.5, abs=0.1)  # three standard errors at this n
     assert fit.intercepts == pytest.approx([-3.0, -2.2, -1.8], abs=0.12)
+
+
+def test_how_low_a_chance_can_be_told_is_decided_by_accounts_and_not_by_rows() -> None:
+    f = np.repeat(np.arange(500.0), 6)  # 500 accounts, six months each
+    accounts = np.repeat(np.arange(500), 6)
+    found = unseen_by(f, accounts, 4000, np.random.default_rng(0))
+    assert found.chance == pytest.approx(0.5 / 101)  # the lowest fifth: 100 accounts
+    assert found.most == pytest.approx(0.0249, abs=2e-4)  # of Beta(1/2, 100 1/2)
+    assert found.draws.mean() == pytest.approx(found.chance, rel=0.1)
+    assert np.quantile(found.draws, 0.975) == pytest.approx(found.most, rel=0.1)
+    alone = unseen_by(f, np.arange(3000), 0, np.random.default_rng(0))
+    assert alone.chance == pytest.approx(0.5 / 601)
 
 
 @settings(deadline=None, max_examples=50)

@@ -16,7 +16,7 @@ age, and cutoffs whose shorter windows alone have closed count at these.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -28,7 +28,7 @@ from registry.bundle.renewal_risk import RenewalRisk
 from training.dataset.cutoffs import reach_of
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import Grower
-from training.models.calibration import CalibrationFit, fit_calibration
+from training.models.calibration import CalibrationFit, fit_calibration, unseen_by
 from training.models.fitting.fit_rows import fit_rows
 from training.models.fitting.shares import HorizonShareFit, fit_shares, shared_probability
 from training.models.renewal_risk import calendar_of, fit_renewal_risk, leads_of
@@ -71,7 +71,7 @@ class HeldOutScores:
 
     def near_odds(self, f: Vector, matrix: Matrix) -> Vector:
         """The log-odds at the longest of the usual horizons."""
-        odds = self.calibration.intercepts[-1] + self.calibration.slope * f
+        odds = self.calibration.log_odds(f, len(self.calibration.intercepts) - 1)
         if self.renewal_risk is None:
             return np.asarray(odds)
         p = self.probability(f, matrix, len(self.calibration.intercepts) - 1)
@@ -119,6 +119,11 @@ def score_held_out(
         weights=weights[rows],
         n_draws=draws,
         rng=rng,
+    )
+    calibration = replace(
+        calibration,
+        unseen=unseen_by(scores[rows], training.account[rows], draws, rng),
+        days=training.horizons,
     )
     by_date = spec.form == "renewal"
     return HeldOutScores(
