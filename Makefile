@@ -21,6 +21,9 @@ serve: .venv/ready  ## Serve the scores and pages of the workspace that is there
 # The tests run four at a time already: threads of LightGBM and BLAS on top wait for each other.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
+# Some machines forbid Python to keep what it compiled: each worker and each command that a test starts
+# would compile all of Keepwell again.
+test quick nearest: export PYTHONDONTWRITEBYTECODE =
 test: .venv/ready-dev debian check  ## Set up, then lint, types, layers, tests, doctests, notebooks
 	$(BIN)/python -m pytest -n 4 --dist worksteal --nbmake
 

@@ -7,8 +7,9 @@ Pure; randomness is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,54 +72,90 @@ def brier(y: Vector, p: Vector, w: Matrix) -> Vector:
 
 def auc(y: Vector, p: Vector, w: Matrix) -> Vector:
     """Area under the ROC curve per draw; tied scores count half."""
-    positives, negatives = _by_score(y, p, w)
-    below = np.cumsum(negatives, axis=1) - negatives / 2  # ascending: negatives scored lower
-    area = (positives * below).sum(axis=1)
-    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-    return _divide(area, pairs)
+    return _auc(_Ranking(y, p, w))
 
 
-def average_precision(y: Vector, p: Vector, w: Matrix) -> Vector:
-    """Area under the precision-recall curve, by steps, per draw."""
-    positives, negatives = (part[:, ::-1] for part in _by_score(y, p, w))
-    found = np.cumsum(positives, axis=1)
-    precision = _divide(found, found + np.cumsum(negatives, axis=1))
-    return _divide(np.nansum(precision * positives, axis=1), found[:, -1])
+def metrics_by_draw(y: Vector, p: Vector, w: Matrix) -> dict[str, Vector]:
+    """Every metric by its name, a number for each draw, NaN where a draw cannot tell.
+
+    Args:
+        y: 0 or 1 per row.
+        p: probability per row.
+        w: weights, draws × rows.
+    """
+    ranking = _Ranking(y, p, w)
+    return {
+        "log_loss": log_loss(y, p, w),
+        "brier": brier(y, p, w),
+        "auc": _auc(ranking),
+        "average_precision": _average_precision(ranking),
+        "lift_at_10_percent": _lift_at_top(ranking),
+        "calibration_error": _calibration_error(ranking),
+    }
 
 
-def lift_at_top(y: Vector, p: Vector, w: Matrix) -> Vector:
+class _Ranking:
+    """The rows from the highest score down, with what each draw holds of them up to each row.
+
+    The one pass over draws × rows that takes time is made once, for all metrics of the order.
+    """
+
+    def __init__(self, y: Vector, p: Vector, w: Matrix) -> None:
+        order = np.argsort(p, kind="stable")[::-1]
+        self.y, self.p, self.w = y[order], p[order], w[:, order]
+        first = np.flatnonzero(np.r_[True, self.p[1:] != self.p[:-1]])
+        ties = np.diff(np.r_[first, len(p)])
+        self.higher = np.repeat(first, ties)  # rows with a higher score than the row
+        self.as_high = np.repeat(first + ties, ties)  # and those with its score
+        self.positives = np.flatnonzero(self.y)
+        self.positive_w = self.w[:, self.positives]
+        # of the first 0, 1, 2 ... rows: their weight, their positives, the positives' weight
+        self.weight = _running_sum(self.w)
+        self.n_positives = np.r_[0, np.cumsum(self.y)].astype(np.int64)
+        self.found = _running_sum(self.positive_w)
+
+
+def _auc(rank: _Ranking) -> Vector:
+    def negatives(rows: NDArray[np.int64]) -> Matrix:
+        return rank.weight[:, rows] - rank.found[:, rank.n_positives[rows]]
+
+    higher, as_high = (negatives(of[rank.positives]) for of in (rank.higher, rank.as_high))
+    before = (rank.positive_w * (higher + as_high)).sum(axis=1) / 2
+    found = rank.found[:, -1]
+    return 1 - _divide(before, found * (rank.weight[:, -1] - found))
+
+
+def _average_precision(rank: _Ranking) -> Vector:
+    """Area under the precision-recall curve, by steps."""
+    rows = rank.as_high[rank.positives]
+    precision = _divide(rank.found[:, rank.n_positives[rows]], rank.weight[:, rows])
+    return _divide(np.nansum(precision * rank.positive_w, axis=1), rank.found[:, -1])
+
+
+def _lift_at_top(rank: _Ranking) -> Vector:
     """Rate in the tenth that is scored highest over the base rate; ties share the last place."""
-    positives, negatives = (part[:, ::-1] for part in _by_score(y, p, w))
-    total = positives + negatives
-    seats = TOP_SHARE * total.sum(axis=1, keepdims=True)
-    before = np.cumsum(total, axis=1) - total
-    taken = np.clip(seats - before, 0, total)
-    hits = np.nansum(_divide(positives, total) * taken, axis=1)
-    base = _divide(positives.sum(axis=1), total.sum(axis=1))
-    return _divide(_divide(hits, seats[:, 0]), base)
+    draw = np.arange(len(rank.w))
+    weight, found = rank.weight[:, -1], rank.found[:, -1]
+    seats = TOP_SHARE * weight
+    last = (rank.weight[:, 1:] < seats[:, None]).sum(axis=1)  # the row that takes the last seat
+    before, after = rank.higher[last], rank.as_high[last]
+    safe = rank.found[draw, rank.n_positives[before]]
+    tied = rank.found[draw, rank.n_positives[after]] - safe
+    left = seats - rank.weight[draw, before]
+    hits = safe + tied * _divide(left, rank.weight[draw, after] - rank.weight[draw, before])
+    return _divide(_divide(hits, seats), _divide(found, weight))
 
 
-def calibration_error(y: Vector, p: Vector, w: Matrix) -> Vector:
+def _calibration_error(rank: _Ranking) -> Vector:
     """Mean distance of promised and observed rate over ten equal groups by score.
 
     With few positives a perfect model has an error too: compare contenders with each other.
     """
-    order = np.argsort(p, kind="stable")
-    starts = np.unique((np.arange(BINS) * len(p)) // BINS)
-    weight = w[:, order]
-    gap = np.add.reduceat(weight * (y - p)[order], starts, axis=1)
-    return _divide(np.abs(gap).sum(axis=1), weight.sum(axis=1))
-
-
-METRICS: dict[str, Callable[[Vector, Vector, Matrix], Vector]] = {
-    "log_loss": log_loss,
-    "brier": brier,
-    "auc": auc,
-    "average_precision": average_precision,
-    "lift_at_10_percent": lift_at_top,
-    "calibration_error": calibration_error,
-}
-"""Every metric by its name: labels, probabilities and weights (draws × rows) to one per draw."""
+    lowest_first = (np.arange(BINS + 1) * len(rank.p)) // BINS
+    ends = np.unique(len(rank.p) - lowest_first)
+    gap = rank.y - rank.p
+    off = [np.abs(rank.w[:, a:b] @ gap[a:b]) for a, b in pairwise(ends)]
+    return _divide(np.sum(off, axis=0), rank.weight[:, -1])
 
 
 def account_draws(accounts: NDArray[np.int64], n_draws: int, rng: np.random.Generator) -> Matrix:
@@ -151,17 +188,17 @@ def evaluate(
             f"nothing can be compared. Use more cutoffs or a longer horizon."
         )
     ones = np.ones((1, len(y)))
-    spread = {name: np.empty(len(draws)) for name in METRICS}
+    values = {name: float(each[0]) for name, each in metrics_by_draw(y, p, ones).items()}
     block = max(1, cells // len(y))
-    for start in range(0, len(draws), block):
-        weights = draws[start : start + block][:, accounts]
-        for name, metric in METRICS.items():
-            spread[name][start : start + block] = metric(y, p, weights)
-    values = {name: float(metric(y, p, ones)[0]) for name, metric in METRICS.items()}
+    parts = [
+        metrics_by_draw(y, p, draws[start : start + block][:, accounts])
+        for start in range(0, len(draws), block)
+    ]
+    spread = {name: np.concatenate([part[name] for part in parts]) for name in values}
     # a resample repeats rows, which by itself adds to the error of groups: subtract that
     extra = float(np.nanmean(spread["calibration_error"])) - values["calibration_error"]
     spread["calibration_error"] = np.maximum(spread["calibration_error"] - max(extra, 0.0), 0.0)
-    return {name: _interval(values[name], spread[name]) for name in METRICS}
+    return {name: _interval(values[name], spread[name]) for name in values}
 
 
 def came_over_promised(
@@ -290,13 +327,8 @@ def _divide(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
     return result
 
 
-def _by_score(y: Vector, p: Vector, w: Matrix) -> tuple[Matrix, Matrix]:
-    """Weights of positives and negatives at each distinct score, ascending."""
-    order = np.argsort(p, kind="stable")
-    ranked = p[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    weight, positive = w[:, order], y[order]
-    return (
-        np.add.reduceat(weight * positive, starts, axis=1),
-        np.add.reduceat(weight * (1 - positive), starts, axis=1),
-    )
+def _running_sum(w: Matrix) -> Matrix:
+    """Weight of the first 0, 1, 2 … columns of each draw: one column more than there are."""
+    summed = np.zeros((len(w), w.shape[1] + 1))
+    np.cumsum(w, axis=1, out=summed[:, 1:])
+    return summed

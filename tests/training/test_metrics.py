@@ -8,13 +8,13 @@ from sklearn import metrics as reference
 
 from training import metrics as evaluation
 from training.metrics import (
-    METRICS,
     EvaluationError,
     Interval,
     account_draws,
     evaluate,
     flat,
     groups_covered,
+    metrics_by_draw,
 )
 
 
@@ -50,31 +50,32 @@ def test_a_weighted_metric_equals_that_of_repeated_rows(name: str, weights: list
     repeated = np.repeat(np.arange(len(y)), weights)
     if not 0 < y[repeated].sum() < len(repeated):
         return
-    mine = METRICS[name](y, p, w[None, :])[0]
+    mine = metrics_by_draw(y, p, w[None, :])[name][0]
     q = np.clip(p[repeated], evaluation.SMALLEST, 1 - evaluation.SMALLEST)
     assert mine == pytest.approx(REFERENCE[name](y[repeated], q), abs=1e-9)  # sums in two orders
 
 
 def test_lift_shares_the_last_place_among_ties() -> None:
     y, p, _ = rows()
-    lift = METRICS["lift_at_10_percent"](y, p, np.ones((1, len(y))))[0]
+    lift = metrics_by_draw(y, p, np.ones((1, len(y))))["lift_at_10_percent"][0]
     assert lift == pytest.approx(top_lift(y, p), abs=0.05)  # Monte Carlo of the reference
 
 
 def test_calibration_error_of_ten_groups_by_hand() -> None:
     p = np.repeat(np.arange(10) / 10 + 0.05, 10)
     y = np.tile([1.0] + [0.0] * 9, 10)  # every group has a rate of 0.1
-    error = METRICS["calibration_error"](y, p, np.ones((1, 100)))[0]
+    error = metrics_by_draw(y, p, np.ones((1, 100)))["calibration_error"][0]
     assert error == pytest.approx(np.abs(np.arange(10) / 10 + 0.05 - 0.1).mean())
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_metrics_do_not_depend_on_the_order_of_rows(metric: str) -> None:
+def test_metrics_do_not_depend_on_the_order_of_rows() -> None:
     y, _, _ = rows()
     p = np.random.default_rng(3).random(len(y))
     order = np.random.default_rng(4).permutation(len(y))
     one = np.ones((1, len(y)))
-    assert METRICS[metric](y, p, one) == pytest.approx(METRICS[metric](y[order], p[order], one))
+    expected = metrics_by_draw(y, p, one)
+    for metric, found in metrics_by_draw(y[order], p[order], one).items():
+        assert found == pytest.approx(expected[metric]), metric
 
 
 def test_intervals_widen_when_rows_repeat_their_account() -> None:
@@ -119,7 +120,9 @@ def test_blocks_of_draws_give_the_same_numbers() -> None:
     y, p, accounts = rows()
     draws = account_draws(accounts, 50, np.random.default_rng(0))
     whole = evaluate(y, p, accounts, draws)
-    assert evaluate(y, p, accounts, draws, cells=7 * len(y)) == whole
+    in_blocks = evaluate(y, p, accounts, draws, cells=7 * len(y))
+    # BLAS adds in another order for another number of draws
+    assert flat(in_blocks) == pytest.approx(flat(whole), rel=1e-12)
 
 
 def test_flat_numbers_carry_their_interval() -> None:

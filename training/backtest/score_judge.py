@@ -69,7 +69,9 @@ class JudgedHorizon:
     whole: JudgedPart
     n_not_scored: int
     n_not_decided: int
-    metrics: Mapping[str, Interval]  # of `training.metrics.METRICS`; empty: too few to judge
+    metrics: Mapping[
+        str, Interval
+    ]  # of `training.metrics.metrics_by_draw`; empty: too few to judge
     ranking: Interval | None  # AUC among the accounts of one moment
     over_base_rate: Interval | None  # log loss minus that of the share that came
     slope: Interval | None  # 1 as promised, below 1 too extreme, 0 it says nothing
