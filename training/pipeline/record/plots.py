@@ -7,7 +7,8 @@ matplotlib in this project; opens no window and keeps no state.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,58 +38,80 @@ ROWS_EXPLAINED = 500
 DEPENDENCE = 6
 
 
+Drawing = Callable[[], bytes]
+
+
+class Pictures(Mapping[str, bytes]):
+    """PNG bytes by file name, each drawn when it is first read.
+
+    Drawing takes half the time of a small training: a store that keeps no picture does not wait.
+    """
+
+    def __init__(self, drawings: Mapping[str, Drawing]) -> None:
+        self._drawings = drawings
+        self._drawn: dict[str, bytes] = {}
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._drawn:
+            self._drawn[name] = self._drawings[name]()
+        return self._drawn[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._drawings)
+
+    def __len__(self) -> int:
+        return len(self._drawings)
+
+
 def contender_plots(
     contenders: Mapping[str, Contender], outcome: Vector, horizon: int
-) -> dict[str, bytes]:
+) -> dict[str, Drawing]:
     """Calibration, ROC, precision and recall, lift, and the log loss of all contenders."""
     return {
-        "calibration.png": _draw(lambda axes: _calibration(axes, contenders, outcome, horizon)),
-        "roc.png": _draw(lambda axes: _roc(axes, contenders, outcome, horizon)),
-        "precision_recall.png": _draw(
+        "calibration.png": _drawing(lambda axes: _calibration(axes, contenders, outcome, horizon)),
+        "roc.png": _drawing(lambda axes: _roc(axes, contenders, outcome, horizon)),
+        "precision_recall.png": _drawing(
             lambda axes: _precision_recall(axes, contenders, outcome, horizon)
         ),
-        "lift.png": _draw(lambda axes: _lift(axes, contenders, outcome, horizon)),
-        "contenders.png": _draw(lambda axes: _losses(axes, contenders, horizon), left=0.3),
+        "lift.png": _drawing(lambda axes: _lift(axes, contenders, outcome, horizon)),
+        "contenders.png": _drawing(lambda axes: _losses(axes, contenders, horizon), left=0.3),
     }
 
 
-def importance_plot(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[str, bytes]:
-    """Mean size of the contributions, of the features that contribute most."""
-    values, _ = bundle.contributions(matrix[:ROWS_EXPLAINED])
-    sizes = np.abs(values).mean(axis=0)
-    order = np.argsort(sizes, kind="stable")[-TOP_FEATURES:]
+def explanation_plots(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[str, Drawing]:
+    """The contributions over all rows: their mean size, a summary, the strongest one by one."""
+    rows = matrix[:ROWS_EXPLAINED]
+    names = bundle.contract.names
+
+    @cache
+    def contributions() -> NDArray[np.float64]:
+        return bundle.contributions(rows)[0]
 
     def bars(axes: Axes) -> None:
-        axes.barh(
-            [bundle.contract.names[j] for j in order], sizes[order], color=COLOURS["lightgbm"]
-        )
+        sizes = np.abs(contributions()).mean(axis=0)
+        order = np.argsort(sizes, kind="stable")[-TOP_FEATURES:]
+        axes.barh([names[j] for j in order], sizes[order], color=COLOURS["lightgbm"])
         axes.set(
             xlabel="mean contribution, log-odds, either direction",
             title=f"What {bundle.label} scores are made of",
         )
 
-    return {"importance.png": _draw(bars, height=0.27 * len(order) + 1.5, left=0.42)}
-
-
-def explanation_plots(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[str, bytes]:
-    """The contributions over all rows: a summary, and the strongest features one by one."""
-    rows = matrix[:ROWS_EXPLAINED]
-    values, _ = bundle.contributions(rows)
-    names = bundle.contract.names
-    shown = strongest(values, DEPENDENCE)
-
     def one_by_one(figure: Figure) -> None:
-        for place, j in enumerate(shown, start=1):
+        values = contributions()
+        for place, j in enumerate(strongest(values, DEPENDENCE), start=1):
             dependence(figure.add_subplot(2, 3, place), names[j], rows[:, j], values[:, j])
         figure.subplots_adjust(
             left=0.09, right=0.98, top=0.93, bottom=0.08, wspace=0.4, hspace=0.35
         )
 
     return {
-        "shap_summary.png": _draw(
-            lambda axes: summary(axes, names, rows, values), height=5.2, left=0.42
+        "importance.png": _drawing(
+            bars, height=0.27 * min(len(names), TOP_FEATURES) + 1.5, left=0.42
         ),
-        "shap_dependence.png": _figure(one_by_one, width=10.5, height=6.0),
+        "shap_summary.png": _drawing(
+            lambda axes: summary(axes, names, rows, contributions()), height=5.2, left=0.42
+        ),
+        "shap_dependence.png": lambda: _figure(one_by_one, width=10.5, height=6.0),
     }
 
 
@@ -204,14 +227,14 @@ def _losses(axes: Axes, contenders: Mapping[str, Contender], horizon: int) -> No
     )
 
 
-def _draw(paint: Callable[[Axes], None], *, height: float = 4.2, left: float = 0.12) -> bytes:
+def _drawing(paint: Callable[[Axes], None], *, height: float = 4.2, left: float = 0.12) -> Drawing:
     def one(figure: Figure) -> None:  # fixed margins: a layout engine draws twice
         figure.subplots_adjust(left=left, right=0.97, top=1 - 0.4 / height, bottom=0.6 / height)
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         paint(axes)
 
-    return _figure(one, width=6.4, height=height)
+    return lambda: _figure(one, width=6.4, height=height)
 
 
 def _figure(paint: Callable[[Figure], None], *, width: float, height: float) -> bytes:

@@ -22,7 +22,7 @@ from training.models.model_selection import Contender
 from training.models.tuning.study import Study
 from training.pipeline.prepare import PreparedData
 from training.pipeline.record.model_card import model_card, span, summarise_card
-from training.pipeline.record.plots import contender_plots, explanation_plots, importance_plot
+from training.pipeline.record.plots import Pictures, contender_plots, explanation_plots
 
 DESCRIPTION = "mlflow.note.content"
 """The tag that MLflow's own pages show as the description of a run."""
@@ -129,17 +129,16 @@ def record_training(
 
 def make_plots(
     contenders: Mapping[str, Contender], bundle: ModelBundle, prepared: PreparedData
-) -> dict[str, bytes]:
+) -> Pictures:
     """The plots of a training: contenders on the test rows, and what the scores are made of."""
     training = prepared.training
     columns = training.columns(bundle.contract.names)
     explained = training.part(prepared.test, columns)
     outcome = training.outcome[prepared.test]
-    return {
-        **contender_plots(contenders, outcome, training.horizons[-1]),
-        **importance_plot(bundle, explained),
-        **explanation_plots(bundle, explained),
-    }
+    return Pictures(
+        contender_plots(contenders, outcome, training.horizons[-1])
+        | explanation_plots(bundle, explained)
+    )
 
 
 def _of_evidence(evidence: PromotionEvidence | None) -> dict[str, float]:

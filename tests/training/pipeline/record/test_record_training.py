@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import io
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from training.pipeline.record.plots import Pictures
 
 PLOTS = (
     "calibration.png",
@@ -30,6 +33,20 @@ def test_a_run_has_its_pictures(run, name) -> None:
     picture = np.asarray(Image.open(io.BytesIO(run.plots[name])).convert("L"))
     assert picture.shape[1] > 400
     assert (picture < 128).mean() > 0.002  # something is drawn
+
+
+def test_a_picture_is_drawn_once_and_only_if_it_is_read() -> None:
+    drawn: list[str] = []
+
+    def drawing(name: str) -> bytes:
+        drawn.append(name)
+        return name.encode()
+
+    pictures = Pictures({name: partial(drawing, name) for name in ("a.png", "b.png")})
+    assert sorted(pictures) == ["a.png", "b.png"]
+    assert not drawn
+    assert pictures["b.png"] == pictures["b.png"] == b"b.png"
+    assert drawn == ["b.png"]
 
 
 def test_metrics_carry_their_intervals(run) -> None:
