@@ -280,13 +280,26 @@ class ModelBundle(BundleContents):
         """Per row and feature in log-odds of f, and the base that completes each row's sum."""
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
-        return self.form.contributions_of_many(matrix, raw), self.form.base
+        return self._of_features(matrix, raw, None), self.form.base
+
+    def _of_features(self, matrix: Floats, raw: Floats, within: Places | None) -> Floats:
+        if within is None:
+            return self.form.contributions_of_many(matrix, raw)
+        return self.form.contributions_within(matrix, raw, within)
 
     def points(
-        self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
+        self,
+        rows: Rows,
+        horizon_days: int,
+        *,
+        raw: Floats | None = None,
+        within: Places | None = None,
     ) -> tuple[Floats, float]:
-        """The contributions in probability, and the base that completes each row's sum."""
-        explanation = self.explain(rows, horizon_days, raw=raw)
+        """The contributions in probability, and the base that completes each row's sum.
+
+        With ``within``, the theme of each feature, they sum by theme to ``theme_points``.
+        """
+        explanation = self.explain(rows, horizon_days, raw=raw, within=within)
         return explanation.points, explanation.base_probability
 
     def theme_points(
@@ -324,19 +337,21 @@ class ModelBundle(BundleContents):
         *,
         raw: Floats | None = None,
         themes: Places | None = None,
+        within: Places | None = None,
     ) -> Explanation:
         """Probability, contributions and points of each row from one pass.
 
-        With ``themes``, the theme of each feature, contributions and points are those of themes.
+        With ``themes``, the theme of each feature, contributions and points are those of themes; with
+        ``within`` those of features that share the value of their theme.
         """
         self._check(horizon_days)
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
-        if themes is None:
-            contributions, base = self.contributions(matrix, raw=raw)
-        else:
+        base = self.form.base
+        if themes is not None:
             contributions = self.form.theme_contributions(matrix, raw, themes)
-            base = self.form.base
+        else:
+            contributions = self._of_features(matrix, raw, within)
         after, shares = self._after.get(horizon_days, ()), self._before.get(horizon_days, ())
         last = self.calibration.horizons[-1] if after or shares else horizon_days
         probability = self._near(raw, matrix, last)
@@ -397,9 +412,11 @@ class ModelBundle(BundleContents):
         return self.renewal_risk.at_renewal(np.full(len(matrix), self.form.base), matrix)[0]
 
     def points_at_renewal(
-        self, rows: Rows, *, themes: Places | None = None, raw: Floats | None = None
+        self, rows: Rows, *, within: Places | None = None, raw: Floats | None = None
     ) -> tuple[Floats, Floats] | None:
-        """The contributions in that probability, of features or themes, and where each row starts.
+        """The contributions in that probability, and where each row starts.
+
+        With ``within``, the theme of each feature, the features of a theme share its value.
 
         The start is that of an account with the usual score and the row's contract. None for a
         model that knows no dates.
@@ -408,12 +425,8 @@ class ModelBundle(BundleContents):
             return None
         matrix = self.matrix(rows)
         raw = self.raw(matrix) if raw is None else raw
-        contributions, base = (
-            self.contributions(matrix, raw=raw)
-            if themes is None
-            else (self.form.theme_contributions(matrix, raw, themes), self.form.base)
-        )
-        return self.renewal_risk.points_at_renewal(raw, matrix, contributions, base)
+        contributions = self._of_features(matrix, raw, within)
+        return self.renewal_risk.points_at_renewal(raw, matrix, contributions, self.form.base)
 
     def _last_odds(self, raw: Floats, matrix: Floats) -> Floats:
         """The log-odds at the last horizon of the score itself."""

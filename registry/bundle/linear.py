@@ -131,6 +131,12 @@ class LinearForm:
         """One value per row and theme: a sum has no interactions, so features are added up."""
         return sum_by_theme(self.contributions(matrix), themes)
 
+    def contributions_within(
+        self, matrix: Floats, raw: Floats, themes: npt.NDArray[np.int64]
+    ) -> Floats:
+        """One value per row and column: what features of a theme share is nothing."""
+        return self.contributions(matrix)
+
     def zero_at(self, column: int) -> float | None:
         """The known value at which a column contributes nothing; None where no value matters."""
         weight = self.coefficient[column] / self.scale[column]

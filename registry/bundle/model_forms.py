@@ -17,6 +17,7 @@ import numpy.typing as npt
 from registry.bundle.linear import LinearForm
 from registry.trees.arrays import TreeArrays
 from registry.trees.batch_scoring import CodedTrees
+from registry.trees.owen import LeafPaths
 from registry.trees.shap import SplitShares
 from registry.trees.shap_batch import BatchShares
 
@@ -71,6 +72,13 @@ class ModelForm(Protocol):
         """One value per row and theme: the Shapley values of the game whose players are themes.
 
         ``themes`` is the theme of each column, from 0. The values and ``base`` sum to the score.
+        """
+        ...
+
+    def contributions_within(self, matrix: Floats, raw: Floats, themes: Places) -> Floats:
+        """One value per row and column, which sum by theme to those of ``theme_contributions``.
+
+        The Owen values of the game: themes play it, and the features of a theme share its value.
         """
         ...
 
@@ -131,6 +139,13 @@ class TreeForm:
             return found.shares.contributions(self.trees, matrix)
         return found.contributions(self.trees, matrix, raw)
 
+    def contributions_within(self, matrix: Floats, raw: Floats, themes: Places) -> Floats:
+        """The Owen values, leaf by leaf."""
+        key = themes.tobytes()
+        if key not in self._paths:
+            self._paths[key] = LeafPaths.of(self.trees, themes)
+        return self._paths[key].contributions(self.trees, matrix)
+
     def alone(self, matrix: Floats, themes: Places | None = None) -> Floats:
         """What each column, or theme, adds in log-odds where nothing else is known."""
         found = self._of_many if themes is None else self._by_theme(themes)
@@ -155,6 +170,11 @@ class TreeForm:
     @cached_property
     def _of_themes(self) -> dict[bytes, BatchShares]:
         """The tables of each way to sort features into themes."""
+        return {}
+
+    @cached_property
+    def _paths(self) -> dict[bytes, LeafPaths]:
+        """The ways to the leaves, for each way to sort features into themes."""
         return {}
 
     @cached_property

@@ -131,15 +131,17 @@ class ScoringModel(Protocol):
         ...
 
     def points(
-        self, X: Floats, horizon_days: int, *, raw: Floats | None = None
+        self,
+        X: Floats,
+        horizon_days: int,
+        *,
+        raw: Floats | None = None,
+        within: Codes | None = None,
     ) -> tuple[Floats, float]:
-        """Contributions in probability, and the base they start from."""
-        ...
+        """Contributions in probability, and the base they start from.
 
-    def theme_points(
-        self, X: Floats, horizon_days: int, themes: Codes, *, raw: Floats | None = None
-    ) -> tuple[Floats, float]:
-        """The contributions of themes, of which each feature is in one, and the same base."""
+        With ``within``, the theme of each feature, they sum by theme to the theme's own.
+        """
         ...
 
     def zero_at(self, name: str) -> float | None:
@@ -167,7 +169,7 @@ class ScoringModel(Protocol):
         ...
 
     def points_at_renewal(
-        self, rows: Floats, *, themes: Codes | None = None, raw: Floats | None = None
+        self, rows: Floats, *, within: Codes | None = None, raw: Floats | None = None
     ) -> tuple[Floats, Floats] | None:
         """The contributions in that probability, and where each row starts."""
         ...

@@ -137,10 +137,8 @@ def rows_one_by_one(
         )
         if refusal is None and answer is not None:
             model = models.churn.model
-            themes = [theme_of(name, catalogue.by_name) for name in model.contract.names]
             reasons = reasons_one_by_one(
                 dict(zip(model.contract.names, answer["points"][number], strict=True)),
-                dict(zip(dict.fromkeys(themes), answer["themes"][number], strict=True)),
                 answer["start"],
                 features,
                 catalogue=catalogue.by_name,
@@ -178,10 +176,10 @@ def _answers(
         )
         for h in model.horizons
     }
-    points, start = model.points(matrix, HORIZON)
     words = [theme_of(name, catalogue) for name in model.contract.names]
     themes = list(dict.fromkeys(words))
-    by_theme, _ = model.theme_points(matrix, HORIZON, np.array([themes.index(w) for w in words]))
+    within = np.array([themes.index(word) for word in words])
+    points, start = model.points(matrix, HORIZON, within=within)
     untreated: Sequence[Sequence[float]] = ()
     if model.untreated_risk is not None and HORIZON in model.untreated_risk.shift.horizons:
         plain = {h: model.probability(matrix, h) for h in model.horizons}
@@ -198,7 +196,6 @@ def _answers(
         "chances": chances,
         "usual": model.base_rate(HORIZON),
         "points": points.tolist(),
-        "themes": by_theme.tolist(),
         "start": start,
         "untreated": untreated,
         "ratio": model.amount_ratio,
@@ -232,7 +229,6 @@ def _moved(p: float, bound: float, error: float, side: int) -> float:
 
 def reasons_one_by_one(
     points: Mapping[str, float],
-    by_theme: Mapping[str, float],
     start: float,
     features: Mapping[str, float | None],
     *,
@@ -245,21 +241,15 @@ def reasons_one_by_one(
 ) -> Reasons:
     """The contributions of one row as reasons, by the rules of ``reasons.choice``.
 
-    ``points`` and ``by_theme`` are what the model says of its features and of their themes,
-    ``usual`` what was usual when it was trained, ``health_zero`` the health that adds nothing.
+    ``points`` are what the model says of its features, which share the value of their theme; ``usual``
+    what was usual when it was trained, ``health_zero`` the health that adds nothing.
     """
-    total = sum(by_theme.values())
-    facts = dict.fromkeys((*points, *_made_of(formula, points)), 0.0)
+    total = sum(points.values())
+    facts = dict.fromkeys((*points, *_made_of(formula, points)), 0.0) | dict(points)
     of_theme: defaultdict[str, list[str]] = defaultdict(list)
     for name in facts:
         of_theme[theme_of(name, catalogue)].append(name)
-    for theme, names in of_theme.items():
-        own = {name: points.get(name, 0.0) for name in names}
-        gained = by_theme.get(theme, 0.0) - sum(own.values())
-        size = sum(map(abs, own.values()))
-        for name, share in own.items():
-            facts[name] = share + (gained * abs(share) / size if size else 0.0)
-    themes = {theme: by_theme.get(theme, 0.0) for theme in of_theme}
+    themes = {theme: sum(facts[name] for name in names) for theme, names in of_theme.items()}
     if "health_score" in facts:
         added, score = facts.pop("health_score"), features.get("health_score")
         of_theme["health"] = []

@@ -1,9 +1,9 @@
 """What a model says of each row: the points of themes, and under each the points of its facts.
 
-The themes are the players of the game (``ModelBundle.theme_points``), so a theme's number does not
-depend on how many features tell the same. Health is no theme: what a model adds for it is handed back
-to the features that made the score (``features.health.parts``). Inside a theme the points are those
-of its features by themselves, scaled to the theme's where features of several themes interact.
+The themes are the players of the game, so a theme's number does not depend on how many features tell
+the same; inside a theme its features share its number (Owen values, ``registry.trees.owen``). Health is
+no theme: what a model adds for it is handed back to the features that made the score
+(``features.health.parts``).
 """
 
 from __future__ import annotations
@@ -111,20 +111,17 @@ class Facts:
 
         ``matrix`` is what the model reads of the frame, ``raw`` its score.
         """
-        read, start = model.points(matrix, horizon_days, raw=raw)
-        themes, _ = model.theme_points(matrix, horizon_days, self.theme[: self.n_read], raw=raw)
-        starts = np.full(len(matrix), float(start))
-        return self._explained(model, matrix, frame, read, themes, starts)
+        read, start = model.points(matrix, horizon_days, raw=raw, within=self.theme[: self.n_read])
+        return self._explained(model, matrix, frame, read, np.full(len(matrix), float(start)))
 
     def explain_renewal(
         self, model: ScoringModel, matrix: Floats, frame: pl.DataFrame, *, raw: Floats
     ) -> ExplainedRows | None:
         """The same of the chance to leave when the term ends; None where the model knows no dates."""
-        read = model.points_at_renewal(matrix, raw=raw)
-        themes = model.points_at_renewal(matrix, themes=self.theme[: self.n_read], raw=raw)
-        if read is None or themes is None:
+        read = model.points_at_renewal(matrix, within=self.theme[: self.n_read], raw=raw)
+        if read is None:
             return None
-        return self._explained(model, matrix, frame, read[0], themes[0], read[1])
+        return self._explained(model, matrix, frame, *read)
 
     def _explained(
         self,
@@ -132,16 +129,13 @@ class Facts:
         matrix: Floats,
         frame: pl.DataFrame,
         read: Floats,
-        themes: Floats,
         starts: Floats,
     ) -> ExplainedRows:
-        """The rows with what the model adds for the features that it reads, and for their themes."""
-        total = themes.sum(axis=1)
-        by_theme = np.zeros((len(matrix), len(self.themes)))
-        by_theme[:, : themes.shape[1]] = themes
+        """The rows with what the model adds for the features that it reads."""
         points = np.zeros((len(matrix), len(self.names)))
         points[:, : self.n_read] = read
-        self._scale(points, by_theme)
+        by_theme = points @ self.in_theme
+        total = by_theme.sum(axis=1)
         schema = frame.schema
         values = np.full(points.shape, np.nan)
         is_number = [name in schema and _is_number(schema[name]) for name in self.names]
@@ -160,13 +154,6 @@ class Facts:
             values=values,
             age=others[:, -1],
         )
-
-    def _scale(self, points: Floats, by_theme: Floats) -> None:
-        """Add to each fact what its theme gains by its facts being known together."""
-        size = np.abs(points)
-        together = (size @ self.in_theme)[:, self.theme]
-        gained = (by_theme - points @ self.in_theme)[:, self.theme]
-        points += gained * size / np.where(together > 0, together, 1.0)
 
     def _hand_back(
         self,

@@ -42,6 +42,9 @@ class StepForm:
     def theme_contributions(self, matrix, raw, themes):
         return sum_by_theme(self.contributions(matrix), themes)
 
+    def contributions_within(self, matrix, raw, themes):
+        return self.contributions(matrix)
+
     def arrays(self):
         return {"height": np.array([self.height])}
 
@@ -93,6 +96,20 @@ def test_themes_of_one_feature_each_are_the_features(model, request) -> None:
     for matrix in (rows[: MANY - 1], np.tile(rows, (MANY, 1))):
         found = form.theme_contributions(matrix, form.score(matrix), alone)
         np.testing.assert_allclose(found, form.contributions(matrix), atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["tree_model", "linear_model"])
+def test_features_within_themes_sum_to_what_the_themes_add(model, request) -> None:
+    bundle = request.getfixturevalue(model)
+    rows = bundle.golden.matrix
+    for themes in (np.arange(rows.shape[1]) % 2, np.zeros(rows.shape[1], np.int64)):
+        points, start = bundle.points(rows, 60, within=themes)
+        whole, begin = bundle.theme_points(rows, 60, themes)
+        np.testing.assert_allclose(sum_by_theme(points, themes), whole, atol=1e-6)
+        assert start == begin
+        np.testing.assert_allclose(
+            points.sum(axis=1) + start, bundle.probability(rows, 60), atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("model", ["tree_model", "linear_model"])

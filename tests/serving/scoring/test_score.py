@@ -77,11 +77,8 @@ class AnotherContract:
     def probability_interval(self, matrix, horizon_days, *, raw=None):
         return self.bundle.probability_interval(matrix, horizon_days, raw=raw)
 
-    def points(self, matrix, horizon_days, *, raw=None):
-        return self.bundle.points(matrix, horizon_days, raw=raw)
-
-    def theme_points(self, matrix, horizon_days, themes, *, raw=None):
-        return self.bundle.theme_points(matrix, horizon_days, themes, raw=raw)
+    def points(self, matrix, horizon_days, *, raw=None, within=None):
+        return self.bundle.points(matrix, horizon_days, raw=raw, within=within)
 
     def zero_at(self, name):
         return self.bundle.zero_at(name)

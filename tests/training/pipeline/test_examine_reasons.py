@@ -107,11 +107,8 @@ class Served:
     def __init__(self, form, usual) -> None:
         self.form, self.usual = form, usual
 
-    def points(self, matrix, horizon_days, *, raw=None):
-        return self.form.contributions(matrix), 0.1
-
-    def theme_points(self, matrix, horizon_days, themes, *, raw=None):
-        return self.form.theme_contributions(matrix, self.form.score(matrix), themes), 0.1
+    def points(self, matrix, horizon_days, *, raw=None, within=None):
+        return self.form.contributions_within(matrix, raw, within), 0.1
 
 
 def told_themes(training: TrainingSet, form, evidence) -> tuple[Facts, np.ndarray, np.ndarray]:

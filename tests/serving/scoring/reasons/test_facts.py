@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from features.catalogue.catalogue import load_catalogue
 from features.health.formula import FORMULAS
 from features.health.score import health_column
+from registry.bundle.model_forms import TreeForm
+from registry.trees.arrays import TreeArrays
 from serving.scoring.reasons.facts import Facts
 
 CATALOGUE = load_catalogue().by_name
@@ -15,21 +19,14 @@ HEALTH = ("health_score", "nps_last", "seats")
 
 
 class Adding:
-    """A model that adds this many points for each feature, and as much again for one theme."""
+    """A model that adds this many points for each feature."""
 
-    def __init__(self, points: np.ndarray, *, gains: dict[int, float] | None = None) -> None:
-        self.given, self.gains = points, gains or {}
+    def __init__(self, points: np.ndarray) -> None:
+        self.given = points
         self.usual = {"days_since_activity": 1.0, "adoption_depth_28d": 0.4, "nps_last": 8.0}
 
-    def points(self, matrix, horizon_days, *, raw=None):
+    def points(self, matrix, horizon_days, *, raw=None, within=None):
         return self.given.copy(), 0.05
-
-    def theme_points(self, matrix, horizon_days, themes, *, raw=None):
-        n = int(themes.max()) + 1
-        found = self.given @ (themes[:, None] == np.arange(n)).astype(float)
-        for theme, gained in self.gains.items():
-            found[:, theme] += gained
-        return found, 0.05
 
     def zero_at(self, name):
         return 80.0 if name == "health_score" else None
@@ -86,13 +83,38 @@ def test_an_unknown_health_is_told_of_nobody():
     assert found.values[0, facts.place["nps_last"]] == 4.0
 
 
-def test_what_features_of_a_theme_gain_together_is_shared_by_their_sizes():
-    frame = pl.DataFrame({"errors_7d": [9.0], "error_rate_7d": [0.2], "seats": [3.0]})
-    model = Adding(np.array([[0.03, -0.01, 0.02]]), gains={0: 0.004})
-    facts, found = explained(("errors_7d", "error_rate_7d", "seats"), model, frame)
-    assert facts.themes[0] == "reliability"
-    np.testing.assert_allclose(found.points[0], [0.033, -0.009, 0.02])
-    np.testing.assert_allclose(found.by_theme[0], [0.024, 0.02])
+class OfTrees:
+    """A tree that asks two features of one theme and another between them; points are log-odds here."""
+
+    usual: ClassVar[dict[str, float]] = {}
+    form = TreeForm(
+        trees=TreeArrays(
+            first_node=np.array([0, 3], np.int32), first_leaf=np.array([0, 4], np.int32),
+            feature=np.array([0, 2, 1], np.int32), kind=np.zeros(3, np.uint8),
+            threshold=np.array([20.0, 4.0, 0.1]), category_set=np.full(3, -1, np.int32),
+            left=np.array([1, 2, -1], np.int32), right=np.array([-4, -3, -2], np.int32),
+            leaf_value=np.array([-1.0, 0.5, 1.0, 3.0]), leaf_cover=np.array([6.0, 2.0, 4.0, 3.0]),
+            first_word=np.zeros(1, np.int32), category_words=np.zeros(0, np.uint32),
+        )
+    )  # fmt: skip
+
+    def points(self, matrix, horizon_days, *, raw=None, within=None):
+        return self.form.contributions_within(matrix, raw, within), self.form.base
+
+
+def test_the_facts_of_a_theme_add_up_to_what_it_adds_as_one_player():
+    names, model = ("errors_7d", "error_rate_7d", "seats"), OfTrees()
+    frame = pl.DataFrame(
+        {"errors_7d": [9.0, 1.0], "error_rate_7d": [0.2, 0.0], "seats": [3.0, 9.0]}
+    )
+    facts, found = explained(names, model, frame)
+    rows = frame.to_numpy()
+    raw = model.form.score(rows)
+    themes = model.form.theme_contributions(rows, raw, facts.theme)
+    np.testing.assert_allclose(found.by_theme, themes, atol=1e-12)
+    np.testing.assert_allclose(found.points @ facts.in_theme, themes, atol=1e-12)
+    assert np.abs(found.points - model.form.contributions(rows)).max() > 0.01  # not scaled alone
+    np.testing.assert_allclose(found.start + found.total, raw)
 
 
 def test_values_that_are_words_or_missing_are_unknown():

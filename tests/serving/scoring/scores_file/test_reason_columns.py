@@ -8,7 +8,6 @@ import pytest
 from scores_one_by_one import reasons_one_by_one
 
 from features.catalogue.catalogue import load_catalogue
-from features.catalogue.themes import theme_of
 from features.health.formula import FORMULAS
 from features.health.score import health_column
 from serving.scoring.explanations import PEER_KINDS, PeerGroup, Peers
@@ -36,12 +35,8 @@ class Adding:
     def __init__(self, given: np.ndarray) -> None:
         self.given = given
 
-    def points(self, matrix, horizon_days, *, raw=None):
+    def points(self, matrix, horizon_days, *, raw=None, within=None):
         return self.given, 0.1
-
-    def theme_points(self, matrix, horizon_days, themes, *, raw=None):
-        n = int(themes.max()) + 1
-        return self.given @ (themes[:, None] == np.arange(n)).astype(float), 0.1
 
     def zero_at(self, name):
         return ZERO if name == "health_score" else None
@@ -84,16 +79,11 @@ def test_reasons_points_and_words_are_those_of_each_row(most, size):
     found = choose_reasons(rows, usual.medians(groups))
     said = ReasonSentences(facts, CATALOGUE, usual).columns(found, groups, most)
     assert len(said) == most
-    themes = [theme_of(name, CATALOGUE) for name in NAMES]
     several = 0
     for row, values in enumerate(frame.iter_rows(named=True)):
         own = dict(zip(NAMES, points[row], strict=True))
         expected = reasons_one_by_one(
             own,
-            {
-                t: sum(own[n] for n, of in zip(NAMES, themes, strict=True) if of == t)
-                for t in themes
-            },
             0.1,
             values,
             catalogue=CATALOGUE,
