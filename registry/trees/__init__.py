@@ -3,4 +3,4 @@
 Checks the structure of trees before they are used; parses no model text.
 """
 
-__all__ = ["arrays", "batch_scoring", "numba_cache", "shap", "shap_batch", "structure"]
+__all__ = ["arrays", "batch_scoring", "numba_cache", "owen", "shap", "shap_batch", "structure"]
