@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test quick nearest check soak bench notebooks metrics docs lock debian
+.PHONY: help run serve test suite quick nearest check lint types soak bench notebooks metrics docs lock debian
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,14 +18,18 @@ run: .venv/ready  ## Set up, then telemetry to scores, actions and pages (WORLD=
 serve: .venv/ready  ## Serve the scores and pages of the workspace that is there
 	$(BIN)/keepwell serve --workspace $(WORKSPACE)
 
-# The tests run four at a time already: threads of LightGBM and BLAS on top wait for each other.
+# The tests run several at a time already: threads of LightGBM and BLAS on top wait for each other.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 # Some machines forbid Python to keep what it compiled: each worker and each command that a test starts
 # would compile all of Keepwell again.
 test quick nearest: export PYTHONDONTWRITEBYTECODE =
-test: .venv/ready-dev debian check  ## Set up, then lint, types, layers, tests, doctests, notebooks
-	$(BIN)/python -m pytest -n 4 --dist worksteal --nbmake
+test: .venv/ready-dev debian lint  ## Set up, then lint, layers, types, tests, doctests, notebooks
+	$(MAKE) --no-print-directory --jobs=2 types suite
+
+# Three at a time on two cores: one of them waits for a server or a JVM most of the time.
+suite: .venv/ready-dev
+	$(BIN)/python -m pytest -n 3 --dist worksteal --nbmake
 
 quick: .venv/ready-dev  ## Check, and the tests nearest to what differs from SINCE, in about 90 s
 	$(MAKE) --no-print-directory --jobs=2 check nearest
@@ -33,11 +37,15 @@ quick: .venv/ready-dev  ## Check, and the tests nearest to what differs from SIN
 nearest: .venv/ready-dev
 	$(BIN)/python -m pytest -q -x --changed=$(SINCE) --budget=70 --durations=0 --durations-min=10
 
-check: .venv/ready-dev  ## Lint, format, types and import rules
+check: lint types  ## Lint, format, import rules and types
+
+lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: .venv/ready-dev
+	$(BIN)/mypy
 
 soak: .venv/ready-dev  ## The full counts of what the tests sample; goes on where it was stopped
 	$(BIN)/python -m pytest -m slow --resume=.soak-passed
