@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from experiments.policy.contact.snooze import Snooze
+from experiments.policy.recommend import Candidate, Recommendation
 from registry.playbook.actions import Action
 from serving.auth.roles import Caller
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
@@ -16,6 +19,7 @@ from serving.ledger.kill_switch import Control, Scope
 from serving.ledger.pending_approvals import PendingDecision
 from serving.pages.frame import Frame, Option
 from serving.pages.views.account_links import account_href, name_of
+from serving.pages.views.actions_view import action_view
 from serving.pages.views.autonomy_view import (
     LevelLine,
     StopLine,
@@ -24,8 +28,10 @@ from serving.pages.views.autonomy_view import (
     level_lines,
     stop_lines,
 )
+from serving.pages.views.figures import AT_RENEWAL, CHURN_AT_90, figure, percent_figures, words
 from serving.scoring.portfolio import Portfolio
-from serving.text_format import day, instant, money, plain, plural, who
+from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore
+from serving.text_format import day, instant, money, percent, plain, plural, who
 
 MOST_SHOWN = 50
 MOST_NAMED = 3
@@ -40,6 +46,11 @@ class WaitingLine:
     action: str
     text: str
     worth: str
+    worth_title: str
+    figure: str  # the name of the worth, where it is one; as on the account's page
+    why: str
+    how: str  # where its worth comes from
+    chance: Markup | str  # to leave, as it is now
     asked: str
     waits: str
     notes: tuple[str, ...]
@@ -74,6 +85,7 @@ def approvals_page(
     caller: Caller,
     actions: Mapping[str, Action],
     put_off: Mapping[str, Sequence[Snooze]],
+    answers: Mapping[str, Recommendation],
     asked: Scope,
     tenant: str,
 ) -> ApprovalsPage:
@@ -86,6 +98,7 @@ def approvals_page(
         caller: who reads it.
         actions: the playbook's actions by id.
         put_off: what is put off, by account.
+        answers: what is recommended now, by account: what the page of each account shows too.
         asked: the action and the segment whose level is asked for; nothing where none is.
         tenant: the company whose service it is.
     """
@@ -114,7 +127,14 @@ def approvals_page(
         frame=Frame(title="Approvals", section="approvals", tenant=tenant),
         intro=_intro(waiting, may),
         waiting=tuple(
-            _line(one, portfolio, caller, actions, put_off.get(one.account_id, ()))
+            _line(
+                one,
+                portfolio,
+                caller,
+                actions,
+                put_off.get(one.account_id, ()),
+                answers.get(one.account_id),
+            )
             for one in waiting[:MOST_SHOWN]
         ),
         left_out=(
@@ -157,12 +177,53 @@ def _intro(waiting: Sequence[PendingDecision], may: bool) -> str:
     return what if may else f"{what} Only an approver can approve or decline here."
 
 
+def _as_of_now(action_id: str, answer: Recommendation | None) -> Candidate | None:
+    """The action as it is recommended now; None where it is not."""
+    ranked = () if answer is None else answer.ranked
+    return next((candidate for candidate in ranked if candidate.action_id == action_id), None)
+
+
+def _why_no_longer(action_id: str, answer: Recommendation | None) -> str:
+    """Why an action that waits is not recommended any more."""
+    if answer is not None:
+        for candidate in answer.ranked:
+            if action_id in {subject.action_id for subject in candidate.subjects}:
+                return f"It is now part of “{candidate.name}”."
+        for withheld in answer.withheld:
+            if withheld.action_id == action_id:
+                return f"It is held back now: {withheld.why}"
+    return "It is no longer among the next actions of the account."
+
+
+def _chance(score: AccountScore | None) -> Markup | str:
+    """The chance to leave as it is now, and that at the renewal where it is later."""
+    at = None if score is None else score.churn_at(TIER_HORIZON_DAYS)
+    if score is None or at is None or at.probability is None:
+        return ""
+    name = score.account_id
+    said = words(
+        "Chance to leave within {days} days: {chance} ({interval})",
+        days=str(TIER_HORIZON_DAYS),
+        chance=figure(CHURN_AT_90, name, percent(at.probability)),
+        interval=percent_figures(CHURN_AT_90, name, at.low, at.high),
+    )
+    renewal, days = score.at_renewal, score.features.get("days_to_renewal") or 0.0
+    if renewal is None or days < TIER_HORIZON_DAYS:
+        return said
+    return said + words(
+        "; at its renewal in {days}: {chance}",
+        days=plural(round(days), "day"),
+        chance=figure(AT_RENEWAL, name, percent(renewal.probability)),
+    )
+
+
 def _line(
     one: PendingDecision,
     portfolio: Portfolio,
     caller: Caller,
     actions: Mapping[str, Action],
     put_off: Sequence[Snooze],
+    answer: Recommendation | None,
 ) -> WaitingLine:
     action = actions.get(one.action)
     name = action.name if action is not None else plain(one.action)
@@ -175,6 +236,12 @@ def _line(
         for snooze in put_off
         if snooze.action_id == one.action
     ]
+    now = _as_of_now(one.action, answer)
+    shown = None if now is None else action_view(now, one.currency)
+    if shown is None:
+        if not notes:
+            notes.append(_why_no_longer(one.action, answer))
+        notes.append("What it is worth is of when it was asked for.")
     if may and own:
         notes.append("You asked for this yourself, so somebody else has to approve it.")
     waits = (
@@ -187,7 +254,14 @@ def _line(
         account=account,
         action=name,
         text=action.text if action is not None else "",
-        worth=money(round(one.expected_value), one.currency),
+        worth=money(round(one.expected_value), one.currency) if shown is None else shown.worth,
+        worth_title="expected value after costs" if shown is None else shown.worth_title,
+        figure=f"cautious_value:{one.action} for {one.account_id}"
+        if shown is not None and shown.is_weighed
+        else "",
+        why="" if shown is None else shown.why,
+        how="" if shown is None else shown.how,
+        chance=_chance(portfolio.by_id.get(one.account_id)),
         asked=f"Asked for by {who(one.asked_by)}, {instant(one.asked_at)}",
         waits=waits,
         notes=tuple(notes),

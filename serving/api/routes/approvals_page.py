@@ -28,9 +28,10 @@ from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.pending_approvals import pending_decisions
 from serving.ledger.snoozes import load_snoozes
-from serving.pages.approvals_page import approvals_page
+from serving.pages.approvals_page import MOST_SHOWN, approvals_page
 from serving.pages.frame import in_navigation
 from serving.problems import FieldProblem, NotReadyError, WrongShapeError
+from serving.recommendations.recommend import decide
 from serving.state.service_state import ServiceState
 
 router = APIRouter(include_in_schema=False)
@@ -54,6 +55,8 @@ def show_approvals(
     waiting = pending_decisions(database, now=service.wall_clock(), accounts=portfolio.by_id)
     put_off = load_snoozes(database, sorted({one.account_id for one in waiting}))
     clock = service.wall_clock()
+    shown = dict.fromkeys(one.account_id for one in waiting[:MOST_SHOWN])
+    answers = decide(service, [portfolio.by_id[account_id] for account_id in shown])
     page = approvals_page(
         waiting,
         Controls(database).all(),
@@ -64,6 +67,7 @@ def show_approvals(
             account: [one for one in snoozes if one.holds_at(clock)]
             for account, snoozes in put_off.items()
         },
+        answers={one.score.account_id: one.recommendation for one in answers},
         asked=Scope(action=action, segment=segment),
         tenant=service.workspace.settings.tenant,
     )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from datetime import timedelta
+from html import unescape
 from urllib.parse import urlencode
 
 import pytest
 
-from experiments.policy.recommend import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING, Withheld
 from registry.playbook.playbook import load_playbook
+from serving.auth.roles import caller_of
+from serving.ledger.kill_switch import Scope
 from serving.ledger.pending_approvals import pending_decisions
+from serving.pages.approvals_page import approvals_page
+from serving.recommendations.recommend import decide
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
 HTML = {"Accept": "text/html"}
@@ -114,6 +120,29 @@ def test_where_nothing_waits_it_says_so(company):
     assert "Nothing needs approval now." in page
     assert buttons(page) == []
     assert "Everywhere else an action needs approval." in page
+
+
+def section(page, start, end):
+    return " ".join(
+        unescape(re.sub(r"<[^>]+>", " ", page)).partition(start)[2].partition(end)[0].split()
+    )
+
+
+def test_an_approver_reads_what_it_is_worth_why_and_the_chance_as_the_account_page_says_them(team):
+    item = team.decide(by="ann")
+    waits = team.page(by="bob")
+    account = team.page(by="bob", path=f"/accounts/{item['account_id']}")
+    named = re.compile(
+        r'data-figure="((?:cautious_value|churn_probability_90d):[^"]*)"[^>]*>([^<]+)<'
+    )
+    shown, there = dict(named.findall(waits)), dict(named.findall(account))
+    assert f"churn_probability_90d:{item['account_id']}" in shown
+    assert shown.items() <= there.items()
+    line = section(waits, item["name"], "Asked for by")
+    first = section(section(account, "Next actions", "Timeline"), item["name"], "Held back")
+    cost = item["ranked"][0]["cost"] + item["ranked"][0]["hours_cost"]
+    assert line.partition("Why ")[2].partition(" Chance to leave")[0] in first
+    assert f"costs of {cost:,.0f}" in line or f"costs of {cost:,.2f}" in line
 
 
 def test_an_approver_says_yes_with_one_click_and_it_is_gone_from_the_page(team):
@@ -364,7 +393,35 @@ def test_what_was_put_off_since_is_told_to_who_approves(team):
         headers=team.as_("csm-0"),
         json={"verdict": "snooze", "reason": "On leave", "snooze_until": "2026-03-15T00:00:00Z"},
     )
-    assert "csm-0 put this off until 15 March 2026: On leave." in team.page(by="bob")
+    page = team.page(by="bob")
+    assert "csm-0 put this off until 15 March 2026: On leave." in page
+    assert "What it is worth is of when it was asked for." in page
+
+
+def test_what_is_no_longer_recommended_says_why(team):
+    item = team.decide("acct-03", by="ann")
+    team.decide("acct-01", by="ann")
+    score = team.service.portfolio.by_id["acct-03"]
+    [one] = decide(team.service, [score])
+    gone = replace(
+        one.recommendation,
+        ranked=one.recommendation.ranked[-1:],
+        withheld=(
+            Withheld(
+                action_id=item["action"], name="", because="", stage="contact_policy",
+                reason="cool_down", why="Done four days ago.", until="", allowed_from=None,
+            ),
+        ),
+    )  # fmt: skip
+    page = approvals_page(
+        team.waiting(), (), team.service.portfolio, caller=caller_of("k", "reader"),
+        actions=load_playbook().by_id, put_off={}, answers={"acct-03": gone}, asked=Scope(), tenant="t",
+    )  # fmt: skip
+    notes = {line.href: line.notes for line in page.waiting}
+    assert any(
+        "It is held back now: Done four days ago." in one for one in notes["/accounts/acct-03"]
+    )
+    assert notes["/accounts/acct-01"][0] == "It is no longer among the next actions of the account."
 
 
 def test_while_the_ledger_is_away_the_page_says_when_to_come_back(company):
