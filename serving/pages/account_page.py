@@ -159,7 +159,7 @@ class AccountPage:
     changes_title: str
     changes: tuple[ChangeLine, ...]
     actions: tuple[ActionView, ...]
-    actions_intro: str
+    actions_intro: Markup | str
     waits: str
     say: FeedbackView
     judge_href: str

@@ -176,7 +176,8 @@ def figures_of_account(answer: Mapping[str, Any], place: str) -> Iterator[Stated
 
 def figures_of_rows(rows: Iterable[Mapping[str, Any]], place: str, level: str) -> Iterator[Stated]:
     """The figures of the rows of a list or of the scores file, and the sums over them."""
-    tiers, total, yearly, growth = Counter[str](), 0.0, 0.0, 0.0
+    tiers = Counter[str]()
+    amounts: dict[str, list[float]] = {}  # what is known of no row has no sum
     for row in rows:
         of = row["account_id"]
         for name in (
@@ -193,14 +194,18 @@ def figures_of_rows(rows: Iterable[Mapping[str, Any]], place: str, level: str) -
             day = f"{row['as_of']:%Y-%m-%d}" if "score_source" in row else row["as_of"][:10]
             yield Stated(name="as_of", of="accounts", value=day, place=place)
         tiers[row["risk_tier"] or "unknown"] += 1
-        total += row["revenue_at_risk"] or 0.0
-        growth += row["expected_expansion"] or 0.0
-        yearly += 12 * (row["mrr"] or 0.0)
+        monthly = row["mrr"]
+        for name, value in (
+            ("revenue_at_risk", row["revenue_at_risk"]),
+            ("expected_expansion", row["expected_expansion"]),
+            ("yearly_revenue", None if monthly is None else 12 * monthly),
+        ):
+            amounts.setdefault(name, []).extend([] if value is None else [value])
     for tier in TIERS:
         yield Stated(name=f"accounts_{tier}", of="accounts", value=tiers[tier], place=place)
     urgent = tiers["high"] + tiers["critical"]
-    sums: dict[str, float] = {"accounts_high_or_critical": urgent, "revenue_at_risk": total}
-    sums |= {"expected_expansion": growth, "yearly_revenue": yearly}
+    yield Stated(name="accounts_high_or_critical", of="accounts", value=urgent, place=place)
+    sums = {name: sum(known) if known else None for name, known in amounts.items()}
     for name, value in sums.items():
         yield Stated(name=name, of="accounts", value=value, place=place)
 
@@ -218,6 +223,9 @@ def figures_of_actions(answer: Mapping[str, Any], place: str) -> Iterator[Stated
     for name in ("churn_probability_90d", "revenue_at_risk", "health_score"):
         if name in answer:
             yield Stated(name=name, of=answer["account_id"], value=answer[name], place=place)
+    if again := answer["look_again_on"]:
+        of = answer["account_id"]
+        yield Stated(name="look_again_on", of=of, value=again[:10], place=place)
     for one in answer["ranked"]:
         of = f"{one.get('action') or one['action_id']} for {answer['account_id']}"
         yield Stated(name="cautious_value", of=of, value=one["cautious_value"], place=place)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from experiments.policy.recommend import DO_NOTHING, Basis, Candidate, Recommendation, Withheld
 from experiments.policy.value import ActionValue
 from experiments.policy.withholding import ON_THE_WALL
 from serving.pages.views.autonomy_view import HeldLevel
+from serving.pages.views.figures import figure, words
 from serving.pages.views.policy_words import (
     cause_words,
     evidence_words,
@@ -75,7 +78,7 @@ class WithheldView:
     until: str
 
 
-def actions_intro(answer: Recommendation) -> str:
+def actions_intro(answer: Recommendation) -> Markup | str:
     """What the list is ranked by, or that nothing pays, or that a lot has spoken."""
     if answer.standing is not None and answer.standing.is_held_out:
         until = answer.standing.until
@@ -85,11 +88,14 @@ def actions_intro(answer: Recommendation) -> str:
             f"be measured what our actions do. What is owed to the account is still listed."
         )
     if answer.ranked[0].action_id == DO_NOTHING:
-        again = answer.look_again_on
-        return (
-            f"Nothing in the playbook is worth more than it costs here and now, so the advice "
-            f"is to do nothing{'' if again is None else f' and to look again on {day(again)}'}."
-        )
+        again, said = answer.look_again_on, (
+            "Nothing in the playbook is worth more than it costs here and now, so the advice "
+            "is to do nothing{again}."
+        )  # fmt: skip
+        if again is None:
+            return words(said, again="")
+        on = figure("look_again_on", answer.account_id, day(again))
+        return words(said, again=words(" and to look again on {on}", on=on))
     by_lot = (
         ""
         if answer.lot is None
