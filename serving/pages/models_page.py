@@ -44,6 +44,10 @@ CANDIDATES: Mapping[str, str] = {
     "renewal_risk": "Renewal model",
     "usage": "Use in the last month",
     "base_rate": "Base rate",
+    "tenure_rate": "Base rate by tenure",
+    "sbg": "Retention by renewals (sBG)",
+    "bdw": "Retention by renewals (BdW)",
+    "everything_renews": "Everything renews",
 }
 
 COMPARISONS = (

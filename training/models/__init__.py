@@ -11,6 +11,7 @@ __all__ = [
     "fitting",
     "long_horizons",
     "model_selection",
+    "renewal_risk",
     "specs",
     "tuning",
     "untreated_risk",

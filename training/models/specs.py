@@ -16,6 +16,7 @@ Parameters = Mapping[str, float]
 HEALTH_SCORE = "health_score"
 USAGE = "feature_uses_28d"
 RENEWAL = "days_to_renewal"
+TENURE = "tenure_days"
 TERM = "term_months"
 
 FEW_ACCOUNTS = 150
@@ -38,7 +39,7 @@ class ModelSpec:
 
     name: str
     title: str
-    form: str  # of `FITTINGS` in training/models/fit.py
+    form: str  # of `FITTINGS` in training/models/fit.py, or `reference`
     parameters: Parameters = field(default_factory=dict)
     space: Mapping[str, Range] = field(default_factory=dict)
     reads: str | None = None  # one feature; None: every model input
@@ -130,10 +131,22 @@ SPECS: tuple[ModelSpec, ...] = (
 )
 
 
+EVERYTHING_RENEWS = ModelSpec(name="everything_renews", title="everything renews", form="reference")
+
+TENURE_RATE = ModelSpec(name="tenure_rate", title="base rate by tenure", form="reference")
+
+SBG = ModelSpec(name="sbg", title="retention by renewals (sBG)", form="reference")
+
+BDW = ModelSpec(name="bdw", title="retention by renewals (BdW)", form="reference")
+
+REFERENCES: tuple[ModelSpec, ...] = (EVERYTHING_RENEWS, TENURE_RATE, SBG, BDW)
+"""What renewals alone say: judged beside the contenders of churn, never served."""
+
+
 def spec_named(name: str) -> ModelSpec:
-    """The declared contender of this name.
+    """The declared contender or reference of this name.
 
     >>> spec_named("formula").reads
     'health_score'
     """
-    return next(spec for spec in SPECS if spec.name == name)
+    return next(spec for spec in (*SPECS, *REFERENCES) if spec.name == name)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from registry.promotion.promotion import Gain, decide
@@ -53,6 +54,7 @@ from training.pipeline.record.record_training import (
     make_plots,
     record_training,
 )
+from training.pipeline.references import judge_references
 from training.pipeline.release import release
 from training.pipeline.training_result import TrainingResult
 from training.progress import Progress, no_progress
@@ -198,7 +200,9 @@ def _train(
         for spec in candidates
     }
     say(f"{label.name}: fitting and judging", 2, 4)
-    contenders = _run_contest(prepared, specs, studies, growers, seed=seed)
+    draws = account_draws(prepared.training.account, BOOTSTRAP_DRAWS, np.random.default_rng(seed))
+    running = _run_contest(prepared, specs, studies, growers, draws, seed=seed)
+    contenders = running | judge_references(prepared, draws)
     horizon = prepared.training.horizons[-1]
     best = min(
         (contenders[spec.name] for spec in candidates),
@@ -280,7 +284,7 @@ def _train(
     )
     if bundle.untreated_risk is not None:
         notes = (*notes, *bundle.untreated_risk.sentences)
-    plots = make_plots(contenders, bundle, prepared)
+    plots = make_plots(running, bundle, prepared)
     recorded = record_training(
         store,
         label.name,
@@ -412,10 +416,10 @@ def _run_contest(
     specs: tuple[ModelSpec, ...],
     studies: Mapping[str, Study],
     growers: Mapping[str, Grower],
+    draws: NDArray[np.float64],
     *,
     seed: int,
 ) -> dict[str, Contender]:
-    draws = account_draws(prepared.training.account, BOOTSTRAP_DRAWS, np.random.default_rng(seed))
     return {
         spec.name: run_contender(
             spec,

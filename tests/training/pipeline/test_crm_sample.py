@@ -11,7 +11,8 @@ from registry.store.store import MemoryModelStore
 from training.backtest.report import remarks
 from training.backtest.workspace import backtest_workspace, backtest_workspace_renewals
 from training.dataset.errors import HorizonTooLongError
-from training.models.specs import RENEWAL_RISK
+from training.models.specs import REFERENCES, RENEWAL_RISK
+from training.pipeline.record.tables import metrics_table
 from training.pipeline.workspace import train_workspace
 
 AS_OF = datetime(2023, 4, 1, tzinfo=UTC)
@@ -62,6 +63,10 @@ def test_rows_and_outcomes_are_those_of_the_sample(results) -> None:
         ("churn", "lightgbm", "auc", 0.66, 0.74),
         ("churn", "logistic", "log_loss", 0.236, 0.250),
         ("churn", "logistic", "auc", 0.68, 0.75),
+        ("churn", "everything_renews", "log_loss", 0.9, 1.2),
+        ("churn", "tenure_rate", "log_loss", 0.26, 0.275),
+        ("churn", "sbg", "log_loss", 0.245, 0.262),
+        ("churn", "bdw", "log_loss", 0.245, 0.265),
         ("expansion", "base_rate", "log_loss", 0.200, 0.206),
         ("expansion", "lightgbm", "log_loss", 0.115, 0.132),
         ("expansion", "lightgbm", "auc", 0.86, 0.92),
@@ -69,6 +74,15 @@ def test_rows_and_outcomes_are_those_of_the_sample(results) -> None:
 )
 def test_known_figures_at_ninety_days(results, label, contender, metric, low, high) -> None:
     assert low < results[label].metrics[contender][90][metric].value < high
+
+
+def test_what_renewals_alone_say_stands_beside_churn_and_is_not_served(results) -> None:
+    names = {spec.name for spec in REFERENCES}
+    churn = results["churn"]
+    assert names <= set(churn.metrics)
+    assert not names & set(results["expansion"].metrics)
+    assert all(churn.differences[name].value < 0 for name in names)  # the best is better
+    assert "retention by renewals (sBG)" in metrics_table([churn])
 
 
 def test_a_contract_that_ends_later_has_hardly_any_risk(results) -> None:
