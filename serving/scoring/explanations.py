@@ -42,6 +42,13 @@ RENEWED = "renewals_count"
 """The feature that says whether an account has renewed."""
 
 
+TERM = "term_months"
+"""The feature that says how long a term is."""
+
+TERM_WORD = "contract_term"
+"""The same as a word, by which accounts are compared with those of the same term."""
+
+
 @dataclass(frozen=True)
 class PeerKind:
     """Which accounts an account is compared with: those that share some attributes with it."""
@@ -50,20 +57,40 @@ class PeerKind:
     renewed: bool  # whether only accounts that have renewed are meant
     where: str
 
+    @property
+    def without_term(self) -> tuple[str, ...]:
+        """What else these accounts share."""
+        return tuple(name for name in self.columns if name != TERM_WORD)
+
 
 PEER_KINDS: tuple[PeerKind, ...] = (
+    PeerKind(
+        ("segment", "price_plan", TERM_WORD),
+        True,
+        "among accounts of this segment, plan and term that renewed",
+    ),
+    PeerKind(("segment", "price_plan", TERM_WORD), False, "in this segment, plan and term"),
     PeerKind(
         ("segment", "price_plan"), True, "among accounts of this segment and plan that renewed"
     ),
     PeerKind(("segment", "price_plan"), False, "in this segment and plan"),
+    PeerKind(("price_plan", TERM_WORD), True, "among accounts of this plan and term that renewed"),
+    PeerKind(("price_plan", TERM_WORD), False, "on this plan and term"),
     PeerKind(("price_plan",), True, "among accounts of this plan that renewed"),
     PeerKind(("price_plan",), False, "on this plan"),
+    PeerKind(("segment", TERM_WORD), True, "among accounts of this segment and term that renewed"),
+    PeerKind(("segment", TERM_WORD), False, "in this segment and term"),
     PeerKind(("segment",), True, "among accounts of this segment that renewed"),
     PeerKind(("segment",), False, "in this segment"),
+    PeerKind((TERM_WORD,), True, "among accounts of this term that renewed"),
+    PeerKind((TERM_WORD,), False, "among accounts of this term"),
     PeerKind((), True, "among accounts that renewed"),
     PeerKind((), False, "among all accounts"),
 )
-"""Where an account is compared with others: the first kind of which there are enough."""
+"""Where an account is compared with others: the first kind of which there are enough.
+
+A kind with the term is there only where accounts that are alike in all else have different terms.
+"""
 
 PEER_ATTRIBUTES = tuple(dict.fromkeys(name for kind in PEER_KINDS for name in kind.columns))
 
@@ -255,9 +282,30 @@ class Peers:
         return tuple(found)
 
 
+def peer_words(
+    attributes: Mapping[str, str | None], features: Mapping[str, float | None]
+) -> dict[str, str | None]:
+    """The words by which an account is compared, of which its term is one.
+
+    >>> peer_words({"segment": "small"}, {"term_months": 12.0})["contract_term"]
+    '12'
+    """
+    months = features.get(TERM)
+    return {**attributes, TERM_WORD: None if months is None else f"{months:.0f}"}
+
+
+def with_term(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame with the term as a word, where it is known."""
+    if TERM not in frame.columns or not frame.schema[TERM].is_numeric():
+        return frame
+    months = pl.col(TERM).cast(pl.Float64).fill_nan(None).round(mode="half_to_even")
+    return frame.with_columns(months.cast(pl.Int64).cast(pl.String).alias(TERM_WORD))
+
+
 def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
     """The medians of every group of running accounts that is large enough."""
     names = [n for n in frame.columns if n in catalogue]
+    frame = with_term(frame)
     if "contract_status" in frame.columns:
         frame = frame.remove(pl.col("contract_status").is_in(WITHOUT_CONTRACT))
     enough = pl.when(pl.col(names).count() >= LEAST_PEERS).then(pl.col(names).median())
@@ -267,6 +315,10 @@ def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
         if not {*columns, *([RENEWED] if kind.renewed else [])} <= set(frame.columns):
             continue
         meant = frame.filter(pl.col(RENEWED) >= 1) if kind.renewed else frame
+        if TERM_WORD in columns:
+            terms = pl.col(TERM_WORD).n_unique()
+            alike = kind.without_term
+            meant = meant.filter((terms.over(alike) if alike else terms) > 1)
         medians = meant.group_by(columns).agg(enough) if columns else meant.select(enough)
         groups[kind] = {
             tuple(row[c] for c in columns): {n: row[n] for n in names if row[n] is not None}

@@ -26,7 +26,7 @@ from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.metadata import AMOUNT_ERROR
 from registry.outcomes import CHURN, EXPANSION, Outcome, outcome_named
 from serving.scoring.expected_money import MoneyColumns, yearly
-from serving.scoring.explanations import Peers, Reasons, health_reasons, peers_of
+from serving.scoring.explanations import Peers, Reasons, health_reasons, peer_words, peers_of
 from serving.scoring.reasons.choice import ChosenReasons, choose_reasons, segments_of
 from serving.scoring.reasons.facts import Facts
 from serving.scoring.reasons.in_words import ReasonedRows, UsualValues
@@ -420,7 +420,7 @@ class ScoredColumns:
             health = partial(score_health, scoring.formula, features)
             growing = growth.get(row, ())
             grows = any(one.horizon_days == TIER_HORIZON_DAYS for one in growing)
-            similar = peers.of(attributes)
+            similar = peers.of(peer_words(attributes, features))
             at_end, usual = _at_renewal(features.get(DAYS_TO_RENEWAL), renewals.get(row))
             scores.append(
                 AccountScore(

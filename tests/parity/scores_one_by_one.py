@@ -34,6 +34,7 @@ from serving.scoring.explanations import (
     comparison,
     fact_text,
     health_reasons,
+    peer_words,
 )
 from serving.scoring.reasons.choice import (
     LEAST_CARRIED,
@@ -142,7 +143,7 @@ def rows_one_by_one(
                 answer["start"],
                 features,
                 catalogue=catalogue.by_name,
-                similar=peers.of(words),
+                similar=peers.of(peer_words(words, features)),
                 usual=model.usual,
                 formula=formula,
                 health_zero=model.zero_at("health_score"),

@@ -14,7 +14,7 @@ import polars as pl
 
 from features.catalogue.feature import AnyFeature
 from features.health.formula import HealthFormula
-from serving.scoring.explanations import Peers, Reasons
+from serving.scoring.explanations import Peers, Reasons, peer_words
 from serving.scoring.outlooks import renewal_outlook
 from serving.scoring.reasons.choice import choose_reasons, segments_of
 from serving.scoring.reasons.facts import Facts
@@ -61,4 +61,4 @@ def renewal_reasons(
     )
     # what came of accounts is counted within the days of the tiers, so it says nothing here
     told = ReasonedRows(chosen=chosen, catalogue=catalogue, base_rate=None)
-    return told.reasons(0, peers.of(score.attributes))
+    return told.reasons(0, peers.of(peer_words(score.attributes, score.features)))

@@ -22,6 +22,7 @@ from serving.scoring.explanations import (
     Reasons,
     comparison,
     fact_text,
+    with_term,
 )
 from serving.scoring.reasons.choice import ChosenReasons
 from serving.scoring.score import NONE
@@ -52,6 +53,7 @@ class UsualValues:
 
     def groups(self, frame: pl.DataFrame) -> list[int]:
         """The place of each row's groups."""
+        frame = with_term(frame)
         names = [n for n in PEER_ATTRIBUTES if frame.schema.get(n) == pl.String]
         if not names:
             return [self._group((), names)] * frame.height

@@ -15,7 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.health.score import health_column, score_health
-from serving.scoring.explanations import MOST_REASONS, PEER_ATTRIBUTES, Peers, health_reasons
+from serving.scoring.explanations import (
+    MOST_REASONS,
+    PEER_ATTRIBUTES,
+    TERM,
+    Peers,
+    health_reasons,
+)
 from serving.scoring.reasons.facts import ACCOUNT_AGE, Facts
 from serving.scoring.reasons.in_words import UsualValues
 from serving.scoring.score import (
@@ -108,6 +114,7 @@ class FileColumns:
                 "mrr",
                 ACCOUNT_AGE,
                 *PEER_ATTRIBUTES,
+                TERM,
                 *self.scoring.formula.inputs,
                 *(name for one in served if one for name in one.model.contract.names),
             }

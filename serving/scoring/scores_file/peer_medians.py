@@ -15,18 +15,29 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
-from serving.scoring.explanations import LEAST_PEERS, PEER_KINDS, RENEWED, PeerKind, Peers
+from serving.scoring.explanations import (
+    LEAST_PEERS,
+    PEER_KINDS,
+    RENEWED,
+    TERM,
+    TERM_WORD,
+    PeerKind,
+    Peers,
+    with_term,
+)
 
 Places = NDArray[np.int64]
 Group = tuple[str | None, ...]
 
-ORDER = ("price_plan", "segment")
-"""Accounts of a plan lie side by side, and among them those of a segment."""
+ORDER = ("price_plan", "segment", TERM_WORD)
+"""Accounts of a plan lie side by side, among them those of a segment, among them those of a term."""
 
 
 def peers_in_file(path: Path, features: Sequence[str]) -> Peers:
     """The medians of these features in every group of running accounts that is large enough."""
     there = pl.read_parquet_schema(path)
+    if TERM in there and there[TERM].is_numeric():
+        there = {**there, TERM_WORD: pl.String()}
     running = np.arange(int(pl.scan_parquet(path).select(pl.len()).collect().item()))
     if "contract_status" in there:
         status = _column(path, "contract_status")
@@ -86,17 +97,33 @@ def _groups(
                 parts[-1] = slice(parts[-1].start, stop)
             else:
                 parts.append(slice(start, stop))
+    sizes = {
+        columns: {
+            group: sum(part.stop - part.start for part in parts) for group, parts in members.items()
+        }
+        for columns, members in found.items()
+    }
+
+    def is_told(columns: tuple[str, ...], group: Group, size: int) -> bool:
+        if size < LEAST_PEERS or TERM_WORD not in columns:
+            return size >= LEAST_PEERS
+        at = columns.index(TERM_WORD)
+        alike: int = sizes[columns[:at] + columns[at + 1 :]][group[:at] + group[at + 1 :]]
+        return alike > size  # some have another term
+
     return rows, {
         columns: {
             group: parts
             for group, parts in members.items()
-            if sum(part.stop - part.start for part in parts) >= LEAST_PEERS
+            if is_told(columns, group, sizes[columns][group])
         }
         for columns, members in found.items()
     }
 
 
 def _column(path: Path, name: str) -> pl.Series:
+    if name == TERM_WORD:
+        return with_term(pl.read_parquet(path, columns=[TERM]))[TERM_WORD]
     return pl.read_parquet(path, columns=[name])[name]
 
 

@@ -19,7 +19,14 @@ from features.workspace import Workspace
 from registry.outcomes import CHURN
 from serving.cli.models import store_of
 from serving.recommendations.snapshot import scores_as_of
-from serving.scoring.explanations import Evidence, Peers, Reason, peers_of, reason_text
+from serving.scoring.explanations import (
+    Evidence,
+    Peers,
+    Reason,
+    peer_words,
+    peers_of,
+    reason_text,
+)
 from serving.scoring.score import AccountScore
 
 SIGN: Mapping[Direction, int] = {"risk": 1, "safety": -1, "open": 0}
@@ -59,7 +66,7 @@ class ShownList:
         feature, value, points = fact
         declared = self.catalogue.get(feature)
         sign = -1 if feature == HEALTH_SCORE else SIGN[declared.direction] if declared else 0
-        groups = self.peers.of(self.score.attributes)
+        groups = self.peers.of(peer_words(self.score.attributes, self.score.features))
         usual = next((g.medians[feature] for g in groups if feature in g.medians), None)
         if value is None or usual is None:
             return False
@@ -153,6 +160,13 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             _share(
                 sum(_tells_a_share(fact, catalogue) for fact in evidence),
                 sum(whole_of(fact.feature) is not None for fact in evidence),
+            ),
+        ),
+        (
+            "facts told with what is usual, compared within the same term",
+            _share(
+                sum("term" in (fact.comparison or "") for fact in evidence),
+                sum(fact.comparison is not None for fact in evidence),
             ),
         ),
         (

@@ -11,9 +11,12 @@ from features.health.formula import FORMULAS
 from features.health.score import score_health
 from serving.scoring.explanations import (
     LEAST_PEERS,
+    TERM,
+    TERM_WORD,
     PeerGroup,
     comparison,
     health_reasons,
+    peer_words,
     peers_of,
     reason_text,
 )
@@ -114,6 +117,31 @@ def test_accounts_that_renewed_come_before_all_of_a_kind():
     assert (first.medians["errors_7d"], second.medians["errors_7d"]) == (1.0, 5.0)
     none_renewed, *_ = peers.of({"segment": "new", "price_plan": "starter"})
     assert none_renewed.where == "in this segment and plan"
+
+
+def test_accounts_are_compared_with_those_of_the_same_term_where_terms_differ():
+    monthly, yearly, odd = (
+        snapshot(n).with_columns(term_months=pl.lit(months), errors_7d=pl.lit(errors))
+        for n, months, errors in ((LEAST_PEERS, 1.0, 9.0), (30, 12.0, 1.0), (2, 24.0, 5.0))
+    )
+    peers = peers_of(pl.concat([monthly, yearly, odd]), CATALOGUE)
+    found = {
+        months: peers.of(peer_words({"segment": "small", "price_plan": "starter"}, {TERM: months}))
+        for months in (1.0, 12.0, 24.0, None)
+    }
+    of_term, mixed = "in this segment, plan and term", "in this segment and plan"
+    assert [(found[m][0].where, found[m][0].medians["errors_7d"]) for m in found] == [
+        (of_term, 9.0),
+        (of_term, 1.0),
+        (mixed, 1.0),  # two are too few
+        (mixed, 1.0),
+    ]
+    said = comparison("errors_7d", 12.0, CATALOGUE, found[1.0])
+    assert said == "9 is usual in this segment, plan and term"
+    alike = peers_of(yearly, CATALOGUE)  # all of one term: nothing to tell apart
+    words = peer_words({"segment": "small", "price_plan": "starter"}, {TERM: 12.0})
+    assert alike.of(words)[0].where == mixed
+    assert not any(members for kind, members in alike.groups.items() if TERM_WORD in kind.columns)
 
 
 def test_a_date_is_compared_with_nobodys():

@@ -135,7 +135,7 @@ def test_old_features_say_nothing_of_other_outcomes(scored, models) -> None:
 def test_an_account_shows_its_renewal_and_other_outcomes(client) -> None:
     rows = client.get("/v1/accounts").json()["items"]
     said = client.get(f"/v1/accounts/{rows[0]['account_id']}").json()
-    assert set(said["renewal"]) == {"days_to_renewal", "probability", "note"}
+    assert set(said["renewal"]) == {"days_to_renewal", "probability", "risk_tier", "note"}
     assert said["contraction"]["probability"] is None
     assert said["contraction"]["note"]
     at = said["renewal"]["probability"]

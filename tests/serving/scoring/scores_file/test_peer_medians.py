@@ -7,11 +7,18 @@ import polars as pl
 import pytest
 
 from features.catalogue.catalogue import load_catalogue
-from serving.scoring.explanations import PEER_KINDS, peers_of
+from serving.scoring.explanations import PEER_ATTRIBUTES, PEER_KINDS, peers_of, with_term
 from serving.scoring.scores_file.peer_medians import peers_in_file
 
 CATALOGUE = {feature.name: feature for feature in load_catalogue().features}
-NAMES = ("active_days_28d", "errors_28d", "tenure_days", "nps_last", "renewals_count")
+NAMES = (
+    "active_days_28d",
+    "errors_28d",
+    "tenure_days",
+    "nps_last",
+    "renewals_count",
+    "term_months",
+)
 
 
 def accounts(n: int, seed: int = 1) -> pl.DataFrame:
@@ -29,6 +36,7 @@ def accounts(n: int, seed: int = 1) -> pl.DataFrame:
             "segment": words("small", "mid", "large", None),
             "price_plan": words("pro", "free", None),
             "contract_status": words("active", "active", "ended", None),
+            "term_months": pl.Series(rng.choice([1.0, 12.0, np.nan], n)).fill_nan(None),
             "renewals_count": pl.Series(rng.choice([0.0, 1.0, 4.0, np.nan], n)).fill_nan(None),
             **numbers,
             "nps_last": pl.Series([None] * n, dtype=pl.Float64),
@@ -37,7 +45,8 @@ def accounts(n: int, seed: int = 1) -> pl.DataFrame:
 
 
 def said(peers, frame: pl.DataFrame) -> list:
-    columns = [c for c in ("segment", "price_plan") if c in frame.columns]
+    frame = with_term(frame)
+    columns = [c for c in PEER_ATTRIBUTES if c in frame.columns]
     words = frame.select(columns).unique().iter_rows() if columns else [()]
     return sorted(
         (
@@ -57,17 +66,19 @@ def said(peers, frame: pl.DataFrame) -> list:
         ("price_plan",),
         ("contract_status",),
         ("renewals_count",),
+        ("term_months",),
         ("segment", "price_plan", "contract_status"),
+        ("segment", "price_plan", "term_months"),
     ],
     ids=lambda lacks: " and ".join(lacks) or "nothing",
 )
-@pytest.mark.parametrize("n", [0, 19, 90, 1_001])
+@pytest.mark.parametrize("n", [0, 19, 90, 3_001])
 def test_a_file_gives_the_medians_of_the_frame(tmp_path, n, lacks):
     frame = accounts(n).drop(lacks)
     frame.write_parquet(tmp_path / "snapshot.parquet")
     found = said(peers_in_file(tmp_path / "snapshot.parquet", NAMES), frame)
     assert found == said(peers_of(frame, CATALOGUE), frame)
-    if n == 1_001 and not lacks:
+    if n == 3_001 and not lacks:
         assert {who for _, who, _ in found} == {kind.where for kind in PEER_KINDS}
 
 
@@ -76,4 +87,4 @@ def test_a_feature_that_is_not_there_has_no_median(tmp_path):
     [everybody] = (
         peers_in_file(tmp_path / "snapshot.parquet", NAMES).groups[PEER_KINDS[-1]].values()
     )
-    assert set(everybody) == {"active_days_28d", "tenure_days", "renewals_count"}
+    assert set(everybody) == {"active_days_28d", "tenure_days", "renewals_count", "term_months"}
