@@ -71,7 +71,7 @@ from serving.text_format import (
     plural,
     spoken,
 )
-from serving.timeline.store import TimelineDay, WeekOfUse
+from serving.timeline.days import TimelineDay, WeekOfUse
 
 MOST_WITHHELD = 30
 SAME_TIME = timedelta(days=1)

@@ -3,4 +3,13 @@
 Joins what the ledger knows with what the lake holds.
 """
 
-__all__ = ["contract_outcomes", "event_cache", "plan_draws", "sentences", "store", "usage_outcomes"]
+__all__ = [
+    "contract_outcomes",
+    "days",
+    "event_cache",
+    "ledger_events",
+    "plan_draws",
+    "sentences",
+    "store",
+    "usage_outcomes",
+]

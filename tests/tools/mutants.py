@@ -109,6 +109,7 @@ def tried(target: Target, folder: Path, seed: int) -> Verdict:
     command = " ".join(
         [
             sys.executable,
+            "-B",  # a mutant of the same length, made in the same second, would find compiled code
             "-m",
             "pytest",
             "-x",

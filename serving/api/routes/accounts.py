@@ -34,7 +34,7 @@ from serving.problems import (
 from serving.scoring.portfolio import AccountFilter, page_of, sum_of
 from serving.scoring.reasons.at_renewal import renewal_reasons
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS
-from serving.timeline.store import describe_events
+from serving.timeline.days import describe_events
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 

@@ -54,7 +54,7 @@ from serving.recommendations.recommend import decide
 from serving.scoring.models_served import model_rows, withheld_segments, without_paths
 from serving.scoring.portfolio import AccountFilter, Portfolio
 from serving.state.service_state import ServiceState
-from serving.timeline.store import describe_events, group_by_day, weeks_of_use
+from serving.timeline.days import describe_events, group_by_day, weeks_of_use
 
 router = APIRouter(include_in_schema=False)
 

@@ -16,7 +16,7 @@ from serving.pages.views.reasons_view import STANDS_OUT
 from serving.scoring.explanations import fact_text
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore
 from serving.text_format import day, inside_sentence, money, percent, plain, plural, signed
-from serving.timeline.store import TimelineDay, WeekOfUse
+from serving.timeline.days import TimelineDay, WeekOfUse
 
 MOST_CHANGES = 5
 """The most reasons whose change is told."""

@@ -20,7 +20,7 @@ from serving.ledger.errors import (
 )
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.timeline.store import outcome_event
+from serving.timeline.ledger_events import outcome_event
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

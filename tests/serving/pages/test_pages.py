@@ -32,7 +32,7 @@ from serving.pages.views.history_view import use_note, use_picture
 from serving.pages.views.policy_words import refusal_words
 from serving.scoring.models_served import SERVED_LABELS, model_rows
 from serving.text_format import INTERVAL_COVERS
-from serving.timeline.store import weeks_of_use
+from serving.timeline.days import weeks_of_use
 
 PAGES = {
     "portfolio.html": PortfolioPage,

@@ -20,7 +20,8 @@ from features.workspace import Workspace
 from registry.playbook.playbook import load_playbook
 from serving.ledger.ledger import Decision, Ledger
 from serving.timeline.assignment_event import drawn_arm
-from serving.timeline.store import TimelineStore, decided_event
+from serving.timeline.ledger_events import decided_event
+from serving.timeline.store import TimelineStore
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
 KEY = LotteryKey(key_id="2026", secret=bytes(range(32)))

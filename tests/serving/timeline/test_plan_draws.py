@@ -25,7 +25,8 @@ from serving.ledger.ledger import Ledger
 from serving.ledger.stores.plan_draws import record_draws
 from serving.problems import BusyError
 from serving.timeline.plan_draws import deliver_draws, draws_of, store_plan_draws
-from serving.timeline.store import TimelineStore, sentence
+from serving.timeline.sentences import sentence
+from serving.timeline.store import TimelineStore
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 WEEK = "2026-W10"

@@ -14,7 +14,8 @@ from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
 from serving.ledger.reported_outcomes import ExecutedDecision, Measure
-from serving.timeline.store import KnownUse, TimelineStore, describe_events
+from serving.timeline.days import describe_events
+from serving.timeline.store import KnownUse, TimelineStore
 from serving.timeline.usage_outcomes import (
     LONGEST_WAIT,
     USE,
