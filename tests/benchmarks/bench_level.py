@@ -26,10 +26,10 @@ from training.dataset.training_set import TrainingSet
 from training.metrics import (
     account_draws,
     auc,
-    calibration_error,
     calibration_slope,
     came_over_promised,
     groups_covered,
+    metrics_by_draw,
     row_log_loss,
 )
 from training.models.fitting.fit_rows import usable_columns
@@ -206,7 +206,7 @@ def beside_peers(prepared: PreparedData, judged: list[TrainingSet], label: str, 
 
 def measured(y: Floats, p: Floats, ours: Floats, account: Floats, draws: Floats) -> str:
     level = came_over_promised(y, p, account, draws)
-    one = np.ones((1, len(y)))
+    found = metrics_by_draw(y, p, np.ones((1, len(y))))
     weights = np.concatenate((np.ones((1, draws.shape[1])), draws))[:, account]
     beside = ("–", "–")
     if p is not ours:
@@ -219,6 +219,6 @@ def measured(y: Floats, p: Floats, ours: Floats, account: Floats, draws: Floats)
         )
     return (
         f"{level.value:.2f} ({level.low:.2f} to {level.high:.2f}) | "
-        f"{calibration_error(y, p, one)[0]:.4f} | {calibration_slope(y, p, account)} | "
-        f"{row_log_loss(y, p).mean():.4f} | {beside[0]} | {auc(y, p, one)[0]:.3f} | {beside[1]}"
+        f"{found['calibration_error'][0]:.4f} | {calibration_slope(y, p, account)} | "
+        f"{row_log_loss(y, p).mean():.4f} | {beside[0]} | {found['auc'][0]:.3f} | {beside[1]}"
     )
