@@ -27,7 +27,7 @@ from training.dataset.labels import cohort_rows, label_rows
 from training.dataset.splits import closed_by
 from training.dataset.training_set import TrainingSet
 from training.models.long_horizons import LEAST_CUTOFFS, long_horizon_probability, why_not
-from training.models.specs import ModelSpec
+from training.models.specs import RENEWAL, RENEWAL_RISK, ModelSpec
 from training.progress import Progress
 
 Vector = NDArray[np.float64]
@@ -45,6 +45,7 @@ class LongHorizonOrigin:
     n_outcomes: int
     could_learn: bool
     why_not: str | None
+    by_date: bool = False  # told by decisions alone, as no windows of that length suffice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ def backtest_long_horizons(
     place = np.concatenate(
         [np.flatnonzero(training.rows_at(origin.judged)) for origin in played.origins]
     )
+    by_date = RENEWAL_RISK in specs and RENEWAL in training.names
     cohort = cohort_rows(training.label, events, training.cutoffs)
     whole = _outcomes(training, events, cohort, wanted, played.prepared.known_until)
     said = {
@@ -118,11 +120,15 @@ def backtest_long_horizons(
             for horizon in wanted:
                 before = learned[max(learned)] if learned else origin.known.outcome
                 judged = training.rows_at(origin.judged) & ~np.isnan(whole[horizon])
-                seen = _seen(origin, known[horizon], before, horizon, whole[horizon][judged])
+                seen = _seen(
+                    origin, known[horizon], before, horizon, whole[horizon][judged], by_date=by_date
+                )
                 told[horizon].append(seen)
                 if not seen.could_learn:
                     continue
-                learned[horizon] = known[horizon]
+                # without windows of that length the rate of the shorter horizons goes on
+                none = np.full(len(known[horizon]), np.nan)
+                learned[horizon] = none if seen.by_date else known[horizon]
                 for spec in specs if seen.why_not is None else ():
                     said[horizon, spec.name][judged] = long_horizon_probability(
                         spec,
@@ -146,9 +152,18 @@ def backtest_long_horizons(
 
 
 def _seen(
-    origin: Origin, known: Vector, before: Vector, horizon: int, judged: Vector
+    origin: Origin,
+    known: Vector,
+    before: Vector,
+    horizon: int,
+    judged: Vector,
+    *,
+    by_date: bool = False,
 ) -> LongHorizonOrigin:
-    """Count the data of the origin at the horizon, and check whether they suffice."""
+    """Count the data of the origin at the horizon, and check whether they suffice.
+
+    ``by_date``: a model that counts decisions takes part, which needs no window of that length.
+    """
     training = origin.known
     closed = closed_by(
         training.cutoffs, origin.moment, reach=reach_of(horizon, lead_days=training.label.lead_days)
@@ -160,6 +175,9 @@ def _seen(
         if len(closed) < LEAST_CUTOFFS
         else why_not(training, known, before, horizon, origin.moment)
     )
+    lacks_windows = reason is not None
+    if by_date:
+        reason = None
     could_learn = reason is None
     if could_learn and not len(judged):
         reason = f"none of the {horizon} days that it would judge has passed"
@@ -171,6 +189,7 @@ def _seen(
         n_rows=len(judged) if reason is None else 0,
         n_outcomes=int(judged.sum()) if reason is None else 0,
         why_not=reason if reason is None else reason.rstrip("."),
+        by_date=by_date and lacks_windows,
     )
 
 

@@ -258,7 +258,7 @@ def _long_horizon_origins(result: Backtest) -> ReportTable:
             "with outcome",
             f"log loss: {best.title}",
             "base rate",
-            "why not",
+            "why not, or how",
         ),
         rows=tuple(
             (
@@ -272,7 +272,7 @@ def _long_horizon_origins(result: Backtest) -> ReportTable:
                     f"{losses[name]:.3f}" if name in losses else ""
                     for name in (best.name, "base_rate")
                 ),
-                origin.why_not or "",
+                origin.why_not or ("by decisions" if origin.by_date else ""),
             )
             for long in result.long_horizons
             for origin, losses in zip(long.origins, long.losses, strict=True)
@@ -385,6 +385,7 @@ def _long_horizon_json(result: Backtest, long: LongHorizonResult) -> Json:
                 "rows": origin.n_rows,
                 "outcomes": origin.n_outcomes,
                 "why_not": origin.why_not,
+                "by_decisions": origin.by_date,
                 "log_loss": dict(losses),
             }
             for origin, losses in zip(long.origins, long.losses, strict=True)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
@@ -22,7 +23,7 @@ from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.report import as_json, remarks, report_tables
 from training.backtest.run import run_backtest
 from training.dataset.labels import CONTRACT_KINDS, ROW, USE_KINDS, cohort_rows, label_named
-from training.models.specs import BASE_RATE, FORMULA, SPECS
+from training.models.specs import BASE_RATE, FORMULA, RENEWAL_RISK, SPECS
 
 DRAWS = 60
 
@@ -221,6 +222,30 @@ def test_sixteen_months_can_not_tell_a_year_and_say_so_with_counts(short) -> Non
     assert year.rows is None
     assert year.reason.startswith("2 of 2 origins know too little to learn it (the newest of them")
     assert "cutoffs had windows of 365 days that had closed, and 6 are needed" in year.reason
+
+
+def test_a_model_that_knows_dates_needs_no_windows_of_that_length(simulated) -> None:
+    newest = {**simulated, "cutoffs": simulated["cutoffs"][-18:]}
+    played = run_backtest(
+        replace(label_named("churn"), long_horizons=(180,)),
+        **newest,
+        n_origins=2,
+    )
+    half = next(
+        one
+        for one in backtest_long_horizons(
+            played, simulated["events"], (RENEWAL_RISK, FORMULA, BASE_RATE)
+        )
+        if one.horizon == 180
+    )
+    assert half.origins[0].by_date
+    assert half.origins[0].n_cutoffs < 6
+    assert half.rows is not None
+    p = half.rows.probabilities[RENEWAL_RISK.name][:, 0]
+    came = half.rows.outcomes[:, 0]
+    assert ((p > 0) & (p < 1)).all()
+    assert roc_auc_score(came, p) > 0.6
+    assert 0.6 < came.sum() / p.sum() < 1.6
 
 
 def test_an_origin_that_knows_enough_but_has_nothing_to_judge_says_that(
