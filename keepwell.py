@@ -388,14 +388,14 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         }
         take_snapshots(place, tuple(sorted(moments)))
         results = train_models(place, (CHURN.name, EXPANSION.name), None, 12, 1, by="keepwell demo")
-        with show_progress("Estimating what interventions caused"):
-            from experiments.report.workspace import write_workspace_report
-
-            write_workspace_report(place, as_of=last, written_at=datetime.now(UTC))
         with show_progress("Measuring effects for the ranking"):
             from experiments.uplift.workspace import write_effects
 
             write_effects(place, as_of=last)
+        with show_progress("Estimating what interventions caused"):
+            from experiments.report.workspace import write_workspace_report
+
+            write_workspace_report(place, as_of=last, written_at=datetime.now(UTC))
         from training.pipeline.record.tables import brief_of, metrics_table
 
         record = {

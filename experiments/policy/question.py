@@ -88,7 +88,13 @@ def ask_question(
         prices=prices,
         facts=facts,
         urgencies=urgencies_now(playbook, facts),
-        at_stake=compute_stakes(state, playbook.assumptions, limits, playbook.renewal_counts_days),
+        at_stake=compute_stakes(
+            state,
+            playbook.assumptions,
+            limits,
+            playbook.renewal_counts_days,
+            playbook.renewal_counts_signs,
+        ),
     )
 
 

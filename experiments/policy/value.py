@@ -9,8 +9,10 @@ the chance to stay. Pure arithmetic; chooses nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import inf
 
 from experiments.effects.action_effect import ActionEffect
 from experiments.effects.belief import Belief, mix_belief
@@ -106,16 +108,19 @@ def compute_stakes(
     assumed: Assumptions,
     limits: Limits,
     renewal_counts_days: float | None = None,
+    renewal_counts_signs: Collection[str] = (),
 ) -> Stakes:
     """The stakes of the account, with notes on assumed values.
 
     A renewal that is at most ``renewal_counts_days`` ahead is at stake, also where it lies beyond the
-    90 days of the churn probability.
+    90 days of the churn probability; at any distance while one of ``renewal_counts_signs`` is open.
     """
     notes: list[str] = []
     status = state.attributes.get("contract_status")
     churn = _churn_probability(state, assumed, status, notes)
-    by_renewal = _churn_by_renewal(state, churn, renewal_counts_days, notes)
+    is_told = not set(renewal_counts_signs).isdisjoint(state.alerts)
+    within = inf if is_told else renewal_counts_days
+    by_renewal = _churn_by_renewal(state, churn, within, notes)
     growth = assumed.growth_by_plan.get(
         (state.attributes.get("price_plan") or "").casefold(), assumed.growth_otherwise
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from experiments.report.charts import (
     interval_chart,
     overlap_chart,
 )
+from experiments.report.counted_effects import CountedEffect
 from experiments.report.report import Report
 
 REPORT_SCHEMA = 1
@@ -93,6 +95,7 @@ def report_html(report: Report) -> str:
         exclusions=describe_exclusions,
         effect_picture=_effect_picture,
         segment_picture=_segment_picture,
+        counted_picture=_counted_picture,
         balance_plot=_balance_plot,
         overlap_plot=_overlap_plot,
         money=lambda value: money(value, report.currency),
@@ -147,6 +150,27 @@ def _segment_picture(result: DesignResult) -> Markup:
             f"Effect on churn by segment of {result.design.intervention}",
             rows,
             axis="percentage points; intervals hold for all segments together (trials acted on)",
+        )
+    )
+
+
+def _counted_picture(result: DesignResult, counted: Sequence[CountedEffect]) -> Markup:
+    rows = [
+        IntervalLine(
+            label=item.segment,
+            estimate=item.estimate * 100,
+            low=item.low * 100,
+            high=item.high * 100,
+            tone=TONE_OF[item.verdict] if result.is_claimed else "faint",
+            text=f"{points(item.estimate)} ({item.n:,})",
+        )
+        for item in counted
+    ]
+    return Markup(
+        interval_chart(
+            f"Effect on churn by segment of {result.design.intervention}",
+            rows,
+            axis="percentage points; intervals hold for all segments together (trials)",
         )
     )
 

@@ -9,7 +9,7 @@ in, a value out; `render` writes it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from typing import Literal
@@ -24,6 +24,7 @@ from experiments.causal.power import ExperimentCandidate, ExperimentPlan, cheape
 from experiments.causal.sample import SampleError
 from experiments.causal.sentences import action_title, money
 from experiments.causal.trials import NoTrialsError, build_trials
+from experiments.report.counted_effects import CountedEffect
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "polars")
 
@@ -63,6 +64,8 @@ class Report:
     experiment_sentence: str | None
     base_rate_sentence: str | None
     versions: Mapping[str, str]
+    counted: Mapping[str, tuple[CountedEffect, ...]] = field(default_factory=dict)
+    """By design the effects of its segments as the ranking counts them, where they are known."""
 
     @property
     def headline(self) -> str:

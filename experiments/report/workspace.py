@@ -6,6 +6,7 @@ If no intervention was logged the report names the cheapest lottery.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import polars as pl
 from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs, trial_events
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
-from experiments.effects.belief import EFFECT_HORIZON_DAYS
+from experiments.effects.belief import EFFECT_HORIZON_DAYS, MeasuredEffects
+from experiments.effects.effects_file import MeasuredEffectsError, read_effects
 from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import USUAL, read_limits
+from experiments.report.counted_effects import counted_effects
 from experiments.report.render import write_report
 from experiments.report.report import Report, build_report, no_intervention_report
 from features.compute.snapshot_store import SnapshotStore
@@ -64,9 +67,24 @@ def write_workspace_report(
             currency=currency,
             rng=np.random.default_rng(seed),
         )
+        evidence = _measured(workspace.reports_dir)
+        found = {
+            result.design.design_id: counted_effects(result, evidence)
+            for action in report.actions
+            for result in action.results
+        }
+        report = replace(report, counted={name: one for name, one in found.items() if one})
     else:
         report = report_without_interventions(events, as_of=as_of, currency=currency, limits=limits)
     return write_report(report, workspace.reports_dir)
+
+
+def _measured(folder: Path) -> MeasuredEffects:
+    """The effects that the ranking reads now; none where the file cannot be read."""
+    try:
+        return read_effects(folder)
+    except MeasuredEffectsError:
+        return MeasuredEffects()
 
 
 def full_cost(action: Action, limits: Limits) -> float:

@@ -84,6 +84,7 @@ class Playbook:
     conversation: Conversation | None = None
     uncapped_channels: frozenset[str] = frozenset()
     renewal_counts_days: float | None = None  # so long before it the coming renewal is at stake
+    renewal_counts_signs: frozenset[str] = frozenset()  # and at any distance while one is open
     look_again: LookAgainRules | None = None
     fingerprint: str = ""  # of the two texts it was read from
 
@@ -163,8 +164,9 @@ class Playbook:
             frozenset(start.name for start in starts if start.kind in ("age", "ahead")).union(
                 *(condition.names for _, condition in self.conditions)
             ),
-            frozenset(start.name for start in starts if start.kind == "alert").union(
-                *(condition.alerts for _, condition in self.conditions)
+            self.renewal_counts_signs.union(
+                (start.name for start in starts if start.kind == "alert"),
+                *(condition.alerts for _, condition in self.conditions),
             ),
         )
 
@@ -212,6 +214,7 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
             else None,
             uncapped_channels=frozenset(actions_file.texts("uncapped_channels", ())),
             renewal_counts_days=actions_file.optional_number("renewal_counts_days", least=0),
+            renewal_counts_signs=frozenset(actions_file.texts("renewal_counts_signs", ())),
             look_again=read_look_again(actions_file.table("look_again"))
             if actions_file.has("look_again")
             else None,
@@ -252,6 +255,11 @@ def check_reads(book: Playbook, *, names: Collection[str], alerts: Collection[st
                     f"{', '.join(map(repr, sorted(missing)))}, and there is no such {what}. "
                     f"Correct the name, or declare it."
                 )
+    if unknown := sorted(book.renewal_counts_signs.difference(alerts)):
+        raise PlaybookError(
+            f"renewal_counts_signs names {', '.join(unknown)}, and there is no such warning sign. "
+            f"Correct the name."
+        )
     for sequence in book.sequences:
         for start in sequence.day_zero:
             known = alerts if start.kind == "alert" else names

@@ -251,6 +251,10 @@ def figures_of_report(report: Mapping[str, Any], place: str) -> Iterator[Stated]
             of = f"{action['action']} by {result['design']['mechanism']}"
             for end in ("estimate", "low", "high"):
                 yield Stated(name=f"effect_on_leaving_{end}", of=of, value=found[end], place=place)
+            for item in report.get("counted", {}).get(result["design"]["design_id"], ()):
+                for end in ("estimate", "low", "high"):
+                    name, within = f"effect_on_leaving_{end}", f"{of} in {item['segment']}"
+                    yield Stated(name=name, of=within, value=item[end], place=place)
             net = result["money"]["net"]
             if net is not None:
                 apart = net["low"] > 0 or net["high"] < 0
@@ -262,10 +266,12 @@ def figures_of_report(report: Mapping[str, Any], place: str) -> Iterator[Stated]
 def figures_of_effects(effects: Mapping[str, Any], place: str) -> Iterator[Stated]:
     """The measured effects on staying, as the change in leaving that a report states."""
     for one in effects["effects"]:
-        if one["segment"] is not None or one["outcome"] != "retention":
+        if one["outcome"] != "retention":
             continue
         mechanism = "lottery" if one["source"].startswith("the lottery") else "judgement"
         of = f"{one['action_id']} by {mechanism}"
+        if one["segment"] is not None:
+            of += f" in {one['segment']}"
         for end, value in (
             ("estimate", -one["estimate"]),
             ("low", -one["high"]),

@@ -121,12 +121,14 @@ def test_a_report_and_the_effects_that_the_ranking_reads_state_one_number(tmp_pa
         world.events, source="test", file="events", now=end
     )
     SnapshotStore(workspace.snapshots_dir).write(world.features)
-    write_workspace_report(workspace, as_of=end, written_at=end)
     write_effects(workspace, as_of=end)
+    page, _ = write_workspace_report(workspace, as_of=end, written_at=end)
     found = []
     for name, read in (("report", figures_of_report), ("effects", figures_of_effects)):
         content = (workspace.reports_dir / f"{name}.json").read_text(encoding="utf-8")
         found += list(read(json.loads(content), name))
     compared = [key for key, group in by_figure(found).items() if len({o.place for o in group}) > 1]
     assert any(name == "effect_on_leaving_estimate" for name, _ in compared)
+    assert any(" in " in of for _, of in compared), "the segments too"
+    assert "the effects that the ranking of actions counts on" in page.read_text(encoding="utf-8")
     assert [str(one) for one in disagreements(found)] == []

@@ -101,6 +101,18 @@ def test_a_renewal_beyond_the_ninety_days_counts_from_a_hundred_and_twenty_on(da
     assert len(notes) == (counted != 0.01)
 
 
+@pytest.mark.parametrize(
+    ("sign", "counted"), [("renewal_refused", 0.3664), ("sponsor_silent", 0.01)]
+)
+def test_a_far_renewal_counts_at_once_while_a_sign_of_today_is_open(sign, counted):
+    state = account(
+        churn_probability=0.01, renewal_probability=0.36, features={"days_to_renewal": 300.0},
+        health_score=31.0, mrr=50_000.0, alerts=(sign,),
+    )  # fmt: skip
+    call = next(c for c in ask(state).ranked if c.action_id == "success_call")
+    assert call.value.probability == pytest.approx(counted)
+
+
 def test_growth_is_counted_on_the_expected_amount():
     preview = next(c for c in ask(AT_THE_LIMIT).ranked if c.action_id == "next_plan_preview")
     prior = BOOK.by_id["next_plan_preview"].prior

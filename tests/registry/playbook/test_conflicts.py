@@ -129,6 +129,7 @@ def test_what_the_playbook_reads_is_enough_for_it():
         ),
         ("names", "legal_hold", r"Guard number \d+: .* reads 'legal_hold'"),
         ("names", "days_to_first_use", "reads 'days_to_first_use'"),
+        ("alerts", "renewal_refused", "reads 'renewal_refused'"),
         ("alerts", "usage_halved", "reads 'usage_halved', and there is no such warning sign"),
         ("names", "days_since_login", "'days_since_login'"),
     ],
@@ -144,3 +145,9 @@ def test_a_clock_that_nobody_declared_is_refused(kind):
     moon = replace(BOOK.sequences[0], day_zero=(Start(kind=kind, name="full_moon"),))
     with pytest.raises(PlaybookError, match="its clock starts with 'full_moon'"):
         check_reads(replace(BOOK, sequences=(moon,)), **reads())
+
+
+def test_a_sign_by_which_a_renewal_counts_is_one_that_there_is():
+    book = replace(BOOK, renewal_counts_signs=frozenset({"eclipse"}))
+    with pytest.raises(PlaybookError, match="renewal_counts_signs names eclipse"):
+        check_reads(book, **reads())
