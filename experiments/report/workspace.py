@@ -16,8 +16,8 @@ import polars as pl
 from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs, trial_events
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
-from experiments.effects.belief import EFFECT_HORIZON_DAYS, MeasuredEffects
-from experiments.effects.effects_file import MeasuredEffectsError, read_effects
+from experiments.effects.belief import EFFECT_HORIZON_DAYS, MeasuredEffects, MeasuredEffectsError
+from experiments.effects.effects_file import read_effects
 from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import USUAL, read_limits
 from experiments.report.counted_effects import counted_effects
