@@ -137,7 +137,7 @@ def test_the_calendar_changes_nothing_but_dates(rows: list[Row], days: int) -> N
     there = snapshots(moved, tuple(at + shift for at in AS_OFS)).with_columns(
         pl.col("as_of") - shift
     )
-    dated = ["days_to_renewal"]
+    dated = ["days_to_renewal", "term_days", "term_months"]  # of dates that events state
     first = {kind: at + shift for kind, at in ALWAYS.items()}
     assert first.keys() == ALWAYS.keys()
     assert bits(snapshots(frame_of(rows)).drop(dated)) == bits(there.drop(dated))
