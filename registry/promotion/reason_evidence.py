@@ -156,8 +156,19 @@ class ReasonEvidence:
 
 
 def reason_evidence_document(evidence: ReasonEvidence) -> dict[str, Any]:
-    """The evidence as it is stored."""
-    return asdict(evidence)
+    """The evidence as it is stored.
+
+    An error and segments that are not there are left out: bundles of before there were any keep the
+    fingerprint under which they were registered.
+    """
+    return asdict(
+        evidence,
+        dict_factory=lambda pairs: {
+            name: value
+            for name, value in pairs
+            if not ((name == "error" and value is None) or (name == "segments" and not value))
+        },
+    )
 
 
 def read_reason_evidence(document: Mapping[str, Any] | None) -> ReasonEvidence | None:
