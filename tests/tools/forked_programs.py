@@ -237,6 +237,8 @@ def _become(request: dict[str, object], descriptors: list[int], modules: Path | 
     sys.path[:0] = [str(request["cwd"]), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     for name in [name for name in sys.modules if name.split(".")[0] in fresh]:
         del sys.modules[name]
+    if fresh:  # a module that is changed within a second, to one as long, would be found compiled
+        sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     code = 1
     try:

@@ -47,6 +47,9 @@ GRACE = 5.0
 ANSWERS_WITHIN = 10
 """Seconds that a scheduler has to answer at its address."""
 
+WORKER_WITHIN = 15.0
+"""Seconds that a cluster without a worker has to get one: a worker that died is started again."""
+
 PARTS_PER_WORKER = 2
 """The parts of rows per worker, so that the others can share those of a dead one."""
 
@@ -156,10 +159,18 @@ def fit_on_cluster(
     seed: int,
     client: Client,
     attempts: int = ATTEMPTS,
+    worker_within: float = WORKER_WITHIN,
 ) -> FittedModel:
     """Fit a spec of trees to rows that lie on the workers, which score them as well."""
     booster = grow_on_cluster(
-        spec, matrix, outcome, parameters, seed=seed, client=client, attempts=attempts
+        spec,
+        matrix,
+        outcome,
+        parameters,
+        seed=seed,
+        client=client,
+        attempts=attempts,
+        worker_within=worker_within,
     )
     return fitted_trees(booster)
 
@@ -173,6 +184,7 @@ def grow_on_cluster(
     seed: int,
     client: Client,
     attempts: int = ATTEMPTS,
+    worker_within: float = WORKER_WITHIN,
     starts: da.Array | None = None,
     directions: tuple[int, ...] = (),
 ) -> lgb.Booster:
@@ -186,6 +198,7 @@ def grow_on_cluster(
         seed: of everything random.
         client: of a cluster whose workers can reach each other.
         attempts: the number of attempts, if workers die.
+        worker_within: seconds in which a worker has to be there, at each attempt.
         starts: the score that each row starts from, chunked alike.
         directions: of each column, as in ``GrowthRules``; none: every tree is free.
 
@@ -198,10 +211,7 @@ def grow_on_cluster(
             f"The {spec.title} is not made of trees and needs no cluster; fit it on a sample of "
             f"the rows on this machine."
         )
-    if not _workers(client):
-        raise ClusterError(
-            "The cluster has no worker. Start some (dask worker ADDRESS), or train on this machine."
-        )
+    _wait_for_a_worker(client, worker_within)
     known: Any = outcome  # dask's own types leave its methods untyped
     happened, rows = int(known.sum().compute()), len(known)
     if not 0 < happened < rows:
@@ -211,6 +221,7 @@ def grow_on_cluster(
         )
     lost: list[str] = []
     for _ in range(attempts):
+        _wait_for_a_worker(client, worker_within)
         workers = _workers(client)
         try:
             return _grow_once(
@@ -287,6 +298,15 @@ def _grow_once(
 
 def _gone(workers: frozenset[str], client: Client) -> frozenset[str]:
     return workers - _workers(client)
+
+
+def _wait_for_a_worker(client: Client, seconds: float) -> None:
+    try:
+        client.wait_for_workers(1, timeout=seconds)
+    except TimeoutError:
+        raise ClusterError(
+            "The cluster has no worker. Start some (dask worker ADDRESS), or train on this machine."
+        ) from None
 
 
 def _workers(client: Client) -> frozenset[str]:

@@ -154,6 +154,7 @@ def test_health_rules_at_their_edges(before, now, raised):
 
 CASES = [
     ("said no", {"renewal_intent": 0.0, "days_to_renewal": 40.0}, ["renewal_refused"]),
+    ("said no long before", {"renewal_intent": 0.0, "days_to_renewal": 121.0}, ["renewal_refused"]),
     ("said maybe", {"renewal_intent": 0.5, "days_to_renewal": 40.0}, []),
     ("said no, and it is over", {"renewal_intent": 0.0, "days_to_renewal": -1.0}, []),
     ("notice passed", {"days_to_notice": -3.0, "days_to_renewal": 27.0}, ["notice_passed"]),

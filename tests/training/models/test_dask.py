@@ -174,7 +174,30 @@ def test_a_cluster_without_workers_says_how_to_start_some() -> None:
                 LIGHTGBM.parameters,
                 seed=1,
                 client=client,
+                worker_within=0.1,
             )
+
+
+def test_a_cluster_whose_worker_is_on_its_way_is_waited_for() -> None:
+    with (
+        distributed.LocalCluster(
+            n_workers=0, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        starting = threading.Timer(0.5, cluster.scale, (1,))
+        starting.start()
+        values = np.random.default_rng(1).normal(size=(400, 2))
+        fitted = fit_on_cluster(
+            LIGHTGBM,
+            da.from_array(values, chunks=(200, 2)),
+            da.from_array((values[:, 0] > 1).astype(float), chunks=200),
+            {**LIGHTGBM.parameters, "rounds": 2},
+            seed=1,
+            client=client,
+        )
+        starting.join()
+    assert fitted.form.trees.n_trees == 2
 
 
 def test_a_whole_training_on_two_workers_judges_like_one_on_this_machine(
