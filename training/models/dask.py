@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from distributed import Client
 
-ATTEMPTS = 2
+ATTEMPTS = 3
 """The number of attempts to fit all rows, if workers die."""
 
 GRACE = 5.0
@@ -277,27 +277,38 @@ def _grow_once(
             gone = _gone(workers, client)
         thread.join(GRACE if gone else None)
     gone = gone or _gone(workers, client)
-    whole = made and made[0].num_trees() == settings["n_estimators"]
-    if whole:
+    # a bag of rows that cannot be split adds no tree, so fewer are whole where nobody died
+    if made and (not gone or made[0].num_trees() == settings["n_estimators"]):
         return made[0]
     if gone:
         client.restart()  # the others may wait for a peer that will not come back
         raise _WorkersLostError(
             f"{len(gone)} of {len(workers)} workers died: {', '.join(sorted(gone))}."
         )
-    if failed:
-        said = " ".join(str(failed[0]).split()).rstrip(". ")
-        raise ClusterError(
-            f"The cluster could not fit the model: {said}. Nothing of it is kept."
-        ) from failed[0]
+    said = " ".join(str(failed[0]).split()).rstrip(". ")
+    if _is_of_the_network(said):
+        client.restart()  # what a worker still holds of the attempt would take its port
+        raise _WorkersLostError(f"The workers lost each other: {said}.")
     raise ClusterError(
-        f"The cluster gave {made[0].num_trees()} trees of {settings['n_estimators']}. "
-        f"Nothing of it is kept."
-    )
+        f"The cluster could not fit the model: {said}. Nothing of it is kept."
+    ) from failed[0]
 
 
 def _gone(workers: frozenset[str], client: Client) -> frozenset[str]:
     return workers - _workers(client)
+
+
+def _is_of_the_network(said: str) -> bool:
+    """Whether LightGBM's complaint is about ports and peers, which another attempt may find again.
+
+    >>> _is_of_the_network("Socket recv error, Connection reset by peer (code: 104)")
+    True
+    >>> _is_of_the_network("Binding port 42121 failed")
+    True
+    >>> _is_of_the_network("Check failed: (num_leaves) > (1) at config.cpp, line 330")
+    False
+    """
+    return any(word in said.lower() for word in ("socket", "binding port", "connecting to rank"))
 
 
 def _wait_for_a_worker(client: Client, seconds: float) -> None:

@@ -200,6 +200,13 @@ def test_a_cluster_whose_worker_is_on_its_way_is_waited_for() -> None:
     assert fitted.form.trees.n_trees == 2
 
 
+def test_rows_that_cannot_be_split_give_fewer_trees_and_no_error(client) -> None:
+    client.wait_for_workers(2)
+    asked = {**LIGHTGBM.parameters, "rounds": 5, "min_data_in_leaf": 1e6}
+    fitted = fit_on_cluster(LIGHTGBM, *spread(*noise()), asked, seed=1, client=client)
+    assert fitted.form.trees.n_trees < 5
+
+
 def test_a_whole_training_on_two_workers_judges_like_one_on_this_machine(
     client, small_company
 ) -> None:
