@@ -81,7 +81,8 @@ def horizon_picture(bars: Sequence[HorizonBar], kind: Literal["risk", "growth"] 
         if bar.usual is not None:
             usual = HORIZON_LEFT + scale * bar.usual
             lines.append(f'<path class="usual" d="M{usual:.1f} {y - 4}v24"/>')
-    width = HORIZON_LEFT + HORIZON_WIDTH + 96
+    words = max((max(8 * len(b.text), 6 * len(b.range)) for b in bars), default=0)
+    width = HORIZON_LEFT + HORIZON_WIDTH + max(96, 14 + words)
     title = "; ".join(f"{b.label}: {b.text}, 95% interval {b.range}" for b in bars)
     return Markup(
         f'<svg class="horizons" viewBox="0 0 {width} {len(bars) * HORIZON_ROW}" '
