@@ -28,7 +28,7 @@ RUNWAY_DAYS = 120
 """The work on a renewal begins so long before it (epics#renewal-runway)."""
 
 SAID_NO = (
-    "said in the last review that they do not intend to renew, which is due in "
+    "said in the last review that they do not intend to renew; the renewal is in "
     "{days_to_renewal:.0f} days"
 )
 

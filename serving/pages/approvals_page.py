@@ -123,6 +123,7 @@ def approvals_page(
         where = f" in {plain(asked.segment)}" if asked.segment is not None else ""
         answer = f"“{names[asked.action]}”{where}. {held.sentence}"
     may = "approve" in caller.permissions
+    levels = level_lines(controls, actions, within)
     return ApprovalsPage(
         frame=Frame(title="Approvals", section="approvals", tenant=tenant),
         intro=_intro(waiting, may),
@@ -145,8 +146,8 @@ def approvals_page(
         ),
         asks_name=caller.owner is None,
         stopped=stop_lines(controls, names, within),
-        levels=level_lines(controls, actions, within),
-        elsewhere=f"Everywhere else an action {LEVELS[UNSET_LEVEL]}.",
+        levels=levels,
+        elsewhere=f"{'Everywhere else an' if levels else 'Every'} action {LEVELS[UNSET_LEVEL]}.",
         actions=tuple(
             Option(value=one.id, text=one.name, is_chosen=one.id == asked.action)
             for one in sorted(actions.values(), key=lambda one: one.name)

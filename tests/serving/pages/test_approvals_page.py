@@ -119,7 +119,7 @@ def test_where_nothing_waits_it_says_so(company):
     page = company.page()
     assert "Nothing needs approval now." in page
     assert buttons(page) == []
-    assert "Everywhere else an action needs approval." in page
+    assert "Every action needs approval." in page
 
 
 def section(page, start, end):
