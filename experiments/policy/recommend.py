@@ -159,16 +159,12 @@ def recommend(
     week = contact_week(question)
     withheld: list[Withheld] = []
     allowed = _each_alone(proposals, question, week, withheld)
-    chosen, subjects = _together(allowed, withheld, question, week)
-    owed = [c for c in (*chosen, *subjects) if _is_owed(c, playbook)]
-    otherwise, lot = (chosen if standing is not None and standing.is_held_out else owed), None
+    chosen = _together(allowed, withheld, question, week)
+    owed = _owed_of(allowed, chosen, question) if standing is not None else []
+    otherwise, lot = owed, None
     if standing is not None and standing.is_held_out:
-        withheld += [
-            _withhold(c.name, c.action_id, c.because, refuse_in_holdout(standing))
-            for c in (*chosen, *subjects)
-            if c not in owed
-        ]
-        chosen = [replace(c, subjects=()) for c in owed]
+        otherwise, chosen = chosen, owed
+        withheld += _held_out(allowed, otherwise, owed, standing)
     else:
         chosen, lot = draw_to_top(chosen, playbook, state, chance)
     again = (
@@ -364,9 +360,8 @@ def _alone(
 
 def _together(
     allowed: Sequence[Candidate], withheld: list[Withheld], question: Question, week: ContactWeek
-) -> tuple[list[Candidate], tuple[Candidate, ...]]:
-    """The list after the rules between actions, best first, and what became a subject of its
-    conversation; all others are withheld."""
+) -> list[Candidate]:
+    """The list after the rules between actions, best first; all others are withheld."""
     playbook = question.playbook
     refused = resolve_conflicts(allowed, playbook, question.facts.last_done, question.as_of)
     left = [candidate for candidate in allowed if candidate.action_id not in refused]
@@ -391,9 +386,38 @@ def _together(
             talk.lead_by(candidate)
         chosen.append(candidate)
         week.add(action)
-    if talk is None:
-        return chosen, ()
-    return talk.joined(chosen), talk.subjects
+    return chosen if talk is None else talk.joined(chosen)
+
+
+def _ids(chosen: Sequence[Candidate]) -> set[str]:
+    """The actions of a list, with the subjects of its conversation."""
+    subjects = {one.action_id for c in chosen for one in c.subjects}
+    return {c.action_id for c in chosen} | subjects
+
+
+def _owed_of(
+    allowed: Sequence[Candidate], chosen: Sequence[Candidate], question: Question
+) -> list[Candidate]:
+    """What of the list an account in the holdout gets all the same, joined by the same rules."""
+    listed = _ids(chosen)
+    owed = [c for c in allowed if c.action_id in listed and _is_owed(c, question.playbook)]
+    return _together(owed, [], question, contact_week(question))
+
+
+def _held_out(
+    allowed: Sequence[Candidate],
+    chosen: Sequence[Candidate],
+    owed: Sequence[Candidate],
+    standing: HoldoutStatus,
+) -> list[Withheld]:
+    """What of the list the account does not get since it is left alone."""
+    withheld = _ids(chosen) - _ids(owed)
+    refusal = refuse_in_holdout(standing)
+    return [
+        _withhold(c.name, c.action_id, c.because, refusal)
+        for c in allowed
+        if c.action_id in withheld
+    ]
 
 
 def _is_owed(candidate: Candidate, playbook: Playbook) -> bool:

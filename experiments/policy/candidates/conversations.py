@@ -27,11 +27,6 @@ class SharedConversation:
         """Whether there is a conversation that others may join."""
         return self._leader is not None
 
-    @property
-    def subjects(self) -> tuple[Candidate, ...]:
-        """The actions that joined."""
-        return tuple(self._subjects)
-
     def lead_by(self, candidate: Candidate) -> None:
         """Let an action open the conversation."""
         self._leader = candidate

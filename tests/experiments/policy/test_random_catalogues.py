@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from random_catalogues import KEY, ROLES, breaches, random_playbook, random_question
 
@@ -87,6 +87,7 @@ def week_keeps_its_limits(rows: list[dict[str, object]], team: Team) -> int:
 
 @settings(max_examples=150, deadline=None)
 @given(seed=seeds)
+@example(seed=7113)  # held out, with two promises that are one conversation
 def test_no_answer_and_no_plan_breaks_a_rule(seed):
     nothing_is_broken(seed)
 
