@@ -42,10 +42,15 @@ class TimelineDay:
 
 @dataclass(frozen=True, kw_only=True)
 class WeekOfUse:
-    """An account's use of the product in one week that ends on a day."""
+    """An account's use of the product in one week that ends on a day.
+
+    ``uses`` are those of features, as the facts of reasons count them; sessions where no use of a
+    feature is known. None: the account was not known yet.
+    """
 
     until: date
-    uses: int | None  # None: the account was not known yet
+    uses: int | None
+    are_sessions: bool = False
 
 
 def describe_events(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEvent, ...]:
@@ -76,19 +81,24 @@ def group_by_day(events: Sequence[TimelineEvent], *, most_days: int) -> tuple[Ti
 def weeks_of_use(
     events: pl.DataFrame, *, as_of: datetime, weeks: int, known_since: datetime | None
 ) -> tuple[WeekOfUse, ...]:
-    """Uses of the product in each of the last weeks, oldest first.
+    """Feature uses, else sessions, in each of the last weeks, oldest first.
 
-    A week that ended before anything was known of the account has no number, not zero.
+    A week is half-open, as the windows of features are: it holds its first moment and not its last.
+    One that ended before anything was known of the account has no number, not zero.
     """
-    used = events.filter(pl.col("kind").is_in(["feature.used", "user.session"]))
+    used = events.filter(pl.col("kind") == "feature.used")
+    sessions = events.filter(pl.col("kind") == "user.session")
+    are_sessions = used.is_empty() and not sessions.is_empty()
     counts: Counter[int] = Counter()
-    for at, count in used.select("occurred_at", "event_count").iter_rows():
-        counts[(as_of - at) // timedelta(days=7)] += count
+    counted = (sessions if are_sessions else used).select("occurred_at", "event_count")
+    for at, count in counted.iter_rows():
+        counts[-((at - as_of) // timedelta(days=7)) - 1] += count
     ends = [(week, as_of - timedelta(days=7 * week)) for week in range(weeks - 1, -1, -1)]
     return tuple(
         WeekOfUse(
             until=end.date(),
             uses=counts[week] if known_since is not None and known_since < end else None,
+            are_sessions=are_sessions,
         )
         for week, end in ends
     )

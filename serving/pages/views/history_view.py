@@ -49,11 +49,14 @@ def change_lines(
         lines.append(
             ChangeLine(
                 what=f"Chance to leave within {TIER_HORIZON_DAYS} days",
-                text=f"{percent(old)} → {percent(new)} ({signed(100 * (new - old))} points)",
+                text=f"still {percent(new)}"
+                if percent(old) == percent(new)
+                else f"{percent(old)} → {percent(new)} ({signed(100 * (new - old))} points)",
             )
         )
     if before.health.score is not None and now.health.score is not None:
-        text = f"{before.health.score:.0f} → {now.health.score:.0f}"
+        was, is_now = f"{before.health.score:.0f}", f"{now.health.score:.0f}"
+        text = f"still {is_now}" if was == is_now else f"{was} → {is_now}"
         if before.health.formula_version == now.health.formula_version:
             titles = {part.name: part.title for part in now.health.components}
             moved = [
@@ -120,8 +123,9 @@ def use_note(weeks: Sequence[WeekOfUse]) -> str:
     if not any(uses):
         return f"No use of the product is known in {which.rstrip(',')}."
     usual = f", {sorted(uses)[len(uses) // 2]:,} in a usual week" if len(uses) > 1 else ""
+    counted = "Sessions" if weeks[-1].are_sessions else "Feature uses"
     return (
-        f"Uses of the product a week, {which} up to {day(_midnight(weeks[-1]))}: "
+        f"{counted} a week, {which} up to {day(_midnight(weeks[-1]))}: "
         f"{uses[-1]:,} in the last week{usual}."
     )
 

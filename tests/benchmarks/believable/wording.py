@@ -29,6 +29,7 @@ ODD: Mapping[str, re.Pattern[str]] = {
     "a value of a program": re.compile(r"\b(nan|NaN|None(?! of)|null|inf|Infinity|True|False)\b"),
     "two stops": re.compile(r"\.\s?\.(?!\.)|[,;:?!]\s?\.(?!\w)| [,;.](?!\w|\.)"),
     "more digits than a person reads": re.compile(r"\d\.0*[1-9]\d{4,}"),
+    "a move by nothing": re.compile(r"\bby 0\.0 points\b|(?<!\S)(\S+) → \1(?!\S)"),
 }
 """What is odd, and how it is found in the text of a page."""
 
@@ -86,6 +87,21 @@ def odd_wordings(page: str, names: Collection[str] = ()) -> Iterator[tuple[str, 
             yield "the name of a feature", f"{word} in: {line[:80]}"
 
 
+WEEK_OF_USE = re.compile(r"Feature uses a week, .*: ([\d,]+) in the last week")
+FACT_OF_USE = re.compile(r"(?<!before: )(?<![\d,])([\d,]+) feature uses? in the last 7 days")
+
+
+def tells_use_twice(page: str) -> bool:
+    """Whether a page states two numbers of feature uses for the last week.
+
+    >>> week = "<p>Feature uses a week, the last 26 weeks up to 1 July: 8 in the last week.</p>"
+    >>> [tells_use_twice(f"{week}<p>{n} feature uses in the last 7 days</p>") for n in (8, 9)]
+    [False, True]
+    """
+    text = "\n".join(Text(page).lines)
+    return len({*WEEK_OF_USE.findall(text), *FACT_OF_USE.findall(text)}) > 1
+
+
 def pages_of_accounts(client: TestClient) -> Iterator[tuple[str, str]]:
     """The list of accounts and the page of each, by address."""
     accounts, address = [], "/v1/accounts?limit=500"
@@ -110,8 +126,13 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
             for _, page in pages_of_accounts(client):
                 read += 1
                 pages.update({kind for kind, _ in odd_wordings(page, names)})
+                pages["two weeks of use"] += tells_use_twice(page)
     kinds = (*ODD, "the name of a feature")
     return [
         ("pages of accounts that were read", f"{read:,}"),
         *((f"pages with {kind}", f"{pages[kind]:,}") for kind in kinds),
+        (
+            "pages with two numbers of feature uses in the last week",
+            f"{pages['two weeks of use']:,}",
+        ),
     ]

@@ -162,7 +162,7 @@ def test_an_account_page_shows_warning_signs_changes_and_the_timeline(read):
     assert "40 errors in the last 28 days; before: not known: errors met" in text
     assert "27 February 2026" in text
     assert "Met an error (timeout)" in text
-    assert "Uses of the product a week, the last 26 weeks up to 1 March 2026" in text
+    assert "Feature uses a week, the last 26 weeks up to 1 March 2026" in text
 
 
 def test_ended_contracts_are_a_state_of_their_own_and_not_unknown(read):
@@ -212,7 +212,7 @@ def test_a_usual_week_is_one_since_the_account_is_known(own_client, as_of):
         known_since=timelines.known_since("new", as_of=as_of),
     )
     assert use_note(weeks) == (
-        "Uses of the product a week, the 3 weeks since the account is known, up to 1 March 2026: "
+        "Feature uses a week, the 3 weeks since the account is known, up to 1 March 2026: "
         "6 in the last week, 6 in a usual week."
     )
     assert use_picture(weeks).count("<rect") == 3

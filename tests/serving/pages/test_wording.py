@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from believable.wording import ODD, odd_wordings, pages_of_accounts
+from believable.wording import ODD, odd_wordings, pages_of_accounts, tells_use_twice
 
 from features.catalogue.catalogue import FEATURES
 
@@ -16,6 +16,7 @@ EXAMPLES = {
     "a value of a program": "health is nan",
     "two stops": "The contract has ended..",
     "more digits than a person reads": "0.123456 of the uses",
+    "a move by nothing": "0.3% → 0.3% (0.0 points)",
 }
 
 
@@ -30,12 +31,10 @@ def test_what_is_usual_is_not_odd():
 
 
 def test_the_pages_of_all_accounts_read_as_a_person_writes(client):
-    odd = [
-        (address, *found)
-        for address, page in pages_of_accounts(client)
-        for found in odd_wordings(page, NAMES)
-    ]
+    pages = list(pages_of_accounts(client))
+    odd = [(address, *found) for address, page in pages for found in odd_wordings(page, NAMES)]
     assert odd == []
+    assert [address for address, page in pages if tells_use_twice(page)] == []
 
 
 @pytest.mark.parametrize("address", ["/models", "/approvals", "/reports", "/problems"])
