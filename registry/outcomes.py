@@ -39,6 +39,15 @@ class OutcomeWords:
     not_happened: str  # the one ranked below it: "one that stayed"
     model: str  # title of its models
 
+    @property
+    def past(self) -> str:
+        """What accounts did that had it.
+
+        >>> CHURN.words.past, EXPANSION.words.past
+        ('left', 'expanded')
+        """
+        return self.happened.split(" that ", 1)[1]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

@@ -14,6 +14,7 @@ from features.catalogue.feature import AnyFeature
 from features.health.formula import HealthFormula
 from features.health.score import TREND_LOOKBACK, ComponentScore, Health, trend
 from registry.outcomes import CHURN, EXPANSION
+from registry.playbook.playbook import load_playbook
 from serving.pages.frame import Frame, Notice
 from serving.pages.portfolio_page import source_line
 from serving.pages.views.account_links import (
@@ -53,8 +54,9 @@ from serving.pages.views.outlooks_view import (
     horizon_lines,
     outlook_lines,
     renewal_view,
+    when_renewal_counts,
 )
-from serving.pages.views.policy_words import note_words
+from serving.pages.views.policy_words import is_about_growth, note_words
 from serving.pages.views.reasons_view import ReasonsView, reasons_view
 from serving.scoring.account_families import Family
 from serving.scoring.outlooks import untreated_lines
@@ -149,6 +151,7 @@ class AccountPage:
     level: str
     level_class: str
     health_note: str
+    health_differs: str  # why it says another thing than the chance to leave; "" where it does not
     health_parts: tuple[HealthPart, ...]
     health_unknown: str
     reasons: ReasonsView
@@ -226,7 +229,15 @@ def account_page(
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
         horizons=horizon_bars(score.churn, "risk"),
         horizon_lines=horizon_lines(score.churn, "churn", name),
-        at_renewal=renewal_view(score, portfolio, catalogue, formula),
+        at_renewal=renewal_view(
+            score,
+            portfolio,
+            catalogue,
+            formula,
+            counts=when_renewal_counts(
+                score, [a.id for a in portfolio.alerts.of(name)], load_playbook()
+            ),
+        ),
         interval_note=INTERVAL_COVERS,
         at_risk=(
             unscored
@@ -262,6 +273,7 @@ def account_page(
         level=figure("health_level", name, score.health.band or "not enough data"),
         level_class=level_class(formula, score.health.band),
         health_note=_health_note(score, before),
+        health_differs=health_differs(score, formula),
         health_parts=tuple(
             HealthPart(
                 name=part.title.capitalize(),
@@ -294,14 +306,27 @@ def account_page(
         signs=_signs(portfolio.alerts.of(score.account_id)),
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
         changes=change_lines(before, score, catalogue) if before else (),
-        actions=tuple(action_view(c, score.currency, held.get(c.action_id)) for c in answer.ranked),
+        actions=tuple(
+            action_view(
+                c,
+                score.currency,
+                held.get(c.action_id),
+                as_of=answer.as_of,
+                has_left=score.has_left,
+            )
+            for c in answer.ranked
+        ),
         waits=waits,
         say=say,
         judge_href=f"{account_href(score.account_id)}/feedback",
         actions_intro=actions_intro(answer),
-        action_notes=tuple(map(note_words, answer.notes)),
+        action_notes=tuple(
+            note_words(note)
+            for note in answer.notes
+            if not (score.has_left and is_about_growth(note))
+        ),
         withheld=tuple(
-            withheld_view(w, score.currency, data_stand_still=clock - answer.as_of > SAME_TIME)
+            withheld_view(w, score.currency, data_stand_still=stand_still(answer.as_of, clock))
             for w in answer.withheld[:MOST_WITHHELD]
         ),
         withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
@@ -309,6 +334,11 @@ def account_page(
         use_note=use_note(weeks),
         days=tuple(map(day_view, days)),
     )
+
+
+def stand_still(as_of: datetime, clock: datetime) -> bool:
+    """Whether the data are so far behind the clock of the service that the two are told apart."""
+    return clock - as_of > SAME_TIME
 
 
 def _notices(score: AccountScore) -> tuple[Notice, ...]:
@@ -382,6 +412,19 @@ def _health_note(score: AccountScore, before: AccountScore | None) -> str:
     if earlier is not None and earlier.score is not None and direction != "unknown":
         note += f" · {direction} in four weeks, from {earlier.score:.0f}"
     return note
+
+
+def health_differs(score: AccountScore, formula: HealthFormula) -> str:
+    """What tells health from the chance to leave, where one warns and the other is at its best."""
+    tiers = {score.risk_tier, score.renewal_tier} - {None}
+    is_best = score.health.band == formula.bands[0].name
+    is_worst = score.health.band == formula.bands[-1].name
+    if not (is_best and not tiers.isdisjoint(HIGH_TIERS)) and not (is_worst and tiers == {"low"}):
+        return ""
+    return (
+        "This differs from the chance to leave: health adds up the written rules below, while the "
+        "chance is learned from which past accounts left, and counts when the contract ends."
+    )
 
 
 def _trend_basis(score: AccountScore, before: AccountScore | None) -> Health | None:

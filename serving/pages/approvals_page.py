@@ -28,10 +28,17 @@ from serving.pages.views.autonomy_view import (
     level_lines,
     stop_lines,
 )
-from serving.pages.views.figures import AT_RENEWAL, CHURN_AT_90, figure, percent_figures, words
+from serving.pages.views.figures import (
+    AT_RENEWAL,
+    BASE_RATE,
+    CHURN_AT_90,
+    figure,
+    percent_figures,
+    words,
+)
 from serving.scoring.portfolio import Portfolio
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore
-from serving.text_format import day, instant, money, percent, plain, plural, who
+from serving.text_format import capitalised, day, instant, money, percent, plain, plural, who
 
 MOST_SHOWN = 50
 MOST_NAMED = 3
@@ -51,6 +58,7 @@ class WaitingLine:
     why: str
     how: str  # where its worth comes from
     chance: Markup | str  # to leave, as it is now
+    deadline: str  # by when it is to be done, or since when it should have been
     asked: str
     waits: str
     notes: tuple[str, ...]
@@ -203,8 +211,9 @@ def _chance(score: AccountScore | None) -> Markup | str:
         return ""
     name = score.account_id
     said = words(
-        "Chance to leave within {days} days: {chance} ({interval})",
+        "Chance to leave within {days} days: {chance} ({interval}; average of all accounts: {average})",
         days=str(TIER_HORIZON_DAYS),
+        average=figure(BASE_RATE, name, percent(at.base_rate)),
         chance=figure(CHURN_AT_90, name, percent(at.probability)),
         interval=percent_figures(CHURN_AT_90, name, at.low, at.high),
     )
@@ -212,8 +221,11 @@ def _chance(score: AccountScore | None) -> Markup | str:
     if renewal is None or days < TIER_HORIZON_DAYS:
         return said
     return said + words(
-        "; at its renewal in {days}: {chance}",
+        "; at its renewal in {days}: {chance}{usual}",
         days=plural(round(days), "day"),
+        usual=""
+        if score.usual_at_renewal is None
+        else f" ({percent(score.usual_at_renewal)} is usual with a contract like this)",
         chance=figure(AT_RENEWAL, name, percent(renewal.probability)),
     )
 
@@ -238,7 +250,17 @@ def _line(
         if snooze.action_id == one.action
     ]
     now = _as_of_now(one.action, answer)
-    shown = None if now is None else action_view(now, one.currency)
+    score = portfolio.by_id.get(one.account_id)
+    shown = (
+        None
+        if now is None or answer is None
+        else action_view(
+            now,
+            one.currency,
+            as_of=answer.as_of,
+            has_left=score is not None and score.has_left,
+        )
+    )
     if shown is None:
         if not notes:
             notes.append(_why_no_longer(one.action, answer))
@@ -262,7 +284,10 @@ def _line(
         else "",
         why="" if shown is None else shown.why,
         how="" if shown is None else shown.how,
-        chance=_chance(portfolio.by_id.get(one.account_id)),
+        chance=_chance(score),
+        deadline=f"{capitalised(shown.deadline)}, by the dates of the data"
+        if shown is not None and shown.deadline
+        else "",
         asked=f"Asked for by {who(one.asked_by)}, {instant(one.asked_at)}",
         waits=waits,
         notes=tuple(notes),

@@ -185,5 +185,22 @@ def untreated_lines(score: AccountScore, models: Models) -> tuple[str, ...]:
     return (
         f"If nobody acts: {percent(at.probability)} within {at.horizon_days} days (95% "
         f"interval {percent_range(at.low, at.high)}; as of {day(score.as_of)}).",
-        f"In {percent(share)} of the past cases somebody acted. {found.assumption}",
+        f"The chance above is of accounts as they were treated: in {percent(share)} of the past "
+        f"cases somebody acted.{_why_lower(at, score)} {found.assumption}",
+    )
+
+
+def _why_lower(at: HorizonProbability, score: AccountScore) -> str:
+    """What to think of a risk that is lower if nobody acts; "" where it reads as higher or equal."""
+    plain, alone = score.churn_probability_90d, at.probability
+    if plain is None or alone is None or alone >= plain or percent(alone) == percent(plain):
+        return ""
+    if at.high is not None and plain <= at.high:
+        return (
+            " That it is lower may be chance, as its interval holds both; it does not show that acting "
+            "does harm."
+        )
+    return (
+        " It is lower since people act where they see trouble, of which the data do not show all; it "
+        "does not show that acting does harm."
     )

@@ -25,7 +25,7 @@ from serving.ledger.pending_approvals import (
     answers_of_account,
     pending_decisions,
 )
-from serving.pages.account_page import account_page
+from serving.pages.account_page import account_page, stand_still
 from serving.pages.approvals_page import describe_waiting
 from serving.pages.developer_pages import api_page, problems_page
 from serving.pages.frame import ICON, Templates, in_navigation
@@ -186,8 +186,13 @@ def _judgement_form(
             None, (), {}, clock=service.wall_clock()
         )  # nothing could be stored now
     may = "judge" in caller.permissions
+    clock = service.wall_clock()
     return feedback_view(
-        answer.ranked[0].action_id if may else None, heard, _names(), clock=service.wall_clock()
+        answer.ranked[0].action_id if may else None,
+        heard,
+        _names(),
+        clock=clock,
+        data_stand_still=stand_still(answer.as_of, clock),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from markupsafe import Markup
 
@@ -45,6 +46,9 @@ PLACES: Mapping[Basis, tuple[str, str]] = {
 
 GOOD_END: Mapping[str, str] = {"churn": "stay", "expansion": "grow", "none": "help"}
 """Outcome of an action's value to what becomes more likely."""
+
+COME_BACK: Mapping[str, str] = {**GOOD_END, "churn": "come back"}
+"""The same for an account that has left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,27 +123,43 @@ def actions_intro(answer: Recommendation) -> Markup | str:
     )
 
 
-def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = None) -> ActionView:
-    """One candidate in words, with the level that holds for it."""
+def action_view(
+    candidate: Candidate,
+    currency: str,
+    held: HeldLevel | None = None,
+    *,
+    as_of: datetime,
+    has_left: bool = False,
+) -> ActionView:
+    """One candidate in words, with the level that holds for it.
+
+    Args:
+        candidate: the action as it is recommended.
+        currency: of the workspace.
+        held: the level that holds for it; None: none is shown.
+        as_of: the moment of the answer, which tells whether a deadline has passed.
+        has_left: whether the contract of the account has ended.
+    """
     value = candidate.value
     nothing = candidate.action_id == DO_NOTHING
     costs = f"costs of {money(value.total_cost, currency)}"
     if value.hours:
         costs += f" ({value.hours:g} hours of work)"
+    place, title = PLACES[candidate.basis]
+    good_end = (COME_BACK if has_left else GOOD_END)[value.outcome]
     how = (
         ""
         if nothing
         else (
-            f"The chance to {GOOD_END[value.outcome]} rises by {100 * value.uplift:.3g} points × "
+            f"The chance to {good_end} rises by {100 * value.uplift:.3g} points × "
             f"{money(value.at_stake, currency)} at stake × {percent(value.margin)} margin, less "
             f"{costs}{_worn(value)}: {money(round(candidate.expected_value), currency)} is "
-            f"expected, and {money(round(candidate.cautious_value), currency)} on the cautious "
-            f"estimate that ranks the list"
+            f"expected, and {money(round(candidate.cautious_value), currency)} on "
+            f"{'a' if place else 'the'} cautious estimate{'' if place else ' that ranks the list'}"
         )
     )
     if not nothing and value.outcome == "none":
         how = f"Worth {money(value.benefit, currency)} by the playbook, less {costs}"
-    place, title = PLACES[candidate.basis]
     if candidate.basis != "value" and value.at_stake == 0:
         how = ""  # nothing is known of what it is worth
     because = cause_words(candidate.because)
@@ -156,13 +176,13 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
         evidence=""
         if nothing
         else (
-            f"{evidence_words(candidate.evidence).rstrip('.')}{_measured_share(candidate)}"
+            f"{evidence_words(candidate.evidence, has_left=has_left).rstrip('.')}{_measured_share(candidate)}"
             f"{_interval(value)} (grade {candidate.grade})"
         ),
         by="" if nothing else f"{owner}, {channel}",
         stands="" if held is None else held.sentence,
         is_stopped=held is not None and held.is_stopped,
-        deadline=f"by {instant(candidate.deadline)}" if candidate.deadline else "",
+        deadline=deadline_words(candidate.deadline, as_of),
         look_first=candidate.look_first,
         is_weighed=not place,
         worth_title=title,
@@ -171,6 +191,19 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
         else f"Where {money(round(candidate.cautious_value), currency)} comes from",
         subjects=tuple(f"{one.name}: {one.text}" for one in candidate.subjects),
     )
+
+
+def deadline_words(deadline: datetime | None, as_of: datetime) -> str:
+    """By when it is to be done, or since when it should have been; "" without a deadline.
+
+    >>> from datetime import UTC, timedelta
+    >>> due = datetime(2026, 3, 2, 17, tzinfo=UTC)
+    >>> deadline_words(due, due - timedelta(hours=1)), deadline_words(due, due + timedelta(days=9))
+    ('by 2 March 2026, 17:00 UTC', 'overdue since 2 March 2026, 17:00 UTC')
+    """
+    if deadline is None:
+        return ""
+    return f"{'overdue since' if deadline < as_of else 'by'} {instant(deadline)}"
 
 
 def _measured_share(candidate: Candidate) -> str:

@@ -29,14 +29,17 @@ def feedback_view(
     names: Mapping[str, str],
     *,
     clock: datetime,
+    data_stand_still: bool = False,
 ) -> FeedbackView:
-    """The form for the action that is recommended first, and the newest judgements; ``clock``
-    is that of the service, by which snoozes end."""
+    """The form for the action that is recommended first, and the newest judgements.
+
+    ``clock`` is that of the service, by which snoozes end; where the data stand still, as between
+    two exports, the form says that its date is by that clock.
+    """
+    until = f"until {day(clock + ONE_CLICK)}{' by today’s calendar' if data_stand_still else ''}"
     return FeedbackView(
         action=first_action or "",
-        put_off=""
-        if first_action in (None, DO_NOTHING)
-        else (f"Not for two weeks (until {day(clock + ONE_CLICK)})"),
+        put_off="" if first_action in (None, DO_NOTHING) else f"Not for two weeks ({until})",
         earlier=tuple(feedback_line(one, names) for one in heard[:MOST_SHOWN]),
     )
 

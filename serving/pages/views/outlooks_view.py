@@ -7,7 +7,7 @@ so; where nothing is known it says why instead, and never a number.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -17,6 +17,7 @@ from markupsafe import Markup
 from features.catalogue.feature import AnyFeature
 from features.health.formula import HealthFormula
 from registry.outcomes import CHURN, OUTLOOKS
+from registry.playbook.playbook import Playbook
 from serving.pages.views.charts import HorizonBar, horizon_picture
 from serving.pages.views.figures import AT_RENEWAL, figure, percent_figures, words
 from serving.pages.views.reasons_view import ReasonsView, renewal_reasons_view
@@ -29,6 +30,7 @@ from serving.scoring.outlooks import (
 from serving.scoring.portfolio import Portfolio
 from serving.scoring.reasons.at_renewal import renewal_reasons
 from serving.scoring.score import (
+    TIER_HORIZON_DAYS,
     AccountScore,
     HorizonProbability,
     Models,
@@ -111,6 +113,8 @@ def renewal_view(
     portfolio: Portfolio,
     catalogue: Mapping[str, AnyFeature],
     formula: HealthFormula,
+    *,
+    counts: str = "",
 ) -> RenewalView | None:
     """What the account page says of the coming renewal; None where no chance is known for it.
 
@@ -119,6 +123,7 @@ def renewal_view(
         portfolio: what it was scored with and compared with.
         catalogue: of the features.
         formula: of the health score.
+        counts: from when the renewal counts, as a sentence; "" where nothing is to be said of it.
     """
     found = renewal_outlook(score)
     if not found.at_the_end or found.at is None or found.at.probability is None:
@@ -132,20 +137,19 @@ def renewal_view(
         catalogue=catalogue,
         formula=formula,
     )
-    later = (
-        ""
-        if why is None or why.start is None
-        else f"; {percent(why.start / 100)} is usual with a contract like this). Before then it can "
-        f"hardly leave"
-    )
+    is_later = why is not None and why.start is not None
     line = words(
-        "At its renewal {when}, on {day}: {chance} ({interval}" + (later or ")") + "{money}.",
+        "At its renewal {when}, on {day}: {chance} ({interval}{usual})"
+        + (". Before then it can hardly leave" if is_later else "")
+        + "{money}.{counts}",
         when="today" if left == 0 else f"in {plural(left, 'day')}",
         day=day(_after(score, days)),
         chance=figure(key, name, percent(found.at.probability)),
         interval=percent_figures(key, name, found.at.low, found.at.high),
+        usual=_usual_then(score),
+        counts=f" {counts}" if counts else "",
         money=""
-        if score.mrr is None or not later
+        if score.mrr is None or not is_later
         else f"; a year's revenue × that chance is "
         f"{money(12 * score.mrr * found.at.probability, score.currency)}",
     )
@@ -155,6 +159,33 @@ def renewal_view(
         if why is None
         else renewal_reasons_view(why, found.at.probability, CHURN, of=name),
     )
+
+
+def _usual_then(score: AccountScore) -> str:
+    """What is usual at a renewal with such a contract, behind an interval; "" where not known."""
+    usual = score.usual_at_renewal
+    return "" if usual is None else f"; {percent(usual)} is usual with a contract like this"
+
+
+def when_renewal_counts(
+    score: AccountScore, open_signs: Collection[str], playbook: Playbook
+) -> str:
+    """From when a renewal counts that is further ahead than the risk level looks.
+
+    "" for one within the days of the risk level, and where the playbook names no days.
+
+    Args:
+        score: of the account.
+        open_signs: ids of its warning signs.
+        playbook: names the days before a renewal from which actions count it.
+    """
+    days, counted = score.features.get("days_to_renewal"), playbook.renewal_counts_days
+    if days is None or days < TIER_HORIZON_DAYS or counted is None:
+        return ""
+    level = f"The risk level looks {TIER_HORIZON_DAYS} days ahead and does not hold it yet; actions"
+    if days <= counted or not playbook.renewal_counts_signs.isdisjoint(open_signs):
+        return f"{level} count it already."
+    return f"{level} count it from {day(_after(score, days - counted))} on, {counted:g} days before it."
 
 
 def _version(served: ServedModel | None) -> str:
@@ -181,6 +212,8 @@ def _renewal(
     )
     if days is None or days < 0 or score.has_left:
         return line
+    if found.at_the_end:
+        line = replace(line, range=line.range + _usual_then(score))
     left = round(days)
     when = "today" if left == 0 else f"in {plural(left, 'day')}"
     on = f"the renewal is {when}, on {day(_after(score, days))}"
@@ -198,7 +231,7 @@ def _far(score: AccountScore, models: Models, horizon: int) -> OutlookLine:
         at,
         source=score.model_version or "",
         note=note,
-        unknown=f"by {day(_after(score, horizon))}",
+        when=f"by {day(_after(score, horizon))}",
     )
 
 
@@ -220,7 +253,7 @@ def _far_growth(score: AccountScore, models: Models, horizon: int) -> OutlookLin
         at,
         note=note,
         source=_version(models.expansion),
-        unknown=f"by {day(_after(score, horizon))}",
+        when=f"by {day(_after(score, horizon))}",
     )
 
 
@@ -259,16 +292,18 @@ def _line(
     note: str,
     source: str,
     unknown: str = "",
+    when: str = "",
 ) -> OutlookLine:
+    """A line; ``when`` is by when, where ``what`` says the days, ``unknown`` where there is no chance."""
     if at is None or at.probability is None:
         return OutlookLine(
-            what=what, when=unknown, chance=NOT_KNOWN, range="", note=note, source=""
+            what=what, when=when or unknown, chance=NOT_KNOWN, range="", note=note, source=""
         )
     usual = "" if at.base_rate is None else f"; average {percent(at.base_rate)}"
     covers = "" if at.low is None else f"95% interval {percent_range(at.low, at.high)}{usual}"
     return OutlookLine(
         what=what,
-        when=f"within {at.horizon_days} days, by {day(_after(score, at.horizon_days))}",
+        when=when or f"within {at.horizon_days} days, by {day(_after(score, at.horizon_days))}",
         chance=percent(at.probability),
         range=covers,
         note=note,
@@ -327,8 +362,14 @@ def growth_note(score: AccountScore) -> str:
     note = words("chance to expand within {days} days", days=str(at.horizon_days))
     if at.low is not None:
         note += words(
-            " (95% interval {interval})",
+            " (95% interval {interval}{usual})",
             interval=percent_figures("expansion_probability_90d", name, at.low, at.high),
+            usual=""
+            if at.base_rate is None
+            else words(
+                "; average of all accounts: {average}",
+                average=figure("expansion_base_rate_90d", name, percent(at.base_rate)),
+            ),
         )
     if score.expected_expansion is not None:
         note += words(

@@ -18,6 +18,13 @@ _PRIOR_WORDS = {
     "more expand": "{share} more accounts expand",
     "of the times it brings something": "{share} of the times it brings something",
 }
+_BACK_WORDS = {
+    **_PRIOR_WORDS,
+    "of those who would leave stay": (
+        "of the accounts that would stay away, {share} come back because of it"
+    ),
+}
+"""The same of accounts that have left."""
 _RULE = re.compile(r" \((?:at least|at most|above|below|exactly|other than)[^()]*\)")
 _CAP = re.compile(
     r"At most (\d+) (.+?) a week for one account, and better ones or earlier ones take them\."
@@ -30,8 +37,8 @@ _TERM = re.compile(r"(a term of [^,]+, at least|months of the term: at least) (\
 _CONSENT = re.compile(r"consent to (.+): (?:other than no|yes)")
 
 
-def evidence_words(evidence: str) -> str:
-    """How much an action helps, and how we know.
+def evidence_words(evidence: str, *, has_left: bool = False) -> str:
+    """How much an action helps, and how we know; ``has_left``: with an account that has left.
 
     >>> evidence_words("Grade A, randomised experiment: +11.9 points. The playbook believed: Grade E, "
     ...                "expert prior of the playbook: 12.0% of those who would leave stay, held as "
@@ -45,7 +52,9 @@ of the accounts that would leave, 12.0% stay because of it. A guess.'
     """
 
     def say(found: re.Match[str]) -> str:
-        what = _PRIOR_WORDS.get(found["what"], "{share} " + found["what"])
+        what = (_BACK_WORDS if has_left else _PRIOR_WORDS).get(
+            found["what"], "{share} " + found["what"]
+        )
         return (
             f"Our estimate, not measured yet (counts as {found['accounts']} accounts): "
             f"{what.format(share=found['share'])}. {found['basis']}"
@@ -69,6 +78,15 @@ def note_words(note: str) -> str:
         "What each action changes is an estimate of the playbook (grade E)",
         "How much each action helps is our estimate",
     ).replace("No model is in use: ", "No model answers for this account: ")
+
+
+def is_about_growth(note: str) -> bool:
+    """Whether a note is about the chance to grow alone, of which there is none once an account left.
+
+    >>> is_about_growth("No growth score: values count on 4.0% expanding in 90 days.")
+    True
+    """
+    return note.startswith(("No growth score: ", "The growth score "))
 
 
 def cause_words(because: str) -> str:
@@ -99,6 +117,8 @@ def refusal_words(why: str, currency: str) -> str:
     'The week is full: at most 3 contacts a week for one account, and earlier or better ones come first.'
     >>> refusal_words("It costs 180.00 and brings 63.18 on a cautious count: too little.", "USD")
     'It costs 180 USD and would bring about 63 USD, cautiously estimated: too little.'
+    >>> refusal_words("It costs 0.10 and brings -0.04 on a cautious count: too little.", "USD")
+    'It costs 0.10 USD and would bring about −0.04 USD, cautiously estimated: too little.'
     >>> refusal_words("Not for this account now: a term of 1 month, at least 2.9 is needed.", "USD")
     'Not for this account now: a term of 1 month, at least 3 is needed.'
     """
@@ -150,4 +170,7 @@ def _whole_months(found: re.Match[str]) -> str:
 
 
 def _whole(amount: str) -> str:
-    return f"{float(amount.replace(',', '')):,.0f}"
+    """An amount of money without its cents, unless it is less than one."""
+    value = float(amount.replace(",", ""))
+    cents = 0 if value == 0 or abs(value) >= 1 else 2
+    return f"{value:,.{cents}f}".replace("-", "\N{MINUS SIGN}")

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from features.health.score import Health
-from registry.outcomes import Outcome
+from registry.outcomes import CHURN, Outcome
 from registry.promotion.reason_evidence import FirstReasonRecord
 from serving.pages.views.charts import reason_bar
 from serving.pages.views.figures import AT_RENEWAL, figure, words
 from serving.scoring.explanations import Evidence, Reason, Reasons
+from serving.scoring.score import TIER_HORIZON_DAYS
 from serving.text_format import percent, signed
 
 STANDS_OUT = 0.1
@@ -57,6 +58,7 @@ class ReasonsView:
 
     lists: tuple[ReasonList, ...]
     summary: str
+    nothing: str  # why nothing is listed; "" where something is
     other: str  # what is not listed adds; "" where it is nothing
     less_label: str
     more_label: str
@@ -77,18 +79,14 @@ def reasons_view(
     about = outcome.words
     if reasons.start is None or probability is None:
         return _health_view(reasons, _widest(reasons), health)
+    chance = figure(f"{outcome.name}_probability_90d", of, percent(probability))
+    moved = (
+        words(_moved(reasons), shown=signed(_shown(reasons)), chance=chance, gerund=about.gerund)
+        if reasons.every
+        else words("This one has {chance}.", chance=chance)
+    )
     return _probability_view(
-        reasons,
-        outcome,
-        _start(reasons.start / 100, reasons.base_rate, outcome, of)
-        + words(
-            "What is listed here moves this one by {shown} points, to {chance} with what is not "
-            "listed. These go with {gerund} among past accounts; that does not show that they "
-            "cause it.",
-            shown=signed(_shown(reasons)),
-            chance=figure(f"{outcome.name}_probability_90d", of, percent(probability)),
-            gerund=about.gerund,
-        ),
+        reasons, outcome, _start(reasons.start / 100, reasons.base_rate, outcome, of) + moved
     )
 
 
@@ -107,20 +105,29 @@ def renewal_reasons_view(
         "With a contract like this, an account that is average in everything else leaves at its "
         "renewal with a chance of {start}"
     )
-    moved = (
-        ". What is listed here moves this one by {shown} points, to {chance} with what is not "
-        "listed. These go with {gerund} among past accounts; that does not show that they cause it."
-    )
     return _probability_view(
         reasons,
         outcome,
         words(
-            usual + (moved if reasons.every else ", and this one with {chance}."),
+            usual + (f". {_moved(reasons)}" if reasons.every else ", and this one with {chance}."),
             start=figure("churn_start_at_renewal", of, percent((reasons.start or 0.0) / 100)),
             shown=signed(_shown(reasons)),
             chance=figure(AT_RENEWAL, of, percent(probability)),
             gerund=outcome.words.gerund,
         ),
+    )
+
+
+def _moved(reasons: Reasons) -> str:
+    """What the reasons that are listed do to the chance, to be filled in."""
+    what = (
+        "moves this one by {shown} points, to {chance} with what is not listed"
+        if round(_shown(reasons), 1)
+        else "evens out; with what is not listed this one has {chance}"
+    )
+    return (
+        f"What is listed here {what}. These go with {{gerund}} among past accounts; that does not "
+        f"show that they cause it."
     )
 
 
@@ -141,11 +148,16 @@ def _probability_view(reasons: Reasons, outcome: Outcome, summary: Markup) -> Re
     )
     return ReasonsView(
         lists=tuple(
-            ReasonList(title=title, lines=tuple(_line(r, reasons, widest) for r in side))
+            ReasonList(title=title, lines=tuple(_line(r, reasons, widest, outcome) for r in side))
             for title, side in sides
             if side
         ),
         summary=summary,
+        nothing=""
+        if everything
+        else "Nothing about this account stands out from the others."
+        if abs(rest) < STANDS_OUT
+        else "No single reason is listed: each is small, or past accounts do not bear it out.",
         other=(
             f"Other signals ({reasons.others}): {signed(rest, ' points')}"
             if reasons.others and abs(rest) >= STANDS_OUT
@@ -175,7 +187,7 @@ def _start(start: float, base_rate: float | None, outcome: Outcome, of: str) -> 
 
 def _health_view(reasons: Reasons, widest: float, health: Health) -> ReasonsView:
     lost = sum(r.points for r in reasons.every)
-    lines = tuple(_line(r, reasons, widest) for r in reasons.every)
+    lines = tuple(_line(r, reasons, widest, CHURN) for r in reasons.every)
     return ReasonsView(
         lists=(ReasonList(title="What takes points away", lines=lines),) if lines else (),
         summary=(
@@ -186,22 +198,24 @@ def _health_view(reasons: Reasons, widest: float, health: Health) -> ReasonsView
             if health.score is None
             else "Nothing takes points away."
         ),
+        nothing="",
         other="",
         less_label="",
         more_label="takes points away",
     )
 
 
-def _line(reason: Reason, reasons: Reasons, widest: float) -> ReasonLine:
-    unit = "points" if reason.points_unit == "percentage points" else "health points"
+def _line(reason: Reason, reasons: Reasons, widest: float, outcome: Outcome) -> ReasonLine:
     return ReasonLine(
         title=reason.title or reason.text,
-        points=signed(reason.points, f" {unit}"),
+        points=signed(reason.points, " points")
+        if reason.points_unit == "percentage points"
+        else signed(-reason.points, " health points"),  # the formula states what is missing of 100
         bar=reason_bar(reason.points, widest),
         direction="toward" if reason.is_risk else "away",
         can_be_moved=reason in reasons.levers,
         facts=(*map(_fact, reason.evidence), *_smaller_facts(reason)),
-        record=_record(reason.record),
+        record=_record(reason.record, outcome),
     )
 
 
@@ -221,15 +235,17 @@ def _smaller_facts(reason: Reason) -> tuple[FactLine, ...]:
     )
 
 
-def _record(record: FirstReasonRecord | None) -> str:
-    """What came of the accounts that had a reason first.
+def _record(record: FirstReasonRecord | None, outcome: Outcome) -> str:
+    """What came of the past accounts that had a reason first, and what the model had said of them.
 
-    >>> _record(FirstReasonRecord(accounts=40, came=6, expected=4.2))
-    'Of 40 accounts that had it first, it came true for 6; 4 were expected'
+    >>> _record(FirstReasonRecord(accounts=40, came=6, expected=4.2), CHURN)
+    'Of 40 past accounts with this as their first reason, 6 left within 90 days; the model had \
+expected 4'
     """
     if record is None:
         return ""
     return (
-        f"Of {record.accounts:,} accounts that had it first, it came true for {record.came:,}; "
-        f"{record.expected:,.0f} were expected"
+        f"Of {record.accounts:,} past accounts with this as their first reason, {record.came:,} "
+        f"{outcome.words.past} within {TIER_HORIZON_DAYS} days; the model had expected "
+        f"{record.expected:,.0f}"
     )

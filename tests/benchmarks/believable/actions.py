@@ -13,7 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -171,15 +171,15 @@ def is_ranked_as_investment(one: Seen) -> bool:
     return any(c.action_id in due and getattr(c, "basis", "value") == "value" for c in one.listed)
 
 
-def shown(candidate: Candidate) -> float | None:
+def shown(candidate: Candidate, as_of: datetime) -> float | None:
     """The worth as the page shows it; None where it shows none."""
-    text = action_view(candidate, "USD").worth.replace(",", "").replace("−", "-")
+    text = action_view(candidate, "USD", as_of=as_of).worth.replace(",", "").replace("−", "-")
     found = re.search(r"-?\d+(\.\d+)?", text)
     return float(found[0]) if found else None
 
 
 def is_out_of_order(one: Seen) -> bool:
-    values = [value for c in one.listed if (value := shown(c)) is not None]
+    values = [value for c in one.listed if (value := shown(c, one.answer.as_of)) is not None]
     return any(later > earlier for earlier, later in pairwise(values))
 
 

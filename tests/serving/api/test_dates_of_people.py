@@ -158,7 +158,7 @@ class TestPutOff:
 
     def test_one_click_is_two_weeks_of_the_calendar_and_says_until_when(self, company):
         page = company.client.get("/accounts/acct-01", headers={"Accept": "text/html"}).text
-        assert "Not for two weeks (until 20 June 2028)" in page
+        assert "Not for two weeks (until 20 June 2028 by today’s calendar)" in page
         [action] = re.findall(r'name="action" value="([^"]+)"', page)
         answer = company.client.post(
             "/accounts/acct-01/feedback",

@@ -121,10 +121,10 @@ def test_the_page_says_between_what_bounds_we_believe():
         evidence=MeasuredEffects(effects=(effect("success_call", 0.05),)),
     )
     call = next(c for c in answer.ranked if c.action_id == "success_call")
-    view = action_view(call, "USD")
+    view = action_view(call, "USD", as_of=moment)
     assert "For this account most likely between +" in view.evidence
     assert "1 contact in four weeks took 5.0% off the effect" in view.how
-    assert action_view(answer.ranked[-1], "USD").evidence == ""
+    assert action_view(answer.ranked[-1], "USD", as_of=moment).evidence == ""
 
 
 def test_measured_effects_are_no_report(tmp_path):

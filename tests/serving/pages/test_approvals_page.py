@@ -118,6 +118,7 @@ def buttons(page):
 def test_where_nothing_waits_it_says_so(company):
     page = company.page()
     assert "Nothing needs approval now." in page
+    assert "One comes here when somebody asks for it to be carried out" in page
     assert buttons(page) == []
     assert "Every action needs approval." in page
 

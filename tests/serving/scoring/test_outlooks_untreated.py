@@ -166,7 +166,10 @@ def test_the_page_says_it_beside_the_plain_risk(served, scored, churn_bundle) ->
     at = untreated_outlook(score, models).at[-1]
     assert first.startswith(f"If nobody acts: {at.probability:.0%} within 90 days (95% interval ")
     assert f"as of {score.as_of:%-d}" in first
-    assert second == (f"In 25% of the past cases somebody acted. {BY_JUDGEMENT}")
+    assert second == (
+        "The chance above is of accounts as they were treated: in 25% of the past cases somebody "
+        f"acted. {BY_JUDGEMENT}"
+    )
     short = served(told(churn_bundle, horizons=(30, 60)))
     score = next(s for s in scored(short) if not s.has_left)
     assert untreated_lines(score, short) == ("If nobody acts: not known. Too few outcomes.",)
@@ -200,3 +203,27 @@ def test_the_service_tells_it_with_its_assumption_and_the_share(
         "actions": {"success_call": 70, "tips_email": 30},
     }
     assert "If nobody acts: not known. Too few outcomes." in client.get(f"/accounts/{account}").text
+
+
+@pytest.mark.parametrize(
+    ("shift", "why"),
+    [
+        (0.5, None),
+        (-0.15, "may be chance, as its interval holds both"),
+        (-2.0, "It is lower since"),
+    ],
+)
+def test_a_risk_that_is_lower_if_nobody_acts_says_what_to_think_of_it(
+    served, scored, churn_bundle, shift, why
+) -> None:
+    known = told(churn_bundle)
+    models = served(replace(known, shift=replace(known.shift, shift=shift)))
+    score = max(
+        (s for s in scored(models) if not s.has_left), key=lambda s: s.churn_probability_90d
+    )
+    line = untreated_lines(score, models)[1]
+    assert line.startswith(
+        "The chance above is of accounts as they were treated: in 25% of the past"
+    )
+    assert ("does not show that acting does harm" in line) == (why is not None)
+    assert why is None or why in line

@@ -113,3 +113,8 @@ def test_a_reader_sees_no_form(own_client):
     new = own_client.app.state.service.keys.create(name="r", owner="bob", role="reader", now=NOW)
     page = own_client.get("/accounts/acct-01", headers={"X-API-Key": new.secret}).text
     assert 'class="say"' not in page
+
+
+def test_where_the_data_stand_still_the_date_says_by_which_calendar_it_is():
+    view = feedback_view("success_call", (), {}, clock=NOW, data_stand_still=True)
+    assert view.put_off == "Not for two weeks (until 15 March 2026 by today’s calendar)"

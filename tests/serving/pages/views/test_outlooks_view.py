@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,7 +9,15 @@ import pytest
 from features.catalogue.catalogue import load_catalogue
 from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
-from serving.pages.views.outlooks_view import FAR_HORIZONS, OutlookLine, outlook_lines
+from registry.playbook.playbook import load_playbook
+from serving.pages.account_page import health_differs
+from serving.pages.views.outlooks_view import (
+    FAR_HORIZONS,
+    OutlookLine,
+    growth_note,
+    outlook_lines,
+    when_renewal_counts,
+)
 from serving.scoring.models_served import champions
 from serving.scoring.score import AccountScore, HorizonProbability
 from serving.scoring.scored_columns import score_accounts
@@ -71,7 +80,7 @@ def test_a_served_far_horizon_is_said_and_one_that_is_not_estimable_says_why(one
     bundle = replace(models.churn.model, not_estimable={365: reason})
     said = lines(one, replace(models, churn=replace(models.churn, model=bundle)))
     assert said["Leaves within 180 days"].chance == "18%"
-    assert said["Leaves within 180 days"].when == "within 180 days, by 28 August 2026"
+    assert said["Leaves within 180 days"].when == "by 28 August 2026"
     assert said["Leaves within 180 days"].note == ""
     year = said["Leaves within 365 days"]
     assert (year.chance, year.range, year.source) == ("not known", "", "")
@@ -172,3 +181,64 @@ def test_the_page_draws_the_chance_to_grow_by_horizon(client) -> None:
     card = page.partition("Chance to grow")[2].partition("</div>")[0]
     assert "bar-growth" in card
     assert "Within 90 days: " in card
+
+
+def test_the_chance_at_the_renewal_stands_beside_what_is_usual_then(one, models) -> None:
+    at = HorizonProbability(horizon_days=43, probability=0.29, low=0.18, high=0.44)
+    ends = replace(one, at_renewal=at, usual_at_renewal=0.3)
+    line = lines(ends, models)["Leaves at its renewal"]
+    assert line.range == "95% interval 18% to 44%; 30% is usual with a contract like this"
+    unknown = replace(ends, usual_at_renewal=None)
+    assert lines(unknown, models)["Leaves at its renewal"].range == "95% interval 18% to 44%"
+
+
+@pytest.mark.parametrize(
+    ("days", "signs", "ends"),
+    [
+        (88.0, (), ""),
+        (90.0, (), "actions count it already."),
+        (120.0, (), "actions count it already."),
+        (126.0, (), "actions count it from 7 March 2026 on, 120 days before it."),
+        (126.0, ("cancel_intent",), "actions count it already."),
+        (None, (), ""),
+    ],
+)
+def test_a_far_renewal_says_from_when_it_counts(one, days, signs, ends) -> None:
+    far = replace(one, features={**one.features, "days_to_renewal": days})
+    text = when_renewal_counts(far, signs, load_playbook())
+    assert text.endswith(ends)
+    assert bool(text) == bool(ends)
+
+
+def test_the_chance_to_grow_stands_beside_the_average(one) -> None:
+    at = HorizonProbability(horizon_days=90, probability=0.02, low=0.01, high=0.03, base_rate=0.045)
+    assert "; average of all accounts: 4.5%)" in re.sub(
+        "<[^>]+>", "", str(growth_note(replace(one, growth=(at,))))
+    )
+
+
+@pytest.mark.parametrize(
+    ("health", "tier", "renewal", "differs"),
+    [
+        ("healthy", "critical", 0.1, True),
+        ("healthy", "low", 0.9, True),
+        ("healthy", "low", 0.1, False),
+        ("critical", "low", 0.1, True),
+        ("critical", "critical", 0.1, False),
+        ("at risk", "critical", 0.1, False),
+    ],
+)
+def test_where_health_and_the_chance_to_leave_differ_it_is_said_what_each_is(
+    one, health, tier, renewal, differs
+) -> None:
+    formula = FORMULAS["balanced"]
+    at = HorizonProbability(horizon_days=200, probability=renewal, low=0.0, high=1.0)
+    score = replace(
+        one,
+        explain_health=lambda: replace(one.health, band=health),
+        risk_tier=tier,
+        at_renewal=at,
+        usual_at_renewal=0.2,
+    )
+    assert health in {band.name for band in formula.bands}
+    assert bool(health_differs(score, formula)) == differs
