@@ -144,13 +144,14 @@ def _primitive_frame(
         words = [block.words[attribute.name] for block in timelines]
         before = np.cumsum([0, *(len(some) for some in words)])[:-1]  # words of earlier blocks
         offset = np.repeat(before, [len(account) for account, _ in known])
-        codes = pl.Series(rows[number] + offset).fill_nan(None).cast(pl.Int64)
+        codes = pl.Series(rows[number] + offset, nan_to_null=True).cast(pl.Int64)
         said = pl.Series([word for some in words for word in some], dtype=pl.String)
         columns[attribute.name] = said.gather(codes)
-    numbers = pl.DataFrame(
-        list(rows[:first_attribute]), schema=[feature.name for feature in catalogue.primitives]
-    )
-    return pl.DataFrame(columns).hstack(numbers.fill_nan(None).get_columns())
+    numbers = [
+        pl.Series(feature.name, row, nan_to_null=True)
+        for feature, row in zip(catalogue.primitives, rows, strict=False)
+    ]
+    return pl.DataFrame(columns).hstack(numbers)
 
 
 def _finish(

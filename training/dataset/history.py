@@ -110,8 +110,8 @@ def columns_differ(
     hundred columns takes longer than their values.
     """
     both = one.select(names).hstack(other.select(pl.col(names).name.suffix(OTHER)))
-    tolerance = 0.0 if exact else TOLERANCE
-    return both.select(_apart(both.schema, name, tolerance).alias(name) for name in names)
+    tolerance, schema = 0.0 if exact else TOLERANCE, both.schema
+    return both.select(_apart(schema, name, tolerance).alias(name) for name in names)
 
 
 def _apart(schema: pl.Schema, name: str, tolerance: float) -> pl.Expr:
