@@ -108,7 +108,7 @@ def test_the_service_says_both_outcomes_in_the_simulated_company(simulated) -> N
 
 @pytest.fixture(scope="module")
 def customers(tmp_path_factory):
-    """Every sixth customer of CDNOW; what somebody bought is use."""
+    """Every tenth customer of CDNOW; what somebody bought is use."""
     if not CDNOW.exists():
         pytest.skip("the purchases are not here: ../shared/data/cdnow")
     bought = (
@@ -120,7 +120,7 @@ def customers(tmp_path_factory):
             day=pl.col("part").list.get(1).str.to_datetime("%Y%m%d", time_zone="UTC"),
         )
     )
-    kept = bought["account_id"].unique().sort().gather_every(6)
+    kept = bought["account_id"].unique().sort().gather_every(10)
     bought = bought.filter(pl.col("account_id").is_in(kept.implode()))
     events = events_frame(
         [
