@@ -201,6 +201,6 @@ def _why_lower(at: HorizonProbability, score: AccountScore) -> str:
             "does harm."
         )
     return (
-        " It is lower since people act where they see trouble, of which the data do not show all; it "
-        "does not show that acting does harm."
+        " It is lower most likely since people act where they see trouble, of which the data do not show "
+        "all; it does not show that acting does harm."
     )

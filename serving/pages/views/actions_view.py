@@ -93,8 +93,8 @@ def actions_intro(answer: Recommendation) -> Markup | str:
         )
     if answer.ranked[0].action_id == DO_NOTHING:
         again, said = answer.look_again_on, (
-            "Nothing in the playbook is worth more than it costs here and now, so the advice "
-            "is to do nothing{again}."
+            "Nothing in the playbook is allowed here now and worth more than it costs, so the "
+            "advice is to do nothing{again}."
         )  # fmt: skip
         if again is None:
             return words(said, again="")

@@ -25,6 +25,8 @@ _BACK_WORDS = {
     ),
 }
 """The same of accounts that have left."""
+_NO_STOP = re.compile(r"(?<=[^.!?]) Before that: ")
+_BELOW_ZERO = re.compile(r"(?<![\w.,])-(?=\d)")
 _RULE = re.compile(r" \((?:at least|at most|above|below|exactly|other than)[^()]*\)")
 _CAP = re.compile(
     r"At most (\d+) (.+?) a week for one account, and better ones or earlier ones take them\."
@@ -40,6 +42,11 @@ _CONSENT = re.compile(r"consent to (.+): (?:other than no|yes)")
 def evidence_words(evidence: str, *, has_left: bool = False) -> str:
     """How much an action helps, and how we know; ``has_left``: with an account that has left.
 
+    >>> evidence_words("Grade A, randomised experiment: -2.1 points (-10.0 to +5.9); the lottery 'pilot' "
+    ...                "The playbook believed: Grade E, expert prior of the playbook: 12.0% more expand, "
+    ...                "held as firmly as 20 accounts would show it. A guess.")
+    "Grade A, randomised experiment: −2.1 points (−10.0 to +5.9); the lottery 'pilot'. Before that: our \
+estimate (counts as 20 accounts): 12.0% more accounts expand. A guess."
     >>> evidence_words("Grade A, randomised experiment: +11.9 points. The playbook believed: Grade E, "
     ...                "expert prior of the playbook: 12.0% of those who would leave stay, held as "
     ...                "firmly as 20 accounts would show it. A guess.")
@@ -60,9 +67,10 @@ of the accounts that would leave, 12.0% stay because of it. A guess.'
             f"{what.format(share=found['share'])}. {found['basis']}"
         )
 
-    return _PRIOR.sub(say, evidence).replace(
+    said = _PRIOR.sub(say, evidence).replace(
         "The playbook believed: Our estimate, not measured yet", "Before that: our estimate"
     )
+    return _NO_STOP.sub(". Before that: ", _BELOW_ZERO.sub("\N{MINUS SIGN}", said))
 
 
 def note_words(note: str) -> str:

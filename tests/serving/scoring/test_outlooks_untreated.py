@@ -210,7 +210,7 @@ def test_the_service_tells_it_with_its_assumption_and_the_share(
     [
         (0.5, None),
         (-0.15, "may be chance, as its interval holds both"),
-        (-2.0, "It is lower since"),
+        (-2.0, "It is lower most likely since"),
     ],
 )
 def test_a_risk_that_is_lower_if_nobody_acts_says_what_to_think_of_it(
