@@ -387,7 +387,12 @@ SIGNALS: tuple[Signal, ...] = (
         "epics#day-30-outcomes, epics#renewal-runway, platform#operations-metrics",
         "days_since_review review_rating_last reviews_365d",
     ),
-    _signal("renewal_intent", "renewal intent", "platform#health-financial", "renewal_intent"),
+    _signal(
+        "renewal_intent",
+        "renewal intent",
+        "platform#health-financial",
+        "renewal_intent renewal_intent_pending days_since_renewal_intent",
+    ),
     # money
     _signal(
         "invoices",
@@ -451,7 +456,8 @@ SIGNALS: tuple[Signal, ...] = (
         "cancel_intent",
         "cancellation intent",
         "plans#real-time-alerts",
-        "cancellations_intended_90d",
+        "cancellations_pending cancellations_intended_90d days_since_cancellation_intended "
+        "days_since_renewal",
     ),
     _signal(
         "trial",

@@ -29,7 +29,7 @@ def markdown(rules: Iterable[AlertRule] = ALERTS) -> str:
     """One row a rule, in the order in which they are told.
 
     >>> markdown(ALERTS[:1]).splitlines()[-1].split(" | ")[1:4]
-    ['`cancellations_intended_90d` >= 1', '5', '`urgent_retention`']
+    ['`cancellations_pending` >= 1', '5', '`urgent_retention`']
     """
     return "\n".join(
         [

@@ -35,7 +35,7 @@ CONFOUNDERS: tuple[str, ...] = (
     "mrr",
     "tenure_days",
     "billing_months",
-    "cancellations_intended_90d",
+    "cancellations_pending",
     "sessions_28d",
     "use_trend_28d",
     "days_since_sponsor_touch",

@@ -124,12 +124,12 @@ ALERTS: tuple[AlertRule, ...] = (
         source="plans#real-time-alerts",
         cases=(
             Case(
-                (Bound("cancellations_intended_90d", ">=", 1),),
-                "said {cancellations_intended_90d:.0f} times in 90 days that it means to leave",
+                (Bound("cancellations_pending", ">=", 1),),
+                "said {cancellations_pending:.0f} times in 90 days that it means to leave",
             ),
         ),
         responses=("urgent_retention",),
-        ours="open for 90 days",
+        ours="open for 90 days, or until the account renews",
     ),
     AlertRule(
         id="renewal_refused",
@@ -139,14 +139,17 @@ ALERTS: tuple[AlertRule, ...] = (
         cases=(
             Case(
                 (
-                    Bound("renewal_intent", "<=", 0),
+                    Bound("renewal_intent_pending", "<=", 0),
                     Bound("days_to_renewal", ">=", 0),
                     Bound("days_to_renewal", "<=", RUNWAY_DAYS),
                 ),
                 SAID_NO,
             ),
             Case(
-                (Bound("renewal_intent", "<=", 0), Bound("days_to_renewal", ">", RUNWAY_DAYS)),
+                (
+                    Bound("renewal_intent_pending", "<=", 0),
+                    Bound("days_to_renewal", ">", RUNWAY_DAYS),
+                ),
                 SAID_NO,
                 urgency=2,
             ),

@@ -135,6 +135,12 @@ PLAINLY: Mapping[str, Callable[[float], str]] = {
         "a term of a month" if months == 1 else f"a term of {months:.0f} months"
     ),
     "days_to_renewal": _renewal,
+    "cancellations_pending": lambda times: (
+        f"said {times:.0f} time{'s' * (times != 1)} in the last 90 days that it means to leave, and "
+        "has not renewed since"
+        if times
+        else "has not said in the last 90 days that it means to leave, or renewed since"
+    ),
     "invoice_days_overdue": lambda days: (
         f"an invoice is {days:.0f} days overdue" if days else "no invoice is overdue"
     ),

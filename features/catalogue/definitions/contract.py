@@ -32,6 +32,14 @@ def term_months(days: pl.Expr, billing: pl.Expr) -> pl.Expr:
     return pl.max_horizontal(pl.when(days > 0).then(rounded), billing)
 
 
+def unless_renewed_since(value: pl.Expr, said: pl.Expr, renewed: pl.Expr, then: pl.Expr) -> pl.Expr:
+    """A value that somebody's word gave, or ``then`` where the contract was renewed after it.
+
+    ``said`` and ``renewed`` are days ago. Where either is not known, the word stands.
+    """
+    return pl.when(said > renewed).then(then).otherwise(value)
+
+
 CONTRACT: tuple[AnyFeature, ...] = (
     Feature(
         name="mrr",
@@ -211,7 +219,50 @@ CONTRACT: tuple[AnyFeature, ...] = (
         when_empty=0.0,
         unit="times",
         direction="risk",
+        is_model_input=False,  # it counts until the renewal
         phrase="said {value:.0f} times in the last 90 days that it means to leave",
+    ),
+    Feature(
+        name="days_since_cancellation_intended",
+        description="Days since the account last said that it means to leave.",
+        theme="contract",
+        reads=("cancellation.intended",),
+        aggregate=Aggregate(operation="days_since_last"),
+        when_empty=None,
+        unit="days",
+        direction="safety",
+        is_model_input=False,
+        phrase="said {value:.0f} days ago that it means to leave",
+    ),
+    Feature(
+        name="days_since_renewal",
+        description="Days since the contract began or was last renewed.",
+        theme="contract",
+        reads=("contract.started", "contract.renewed"),
+        aggregate=Aggregate(operation="days_since_last"),
+        when_empty=None,
+        unit="days",
+        role="context",
+        is_model_input=False,
+        phrase="began or renewed {value:.0f} days ago",
+    ),
+    Derived(
+        name="cancellations_pending",
+        description="Times in 90 days that the account said that it means to leave; 0 where it has "
+        "renewed since.",
+        theme="contract",
+        inputs=(
+            "cancellations_intended_90d",
+            "days_since_cancellation_intended",
+            "days_since_renewal",
+        ),
+        formula=lambda times, said, renewed: unless_renewed_since(
+            times, said, renewed, pl.lit(0.0)
+        ),
+        unit="times",
+        direction="risk",
+        phrase="said {value:.0f} times in the last 90 days that it means to leave, and has not "
+        "renewed since",
     ),
     Feature(
         name="notice_days",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from features.catalogue.definitions import MONTH, QUARTER, YEAR
+from features.catalogue.definitions.contract import unless_renewed_since
 from features.catalogue.feature import Aggregate, AnyFeature, Derived, Feature
 
 SPONSOR: tuple[AnyFeature, ...] = (
@@ -223,5 +224,32 @@ SPONSOR: tuple[AnyFeature, ...] = (
         unit="share",
         direction="safety",
         phrase="latest intent to renew of {value:.1f}, from 0 (no) to 1 (yes)",
+    ),
+    Feature(
+        name="days_since_renewal_intent",
+        description="Days since a review in which an intent to renew was said.",
+        theme="sponsor",
+        reads=("review.held",),
+        where={"renewal_intent": ("yes", "maybe", "no")},
+        aggregate=Aggregate(operation="days_since_last"),
+        when_empty=None,
+        unit="days",
+        role="context",
+        is_model_input=False,
+        phrase="said {value:.0f} days ago whether it means to renew",
+    ),
+    Derived(
+        name="renewal_intent_pending",
+        description="Newest intent to renew, if the contract was not renewed since: 1 yes, 0.5 "
+        "maybe, 0 no.",
+        theme="sponsor",
+        inputs=("renewal_intent", "days_since_renewal_intent", "days_since_renewal"),
+        formula=lambda said, answered, renewed: unless_renewed_since(
+            said, answered, renewed, pl.lit(None, dtype=pl.Float64)
+        ),
+        unit="share",
+        direction="safety",
+        is_model_input=False,
+        phrase="intent to renew of {value:.1f} since the last renewal, from 0 (no) to 1 (yes)",
     ),
 )

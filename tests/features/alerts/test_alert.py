@@ -115,7 +115,7 @@ def test_the_table_is_ordered_by_what_is_told_first():
 
 @pytest.mark.parametrize(("days", "urgency"), [(0.0, 4), (120.0, 4), (121.0, 2), (300.0, 2)])
 def test_a_renewal_refused_is_for_today_when_it_is_near_and_else_for_this_week(days, urgency):
-    alert, *others = raise_alerts(reading(renewal_intent=0.0, days_to_renewal=days))
+    alert, *others = raise_alerts(reading(renewal_intent_pending=0.0, days_to_renewal=days))
     assert (alert.id, alert.urgency, others) == ("renewal_refused", urgency, [])
 
 
@@ -153,10 +153,14 @@ def test_health_rules_at_their_edges(before, now, raised):
 
 
 CASES = [
-    ("said no", {"renewal_intent": 0.0, "days_to_renewal": 40.0}, ["renewal_refused"]),
-    ("said no long before", {"renewal_intent": 0.0, "days_to_renewal": 121.0}, ["renewal_refused"]),
-    ("said maybe", {"renewal_intent": 0.5, "days_to_renewal": 40.0}, []),
-    ("said no, and it is over", {"renewal_intent": 0.0, "days_to_renewal": -1.0}, []),
+    ("said no", {"renewal_intent_pending": 0.0, "days_to_renewal": 40.0}, ["renewal_refused"]),
+    (
+        "said no long before",
+        {"renewal_intent_pending": 0.0, "days_to_renewal": 121.0},
+        ["renewal_refused"],
+    ),
+    ("said maybe", {"renewal_intent_pending": 0.5, "days_to_renewal": 40.0}, []),
+    ("said no, and it is over", {"renewal_intent_pending": 0.0, "days_to_renewal": -1.0}, []),
     ("notice passed", {"days_to_notice": -3.0, "days_to_renewal": 27.0}, ["notice_passed"]),
     ("last day of notice", {"days_to_notice": 0.0, "days_to_renewal": 30.0}, []),
     ("renewed since", {"days_to_notice": -40.0, "days_to_renewal": -10.0}, []),
@@ -199,8 +203,8 @@ CASES = [
     ("falling to nothing", {"days_since_login": 31.0, "use_trend_28d": 0.0}, ["login_none_30d"]),
     ("a cross ticket", {"ticket_sentiment_lowest_7d": -0.25}, ["ticket_negative"]),
     ("neutral tickets", {"ticket_sentiment_lowest_7d": -0.24}, []),
-    ("does not mean to leave", {"cancellations_intended_90d": 0.0}, []),
-    ("means to leave", {"cancellations_intended_90d": 1.0}, ["cancel_intent"]),
+    ("does not mean to leave", {"cancellations_pending": 0.0}, []),
+    ("means to leave", {"cancellations_pending": 1.0}, ["cancel_intent"]),
     ("spike", {"ticket_spike_28d": 2.0, "tickets_28d": 3.0}, ["sign_support_spike"]),
     ("no spike", {"ticket_spike_28d": 1.9, "tickets_28d": 9.0}, []),
     ("spike of two", {"ticket_spike_28d": 6.0, "tickets_28d": 2.0}, []),
@@ -320,7 +324,7 @@ def test_an_alert_says_the_number_and_what_answers_it():
 
 
 def test_the_most_urgent_alert_comes_first():
-    now = reading(50, cancellations_intended_90d=1.0, feature_requests_unanswered=1.0)
+    now = reading(50, cancellations_pending=1.0, feature_requests_unanswered=1.0)
     alerts = raise_alerts(now, a_week_ago(90))
     assert ids(alerts) == [
         "cancel_intent",
