@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from features.catalogue.feature import Derived
 from features.compute.encode import EncodedTimelines, encode_timelines
 from features.compute.expressions import with_expressions
 from features.health.formula import FORMULAS, HealthFormula
-from features.health.score import health_expression
+from features.health.score import health_scores
 from features.kernel.sweep import sweep
 from features.kernel.windows import FOREVER, microseconds
 
@@ -169,7 +170,7 @@ def _finish(
     )
     for step in catalogue.derived_in_steps:
         frame = frame.with_columns(_value_of(derived) for derived in step)
-    frame = frame.with_columns(health_expression(formula).alias(HEALTH_SCORE))
+    frame = frame.with_columns(health_scores(frame, formula).alias(HEALTH_SCORE))
     attributes = [attribute.name for attribute in catalogue.attributes]
     return frame.select(
         "account_id", "as_of", *attributes, CONTRACT_STATUS, *catalogue.names, HEALTH_SCORE
@@ -183,6 +184,7 @@ def _contracts_are_sent(catalogue: Catalogue, first_recorded: Mapping[str, datet
     return pl.col("as_of") > min(since) if since else pl.lit(value=False)
 
 
+@cache  # an expression takes longer to write than to compute for a few accounts
 def _value_of(derived: Derived) -> pl.Expr:
     """The value of a derived feature, null where it is no finite number."""
     value = derived.formula(*(pl.col(name) for name in derived.inputs)).cast(pl.Float64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -142,11 +142,10 @@ class Component:
         """The name as words."""
         return self.name.replace("_", " ")
 
-    def points_expression(self) -> pl.Expr:
-        """The points of the component for a column; null where no measure is known."""
-        if not self.measures:
+    def points_of(self, points: Sequence[pl.Expr]) -> pl.Expr:
+        """The points of the component from those of its measures; null where none is known."""
+        if not points:
             return pl.lit(None, dtype=pl.Float64)
-        points = [measure.points_expression() for measure in self.measures]
         return pl.coalesce(points) if self.combine == "first" else pl.min_horizontal(points)
 
 

@@ -101,14 +101,28 @@ def score_health(formula: HealthFormula, features: Mapping[str, float | None]) -
     )
 
 
-def health_expression(formula: HealthFormula) -> pl.Expr:
+def health_scores(frame: pl.DataFrame, formula: HealthFormula) -> pl.Series:
     """The score of every row, null where too little is known. The frame needs every input."""
+    # Step by step, because one expression would measure and score again wherever it uses the result.
+    measures = [measure for component in formula.components for measure in component.measures]
+    values = frame.select(m.value_expression().alias(f"{n}") for n, m in enumerate(measures))
+    points = values.select(
+        m.points_of(pl.col(f"{n}")).alias(f"{n}") for n, m in enumerate(measures)
+    )
     total, weight = pl.lit(0.0), pl.lit(0.0)
+    columns = iter(points.columns)
+    parts = points.select(
+        component.points_of([pl.col(next(columns)) for _ in component.measures]).alias(
+            component.name
+        )
+        for component in formula.components
+    )
     for component in formula.components:
-        points = component.points_expression()
-        total = total + (component.weight * points).fill_null(0.0)
-        weight = weight + pl.when(points.is_not_null()).then(component.weight).otherwise(0.0)
-    return pl.when(weight >= LEAST_KNOWN_WEIGHT).then(total / weight)
+        part = pl.col(component.name)
+        total = total + (component.weight * part).fill_null(0.0)
+        weight = weight + pl.when(part.is_not_null()).then(component.weight).otherwise(0.0)
+    scored = parts.select(health_score=pl.when(weight >= LEAST_KNOWN_WEIGHT).then(total / weight))
+    return scored["health_score"]
 
 
 def health_column(frame: pl.DataFrame, formula: HealthFormula) -> pl.Series:
@@ -118,8 +132,7 @@ def health_column(frame: pl.DataFrame, formula: HealthFormula) -> pl.Series:
         for name in formula.inputs
         if name not in frame.columns
     ]
-    scored = frame.with_columns(missing).select(health_score=health_expression(formula))
-    return scored["health_score"]
+    return health_scores(frame.with_columns(missing), formula)
 
 
 def trend(previous: Health | None, current: Health) -> Trend:
@@ -205,7 +218,7 @@ def _component_score(
 def combine_components(formula: HealthFormula, components: tuple[ComponentScore, ...]) -> Health:
     """The score from the points of all components, of which some may be unknown."""
     total = weight = 0.0
-    for component in components:  # in the order of the file, as in health_expression
+    for component in components:  # in the order of the file, as in health_scores
         if component.points is not None:
             total += component.weight * component.points
             weight += component.weight

@@ -19,7 +19,7 @@ from features.health.formula import (
 )
 from features.health.score import (
     health_column,
-    health_expression,
+    health_scores,
     score_health,
     split_change,
     trend,
@@ -360,7 +360,7 @@ def test_one_account_and_a_column_get_the_same_score(formula_id):
     @given(rows=st.lists(accounts(formula), min_size=1, max_size=12))
     def agree(rows):
         frame = pl.DataFrame(rows, schema=dict.fromkeys(formula.inputs, pl.Float64))
-        column = frame.select(health_expression(formula)).to_series().to_list()
+        column = health_scores(frame, formula).to_list()
         for row, by_column in zip(rows, column, strict=True):
             alone = score_health(formula, row).score
             if alone is None or by_column is None:
