@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from features.version import code_version
 from features.workspace import Workspace
@@ -57,6 +57,17 @@ ROUTERS = (
 """The routes of the service, by subject."""
 
 
+def _all_routes() -> APIRouter:
+    routes = APIRouter()
+    for router in ROUTERS:
+        routes.include_router(router)
+    return routes
+
+
+ROUTES = _all_routes()
+"""All of them, in this order. FastAPI studies them once for a process, not for each application."""
+
+
 def create_app(
     workspace: Workspace,
     *,
@@ -100,11 +111,10 @@ def create_app(
         lifespan=running,
         docs_url=None,
         redoc_url=None,
+        routes=ROUTES.routes,
     )
     app.state.service = service
     app.state.plan_limit = plans.concurrency_limit()
-    for router in ROUTERS:
-        app.include_router(router)
     declare_need_of_document(app)
     declared_needs(app.routes)  # a route without one is refused before the service starts
     app.state.templates = Templates(workspace.settings.tenant, sections_of(app.routes))

@@ -62,7 +62,7 @@ def test_a_route_that_declares_nothing_is_refused(app):
 def test_a_service_with_such_a_route_does_not_start(own_workspace, store, monkeypatch):
     router = APIRouter()
     router.add_api_route("/open", lambda: "to everybody")
-    monkeypatch.setattr("serving.api.app.ROUTERS", (router,))
+    monkeypatch.setattr("serving.api.app.ROUTES", router)
     with pytest.raises(RouteError, match="GET /open"):
         create_app(own_workspace, store=store, now=lambda: AS_OF)
 
