@@ -444,7 +444,7 @@ def _unknown_parts(score: AccountScore) -> str:
     unknown = [
         f"{parts[name].title} (would count {parts[name].weight:g})" for name in score.health.unknown
     ]
-    if not unknown:
+    if not unknown or score.health.score is None:  # where there is none, its note names them
         return ""
     return (
         f"Not known: {', '.join(unknown)}. The score rests on the "

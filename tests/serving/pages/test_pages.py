@@ -241,6 +241,7 @@ def test_an_account_without_a_contract_says_so_and_nothing_of_a_risk(tmp_path, m
     assert "The health formula answers" not in text
     assert "points in all" not in text  # there is no score to take from
     assert "Why this score Not enough data: " in text
+    assert "The score rests on" not in text
     assert "No contract has begun, so there is no chance to leave or to grow" in text
     assert "playbook's assumption" not in text
     assert "What else may come" not in text
