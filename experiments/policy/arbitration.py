@@ -1,7 +1,7 @@
 """Decide between actions that are each allowed: which of them gives way.
 
-First the playbook's conflicts, starting with actions to which others give way, then one of each
-family. Pure: takes the actions that are worth doing and returns those that are held back.
+First the steps of a sequence, of which the earliest comes first, then the playbook's conflicts,
+starting with actions to which others give way, then one of each family. Pure: takes the actions that are worth doing and returns those that are held back.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from experiments.policy.candidates.sequence_steps import DueStep
 from experiments.policy.recommendation import Candidate
 from experiments.policy.withholding import Refusal
 from registry.playbook.conflicts import ConflictOfAction
@@ -74,6 +75,34 @@ def _done_lately(
         why=f"{way.conflict.why} “{playbook.by_id[done].name}” was done on "
         f"{last_done[done]:%d %B %Y}.",
     )
+
+
+def next_steps_first(
+    candidates: Iterable[Candidate], steps: Mapping[str, DueStep]
+) -> dict[str, Refusal]:
+    """The later steps of each sequence of which an earlier step is to be done now.
+
+    ``steps`` are the due steps by action. Steps of the same hour do not wait for each other, and what
+    a person does first waits for nothing.
+    """
+    found = {one.action_id: one for one in candidates if one.action_id in steps}
+    names = {action_id: one.name for action_id, one in found.items()}
+    earliest: dict[str, DueStep] = {}
+    for step in sorted((steps[name] for name in found), key=lambda one: one.number):
+        earliest.setdefault(step.sequence.id, step)
+    refused = {}
+    for action_id, candidate in found.items():
+        step = steps[action_id]
+        first = earliest[step.sequence.id]
+        if step.due_at > first.due_at and candidate.basis != "urgent":
+            refused[action_id] = Refusal(
+                stage="conflicts",
+                reason="gives_way",
+                until=f"until “{names[first.step.action]}” is done",
+                why=f"It is step {step.number} of the sequence “{step.sequence.name}”. Step "
+                f"{first.number}, “{names[first.step.action]}”, comes first.",
+            )
+    return refused
 
 
 def one_of_each_family(paying: Iterable[Candidate], playbook: Playbook) -> dict[str, Refusal]:

@@ -9,7 +9,7 @@ which gives the reason why an action drops out::
     put_off          not snoozed by a person
     contact_policy   cool-down, quiet hours, caps of the week, one conversation a week
     value            worth more than doing nothing on a cautious count
-    conflicts        gives way to another action, one of a family
+    conflicts        later step of a sequence, gives way to another action, one of a family
     rank             urgent first, then what is due, then by cautious value while there is room
     chance           the standing holdout; a lot between near-equals may put another one first
 
@@ -52,6 +52,7 @@ from experiments.policy.account_state import (
     PolicyError,
 )
 from experiments.policy.arbitration import (
+    next_steps_first,
     one_of_each_family,
     refuse_after_conflict,
     resolve_conflicts,
@@ -158,7 +159,7 @@ def recommend(
     proposals = find_proposals(playbook, state, question.facts, question.past)
     week = contact_week(question)
     withheld: list[Withheld] = []
-    allowed = _each_alone(proposals, question, week, withheld)
+    allowed = _next_steps(_each_alone(proposals, question, week, withheld), proposals, withheld)
     chosen = _together(allowed, withheld, question, week)
     owed = _owed_of(allowed, chosen, question) if standing is not None else []
     otherwise, lot = owed, None
@@ -358,6 +359,20 @@ def _alone(
     )
 
 
+def _next_steps(
+    allowed: Sequence[Candidate], proposals: Sequence[Proposal], withheld: list[Withheld]
+) -> list[Candidate]:
+    """The allowed actions without later steps of a sequence, which are withheld."""
+    steps = {one.action.id: one.step for one in proposals if one.step is not None}
+    refused = next_steps_first(allowed, steps)
+    withheld += [
+        _withhold(one.name, one.action_id, one.because, refused[one.action_id])
+        for one in allowed
+        if one.action_id in refused
+    ]
+    return [one for one in allowed if one.action_id not in refused]
+
+
 def _together(
     allowed: Sequence[Candidate], withheld: list[Withheld], question: Question, week: ContactWeek
 ) -> list[Candidate]:
@@ -366,16 +381,20 @@ def _together(
     refused = resolve_conflicts(allowed, playbook, question.facts.last_done, question.as_of)
     left = [candidate for candidate in allowed if candidate.action_id not in refused]
     refused |= one_of_each_family(left, playbook)
-    talk = None if playbook.conversation is None else SharedConversation(playbook.conversation)
+    talk = (
+        None
+        if playbook.conversation is None
+        else SharedConversation(playbook.conversation, question.urgencies)
+    )
     chosen: list[Candidate] = []
     for candidate in allowed:
         action = playbook.by_id[candidate.action_id]
         refusal = refused.get(action.id)
         shares = talk is not None and refusal is None and is_conversation(action, playbook)
         if talk is not None and shares and talk.has_leader:
-            if talk.takes(candidate):
+            refusal = talk.refuse(candidate)
+            if refusal is None:
                 continue
-            refusal = talk.refusal()
         if refusal is None and candidate.basis == "value":
             full = week.refuse_over_cap(action)
             refusal = None if full is None else replace(full, stage="rank")

@@ -55,13 +55,29 @@ class Urgency:
     """A situation in which a person speaks to the account before anything else is done.
 
     While one of ``when`` holds, the first of ``first`` that is allowed leads the list, whatever it
-    is worth.
+    is worth. ``talk`` says what else the conversation may be about; None: anything.
     """
 
     name: str
     when: tuple[Condition, ...]
     first: tuple[str, ...]
     why: str
+    talk: Talk | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """What a conversation is about beside its first subject: some objectives and actions, at most
+    so many; all others wait."""
+
+    objectives: tuple[str, ...]
+    actions: tuple[str, ...]
+    most: int
+    why: str
+
+    def fits(self, action_id: str, objective: str) -> bool:
+        """Whether an action may be a subject."""
+        return action_id in self.actions or objective in self.objectives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +154,21 @@ def read_urgency(table: Table) -> Urgency:
         when=read_conditions(table, "when"),
         first=table.texts("first"),
         why=table.text("why"),
+        talk=_talk(table.table("talk")) if table.has("talk") else None,
     )
     table.end()
     return urgency
+
+
+def _talk(table: Table) -> Talk:
+    talk = Talk(
+        objectives=_words(table, "objectives", get_args(Objective)),
+        actions=table.texts("actions", ()),
+        most=table.whole("most", least=0),
+        why=table.text("why"),
+    )
+    table.end()
+    return talk
 
 
 def read_conversation(table: Table) -> Conversation:

@@ -313,7 +313,8 @@ def _check(book: Playbook) -> None:
     for guard in book.guards:
         _refuse_unknown(f"The guard {guard.why!r}", set(book.by_id), set(guard.actions))
     for urgency in book.urgencies:
-        _refuse_unknown(f"Urgency {urgency.name!r}", set(book.by_id), set(urgency.first))
+        talk = () if urgency.talk is None else urgency.talk.actions
+        _refuse_unknown(f"Urgency {urgency.name!r}", set(book.by_id), {*urgency.first, *talk})
     _check_ids(book)
     _ = book.gives_way  # refuses a cycle
 

@@ -1,7 +1,8 @@
 """One conversation for one customer: calls that would be made together become one.
 
 The first opens it, unless another one that is to keep the account is worth more; an urgent one always
-does. The others become its subjects, and it stands where the first of them stood. Pure.
+does. The others become its subjects, and it stands where the first of them stood. A conversation that
+answers an urgent situation may be about few things only: the others wait. Pure.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from dataclasses import replace
 
 from experiments.policy.recommendation import Candidate, Subject
 from experiments.policy.withholding import Refusal
-from registry.playbook.group_rules import Conversation
+from registry.playbook.group_rules import Conversation, Talk, Urgency
 
 
 class SharedConversation:
     """The conversation of a list: the action that stands for it, and those that joined."""
 
-    def __init__(self, rule: Conversation) -> None:
+    def __init__(self, rule: Conversation, urgencies: Sequence[Urgency] = ()) -> None:
         self._rule = rule
+        self._talks = {one.why: one.talk for one in reversed(urgencies)}
         self._leader: Candidate | None = None
         self._subjects: list[Candidate] = []
 
@@ -31,21 +33,38 @@ class SharedConversation:
         """Let an action open the conversation."""
         self._leader = candidate
 
-    def takes(self, candidate: Candidate) -> bool:
-        """Let an action join as a subject, if there is room; promises always find some."""
-        weighed = sum(other.basis == "value" for other in self._subjects)
-        if candidate.basis == "value" and weighed >= self._rule.most_subjects:
-            return False
-        self._subjects.append(candidate)
-        return True
+    def refuse(self, candidate: Candidate) -> Refusal | None:
+        """Let an action join as a subject, or refuse it where it does not fit or finds no room.
 
-    def refusal(self) -> Refusal:
-        """The refusal of an action for which the conversation has no room."""
+        Promises always find room, but for a conversation that is about one thing.
+        """
+        talk = self._talk
+        if talk is not None and not talk.fits(candidate.action_id, candidate.objective):
+            return self._refusal(talk.why)
+        if talk is not None:
+            is_full = len(self._subjects) >= talk.most
+        else:
+            weighed = sum(other.basis == "value" for other in self._subjects)
+            is_full = candidate.basis == "value" and weighed >= self._rule.most_subjects
+        if is_full:
+            name = "" if self._leader is None else self._leader.name
+            return self._refusal(f"{self._rule.why} “{name}” has enough subjects.")
+        self._subjects.append(candidate)
+        return None
+
+    @property
+    def _talk(self) -> Talk | None:
+        """What the conversation is limited to, where an urgent action opens it."""
+        if self._leader is None or self._leader.basis != "urgent":
+            return None
+        return self._talks.get(self._leader.basis_why)
+
+    def _refusal(self, why: str) -> Refusal:
         name = "" if self._leader is None else self._leader.name
         return Refusal(
             stage="rank",
             reason="one_conversation",
-            why=f"{self._rule.why} “{name}” has enough subjects.",
+            why=why,
             until=f"until {self._rule.days:g} days after “{name}”",
         )
 

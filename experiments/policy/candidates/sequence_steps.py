@@ -1,8 +1,9 @@
 """Find the step of each sequence that is due for an account.
 
 Day zero comes from a known instant, from a feature that counts days, from an alert, or from the
-first step that was taken. Missed steps lapse; they are not sent late one after the other. Pure:
-history and the moment come in.
+first step that was taken. Missed steps lapse; they are not sent late one after the other. A sequence
+has one next step (or several of the same hour): the earliest that is due and not done; later ones come
+after it. Pure: history and the moment come in.
 """
 
 from __future__ import annotations
@@ -19,21 +20,32 @@ from registry.playbook.sequences import Sequence, Start, Step
 
 @dataclass(frozen=True, kw_only=True)
 class DueStep:
-    """A step whose time has come: ``due_at`` ≤ now < ``lapses_at``."""
+    """A step whose time has come: ``due_at`` ≤ now < ``lapses_at``.
+
+    ``unrecorded`` and ``unfit`` are the numbers of earlier steps that were not done: of which nothing
+    is recorded, and whose own condition does not hold.
+    """
 
     sequence: Sequence
     step: Step
     number: int
     due_at: datetime
     lapses_at: datetime
+    unrecorded: tuple[int, ...] = ()
+    unfit: tuple[int, ...] = ()
 
     @property
     def words(self) -> str:
-        """The account's place in the sequence, in words."""
-        return (
+        """The account's place in the sequence, in words, with the earlier steps that were left out."""
+        left_out = [
+            *([f"nothing is recorded of {_numbered(self.unrecorded)}"] if self.unrecorded else []),
+            *([f"{_numbered(self.unfit)} did not apply"] if self.unfit else []),
+        ]
+        place = (
             f"step {self.number} of {len(self.sequence.steps)} of the sequence "
             f"“{self.sequence.name}”"
         )
+        return f"{place} ({', '.join(left_out)})" if left_out else place
 
 
 def due_steps(
@@ -101,21 +113,43 @@ def _due_in(
     ):
         return []
     times = [zero + timedelta(hours=step.after_hours) for step in sequence.steps]
+    is_done = [
+        _is_done(step, due_at, zero, sequence, since)
+        for step, due_at in zip(sequence.steps, times, strict=True)
+    ]
+    fits = [_all_hold(step.only_if, facts) for step in sequence.steps]
     due = []
     for number, (step, due_at) in enumerate(zip(sequence.steps, times, strict=True), 1):
         later = [at for at in times if at > due_at]
         lapses_at = min(later) if later and sequence.stays == "until_next" else end
-        if (
-            due_at <= as_of < lapses_at
-            and not _is_done(step, due_at, zero, sequence, since)
-            and _all_hold(step.only_if, facts)
-        ):
+        if due_at <= as_of < lapses_at and not is_done[number - 1] and fits[number - 1]:
+            missed = [n for n, at in enumerate(times, 1) if at < due_at and not is_done[n - 1]]
             due.append(
                 DueStep(
-                    sequence=sequence, step=step, number=number, due_at=due_at, lapses_at=lapses_at
+                    sequence=sequence,
+                    step=step,
+                    number=number,
+                    due_at=due_at,
+                    lapses_at=lapses_at,
+                    unrecorded=tuple(n for n in missed if fits[n - 1]),
+                    unfit=tuple(n for n in missed if not fits[n - 1]),
                 )
             )
     return due
+
+
+def _numbered(numbers: Many[int]) -> str:
+    """Numbers of steps, in words.
+
+    >>> _numbered((1, 2, 3)), _numbered((1, 2, 4)), _numbered((2,))
+    ('steps 1 to 3', 'steps 1, 2 and 4', 'step 2')
+    """
+    first, *others = numbers
+    if not others:
+        return f"step {first}"
+    if len(others) > 1 and others[-1] - first == len(others):
+        return f"steps {first} to {others[-1]}"
+    return f"steps {', '.join(map(str, numbers[:-1]))} and {others[-1]}"
 
 
 def _is_done(

@@ -18,6 +18,7 @@ from experiments.policy.contact.contact_policy import CAPACITY_WEEK
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, PastAction, recommend
 from experiments.policy.withholding import Stage
 from registry.playbook.condition_grammar import ComparisonClause, parse_condition
+from registry.playbook.sequences import Step
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)  # a Monday
 BOOK = weighed_playbook()
@@ -380,36 +381,101 @@ def test_an_alert_that_is_raised_again_does_not_restart_its_sequence():
     state = account(
         health_score=31.0, alerts=("health_below_40",), alert_raised_at={"health_below_40": AS_OF}
     )
-    called = PastAction(action_id="success_call", at=AS_OF - timedelta(days=3))
+    begun = [
+        PastAction(action_id=step, at=AS_OF - timedelta(days=3)) for step in HIGH_RISK_FIRST_STEPS
+    ]
     limits = Limits(contacts_per_week=99, actions_per_week=99)
     offer = "setup_help"
     assert offer not in ids(ask(state, limits=limits))
     assert (
         next(
             c.sequence
-            for c in ask(state, limits=limits, history=[called]).ranked
+            for c in ask(state, limits=limits, history=begun).ranked
             if c.action_id == offer
         )
         == "high_risk"
     )
-    assert "success_call" not in ids(ask(state, limits=limits, history=[called]))
+    assert "success_call" not in ids(ask(state, limits=limits, history=begun))
+
+
+HIGH_RISK_FIRST_STEPS = ("ceo_email", "usage_analysis", "success_call", "value_plan")
+
+
+def two_days_into_high_risk(*done, hours=48.0):
+    state = account(
+        health_score=31.0,
+        alerts=("health_below_40",),
+        alert_raised_at={"health_below_40": AS_OF - timedelta(hours=hours)},
+    )
+    history = [PastAction(action_id=step, at=AS_OF - timedelta(hours=40)) for step in done]
+    return ask(state, limits=Limits(contacts_per_week=99, actions_per_week=99), history=history)
+
+
+def offers_to_stay(answer):
+    family = {a.id for a in BOOK.actions if a.family == "retention_offer"}
+    return family & set(ids(answer))
 
 
 def test_offers_to_stay_come_two_days_after_the_first_steps():
-    def offers(hours):
-        state = account(
-            health_score=31.0,
-            alerts=("health_below_40",),
-            alert_raised_at={"health_below_40": AS_OF - timedelta(hours=hours)},
-        )
-        answer = ask(state, limits=Limits(contacts_per_week=99, actions_per_week=99))
-        return {
-            c.action_id
-            for c in answer.ranked
-            if BOOK.by_id.get(c.action_id, BOOK.actions[0]).family == "retention_offer"
-        }
+    early = two_days_into_high_risk(*HIGH_RISK_FIRST_STEPS, hours=47.9)
+    late = two_days_into_high_risk(*HIGH_RISK_FIRST_STEPS)
+    in_sequence = {c.action_id for c in late.ranked if c.sequence == "high_risk"}
+    assert not {c.action_id for c in early.ranked if c.sequence == "high_risk"}
+    assert in_sequence == offers_to_stay(late) == {"setup_help"}
 
-    assert (offers(47.9), offers(48)) == (set(), {"setup_help"})
+
+def test_a_later_step_waits_for_an_earlier_one_that_is_to_be_done():
+    answer = two_days_into_high_risk("ceo_email", "success_call", "value_plan")
+    assert {c.action_id for c in answer.ranked if c.sequence == "high_risk"} == {"usage_analysis"}
+    why = held_back(answer, "setup_help")
+    assert (why.stage, why.reason) == ("conflicts", "gives_way")
+    assert why.why == (
+        "It is step 5 of the sequence “High risk”. Step 2, “Look into the account's usage”, comes "
+        "first."
+    )
+    assert why.until == "until “Look into the account's usage” is done"
+
+
+def test_a_step_says_which_earlier_ones_were_left_out():
+    left = account(
+        attributes={"contract_status": "ended"},
+        moments={"contract_ended": AS_OF - timedelta(days=31)},
+    )
+    step = "step 4 of 5 of the sequence “Win-back”"
+
+    def because(*done):
+        history = [PastAction(action_id=one, at=AS_OF - timedelta(days=20)) for one in done]
+        return next(
+            c.because for c in ask(left, history=history).ranked if c.action_id == "winback_offer"
+        )
+
+    assert because() == f"{step} (nothing is recorded of steps 1 to 3)"
+    assert because("winback_7") == f"{step} (nothing is recorded of steps 1 and 3)"
+    assert because("winback_1", "winback_7", "winback_founder") == step
+
+
+def test_a_step_names_the_earlier_ones_that_did_not_apply():
+    steps = [
+        Step(
+            action="tips_email", after_hours=0, only_if=(parse_condition("seats >= 99"),), text=""
+        ),
+        Step(action="webinar_invite", after_hours=24, only_if=(), text=""),
+    ]
+    trial, medium = (
+        next(one for one in BOOK.sequences if one.id == name) for name in ("trial", "medium_risk")
+    )
+    sequence = replace(medium, steps=tuple(steps), day_zero=trial.day_zero)
+    book = replace(BOOK, sequences=(sequence,))
+    state = account(
+        health_score=50.0,
+        features={"seats": 4.0},
+        moments={"trial_started": AS_OF - timedelta(hours=30)},
+    )
+    answer = ask(state, book=book, limits=Limits(contacts_per_week=99, actions_per_week=99))
+    found = next(c for c in answer.ranked if c.action_id == "webinar_invite")
+    assert found.because.endswith(
+        "step 2 of 2 of the sequence “Medium risk” (step 1 did not apply)"
+    )
 
 
 def test_win_back_starts_thirty_days_after_the_last_login():
