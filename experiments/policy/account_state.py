@@ -24,6 +24,7 @@ STATE_FACTS = (
     "consent_email",
     "consent_sms",
     "days_since_end",
+    "days_since_reason_to_leave",
     "expansion_probability",
     "health_band",
     "health_score",
@@ -142,6 +143,7 @@ class AccountState:
             "consent_sms": given[self.consents.get("sms")],
             "legal_hold": given[self.legal_hold],
             "days_since_end": self.days_since("contract_ended"),
+            "days_since_reason_to_leave": self.days_since("reason_to_leave_given"),
             "term_months": self.term_months,
         }
 

@@ -1,7 +1,8 @@
 """Decide between actions that are each allowed: which of them gives way.
 
 First the steps of a sequence, of which the earliest comes first, then the playbook's conflicts,
-starting with actions to which others give way, then one of each family. Pure: takes the actions that are worth doing and returns those that are held back.
+starting with actions to which others give way, then one of each family. Pure: takes the actions that
+are worth doing and returns those that are held back.
 """
 
 from __future__ import annotations

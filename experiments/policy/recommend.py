@@ -58,7 +58,11 @@ from experiments.policy.arbitration import (
     resolve_conflicts,
 )
 from experiments.policy.candidates.conversations import SharedConversation
-from experiments.policy.candidates.look_again import AUTOMATION, when_to_look_again
+from experiments.policy.candidates.look_again import (
+    AUTOMATION,
+    when_to_look_again,
+    why_nobody_looks,
+)
 from experiments.policy.candidates.priorities import (
     choose_lead,
     rank_key,
@@ -179,7 +183,15 @@ def recommend(
         account_id=state.account_id,
         as_of=as_of,
         score_source=state.score_source,
-        ranked=(*chosen, do_nothing(chosen, withheld, again)),
+        ranked=(
+            *chosen,
+            do_nothing(
+                chosen,
+                withheld,
+                again,
+                "" if chosen else why_nobody_looks(playbook, question.facts),
+            ),
+        ),
         withheld=tuple(sorted(withheld, key=lambda w: w.action_id)),
         not_relevant=len(playbook.actions) - len(proposals),
         notes=(

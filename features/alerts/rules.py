@@ -400,7 +400,7 @@ ALERTS: tuple[AlertRule, ...] = (
             ),
         ),
         of_prospects=True,
-        responses=("one_to_one_call",),
+        responses=("one_to_one_call", "feedback_reply"),
         ours="0 to 6 of 10, 1 or 2 of 5, answered in 90 days",
     ),
     AlertRule(

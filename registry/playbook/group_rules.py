@@ -6,6 +6,7 @@ Each is an entry of ``actions.toml``. Reads text into values; decides nothing ab
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -114,11 +115,15 @@ class LookAgainStep:
 
 @dataclass(frozen=True, kw_only=True)
 class LookAgainRules:
-    """When to look again at an account that is left alone: days before its renewal, and at the latest."""
+    """When to look again at an account that is left alone: days before its renewal, and at the latest.
+
+    ``nobody`` says, by the status of an account without a contract, why nobody has to.
+    """
 
     before_renewal: tuple[LookAgainStep, ...]
     at_most_days: float
     at_most_why: str
+    nobody: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,9 +198,16 @@ def read_look_again(table: Table) -> LookAgainRules:
         before_renewal=tuple(steps),
         at_most_days=table.number("at_most_days", least=1),
         at_most_why=table.text("at_most_why"),
+        nobody=_sentences(table.table("nobody")) if table.has("nobody") else {},
     )
     table.end()
     return rules
+
+
+def _sentences(table: Table) -> dict[str, str]:
+    found = {name: table.text(name) for name in table.names()}
+    table.end()
+    return found
 
 
 def read_family(table: Table) -> Family:

@@ -30,6 +30,7 @@ MOMENTS = (
     "contract_ended",
     "incident_opened",
     "term_started",
+    "reason_to_leave_given",
 )
 """Instants that the caller may know; without them day zero falls back to features."""
 

@@ -46,6 +46,7 @@ POLICY_KINDS = (
     *HISTORY_KINDS,
     "contract.renewed",
     "contract.changed",
+    "cancellation.intended",
     "consent.updated",
     "account.updated",
     "contact.changed",
@@ -57,6 +58,10 @@ VALID_FOR = timedelta(days=7)
 """How long a decision may be carried out: the week that contact caps count in; by the clock."""
 
 TERM_KINDS = ("contract.started", "contract.renewed", "contract.cancelled")
+
+REASONED_KINDS = ("cancellation.intended", "contract.cancelled")
+NO_REASON = ("", "other", "unknown", "none")
+"""What is written as the reason for leaving where nobody has named one."""
 
 NO_HOLD = ("no", "false")
 
@@ -115,6 +120,8 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
             before, renewal = renewal, properties.get("renewal_on")
             if kind != "contract.changed" or renewal != before:
                 terms_from = at
+        if kind in REASONED_KINDS and _names_a_reason(properties):
+            moments["reason_to_leave_given"] = at
         if kind in MOMENT_KINDS:
             moments[MOMENT_KINDS[kind]] = at
         elif kind == "consent.updated":
@@ -150,6 +157,11 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
         terms_from=terms_from,
         put_off=tuple(put_off.values()),
     )
+
+
+def _names_a_reason(properties: Mapping[str, object]) -> bool:
+    """Whether an event says why they leave."""
+    return str(properties.get("reason") or "").strip().casefold() not in NO_REASON
 
 
 def add_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts:

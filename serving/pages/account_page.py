@@ -77,6 +77,8 @@ from serving.timeline.days import TimelineDay, WeekOfUse
 
 MOST_WITHHELD = 30
 SAME_TIME = timedelta(days=1)
+THIS_WEEK = 2
+"""The urgency of a warning sign from which on what to do follows from it, and not from the health."""
 """Data that are further behind the clock of the service stand still, as between two exports."""
 TREND_TOLERANCE = timedelta(days=4)
 """Monthly snapshots lie up to 31 days apart; a trend is over 28."""
@@ -272,7 +274,7 @@ def account_page(
         ),
         level=figure("health_level", name, score.health.band or "not enough data"),
         level_class=level_class(formula, score.health.band),
-        health_note=_health_note(score, before),
+        health_note=health_note(score, before, portfolio.alerts.of(score.account_id)),
         health_differs=health_differs(score, formula),
         health_parts=tuple(
             HealthPart(
@@ -398,13 +400,15 @@ def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _health_note(score: AccountScore, before: AccountScore | None) -> str:
+def health_note(score: AccountScore, before: AccountScore | None, signs: Sequence[Alert]) -> str:
+    """What is said beside the health: its usual step, unless a sign says what to do, and its trend."""
     health = score.health
     if health.score is None:
         return health.explanation
     note = "of 100"
+    is_quiet = all(sign.urgency < THIS_WEEK for sign in signs)
     if (
-        not score.has_no_contract and score.risk_tier not in HIGH_TIERS
+        not score.has_no_contract and score.risk_tier not in HIGH_TIERS and is_quiet
     ):  # else the next actions say what to do
         note += f" · usual step at this health: {health.action}"
     earlier = _trend_basis(score, before)

@@ -32,6 +32,8 @@ SALES = frozenset(
 FAVOURS = frozenset(a.id for a in BOOK.actions if a.objective == "advocate")
 DUNNING, SAVE = frozenset({"dunning"}), frozenset({"save_play", "concession"})
 OFFERS_TO_STAY = frozenset(a.id for a in BOOK.actions if a.family == "retention_offer")
+USAGE_MAILS = frozenset({"reengage_email", "roi_summary", "tips_email", "optimization_guide",
+                         "webinar_invite", "peer_stories", "similar_case"})  # fmt: skip
 RUNWAY = frozenset({"renewal_start", "renewal_pack"})
 NOTHING = frozenset({"do_nothing"})
 
@@ -64,6 +66,7 @@ class Account:
     figures: dict[str, float] = field(default_factory=dict)
     done: dict[str, float] = field(default_factory=dict)  # action to days ago
     ended_days_ago: float | None = None
+    said_why_days_ago: float | None = None  # why they leave
     legal_hold: bool = False
     consents: dict[str, bool] = field(default_factory=dict)
     prices: PriceList = PRICES
@@ -72,7 +75,9 @@ class Account:
         moments = {}
         if self.ended_days_ago is not None:
             moments["contract_ended"] = AS_OF - timedelta(days=self.ended_days_ago)
-        elif self.renewal is not None:
+        if self.said_why_days_ago is not None:
+            moments["reason_to_leave_given"] = AS_OF - timedelta(days=self.said_why_days_ago)
+        if self.ended_days_ago is None and self.renewal is not None:
             moments["term_started"] = AS_OF - timedelta(days=self.term_days - self.renewal)
         renewal = {} if self.renewal is None else {"days_to_renewal": self.renewal}
         return AccountState(
@@ -350,10 +355,48 @@ ACCOUNTS = (
             signs=("health_below_40", "sign_negative_feedback"),
             figures={"nps_last": 2.0, "days_since_review": 200.0}),
     Account(name="spoken to two days ago: the next call waits", churn=0.15, risk="medium",
-            never=frozenset({"one_to_one_call", "sponsor_touch"}),
+            never=frozenset({"renewal_call", "sponsor_touch"}),
             first=frozenset({"optimization_guide", "tips_email", "roi_summary"}),
-            figures={"nps_last": 4.0}, signs=("sign_negative_feedback", "sponsor_silent"),
-            done={"monthly_check_in": 2}),
+            signs=("sponsor_silent",), done={"monthly_check_in": 2}),
+    # a bad answer is answered, in the form that the account is worth
+    Account(name="rated us 6 of 10 last week, at low risk: a call is due all the same",
+            first="one_to_one_call", never=SALES | {"feedback_reply"}, churn=0.01,
+            figures={"nps_last": 6.0}, signs=("sign_negative_feedback",)),
+    Account(name="rated us 6 of 10 last week, at two thousand a year: a short personal mail",
+            first="feedback_reply", never=SALES | {"one_to_one_call", "renewal_call"}, mrr=196.0,
+            churn=0.05, renewal=6.0, term_days=30.4, at_renewal=0.016, renewal_risk="low",
+            figures={"nps_last": 6.0}, signs=("sign_negative_feedback",)),
+    Account(name="rated us 6 of 10 half a year ago, at two thousand a year: nobody answers that now",
+            first=frozenset({"roi_summary", "feature_trial_7d"}), mrr=196.0, churn=0.05, renewal=6.0,
+            never=frozenset({"one_to_one_call", "renewal_call", "feedback_reply"}), term_days=30.4,
+            at_renewal=0.016, renewal_risk="low", signs=("sponsor_silent",),
+            figures={"nps_last": 6.0, "higher_plan_requests_90d": 1.0}),
+    Account(name="rated us badly and was called three weeks ago: that was the answer", churn=0.0,
+            first="do_nothing", never=frozenset({"one_to_one_call", "feedback_reply"}), growth=0.0,
+            figures={"nps_last": 5.0}, signs=("sign_negative_feedback",),
+            done={"one_to_one_call": 21, "usage_report_quarterly": 30}),
+    # whoever wants no e-mail is answered in the product
+    Account(name="use has halved, and they want no e-mail", first="in_app_word", never=SALES,
+            consents={"email": False}, signs=("usage_halved",), mrr=220.0, churn=0.1, risk="high"),
+    Account(name="health fell by a fifth, small, and they want no e-mail", first="in_app_word",
+            never=SALES, consents={"email": False}, signs=("health_fell_20pct",), mrr=38.0,
+            health=45.0, plan="starter", tier="trial", churn=0.1),
+    Account(name="a bad answer, small, and they want no e-mail", first="in_app_word", never=SALES |
+            {"feedback_reply"}, consents={"email": False}, signs=("sign_negative_feedback",),
+            mrr=51.0, figures={"nps_last": 3.0}, plan="starter", tier="trial"),
+    # the last days of a term
+    Account(name="use is low on the day of the renewal: no mail about it", mrr=2_000.0, churn=0.06,
+            first="renewal_check", never=USAGE_MAILS | SALES, renewal=0.0, term_days=30.4,
+            at_renewal=0.02, renewal_risk="low"),
+    Account(name="use has halved two days before the end of a monthly term: no mail about it",
+            never=USAGE_MAILS | SALES, renewal=2.0, term_days=30.4, signs=("usage_halved",),
+            mrr=2_000.0, churn=0.25, risk="high", renewal_risk="high", at_renewal=0.2,
+            first="save_play"),
+    Account(name="use has halved on the last day, at low risk: a person writes",
+            first="personal_outreach", never=USAGE_MAILS | SALES, renewal=0.0, term_days=30.4,
+            signs=("usage_halved",), mrr=140.0, churn=0.05),
+    Account(name="the same four days before the end: there is time for a summary", churn=0.06,
+            first=frozenset({"roi_summary"}), renewal=4.0, term_days=30.4, mrr=2_000.0),
     # left, paused, quiet
     Account(name="a prospect: nothing, and no chance to leave is made up", status="none",
             first="do_nothing", never=SALES | SAVE | RUNWAY, renewal=None, mrr=None, churn=0.0,
@@ -362,6 +405,9 @@ ACCOUNTS = (
             ended_days_ago=20.0, first=frozenset({"exit_survey", "winback_founder"}),
             listed=("exit_survey",), never=SALES,
             figures={"days_since_login": 5.0}),
+    Account(name="left twenty days ago and said why: nobody asks", status="ended", renewal=None,
+            ended_days_ago=20.0, said_why_days_ago=34.0, first="do_nothing",
+            never=SALES | {"exit_survey", "winback_survey"}, figures={"days_since_login": 5.0}),
     Account(name="left sixty days ago: nobody asks any more", status="ended", renewal=None,
             ended_days_ago=60.0, never=SALES | {"exit_survey"}, first="do_nothing",
             figures={"days_since_login": 5.0}),
@@ -401,7 +447,7 @@ every_account = pytest.mark.parametrize("account", ACCOUNTS, ids=lambda account:
 
 
 def test_there_are_over_sixty_and_each_has_a_name():
-    assert len(ACCOUNTS) == len({account.name for account in ACCOUNTS}) == 72
+    assert len(ACCOUNTS) == len({account.name for account in ACCOUNTS}) == 84
 
 
 @every_account
@@ -431,6 +477,8 @@ def test_whoever_is_left_alone_has_a_day_to_look_again(account):
     is_left = all(c.owner_role == "automation" for c in answer.ranked)
     if account.status in ("none", "ended") or not is_left:
         assert answer.look_again_on is None
+        if answer.ranked[0].action_id == "do_nothing":
+            assert "Nobody has to look again" in answer.ranked[0].because
     else:
         assert answer.look_again_on > AS_OF
         assert str(answer.look_again_on.year) in answer.ranked[-1].because

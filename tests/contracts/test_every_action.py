@@ -96,6 +96,15 @@ def days_ago(clauses):
     raise AssertionError(f"Nothing satisfies {clauses}.")
 
 
+def is_of_small_accounts(clauses):
+    """Whether the revenue has to stay below something."""
+    return any(
+        c.name == "annual_revenue" and c.operator in ("<", "<=")
+        for c in clauses
+        if isinstance(c, ComparisonClause)
+    )
+
+
 def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised=None):
     """A state in which all conditions hold, for an account with much at stake."""
     clauses = [clause for condition in conditions for clause in condition.clauses]
@@ -131,7 +140,7 @@ def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised
         score_source="model",
         expansion_probability=values.get("expansion_probability", 0.5),
         expected_amount=20_000.0,
-        mrr=50_000.0,
+        mrr=values["annual_revenue"] / 12 if is_of_small_accounts(clauses) else 50_000.0,
         alerts=tuple(sorted(wanted | set(alerts))),
         moments=moments or {},
         alert_raised_at=raised or {},

@@ -68,6 +68,14 @@ def when_to_look_again(
     return min((latest, *ahead), key=lambda one: (one.on, one.why))
 
 
+def why_nobody_looks(playbook: Playbook, facts: Facts) -> str:
+    """Why an account without a contract has no day to look again; empty where it may have one."""
+    status = facts.values.get("contract_status")
+    if playbook.look_again is None or status not in WITHOUT_CONTRACT:
+        return ""
+    return playbook.look_again.nobody.get(str(status), "")
+
+
 def _before_renewal(playbook: Playbook, facts: Facts) -> Iterator[LookAgain]:
     days = facts.values.get("days_to_renewal")
     if playbook.look_again is None or not isinstance(days, float):

@@ -81,11 +81,14 @@ def build_candidate(
 
 
 def do_nothing(
-    chosen: Sequence[Candidate], withheld: Sequence[Withheld], again: LookAgain | None = None
+    chosen: Sequence[Candidate],
+    withheld: Sequence[Withheld],
+    again: LookAgain | None = None,
+    nobody: str = "",
 ) -> Candidate:
     """The candidate "do nothing", with the reason for its place in the ranking.
 
-    ``again`` is when to look again where nothing is done.
+    ``again`` is when to look again where nothing is done, ``nobody`` why there is no day for that.
     """
     if chosen:
         because = "Everything listed above is worth more than doing nothing."
@@ -104,7 +107,7 @@ def do_nothing(
         objective="retain",
         channel="internal",
         owner_role="automation",
-        because=because if again is None else f"{because} {again.sentence}",
+        because=" ".join(filter(None, (because, nobody if again is None else again.sentence))),
         look_first=(),
         deadline=None,
         autonomy=4,

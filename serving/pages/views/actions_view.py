@@ -142,9 +142,10 @@ def action_view(
     """
     value = candidate.value
     nothing = candidate.action_id == DO_NOTHING
-    costs = f"costs of {money(value.total_cost, currency)}"
+    price = money(value.total_cost, currency)
     if value.hours:
-        costs += f" ({value.hours:g} hours of work)"
+        price += f" ({value.hours:g} hours of work)"
+    costs = f"costs of {price}"
     place, title = PLACES[candidate.basis]
     good_end = (COME_BACK if has_left else GOOD_END)[value.outcome]
     how = (
@@ -154,11 +155,18 @@ def action_view(
             f"The chance to {good_end} rises by {100 * value.uplift:.3g} points × "
             f"{money(value.at_stake, currency)} at stake × {percent(value.margin)} margin, less "
             f"{costs}{_worn(value)}: {money(round(candidate.expected_value), currency)} is "
-            f"expected, and {money(round(candidate.cautious_value), currency)} on "
-            f"{'a' if place else 'the'} cautious estimate{'' if place else ' that ranks the list'}"
+            f"expected, and {money(round(candidate.cautious_value), currency)} on the cautious "
+            f"estimate that ranks the list"
         )
     )
-    if not nothing and value.outcome == "none":
+    if place:
+        how = f"It is not weighed: it is done whatever it is worth. It costs {price}"
+        if value.outcome != "none":
+            how += (
+                f", and the chance to {good_end} rises by {100 * value.uplift:.3g} points"
+                f"{_worn(value)}"
+            )
+    elif not nothing and value.outcome == "none":
         how = f"Worth {money(value.benefit, currency)} by the playbook, less {costs}"
     if candidate.basis != "value" and value.at_stake == 0:
         how = ""  # nothing is known of what it is worth
@@ -186,7 +194,7 @@ def action_view(
         look_first=candidate.look_first,
         is_weighed=not place,
         worth_title=title,
-        worth_from="What it is worth"
+        worth_from="What it takes"
         if place
         else f"Where {money(round(candidate.cautious_value), currency)} comes from",
         subjects=tuple(f"{one.name}: {one.text}" for one in candidate.subjects),

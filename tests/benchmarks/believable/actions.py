@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from experiments.policy.account_state import AccountState
+from experiments.policy.account_state import AccountState, PastAction
 from experiments.policy.recommend import DO_NOTHING, Candidate, Recommendation
 from experiments.policy.request import PolicyInputs
 from features.alerts.rules import ALERTS
@@ -30,7 +30,7 @@ from serving.pages.views.actions_view import action_view
 from serving.recommendations.snapshot import decisions_as_of
 
 URGENCY = {rule.id: rule.urgency for rule in ALERTS}
-WITHIN_TWO_DAYS, AT_ONCE = 3, 5
+WITHIN_TWO_DAYS, TODAY, AT_ONCE = 3, 4, 5
 
 NOTHING = frozenset({DO_NOTHING, "monitor"})
 HIGH = frozenset({"high", "critical"})
@@ -40,6 +40,20 @@ SURVEYS = frozenset({"exit_survey"})
 RED_ZONE = ("success_call", "usage_analysis", "value_plan")
 CEO_FROM = 5_000
 REVENUE_FROM = 1_000
+CALLED_FROM = 5_000
+LAST_DAYS = 3
+USAGE_MAILS = frozenset({
+    "optimization_guide", "peer_stories", "reengage_email", "roi_summary", "similar_case",
+    "tips_email", "usage_report_quarterly", "webinar_invite",
+})  # fmt: skip
+OF_EVERY_DAY = frozenset({
+    "monthly_check_in", "office_hours", "quarterly_review", "value_review", "value_summit",
+    "day30_review", "champion_training", "custom_onboarding_plan", "welcome_ceo_call",
+})  # fmt: skip
+"""Conversations that have nothing to do with why somebody leaves."""
+FOLLOW_UPS = frozenset({"one_to_one_call", "feedback_reply", "in_app_word"})
+NO_ANSWERS = frozenset({"renewal_check", "usage_report_quarterly", "hypercare", "celebrate"})
+"""What a program does anyway, whatever sign is open."""
 SEEDS_ADDONS = {
     "addon_integrations": 20.0,
     "addon_analytics": 15.0,
@@ -72,6 +86,7 @@ class Seen:
 
     state: AccountState
     answer: Recommendation
+    history: tuple[PastAction, ...]
     book: Playbook
     prices: Mapping[str, Any]
 
@@ -112,6 +127,26 @@ class Seen:
         action = self.book.by_id.get(candidate.action_id)
         return action is not None and (
             action.objective == "expand" or action.family == "trial_offer"
+        )
+
+    @property
+    def has_answered_lately(self) -> bool:
+        """Whether a bad answer was followed up already."""
+        return any(
+            past.action_id in FOLLOW_UPS and self.answer.as_of - past.at <= timedelta(days=90)
+            for past in self.history
+        )
+
+    @property
+    def told_they_leave(self) -> bool:
+        said = self.value("cancellations_intended_90d") or 0.0
+        return said > 0 or bool({"cancel_intent", "renewal_refused"} & set(self.state.alerts))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All that is listed, alone or as a subject."""
+        return frozenset(
+            name for c in self.listed for name in (c.action_id, *(s.action_id for s in c.subjects))
         )
 
     def speaks(self, candidate: Candidate) -> bool:
@@ -195,9 +230,69 @@ def may_not_renew_this_week(one: Seen) -> bool:
     feedback, with revenue."""
     has_revenue = (one.value("annual_revenue") or 0.0) >= REVENUE_FROM
     is_due = one.within("days_to_renewal", 0, 7) and one.within("term_months", 0, 2.89)
-    is_upset = one.within("nps_last", 0, 6) or one.within("csat_last", 0, 2)
+    is_called = (one.value("annual_revenue") or 0.0) >= CALLED_FROM
+    is_upset = is_called and was_rated_badly(one)
     is_risky = HIGH & {one.state.risk_tier, getattr(one.state, "renewal_tier", None)}
     return has_revenue and is_due and (is_upset or bool(is_risky))
+
+
+def was_rated_badly(one: Seen) -> bool:
+    """Whether an answer of the last 90 days was bad."""
+    is_bad = one.within("nps_last", 0, 6) or one.within("csat_last", 0, 2)
+    return is_bad and one.within("survey_answers_90d", 1, 1e9)
+
+
+def steps_listed(one: Seen) -> Iterator[tuple[str, float]]:
+    """Of each listed step of a sequence the sequence, and the hours from its day zero."""
+    for c in one.listed:
+        for part in (c, *c.subjects):
+            for sequence in one.book.sequences:
+                if f"of the sequence “{sequence.name}”" in part.because:
+                    number = int(re.search(r"step (\d+) of \d+ of the sequence", part.because)[1])
+                    yield sequence.id, sequence.steps[number - 1].after_hours
+
+
+def has_two_next_steps(one: Seen) -> bool:
+    found = set(steps_listed(one))
+    return len(found) > len({sequence for sequence, _ in found})
+
+
+def skips_steps_in_silence(one: Seen) -> bool:
+    """Whether a later step is listed as if the earlier ones had been done."""
+    done = {past.action_id for past in one.history}
+    for c in one.listed:
+        found = re.search(r"step (\d+) of \d+ of the sequence “([^”]+)”(?! \()", c.because)
+        if found is None:
+            continue
+        sequence = next(s for s in one.book.sequences if s.name == found[2])
+        here = sequence.steps[int(found[1]) - 1]
+        earlier = {s.action for s in sequence.steps if s.after_hours < here.after_hours}
+        if earlier - done:
+            return True
+    return False
+
+
+def talks_of_every_day(one: Seen) -> bool:
+    """Whether somebody who leaves is spoken to of everyday matters, or of more than four."""
+    talks = [c for c in one.listed if one.speaks(c) and c.basis == "urgent"]
+    return one.told_they_leave and any(
+        len(c.subjects) > 3 or OF_EVERY_DAY & {s.action_id for s in c.subjects} for c in talks
+    )
+
+
+def asks_what_was_said(one: Seen) -> bool:
+    at = one.state.moments.get("reason_to_leave_given")
+    is_known = at is not None and one.answer.as_of - at <= timedelta(days=180)
+    return is_known and bool({"exit_survey", "winback_survey"} & one.names)
+
+
+def does_nothing_without_a_word(one: Seen) -> bool:
+    because = one.answer.ranked[0].because.casefold()
+    return one.first.action_id == DO_NOTHING and "look again" not in because
+
+
+def leaves_a_sign_of_today(one: Seen) -> bool:
+    return one.urgency >= TODAY and one.names <= NO_ANSWERS
 
 
 def is_left_without_a_day(one: Seen) -> bool:
@@ -263,6 +358,21 @@ RULES: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
     ("doing nothing listed twice",
      lambda one: sum(c.action_id in NOTHING for c in one.answer.ranked) > 1),
     ("a list that is not in the order of the value shown", is_out_of_order),
+    ("two next steps of one sequence", has_two_next_steps),
+    ("a later step of a sequence, and not a word of the earlier ones", skips_steps_in_silence),
+    ("a conversation with somebody who leaves about everyday matters, or of over three subjects",
+     talks_of_every_day),
+    ("a mail about use in the last three days of a term",
+     lambda one: one.within("days_to_renewal", 0, LAST_DAYS) and bool(USAGE_MAILS & one.names)),
+    ("nothing that answers a sign that wants an answer today or at once", leaves_a_sign_of_today),
+    ("a bad answer of the last 90 days without a follow-up",
+     lambda one: was_rated_badly(one) and not FOLLOW_UPS & one.names
+     and not one.has_answered_lately and not one.speaks(one.first)),
+    ("a call for a bad answer older than that",
+     lambda one: "one_to_one_call" in one.names and not was_rated_badly(one)),
+    ("growth or a favour beside a sign that they leave",
+     lambda one: one.told_they_leave and any(
+         one.book.by_id[name].objective in ("expand", "advocate") for name in one.names)),
 )  # fmt: skip
 """What is counted of running accounts, in words, and whether an account breaks it."""
 
@@ -277,7 +387,8 @@ def asked(workspace: Path) -> Iterator[Seen]:
     for one in decisions_as_of(place, store_of(place), moment, shared="counted"):
         question = json.loads(one.decision.inputs or "")["question"]
         yield Seen(
-            state=PolicyInputs.from_dict(question).state,
+            state=(inputs := PolicyInputs.from_dict(question)).state,
+            history=tuple(inputs.history),
             answer=one.recommendation,
             book=book,
             prices=prices,
@@ -287,9 +398,11 @@ def asked(workspace: Path) -> Iterator[Seen]:
 def counts(workspace: Path) -> list[tuple[str, str]]:
     """What is counted, and the figure in words."""
     broken: Counter[str] = Counter()
-    running = late = 0
+    running = late = known = silent = 0
     for one in asked(workspace):
         late += asks_too_late(one)
+        known += asks_what_was_said(one)
+        silent += does_nothing_without_a_word(one)
         if one.is_running:
             running += 1
             broken.update(words for words, is_broken in RULES if is_broken(one))
@@ -297,5 +410,10 @@ def counts(workspace: Path) -> list[tuple[str, str]]:
         ("running accounts asked about", f"{running:,}"),
         *((words, f"{broken[words]:,}") for words, _ in RULES),
         ("an exit survey over 45 days after the end (accounts that left)", f"{late:,}"),
-        ("rules broken, in all", f"{broken.total() + late:,}"),
+        ("an exit survey though they said why (accounts that left)", f"{known:,}"),
+        (
+            "do nothing, and neither a day to look again nor why there is none (all accounts)",
+            f"{silent:,}",
+        ),
+        ("rules broken, in all", f"{broken.total() + late + known + silent:,}"),
     ]

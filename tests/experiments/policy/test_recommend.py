@@ -187,7 +187,9 @@ def test_where_nothing_is_allowed_it_says_so():
     )
     answer = ask(state)
     assert ids(answer) == [DO_NOTHING]
-    assert answer.ranked[0].because == "Nothing of what could be done is allowed now."
+    assert answer.ranked[0].because.startswith(
+        "Nothing of what could be done is allowed now. Nobody has to look again: the contract has ended."
+    )
 
 
 def test_the_ceo_writes_only_above_a_revenue_floor():

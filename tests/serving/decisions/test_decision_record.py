@@ -190,6 +190,16 @@ def test_a_stored_question_gives_the_same_ranking(near_its_limit):
     assert again.answer(load_playbook()).to_dict() == asked.answer(load_playbook()).to_dict()
 
 
+@pytest.mark.parametrize(
+    ("reason", "is_known"),
+    [("too expensive", True), ("other", False), ("Unknown", False), ("", False), (None, False)],
+)
+@pytest.mark.parametrize("kind", ["cancellation.intended", "contract.cancelled"])
+def test_a_reason_for_leaving_is_known_where_one_is_named(kind, reason, is_known):
+    facts = told((kind, None, {} if reason is None else {"reason": reason}))
+    assert facts.moments.get("reason_to_leave_given") == (MOMENT if is_known else None)
+
+
 def test_a_contract_term_begins_with_its_start_or_renewal_and_ends_with_the_contract():
     start = ("contract.started", None, {})
     assert told(start).term_started_at == MOMENT

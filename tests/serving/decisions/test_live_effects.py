@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from experiments.effects.action_effect import ActionEffect
@@ -124,6 +125,11 @@ def test_the_page_says_between_what_bounds_we_believe():
     view = action_view(call, "USD", as_of=moment)
     assert "For this account most likely between +" in view.evidence
     assert "1 contact in four weeks took 5.0% off the effect" in view.how
+    assert view.how.startswith("It is not weighed: it is done whatever it is worth. It costs")
+    assert "is expected" not in view.how
+    assert view.worth_from == "What it takes"
+    weighed = action_view(replace(call, basis="value"), "USD", as_of=moment)
+    assert "on the cautious estimate that ranks the list" in weighed.how
     assert action_view(answer.ranked[-1], "USD", as_of=moment).evidence == ""
 
 

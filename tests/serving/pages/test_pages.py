@@ -12,9 +12,10 @@ import jinja2.meta
 import pytest
 from small_company import event, make_store, make_workspace
 
+from features.alerts.alert import Alert
 from features.events.schema import Event
 from registry.store.store import MemoryModelStore
-from serving.pages.account_page import AccountPage
+from serving.pages.account_page import AccountPage, health_note
 from serving.pages.approvals_page import ApprovalsPage
 from serving.pages.developer_pages import ApiPage, ProblemsPage
 from serving.pages.frame import FOLDER, ProblemPage, Templates
@@ -217,6 +218,21 @@ def test_a_usual_week_is_one_since_the_account_is_known(own_client, as_of):
     )
     assert use_picture(weeks).count("<rect") == 3
     assert use_note(weeks[:23]) == "Nothing is known of the use of the product yet."
+
+
+@pytest.mark.parametrize(("urgency", "is_named"), [(None, True), (1, True), (2, False), (5, False)])
+def test_no_step_is_named_by_the_health_while_a_sign_of_this_week_is_open(
+    client, urgency, is_named
+):
+    """A healthy account that said it does not renew is no place to look for expansion."""
+    scores = client.app.state.service.portfolio.scores
+    calm = next(s for s in scores if not s.has_no_contract and s.risk_tier == "low")
+    sign = Alert(
+        id="renewal_refused", title="", words="", urgency=urgency or 0, responses=(), source="",
+        as_of=calm.as_of,
+    )  # fmt: skip
+    note = health_note(calm, None, () if urgency is None else (sign,))
+    assert (f"usual step at this health: {calm.health.action}" in note) is is_named
 
 
 def test_an_account_that_left_says_so(read):

@@ -59,7 +59,7 @@ def test_the_day_is_the_next_one_on_which_its_renewal_asks_for_something(days, o
 def test_what_a_person_may_do_again_sooner_comes_before_the_renewal():
     called = PastAction(action_id="one_to_one_call", at=AS_OF - timedelta(days=50), outcome="done")
     answer = ask(300.0, history=[called], alerts=("sign_negative_feedback",))
-    assert answer.look_again_on == called.at + timedelta(days=60)
+    assert answer.look_again_on == called.at + timedelta(days=90)
     assert answer.look_again_why == "when “One-to-one call after bad feedback” is possible"
 
 
