@@ -163,7 +163,9 @@ def recommend(
     proposals = find_proposals(playbook, state, question.facts, question.past)
     week = contact_week(question)
     withheld: list[Withheld] = []
-    allowed = _next_steps(_each_alone(proposals, question, week, withheld), proposals, withheld)
+    allowed = _each_alone(proposals, question, week, withheld)
+    if playbook.one_next_step:
+        allowed = _next_steps(allowed, proposals, withheld)
     chosen = _together(allowed, withheld, question, week)
     owed = _owed_of(allowed, chosen, question) if standing is not None else []
     otherwise, lot = owed, None

@@ -86,6 +86,7 @@ class Playbook:
     renewal_counts_days: float | None = None  # so long before it the coming renewal is at stake
     renewal_counts_signs: frozenset[str] = frozenset()  # and at any distance while one is open
     look_again: LookAgainRules | None = None
+    one_next_step: bool = False  # of a sequence, and the steps say which earlier ones were left out
     fingerprint: str = ""  # of the two texts it was read from
 
     @cached_property
@@ -218,6 +219,7 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
             look_again=read_look_again(actions_file.table("look_again"))
             if actions_file.has("look_again")
             else None,
+            one_next_step=sequences_file.flag("one_next_step", False),
             fingerprint=hashlib.blake2b(
                 f"{actions_text}\0{sequences_text}".encode(), digest_size=16
             ).hexdigest(),

@@ -67,7 +67,7 @@ def find_proposals(
             if alert in state.alert_raised_at
         ]
         if step is not None:
-            because.append(step.words)
+            because.append(step.words if playbook.one_next_step else step.place)
             times.append(step.due_at)
         if because:
             found.append(

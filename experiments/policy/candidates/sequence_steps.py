@@ -35,17 +35,21 @@ class DueStep:
     unfit: tuple[int, ...] = ()
 
     @property
+    def place(self) -> str:
+        """The account's place in the sequence, in words."""
+        return (
+            f"step {self.number} of {len(self.sequence.steps)} of the sequence "
+            f"“{self.sequence.name}”"
+        )
+
+    @property
     def words(self) -> str:
-        """The account's place in the sequence, in words, with the earlier steps that were left out."""
+        """The place, with the earlier steps that were left out."""
         left_out = [
             *([f"nothing is recorded of {_numbered(self.unrecorded)}"] if self.unrecorded else []),
             *([f"{_numbered(self.unfit)} did not apply"] if self.unfit else []),
         ]
-        place = (
-            f"step {self.number} of {len(self.sequence.steps)} of the sequence "
-            f"“{self.sequence.name}”"
-        )
-        return f"{place} ({', '.join(left_out)})" if left_out else place
+        return f"{self.place} ({', '.join(left_out)})" if left_out else self.place
 
 
 def due_steps(

@@ -438,6 +438,18 @@ def test_a_later_step_waits_for_an_earlier_one_that_is_to_be_done():
     assert why.until == "until “Look into the account's usage” is done"
 
 
+def test_an_older_playbook_lists_steps_as_it_did():
+    book = replace(BOOK, one_next_step=False)
+    alert = {"health_below_40": AS_OF - timedelta(hours=48)}
+    state = account(health_score=31.0, alerts=("health_below_40",), alert_raised_at=alert)
+    limits = Limits(contacts_per_week=99, actions_per_week=99)
+    history = [PastAction(action_id="success_call", at=AS_OF - timedelta(hours=40))]
+    answer = ask(state, book=book, limits=limits, history=history)
+    found = next(c for c in answer.ranked if c.action_id == "setup_help")
+    assert found.because.endswith("step 5 of 8 of the sequence “High risk”")
+    assert "usage_analysis" in ids(answer)
+
+
 def test_a_step_says_which_earlier_ones_were_left_out():
     left = account(
         attributes={"contract_status": "ended"},
