@@ -120,6 +120,8 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
             before, renewal = renewal, properties.get("renewal_on")
             if kind != "contract.changed" or renewal != before:
                 terms_from = at
+        if kind in ("contract.started", "contract.renewed"):  # what was said before is settled
+            moments.pop("reason_to_leave_given", None)
         if kind in REASONED_KINDS and _names_a_reason(properties):
             moments["reason_to_leave_given"] = at
         if kind in MOMENT_KINDS:

@@ -139,7 +139,7 @@ class Seen:
 
     @property
     def told_they_leave(self) -> bool:
-        said = self.value("cancellations_intended_90d") or 0.0
+        said = self.value("cancellations_pending") or 0.0
         return said > 0 or bool({"cancel_intent", "renewal_refused"} & set(self.state.alerts))
 
     @property

@@ -200,6 +200,13 @@ def test_a_reason_for_leaving_is_known_where_one_is_named(kind, reason, is_known
     assert facts.moments.get("reason_to_leave_given") == (MOMENT if is_known else None)
 
 
+@pytest.mark.parametrize("kind", ["contract.renewed", "contract.started"])
+def test_a_reason_for_leaving_is_settled_by_a_renewal(kind):
+    intent = ("cancellation.intended", None, {"reason": "no need"})
+    assert "reason_to_leave_given" in told((kind, None, {}), intent).moments
+    assert "reason_to_leave_given" not in told(intent, (kind, None, {})).moments
+
+
 def test_a_contract_term_begins_with_its_start_or_renewal_and_ends_with_the_contract():
     start = ("contract.started", None, {})
     assert told(start).term_started_at == MOMENT
