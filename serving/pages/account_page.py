@@ -80,6 +80,8 @@ SAME_TIME = timedelta(days=1)
 THIS_WEEK = 2
 """The urgency of a warning sign from which on what to do follows from it, and not from the health."""
 """Data that are further behind the clock of the service stand still, as between two exports."""
+FOR_TODAY = 4
+"""Warning signs of this urgency and above are for today."""
 TREND_TOLERANCE = timedelta(days=4)
 """Monthly snapshots lie up to 31 days apart; a trend is over 28."""
 
@@ -161,6 +163,7 @@ class AccountPage:
     outlooks: tuple[OutlookLine, ...]
     family: FamilyView | None
     signs: tuple[SignView, ...]
+    signs_differ: str  # why a sign is urgent where the chance is low; "" where they agree
     changes_title: str
     changes: tuple[ChangeLine, ...]
     actions: tuple[ActionView, ...]
@@ -306,6 +309,7 @@ def account_page(
         if family
         else None,
         signs=_signs(portfolio.alerts.of(score.account_id)),
+        signs_differ=signs_differ(score, portfolio.alerts.of(score.account_id)),
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
         changes=change_lines(before, score, catalogue) if before else (),
         actions=tuple(
@@ -453,6 +457,18 @@ def _unknown_parts(score: AccountScore) -> str:
     return (
         f"Not known: {', '.join(unknown)}. The score rests on the "
         f"{score.health.known_weight:g} of 100 points of weight that are known."
+    )
+
+
+def signs_differ(score: AccountScore, alerts: Sequence[Alert]) -> str:
+    """What tells an urgent warning sign from a chance to leave that is low."""
+    if {score.risk_tier, score.renewal_tier} - {None} != {"low"} or not any(
+        alert.urgency >= FOR_TODAY for alert in alerts
+    ):
+        return ""
+    return (
+        "A warning sign says what has happened. The chance says how past accounts like this one "
+        "ended: most of them stayed. A sign that is for today is answered all the same."
     )
 
 

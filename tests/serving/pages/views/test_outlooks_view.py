@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from features.alerts.alert import Alert
 from features.catalogue.catalogue import load_catalogue
 from features.health.formula import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from registry.playbook.playbook import load_playbook
-from serving.pages.account_page import health_differs
+from serving.pages.account_page import health_differs, signs_differ
 from serving.pages.views.outlooks_view import (
     FAR_HORIZONS,
     OutlookLine,
@@ -242,3 +243,29 @@ def test_where_health_and_the_chance_to_leave_differ_it_is_said_what_each_is(
     )
     assert health in {band.name for band in formula.bands}
     assert bool(health_differs(score, formula)) == differs
+
+
+@pytest.mark.parametrize(
+    ("tier", "renewal", "urgency", "differs"),
+    [
+        ("low", 0.1, 4, True),
+        ("low", 0.1, 3, False),
+        ("low", 0.9, 4, False),
+        ("high", 0.1, 5, False),
+    ],
+)
+def test_an_urgent_sign_beside_a_low_chance_is_told_from_it(
+    one, tier, renewal, urgency, differs
+) -> None:
+    at = HorizonProbability(horizon_days=200, probability=renewal, low=0.0, high=1.0)
+    score = replace(one, risk_tier=tier, at_renewal=at, usual_at_renewal=0.2)
+    sign = Alert(
+        id="renewal_refused",
+        title="Does not intend to renew",
+        words="said so",
+        urgency=urgency,
+        responses=(),
+        source="",
+        as_of=one.as_of,
+    )
+    assert bool(signs_differ(score, (sign,))) == differs
