@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -75,12 +76,22 @@ class Company:
         return dict(json.loads(ledger.decision(item["decision_id"]).inputs)["question"])
 
 
+@pytest.fixture(scope="module")
+def awake_by_day(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace whose second account has a time zone; tests write to copies of it."""
+    more = [event("acct-02", "account.updated", 1, time_zone="UTC")]
+    return make_workspace(tmp_path_factory.mktemp("awake") / "made", more=more)
+
+
 @pytest.fixture
 def company(
-    tmp_path: Path, store: MemoryModelStore, make_client: Callable[..., TestClient]
+    awake_by_day: Workspace,
+    tmp_path: Path,
+    store: MemoryModelStore,
+    make_client: Callable[..., TestClient],
 ) -> Company:
-    awake_by_day = event("acct-02", "account.updated", 1, time_zone="UTC")
-    workspace, at = make_workspace(tmp_path / "own", more=[awake_by_day]), [NOON]
+    shutil.copytree(awake_by_day.root, tmp_path / "own")
+    workspace, at = Workspace(tmp_path / "own", environment={}), [NOON]
     return Company(
         client=make_client(workspace, store, wall_clock=lambda: at[0]),
         workspace=workspace,
