@@ -325,6 +325,11 @@ def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
             terms = pl.col(TERM_WORD).n_unique()
             alike = kind.without_term
             meant = meant.filter((terms.over(alike) if alike else terms) > 1)
+        if columns:  # of a smaller group no feature is known often enough
+            meant = meant.filter(pl.len().over(columns) >= LEAST_PEERS)
+        if meant.height < LEAST_PEERS:
+            groups[kind] = {}
+            continue
         medians = meant.group_by(columns).agg(enough) if columns else meant.select(enough)
         groups[kind] = {
             tuple(row[c] for c in columns): {n: row[n] for n in names if row[n] is not None}
