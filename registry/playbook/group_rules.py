@@ -6,7 +6,7 @@ Each is an entry of ``actions.toml``. Reads text into values; decides nothing ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -107,7 +107,7 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class LookAgainStep:
-    """So many days before the renewal an account is looked at again, with what is due then."""
+    """So many days before the renewal, or after the start, an account is looked at again, and why."""
 
     days: float
     why: str
@@ -115,12 +115,14 @@ class LookAgainStep:
 
 @dataclass(frozen=True, kw_only=True)
 class LookAgainRules:
-    """When to look again at an account that is left alone: days before its renewal, and at the latest.
+    """When to look again at an account that is left alone: days before its renewal or after its start,
+    and at the latest.
 
     ``nobody`` says, by the status of an account without a contract, why nobody has to.
     """
 
     before_renewal: tuple[LookAgainStep, ...]
+    after_start: tuple[LookAgainStep, ...]
     at_most_days: float
     at_most_why: str
     nobody: Mapping[str, str]
@@ -190,18 +192,23 @@ def read_conversation(table: Table) -> Conversation:
 
 def read_look_again(table: Table) -> LookAgainRules:
     """When to look at an account again, from its table."""
-    steps = []
-    for step in table.tables("before_renewal"):
-        steps.append(LookAgainStep(days=step.number("days", least=0), why=step.text("why")))
-        step.end()
     rules = LookAgainRules(
-        before_renewal=tuple(steps),
+        before_renewal=_look_again_steps(table.tables("before_renewal")),
+        after_start=_look_again_steps(table.tables("after_start", ())),
         at_most_days=table.number("at_most_days", least=1),
         at_most_why=table.text("at_most_why"),
         nobody=_sentences(table.table("nobody")) if table.has("nobody") else {},
     )
     table.end()
     return rules
+
+
+def _look_again_steps(tables: Iterable[Table]) -> tuple[LookAgainStep, ...]:
+    steps = []
+    for table in tables:
+        steps.append(LookAgainStep(days=table.number("days", least=0), why=table.text("why")))
+        table.end()
+    return tuple(steps)
 
 
 def _sentences(table: Table) -> dict[str, str]:

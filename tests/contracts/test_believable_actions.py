@@ -274,11 +274,14 @@ ACCOUNTS = (
     Account(name="enterprise in its second week", first=frozenset({"assign_csm",
             "custom_onboarding_plan"}), listed=("hypercare",), plan="professional",
             tier="enterprise", tenure=10.0, mrr=9_000.0, renewal=355.0, never=SAVE),
+    Account(name="a yearly customer of four days: welcomed, and looked at after its first month",
+            first="onboarding_email", tenure=4.0, renewal=361.0, mrr=180.0, churn=0.001, growth=0.0,
+            plan="basic", never=SALES | SAVE | {"champion_training"}, again=26,
+            figures={"trainings_completed_90d": 1.0}),
     Account(name="thirty days in: the review is held", first="day30_review", tenure=30.0,
             renewal=335.0, never=SAVE),
     Account(name="a Starter of five days", never=SALES | SAVE | {"success_call"},
-            first=frozenset({"launch_checklist", "first_value_recipe", "do_nothing",
-                             "champion_training"}),
+            first="onboarding_email", listed=("launch_checklist",),
             plan="starter", tier="trial", mrr=90.0, seats=4.0, tenure=5.0, renewal=25.0,
             term_days=30.4, churn=0.08,
             figures={"onboarding_steps_done": 1.0, "days_to_first_use": 1.0}),
@@ -447,7 +450,7 @@ every_account = pytest.mark.parametrize("account", ACCOUNTS, ids=lambda account:
 
 
 def test_there_are_over_sixty_and_each_has_a_name():
-    assert len(ACCOUNTS) == len({account.name for account in ACCOUNTS}) == 84
+    assert len(ACCOUNTS) == len({account.name for account in ACCOUNTS}) == 85
 
 
 @every_account

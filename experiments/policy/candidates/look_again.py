@@ -1,6 +1,7 @@
 """When to look at an account again that is left alone now, and why then.
 
-The first that lies ahead of: the days before its renewal that the playbook names, the day from which
+The first that lies ahead of: the days before its renewal and after its start that the playbook
+names, the day from which
 a person may do again what is held back, and the days that the chance to leave looks ahead. All moments
 are on the time of the data. Pure; decides nothing.
 """
@@ -64,7 +65,11 @@ def when_to_look_again(
     if standing is not None and standing.is_held_out and standing.until is not None:
         return LookAgain(on=standing.until, why="when the time that was drawn by lot is over")
     latest = LookAgain(on=facts.as_of + timedelta(days=rules.at_most_days), why=rules.at_most_why)
-    ahead = (*_before_renewal(playbook, facts), *_allowed_then(playbook, facts, withheld, asked_at))
+    ahead = (
+        *_before_renewal(playbook, facts),
+        *_after_start(playbook, facts),
+        *_allowed_then(playbook, facts, withheld, asked_at),
+    )
     return min((latest, *ahead), key=lambda one: (one.on, one.why))
 
 
@@ -86,6 +91,16 @@ def _before_renewal(playbook: Playbook, facts: Facts) -> Iterator[LookAgain]:
         if on - facts.as_of >= A_DAY:
             before = f"{step.days:.0f} days before" if step.days else "the day of"
             yield LookAgain(on=on, why=f"{before} its renewal of {_day(renewal)}, {step.why}")
+
+
+def _after_start(playbook: Playbook, facts: Facts) -> Iterator[LookAgain]:
+    days = facts.values.get("tenure_days")
+    if playbook.look_again is None or not isinstance(days, float):
+        return
+    for step in playbook.look_again.after_start:
+        on = facts.values_as_of + timedelta(days=step.days - days)
+        if on - facts.as_of >= A_DAY:
+            yield LookAgain(on=on, why=f"{step.days:.0f} days after its start, {step.why}")
 
 
 def _allowed_then(
