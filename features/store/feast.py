@@ -111,6 +111,9 @@ class WorkspaceFeatures:
                     repo_path=str(self.workspace.feast_dir), config=configuration(self.workspace)
                 )
                 there = {view.name: view for view in store.list_feature_views()}
+                for view in self.views:
+                    if view.name in there:  # Feast fills these in as it applies a view
+                        view.entity_columns = there[view.name].entity_columns
                 if any(there.get(view.name) != view for view in self.views):
                     store.apply([account, *self.views])
             self._store = store

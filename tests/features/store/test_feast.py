@@ -153,6 +153,23 @@ def test_the_online_store_gives_the_newest_snapshot(
     assert_frame_equal(answer, newest.select(answer.columns), check_exact=True)
 
 
+def test_the_registry_is_written_only_when_a_declaration_changed(
+    filled: tuple[Workspace, pl.DataFrame],
+) -> None:
+    workspace, _ = filled
+    registry = workspace.feast_dir / "registry.db"
+    WorkspaceFeatures(workspace).online(["acme"])
+    before = registry.read_bytes()
+    WorkspaceFeatures(workspace).online(["acme"])
+    assert registry.read_bytes() == before
+    workspace.change_settings(max_feature_age_days=21.0)
+    try:
+        WorkspaceFeatures(workspace).online(["acme"])
+        assert registry.read_bytes() != before
+    finally:
+        workspace.change_settings(max_feature_age_days=20.0)
+
+
 def test_an_older_snapshot_never_replaces_a_newer_one(
     filled: tuple[Workspace, pl.DataFrame],
 ) -> None:
