@@ -420,6 +420,9 @@ ACCOUNTS = (
     Account(name="healthy and happy: a favour may be asked", health=90.0, churn=0.0, growth=0.0,
             first=frozenset({"case_study_ask", "reference_ask", "speaker_ask",
                              "advisory_board_invite"}), figures=PROMOTER),
+    Account(name="healthy and happy, six days before the end of the term: no favour yet",
+            health=90.0, churn=0.0, growth=0.0, never=FAVOURS, renewal=6.0, term_days=30.4,
+            first="renewal_check", figures=PROMOTER, plan="basic", done={"value_review": 2}),
     Account(name="happy, with a warning sign: no favour is asked", health=85.0, never=FAVOURS,
             first=frozenset({"self_repair"}), churn=0.1, growth=0.0, figures=PROMOTER,
             signs=("errors_above_p95",)),
@@ -450,7 +453,7 @@ every_account = pytest.mark.parametrize("account", ACCOUNTS, ids=lambda account:
 
 
 def test_there_are_over_sixty_and_each_has_a_name():
-    assert len(ACCOUNTS) == len({account.name for account in ACCOUNTS}) == 85
+    assert len(ACCOUNTS) == len({account.name for account in ACCOUNTS}) == 86
 
 
 @every_account

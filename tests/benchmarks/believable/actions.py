@@ -370,6 +370,9 @@ RULES: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
      and not one.has_answered_lately and not one.speaks(one.first)),
     ("a call for a bad answer older than that",
      lambda one: "one_to_one_call" in one.names and not was_rated_badly(one)),
+    ("a favour in the last week of a term",
+     lambda one: one.within("days_to_renewal", 0, 7) and any(
+         one.book.by_id[name].objective == "advocate" for name in one.names)),
     ("growth or a favour beside a sign that they leave",
      lambda one: one.told_they_leave and any(
          one.book.by_id[name].objective in ("expand", "advocate") for name in one.names)),
