@@ -507,7 +507,8 @@ def test_an_account_with_a_contract_and_no_events_says_what_is_unknown(
     assert (answer.status_code, answer.json()["features"]["csat_90d"]) == (200, None)
     page = quiet.get("/accounts/quiet", headers={"Accept": "text/html"})
     assert page.status_code == 200
-    assert "Not known: engagement" in page.text
+    assert "Not enough data: " in page.text
+    assert "engagement, satisfaction, payment" in page.text
     assert "No use of the product is known in the 15 weeks since the account is known." in page.text
 
 
