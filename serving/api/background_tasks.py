@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +18,8 @@ from serving.state.refresh import FreshScores
 from serving.state.service_state import ServiceState
 from serving.webhooks.secret_encryption import SecretEncryption
 from serving.webhooks.sending import Sender, keep_sending
+
+T = TypeVar("T")
 
 log = logging.getLogger("keepwell.serving")
 
@@ -52,13 +55,24 @@ async def background_tasks(
         service.close()
 
 
+async def run_to_its_end(work: Callable[[], T]) -> T:
+    """Run the work in a thread; a cancellation waits until it has ended, since what follows it is
+    closing the stores that the work has open."""
+    running = asyncio.ensure_future(run_in_threadpool(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
 async def _refresh_scores(service: ServiceState, seconds: float) -> None:
     """Look again and again whether anything changed; a failure is logged and tried again."""
     while True:
         await asyncio.sleep(seconds)
         try:
-            await run_in_threadpool(service.refresh)
-            await run_in_threadpool(service.deliver)
+            await run_to_its_end(service.refresh)
+            await run_to_its_end(service.deliver)
         except Exception:
             service.metrics.refresh_failures.inc()
             log.exception("scoring anew failed; the portfolio of before goes on serving")
@@ -68,7 +82,7 @@ async def _follow_events(service: ServiceState, fresh: FreshScores) -> None:
     """Score the accounts that new events touch; a failure is logged and tried again."""
     while True:
         try:
-            if await run_in_threadpool(fresh.step) is None:
+            if await run_to_its_end(fresh.step) is None:
                 await asyncio.sleep(LOOK_SECONDS)
         except Exception:
             service.metrics.refresh_failures.inc()
