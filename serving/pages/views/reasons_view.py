@@ -22,6 +22,10 @@ LEAST_REST = 0.1
 """Facts that are not listed are summed up where they are more than this share of their theme."""
 
 
+ALIKE = 2.0
+"""Past accounts are like this one where their mean chance is within this factor of its own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FactLine:
     """A fact under a reason, with its own part of the points."""
@@ -86,7 +90,10 @@ def reasons_view(
         else words("This one has {chance}.", chance=chance)
     )
     return _probability_view(
-        reasons, outcome, _start(reasons.start / 100, reasons.base_rate, outcome, of) + moved
+        reasons,
+        outcome,
+        probability,
+        _start(reasons.start / 100, reasons.base_rate, outcome, of) + moved,
     )
 
 
@@ -108,6 +115,7 @@ def renewal_reasons_view(
     return _probability_view(
         reasons,
         outcome,
+        probability,
         words(
             usual + (f". {_moved(reasons)}" if reasons.every else ", and this one with {chance}."),
             start=figure("churn_start_at_renewal", of, percent((reasons.start or 0.0) / 100)),
@@ -139,7 +147,9 @@ def _shown(reasons: Reasons) -> float:
     return sum(r.points for r in reasons.every)
 
 
-def _probability_view(reasons: Reasons, outcome: Outcome, summary: Markup) -> ReasonsView:
+def _probability_view(
+    reasons: Reasons, outcome: Outcome, probability: float, summary: Markup
+) -> ReasonsView:
     about, everything, widest = outcome.words, reasons.every, _widest(reasons)
     rest = reasons.rest or 0.0
     sides = (
@@ -148,7 +158,10 @@ def _probability_view(reasons: Reasons, outcome: Outcome, summary: Markup) -> Re
     )
     return ReasonsView(
         lists=tuple(
-            ReasonList(title=title, lines=tuple(_line(r, reasons, widest, outcome) for r in side))
+            ReasonList(
+                title=title,
+                lines=tuple(_line(r, reasons, widest, outcome, probability) for r in side),
+            )
             for title, side in sides
             if side
         ),
@@ -205,7 +218,13 @@ def _health_view(reasons: Reasons, widest: float, health: Health) -> ReasonsView
     )
 
 
-def _line(reason: Reason, reasons: Reasons, widest: float, outcome: Outcome) -> ReasonLine:
+def _line(
+    reason: Reason,
+    reasons: Reasons,
+    widest: float,
+    outcome: Outcome,
+    probability: float | None = None,
+) -> ReasonLine:
     return ReasonLine(
         title=reason.title or reason.text,
         points=signed(reason.points, " points")
@@ -215,7 +234,7 @@ def _line(reason: Reason, reasons: Reasons, widest: float, outcome: Outcome) -> 
         direction="toward" if reason.is_risk else "away",
         can_be_moved=reason in reasons.levers,
         facts=(*map(_fact, reason.evidence), *_smaller_facts(reason)),
-        record=_record(reason.record, outcome),
+        record=_record(reason.record, outcome, probability),
     )
 
 
@@ -235,14 +254,20 @@ def _smaller_facts(reason: Reason) -> tuple[FactLine, ...]:
     )
 
 
-def _record(record: FirstReasonRecord | None, outcome: Outcome) -> str:
+def _record(record: FirstReasonRecord | None, outcome: Outcome, probability: float | None) -> str:
     """What came of the past accounts that had a reason first, and what the model had said of them.
 
-    >>> _record(FirstReasonRecord(accounts=40, came=6, expected=4.2), CHURN)
+    Nothing is said where it had given them another chance than this account: 5 of 75 beside 26%
+    would read as a contradiction, and is one of other contracts.
+
+    >>> _record(FirstReasonRecord(accounts=40, came=6, expected=4.2), CHURN, 0.15)
     'Of 40 past accounts with this as their first reason, 6 left within 90 days; the model had \
 expected 4'
     """
-    if record is None:
+    if record is None or probability is None:
+        return ""
+    given = record.expected / record.accounts
+    if max(given, probability) > ALIKE * min(given, probability):
         return ""
     return (
         f"Of {record.accounts:,} past accounts with this as their first reason, {record.came:,} "

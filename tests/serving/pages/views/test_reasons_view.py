@@ -86,11 +86,19 @@ def test_what_takes_health_points_away_has_a_minus() -> None:
 def test_the_record_says_what_accounts_did_and_who_expected_how_many(outcome, past) -> None:
     record = FirstReasonRecord(accounts=75, came=5, expected=4.8)
     reasons = Reasons(signals=(replace(ADOPTION, record=record),), start=17.0, rest=0.0)
-    [line] = reasons_view(reasons, 0.2, outcome, of="a", health=HEALTH).lists[0].lines
+    [line] = reasons_view(reasons, 0.12, outcome, of="a", health=HEALTH).lists[0].lines
     assert line.record == (
         f"Of 75 past accounts with this as their first reason, 5 {past} within 90 days; the model "
         f"had expected 5"
     )
+
+
+@pytest.mark.parametrize(("probability", "is_said"), [(0.13, False), (0.12, True), (0.03, False)])
+def test_nothing_is_said_of_accounts_whose_chance_was_another(probability, is_said) -> None:
+    record = FirstReasonRecord(accounts=75, came=5, expected=4.8)
+    reasons = Reasons(signals=(replace(ADOPTION, record=record),), start=17.0, rest=0.0)
+    [line] = reasons_view(reasons, probability, CHURN, of="a", health=HEALTH).lists[0].lines
+    assert bool(line.record) == is_said
 
 
 def test_where_what_is_listed_evens_out_it_moves_nothing() -> None:
