@@ -1,8 +1,8 @@
 """Write the reference pages that are made from code: `python docs/reference/generate.py`.
 
-A test compares each page with what this prints, so a command, a setting, a file of a workspace, an
-action, a route, a problem, a health formula, a feature, a warning sign or a signal of the sources
-without its row is red.
+A test compares each page with what this prints, so a command, a setting, a file of a workspace, a
+kind of event, an action, a route, a problem, a health formula, a feature, a warning sign or a
+signal of the sources without its row is red.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ import source_signals  # noqa: E402
 import warning_signs  # noqa: E402
 
 import keepwell  # noqa: E402
+from features.events.schema import (  # noqa: E402
+    CUSTOM_PREFIX,
+    DATE_PROPERTIES,
+    EARLIEST_DATE,
+    KINDS,
+    LARGEST_QUANTITY,
+    LATEST_DATE,
+)
 from features.health.formula import FORMULAS  # noqa: E402
+from features.ingest.columns import EARLIEST, LARGEST_COUNT, LATEST, LONGEST_NAME  # noqa: E402
+from features.ingest.properties import LONGEST_PROPERTIES  # noqa: E402
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
 from registry.playbook.playbook import load_playbook  # noqa: E402
 from serving.api.app import ROUTERS  # noqa: E402
@@ -224,7 +234,41 @@ def problems() -> str:
     return "\n".join([*lines, ""])
 
 
+def events() -> str:
+    """Every kind of event, with the bounds of its quantity and its properties."""
+    lines = [
+        "# Events",
+        "",
+        "The kinds of events, what their quantity means, how large it may be in either direction, and"
+        " the properties that Keepwell reads; those in **bold** an event must have. Kinds of your own"
+        f" begin with `{CUSTOM_PREFIX}`; they, and kinds without a quantity here, may have one of up to"
+        f" {LARGEST_QUANTITY:,.0f}.",
+        "",
+        "An event is refused, with the reason, where its quantity is larger, where "
+        + " or ".join(f"`{name}`" for name in DATE_PROPERTIES)
+        + f" is written YYYY-MM-DD and no day from {EARLIEST_DATE:%Y} to {LATEST_DATE:%Y}, or where a"
+        " property is missing that it must have. A name or an id has at most"
+        f" {LONGEST_NAME} characters, all properties together {LONGEST_PROPERTIES:,}; a count is at most"
+        f" {LARGEST_COUNT:,.0f}, and a moment lies from {EARLIEST:%Y} to {LATEST:%Y}. It is the same for"
+        " the API, files and streams. The bounds are far beyond what happens, so they are no settings:"
+        " [why](../decisions/features-lake.md"
+        "#bounds-of-events-are-declared-with-their-kinds-and-are-no-settings).",
+        "",
+        MADE_BY,
+        "",
+        "| kind | means | quantity | at most | properties |",
+        "|---|---|---|---|---|",
+    ]
+    for kind in KINDS:
+        names = (f"**{name}**" if name in kind.needed else name for name in kind.properties)
+        most = f"{kind.largest:,.0f}" if kind.quantity else ""
+        words = " | ".join(map(cell, (kind.description, kind.quantity, most, ", ".join(names))))
+        lines.append(f"| `{kind.name}` | {words} |")
+    return "\n".join([*lines, ""])
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "events.md": events,
     "routes.md": routes,
     "problems.md": problems,
     "commands.md": commands,

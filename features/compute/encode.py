@@ -18,6 +18,7 @@ import polars as pl
 
 from features.catalogue.catalogue import Catalogue
 from features.catalogue.feature import Attribute, Feature
+from features.events.schema import EARLIEST_DATE, LARGEST_QUANTITY, LATEST_DATE
 from features.kernel.aggregations import BY_NAME, OPERATIONS
 from features.kernel.ordering import number_triples, number_users, order_events
 from features.kernel.strings import StringViews, number_strings, string_keys
@@ -142,7 +143,7 @@ def encode_timelines(frame: pl.DataFrame, catalogue: Catalogue) -> EncodedTimeli
             row_class=read_only(row_class),
             event_count=_column(frame, "event_count", np.int64),
             user_count=_column(frame, "user_count", np.int64),
-            quantity=_column(frame, "quantity", np.float64),
+            quantity=_quantities(frame),
             user=read_only(user),
             n_users=n_users,
         ),
@@ -168,6 +169,13 @@ def _column(frame: pl.DataFrame, name: str, kind: type[np.generic]) -> npt.NDArr
         return read_only(np.empty(0, dtype=kind))
     column = frame[name]
     return _fixed(column.fill_null(math.nan) if column.null_count() else column, kind)
+
+
+def _quantities(frame: pl.DataFrame) -> npt.NDArray[Any]:
+    """The quantities; one that is absurd, which older workspaces may hold, is unknown (NaN)."""
+    numbers = _column(frame, "quantity", np.float64)
+    absurd = np.abs(numbers) > LARGEST_QUANTITY
+    return read_only(np.where(absurd, math.nan, numbers)) if absurd.any() else numbers
 
 
 def _fixed(column: pl.Series, kind: type[np.generic]) -> npt.NDArray[Any]:
@@ -380,17 +388,18 @@ def _word(
 
 
 def _days_since_epoch(text: str) -> float:
-    """Whole days since 1970 of an ISO date, NaN where the text is no date."""
+    """Whole days since 1970 of an ISO date, NaN where the text is no date or an absurd one."""
     try:
-        return float((date.fromisoformat(text[:10]) - date(1970, 1, 1)).days)
+        day = date.fromisoformat(text[:10])
     except ValueError:
         return math.nan
+    return float((day - date(1970, 1, 1)).days) if EARLIEST_DATE <= day <= LATEST_DATE else math.nan
 
 
 def _number(text: str) -> float:
-    """The text as a finite number, NaN where it is no number."""
+    """The text as a number of a plausible size, NaN where it is none."""
     try:
         value = float(text)
     except ValueError:
         return math.nan
-    return value if math.isfinite(value) else math.nan
+    return value if abs(value) <= LARGEST_QUANTITY else math.nan

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from features.catalogue.feature import Expression
+from features.events.schema import LARGEST_QUANTITY
 from features.events.visibility import visible, with_superseded
 from features.kernel.windows import EPOCH
 
@@ -48,7 +49,10 @@ def with_expressions(
     kinds = sorted({kind for feature in expressions for kind in feature.reads})
     read = (
         events.filter(pl.col("kind").is_in(kinds))
-        .with_columns(pl.col("account_id", "kind").cast(pl.String))
+        .with_columns(
+            pl.col("account_id", "kind").cast(pl.String),
+            pl.when(pl.col("quantity").abs() <= LARGEST_QUANTITY).then("quantity"),  # else unknown
+        )
         .sort(ORDER)
         .pipe(with_superseded)
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
@@ -34,6 +34,21 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far ``recorded_at`` may lie before ``occurred_at``, because two clocks differ. It is then set
 to ``occurred_at``."""
 
+LARGEST_QUANTITY = 1e12
+"""No quantity of any kind is larger, in either direction: so much of any currency is more than a
+company pays in a month, and sums of as many events as anybody has stay finite. A larger one is
+refused; where an older workspace holds one, it is unknown to features."""
+
+LARGEST_SPAN_SECONDS, LARGEST_SPAN_HOURS, LARGEST_GRADE = 1e9, 1e6, 1e3
+"""The same for spans (31 and 114 years), and for grades, answers and severities on any scale."""
+
+EARLIEST_DATE, LATEST_DATE = date(1970, 1, 1), date(2100, 12, 31)
+"""An event whose date property (a renewal, a due day) lies outside these is refused; where an older
+workspace holds one, the date is unknown."""
+
+DATE_PROPERTIES = ("renewal_on", "due_on")
+"""The properties that are dates, in the form YYYY-MM-DD."""
+
 CUSTOM_PREFIX = "custom."
 """A tenant's own kinds start with this."""
 
@@ -45,7 +60,9 @@ class Kind:
     name: str
     description: str
     quantity: str = ""  # empty: the kind has no quantity
+    largest: float = LARGEST_QUANTITY  # of the quantity, in either direction
     properties: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()  # properties without which nothing can read an event of the kind
 
 
 KINDS: tuple[Kind, ...] = (
@@ -53,6 +70,7 @@ KINDS: tuple[Kind, ...] = (
         name="user.session",
         description="A person logged in and worked.",
         quantity="length in seconds",
+        largest=LARGEST_SPAN_SECONDS,
         properties=("role", "environment"),
     ),
     Kind(
@@ -86,18 +104,21 @@ KINDS: tuple[Kind, ...] = (
         name="ticket.created",
         description="A support ticket was opened.",
         quantity="severity, 1 is worst, 4 mildest",
+        largest=LARGEST_GRADE,
         properties=("ticket_id", "topic", "repeat"),
     ),  # repeat: yes, no
     Kind(
         name="ticket.updated",
         description="A first reply, a sentiment, a reopening.",
         quantity="hours to the first reply, or sentiment from -1 to +1",
+        largest=LARGEST_SPAN_HOURS,
         properties=("ticket_id", "change"),
     ),  # change: first_reply, sentiment, reopened
     Kind(
         name="ticket.resolved",
         description="A support ticket was closed.",
         quantity="hours from opening to resolution",
+        largest=LARGEST_SPAN_HOURS,
         properties=("ticket_id", "severity", "sla_met"),
     ),  # sla_met: yes, no
     Kind(name="nudge.sent", description="A nudge was shown or sent.", properties=("name",)),
@@ -219,6 +240,7 @@ KINDS: tuple[Kind, ...] = (
         name="survey.answered",
         description="A survey was answered.",
         quantity="answer",
+        largest=LARGEST_GRADE,
         properties=("survey", "scale"),
     ),  # survey: nps (0-10), csat (1-5), ces (1-7)
     Kind(
@@ -254,6 +276,7 @@ KINDS: tuple[Kind, ...] = (
         name="review.held",
         description="A business review took place.",
         quantity="rating from 0 to 10",
+        largest=LARGEST_GRADE,
         properties=("type", "renewal_intent"),
     ),
     Kind(
@@ -280,6 +303,7 @@ KINDS: tuple[Kind, ...] = (
         name="incident.opened",
         description="An incident began that the account felt.",
         quantity="severity, 1 is worst",
+        largest=LARGEST_GRADE,
         properties=("incident_id",),
     ),
     Kind(
@@ -291,6 +315,7 @@ KINDS: tuple[Kind, ...] = (
         name="incident.resolved",
         description="An incident that the account felt was over.",
         quantity="hours from opening to resolution",
+        largest=LARGEST_SPAN_HOURS,
         properties=("incident_id",),
     ),
     Kind(name="alert.raised", description="Keepwell raised an alert.", properties=("alert",)),
@@ -303,17 +328,20 @@ KINDS: tuple[Kind, ...] = (
         name="action.decided",
         description="Keepwell recommended an action.",
         quantity="propensity of the recommendation; with an arm, that of being offered it",
+        largest=1.0,
         properties=("action", "decision_id", "intervention", "arm", "chance", "draw_id"),
     ),  # chance: one of CHANCES; a log of others has none
     Kind(
         name="action.executed",
         description="An action was carried out.",
         properties=("action", "decision_id", "intervention", "by"),
+        needed=("action",),
     ),
     Kind(
         name="action.declined",
         description="A person decided against an action.",
         properties=("action", "decision_id", "reason"),
+        needed=("action",),
     ),
     Kind(
         name="action.outcome",
@@ -330,11 +358,13 @@ KINDS: tuple[Kind, ...] = (
             "window_days",
             "source",
         ),
+        needed=("action",),
     ),
     Kind(
         name="action.judged",
         description="A person agreed, disagreed or put an action off.",
         properties=("action", "decision_id", "verdict", "reason", "until", "by", "heard_at"),
+        needed=("action", "verdict"),
     ),  # until, heard_at: moments in real time, not of the workspace
 )
 

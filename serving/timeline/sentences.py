@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from serving.text_format import day, number, plain, who
+from features.events.schema import LARGEST_QUANTITY
+from serving.text_format import NOT_KNOWN, day, number, plain, who
 
 SENTENCES: Mapping[str, str] = {
     "user.session": "Logged in",
@@ -103,6 +104,8 @@ def sentence(
     'Used the product'
     >>> sentence("contract.cancelled", {}, None, "USD")
     'Contract ended without renewal'
+    >>> sentence("usage.metered", {}, 1e308, "USD")
+    'Metered use: not known, because 1e+308 is no plausible quantity'
     """
     if kind == "feature.used" and "name" not in properties:
         return "Used the product"
@@ -119,7 +122,9 @@ def sentence(
     }
     text = pattern.format_map(_Blank(words)).replace("()", "").strip(" :")
     text = " ".join(text.split())
-    if quantity is not None and kind in QUANTITIES:
+    if quantity is not None and kind in QUANTITIES and abs(quantity) > LARGEST_QUANTITY:
+        text = f"{text}: {NOT_KNOWN}, because {quantity:.4g} is no plausible quantity"
+    elif quantity is not None and kind in QUANTITIES:
         value = QUANTITIES[kind].format(value=number(quantity), currency=currency)
         text = f"{text}: {value}"
     return text
@@ -140,7 +145,7 @@ def judged_sentence(properties: Mapping[str, str | float | bool]) -> str:
         f"{who(said_by)} {SAID.get(verdict, plain(verdict))} "
         f"{plain(str(properties.get('action') or 'an action'))}"
     )
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         text += f" until {day(datetime.fromisoformat(until))}" if until else ""
     if who(said_by) != said_by:  # no name, so a sentence begins
         text = text[:1].upper() + text[1:]

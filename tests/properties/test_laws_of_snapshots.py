@@ -176,3 +176,39 @@ def test_a_derived_feature_that_reads_nothing_declared_is_refused() -> None:
                 ),
             )
         )
+
+
+@pytest.mark.parametrize("absurd", [1e308, -1e308, 1.1e12])
+def test_what_is_absurd_is_unknown_to_every_feature(absurd):
+    """As an older workspace may hold it: read as if nobody had said it."""
+    rows = events_frame(world(7))
+    drawn = pl.Series(np.random.default_rng(8).random(rows.height) < 0.2)
+    words = pl.col("properties").str
+    poisoned = rows.with_columns(
+        pl.when(drawn).then(absurd).otherwise("quantity").alias("quantity"),
+        pl.when(drawn)
+        .then(
+            words.replace('"renewal_on":"20', '"renewal_on":"90', literal=True).str.replace(
+                r'"seats":"[0-9]+"', f'"seats":"{absurd}"'
+            )
+        )
+        .otherwise("properties")
+        .alias("properties"),
+    )
+    unsaid = rows.with_columns(
+        pl.when(~drawn).then("quantity").alias("quantity"),
+        pl.when(drawn)
+        .then(
+            words.replace(r'"renewal_on":"[^"]*"', '"renewal_on":"no date"').str.replace(
+                r'"seats":"[0-9]+"', '"seats":"no number"'
+            )
+        )
+        .otherwise("properties")
+        .alias("properties"),
+    )
+    assert not poisoned.equals(unsaid)
+    assert_frame_equal(
+        build_snapshots(poisoned, AS_OFS, CATALOGUE, first_recorded=EVERY_KIND),
+        build_snapshots(unsaid, AS_OFS, CATALOGUE, first_recorded=EVERY_KIND),
+        check_exact=True,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -107,6 +107,12 @@ def client_maker() -> Iterator[MakeClient]:
 def make_client() -> Iterator[MakeClient]:
     with client_maker() as make:
         yield make
+
+
+@pytest.fixture(scope="session")
+def new_clients() -> Callable[[], AbstractContextManager[MakeClient]]:
+    """For properties, of which each example has a service of its own."""
+    return client_maker
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from features.events.schema import KINDS, Event, events_frame, properties_text
 from features.health.formula import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
+from features.streaming._cached_block import CachedBlock, ClassKeys
 from features.streaming.timeline_cache import TimelineCache
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -47,6 +48,7 @@ def event(rng: np.random.Generator, number: int, accounts: int = 9) -> Event:
     """Some event; few moments, so that many tie, and ids in no order of time."""
     kind = KINDS_NOW[int(rng.integers(len(KINDS_NOW)))]
     said = {key: str(rng.choice(WORDS[key])) for key in kind.properties if key in WORDS}
+    said |= dict.fromkeys(kind.needed, "x")
     occurred = START + timedelta(hours=24 * int(rng.integers(190)))
     return Event(
         event_id=f"e{int(rng.integers(100)):02d}-{number}",
@@ -331,3 +333,21 @@ def test_a_state_that_only_one_feature_reads_tells_events_apart(lake):
         ),
     )
     assert snapshots(lake, kept, ["one"], as_of)["boards_stuck"].to_list() == [1.0]
+
+
+def test_an_absurd_quantity_that_is_appended_is_unknown():
+    """Only an older version writes one; it is read as ``encode_timelines`` reads it."""
+    first, second = (
+        Event(
+            account_id="a",
+            event_id=f"e{number}",
+            kind="contract.started",
+            occurred_at=START + timedelta(days=number),
+            recorded_at=START + timedelta(days=number),
+            quantity=quantity,
+        )
+        for number, quantity in enumerate((100.0, 1e308))
+    )
+    block = CachedBlock(events_frame([first]), CATALOGUE, ClassKeys.of(CATALOGUE))
+    assert block.add(events_frame([second]))
+    np.testing.assert_array_equal(block.timelines(["a"]).events.quantity, [100.0, np.nan])
