@@ -1,4 +1,7 @@
-"""Read tables of users: a CSV or Parquet file, and the values of its cells.
+"""Read and write tables of users: a CSV or Parquet file, and the values of its cells.
+
+A spreadsheet runs a text that begins like a formula, and texts come from data. A CSV file that is
+written has an apostrophe before such a text; reading takes it away again.
 
 An unreadable value is refused with the file, the row (counted from 1 below the heading, in the
 column ``_row``) and the next step.
@@ -6,6 +9,7 @@ column ``_row``) and the next step.
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -20,6 +24,9 @@ NAMES = {"account_id": pl.String, "action": pl.String}
 
 NO_TEXT = (pl.Binary, pl.Duration, pl.Object)
 """Types of a column, beside lists and the like, that are not read as words."""
+
+FORMULA = "[=+\\-@\t\r]"
+"""How a text begins that a spreadsheet would run (OWASP, CSV Injection)."""
 
 TWICE = re.compile(r"_duplicated_\d+$")
 """The name that Polars gives to a repeated column of a CSV file."""
@@ -42,12 +49,14 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path, n_rows=MOST_ROWS + 1)
         else:
-            frame = pl.read_csv(
-                path,
-                n_rows=MOST_ROWS + 1,
-                infer_schema_length=None,
-                try_parse_dates=True,
-                schema_overrides=NAMES,
+            frame = _as_meant(
+                pl.read_csv(
+                    path,
+                    n_rows=MOST_ROWS + 1,
+                    infer_schema_length=None,
+                    try_parse_dates=True,
+                    schema_overrides=NAMES,
+                )
             )
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise TableFileError(
@@ -66,6 +75,19 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
     if frame.height > MOST_ROWS:
         raise TableFileError(f"{path} has more than {MOST_ROWS:,} rows. Give a part of it.")
     return frame
+
+
+def table_bytes(frame: pl.DataFrame, suffix: str) -> bytes:
+    """The content of a file: Parquet where the suffix is ``.parquet``, else CSV without formulas.
+
+    ``read_table`` gives the same texts back from either.
+    """
+    content = io.BytesIO()
+    if suffix.lower() == ".parquet":
+        frame.write_parquet(content)
+    else:
+        _harmless(frame).write_csv(content)
+    return content.getvalue()
 
 
 def parse_numbers(
@@ -137,3 +159,19 @@ def refuse_rows(
 
 def _row(number: int, file: str) -> str:
     return f"Row {number} of {file}" if file else f"Row {number}"
+
+
+def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table with an apostrophe before each text and heading that begins like a formula."""
+    return _replaced(frame, rf"^('*{FORMULA})", "'${1}")
+
+
+def _as_meant(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table without the apostrophes of ``_harmless``."""
+    return _replaced(frame, rf"^'('*{FORMULA})", "${1}")
+
+
+def _replaced(frame: pl.DataFrame, pattern: str, by: str) -> pl.DataFrame:
+    names = pl.Series(frame.columns, dtype=pl.String).str.replace(pattern, by).to_list()
+    texts = pl.col(pl.String).str.replace(pattern, by)
+    return frame.with_columns(texts).rename(dict(zip(frame.columns, names, strict=True)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from features.workspace import Workspace
 from features.workspace_files import write_atomically
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
 
 
 def effects(
@@ -121,7 +120,7 @@ def whom_to_act_on(
     """
     import numpy as np
 
-    from experiments.table_file import read_table
+    from experiments.table_file import read_table, table_bytes
     from experiments.targeting.decisions import decide_by_lottery, parse_costs
     from experiments.targeting.lottery_file import ASKED_ROWS, ITS_ROWS, read_accounts, read_lottery
 
@@ -149,7 +148,7 @@ def whom_to_act_on(
         found = decide_by_lottery(
             drawn, accounts, cost=costs, currency=currency.strip(), rng=np.random.default_rng(seed)
         )
-    _write_table(found.frame(), file)
+    write_atomically(file, table_bytes(found.frame(), file.suffix))
     if as_json:
         typer.echo(
             json.dumps(
@@ -198,12 +197,3 @@ def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
         )
     for path in paths:
         out.print(str(path))
-
-
-def _write_table(frame: pl.DataFrame, file: Path) -> None:
-    content = io.BytesIO()
-    if file.suffix.lower() == ".parquet":
-        frame.write_parquet(content)
-    else:
-        frame.write_csv(content)
-    write_atomically(file, content.getvalue())

@@ -65,7 +65,7 @@ def evaluate_policy(
         Path | None,
         typer.Option(
             "--write-log",
-            help="A CSV file to write the workspace's decisions to, as they were read.",
+            help="A CSV or Parquet file to write the workspace's decisions to, as they were read.",
         ),
     ] = None,
     seed: Annotated[
@@ -94,7 +94,7 @@ def evaluate_policy(
             "Give --candidate FILE for choices that are known, or --catalogue and "
             "--limits for a policy that is asked."
         )
-    from experiments.table_file import read_table
+    from experiments.table_file import read_table, table_bytes
     from serving.recommendations.candidate_policy import candidate_policy, choose_by_candidate
 
     policy = (
@@ -132,7 +132,7 @@ def evaluate_policy(
         if candidate is not None:
             table = with_candidate(table, read_table(candidate, "logged decisions"))
         if log_file is not None:
-            write_atomically(log_file, table.write_csv().encode())
+            write_atomically(log_file, table_bytes(table, log_file.suffix))
     import numpy as np
 
     from experiments.off_policy.evaluate import evaluate_choices  # takes more than a second

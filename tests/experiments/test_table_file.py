@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from experiments.table_file import TableFileError, read_table
+from experiments.table_file import TableFileError, read_table, table_bytes
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,18 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, monkeypatch) -> None
     pl.DataFrame({"a": [1, 2, 3, 4]}).write_csv(tmp_path / "table.csv")
     with pytest.raises(TableFileError, match="has more than 3 rows"):
         read_table(tmp_path / "table.csv", "trials")
+
+
+TEXTS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''=1", "'plain", "a=1", "", None)
+
+
+def test_what_is_written_is_no_formula_and_read_as_it_was(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"account_id": TEXTS, "=cmd": ["-0.5", *TEXTS[1:]], "value": -0.5})
+    for suffix in (".csv", ".parquet"):
+        path = tmp_path / f"table{suffix}"
+        path.write_bytes(table_bytes(frame, suffix))
+        assert read_table(path, "rows").fill_null("").equals(frame.fill_null(""))
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        cells = {cell for row in csv.reader(file) for cell in row}
+    assert {cell for cell in cells if cell[:1] in tuple("=+-@\t\r")} == {"-0.5"}
+    assert ("'=cmd" in cells, "'plain" in cells) == (True, True)
