@@ -34,6 +34,7 @@ from features.cli.commands import (
     snapshot,
     take_snapshots,
 )
+from features.cli.log_lines import write_log_lines
 from features.cli.options import (
     DEFAULT_WORKSPACE,
     AnyWorkspace,
@@ -371,6 +372,7 @@ def whole(
 
 def main() -> None:
     """Run the command; an error becomes one readable paragraph and an exit code."""
+    write_log_lines()
     run(app)
 
 

@@ -48,7 +48,14 @@ def serve(
         wall_clock=lambda: datetime.now(UTC),
     )
     freeze_loaded_objects()
-    uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
+    uvicorn.run(
+        application,
+        host=host,
+        port=port,
+        log_level="warning",
+        log_config=None,  # the lines of the whole command
+        server_header=False,
+    )
 
 
 def conformance(
