@@ -6,6 +6,7 @@ The state that a route is given holds the accounts within its caller's reach and
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import parse_qs
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +15,7 @@ from features.catalogue.catalogue import load_catalogue
 from serving.auth.roles import Caller
 from serving.ledger.database.change import OpenRequest
 from serving.ledger.errors import UnknownDecisionError
+from serving.problems import WrongShapeError
 from serving.scoring.account_families import Family, family_of
 from serving.scoring.portfolio import Portfolio
 from serving.state.service_state import ServiceState
@@ -27,6 +29,30 @@ async def caller_at(request: Request) -> Caller:
 
 
 AtCaller = Annotated[Caller, Depends(caller_at)]
+
+
+MOST_FIELDS = 10
+"""Fields of a form, which are read; no form of ours has as many."""
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form that a page sent; of a field that comes twice, the last.
+
+    Raises:
+        WrongShapeError: it has more fields than any form of ours.
+    """
+    text = (await request.body()).decode("utf-8", errors="replace")
+    try:
+        fields = parse_qs(text, max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise WrongShapeError(
+            f"The form has more than {MOST_FIELDS} fields.",
+            next_step="Send the form as the page has it.",
+        ) from error
+    return {name: values[-1] for name, values in fields.items()}
+
+
+AtForm = Annotated[dict[str, str], Depends(form_of)]
 
 
 async def service_of(request: Request, caller: AtCaller) -> ServiceState:

@@ -37,9 +37,9 @@ from serving.problems import (
 Refusal = type[ProblemError] | type[LedgerError]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
-OF_EVERY_ROUTE: tuple[Refusal, ...] = (WrongHostError, InternalError)
+OF_EVERY_ROUTE: tuple[Refusal, ...] = (WrongHostError, TooLargeError, InternalError)
 WITH_A_KEY: tuple[Refusal, ...] = (NotAllowedError, NotPermittedError, KeysUnreadableError)
-WITH_A_BODY: tuple[Refusal, ...] = (ForeignOriginError, TooLargeError)
+WITH_A_BODY: tuple[Refusal, ...] = (ForeignOriginError,)
 WITH_VALUES: tuple[Refusal, ...] = (WrongShapeError,)
 WITH_JSON: tuple[Refusal, ...] = (NotJsonError,)
 OF_WRITES: tuple[Refusal, ...] = (
@@ -96,7 +96,7 @@ def problems_by_form(
 
     >>> probe = Need(permission=None, of="product")
     >>> [k.slug for k in problems_by_form(probe, "GET", takes_values=False, takes_json=False)]
-    ['wrong-host', 'internal']
+    ['wrong-host', 'too-large', 'internal']
     """
     refusals = list(OF_EVERY_ROUTE)
     if need is not None and need.permission is not None:

@@ -216,9 +216,15 @@ def check_origin(headers: Headers, method: str, settings: ServiceSettings) -> No
     if host_name(headers.get("host", "")) not in settings.allowed_hosts:
         raise WrongHostError("The Host header names a host that this service does not answer for.")
     origin = headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc.lower() != headers["host"].lower()
-    if method not in SAFE_METHODS and foreign:
+    if method not in SAFE_METHODS and origin is not None and not _is_of(origin, headers["host"]):
         raise ForeignOriginError("The Origin header names another site.")
+
+
+def _is_of(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # no address, such as http://[
+        return False
 
 
 def check_length(headers: Headers, settings: ServiceSettings) -> None:
@@ -228,7 +234,7 @@ def check_length(headers: Headers, settings: ServiceSettings) -> None:
         TooLargeError: it says more than is read.
     """
     length = headers.get("content-length", "0")
-    if length.isascii() and length.isdigit() and int(length) > settings.max_body_bytes:
+    if length.isascii() and length.isdigit() and int(length[:20]) > settings.max_body_bytes:
         raise TooLargeError(too_large_text(settings.max_body_bytes))
 
 

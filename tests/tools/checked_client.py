@@ -5,6 +5,7 @@ Every test that provokes a refusal through it is a test of the route's ``@proble
 
 from __future__ import annotations
 
+import json
 from html import escape
 from typing import Any
 
@@ -28,21 +29,34 @@ class CheckedClient(TestClient):
 
 def check_declared(app: Any, answer: httpx2.Response) -> None:
     """See that a refusal is of a kind that its route declares, or of none."""
-    path = answer.request.url.path
-    route = matching(patterns_of(app.routes), answer.request.method, path)
-    if route is None or answer.status_code < 400 or path in {"/readyz"}:
-        return
-    kinds = problems_by_route(app.routes)[f"{answer.request.method} {route.path}"]
-    if answer.headers["content-type"] == "application/problem+json":
-        slug = answer.json()["type"].removeprefix("/problems#")
+    undeclared = undeclared_problem(
+        app,
+        answer.request.method,
+        answer.request.url.path,
+        answer.status_code,
+        answer.headers.get("content-type", ""),
+        answer.content,
+    )
+    assert undeclared is None, undeclared
+
+
+def undeclared_problem(
+    app: Any, method: str, path: str, status: int, media_type: str, body: bytes
+) -> str | None:
+    """What is to be declared where a refusal is of a kind that its route does not declare."""
+    route = matching(patterns_of(app.routes), method, path)
+    if route is None or status < 400 or path in {"/readyz"}:
+        return None
+    kinds = problems_by_route(app.routes)[f"{method} {route.path}"]
+    if media_type == "application/problem+json":
+        slug = json.loads(body)["type"].removeprefix("/problems#")
         is_declared = slug in {kind.slug for kind in kinds}
     else:
-        slug = str(answer.status_code)
-        is_declared = any(
-            kind.status == answer.status_code and escape(kind.title) in answer.text
-            for kind in kinds
-        )
-    assert is_declared, (
-        f"{answer.request.method} {route.path} answered with {slug}, which it does not declare. "
+        slug, page = str(status), body.decode("utf-8", errors="replace")
+        is_declared = any(kind.status == status and escape(kind.title) in page for kind in kinds)
+    if is_declared:
+        return None
+    return (
+        f"{method} {route.path} answered with {slug}, which it does not declare. "
         f"Add its error to @problems(...) at the function of the route."
     )

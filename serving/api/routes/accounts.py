@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.dependencies import AtService, family_at
 from serving.api.route_problems import problems
@@ -18,7 +18,7 @@ from serving.api.schemas.accounts import (
     TimelineEventAnswer,
 )
 from serving.api.schemas.scores import ScoreAnswer, ScoresAnswer, ScoresRequest
-from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT
+from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT, Moment
 from serving.api.serializers import account_answer, account_row, family_answer, score_answer
 from serving.auth.roles import READ, needs
 from serving.problems import (
@@ -100,7 +100,7 @@ class TimelineQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime | None = Field(default=None, description="Events from this moment on.")
+    since: Moment | None = Field(default=None, description="Events from this moment on.")
     limit: int = Field(default=200, ge=1, le=1000)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Annotated
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
@@ -17,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from registry.playbook.playbook import load_playbook
-from serving.api.dependencies import AtCaller, AtService
+from serving.api.dependencies import AtCaller, AtForm, AtService
 from serving.api.route_problems import problems
 from serving.api.routes.claims import APPROVAL_PROBLEMS, DecisionId, acting
 from serving.api.routes.pages import Word, templates_of
@@ -78,17 +77,10 @@ def show_approvals(
 @needs(Need(permission="approve", of="accounts", writes=True, may_repeat=True))
 @problems(WrongShapeError, *APPROVAL_PROBLEMS)
 async def decide_on_waiting(
-    request: Request, service: AtService, caller: AtCaller, decision_id: DecisionId
+    service: AtService, caller: AtCaller, decision_id: DecisionId, form: AtForm
 ) -> Response:
     """Approve or decline what waits, and show what waits then."""
-    form = parse_qs((await request.body()).decode("utf-8", errors="replace"), max_num_fields=10)
-    await run_in_threadpool(
-        _record_approval,
-        service,
-        caller,
-        decision_id,
-        {name: values[-1] for name, values in form.items()},
-    )
+    await run_in_threadpool(_record_approval, service, caller, decision_id, form)
     return RedirectResponse(PAGE, status_code=303)
 
 

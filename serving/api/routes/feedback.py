@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path
-from pydantic import AwareDatetime, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from serving.api.dependencies import AtCaller, AtService
 from serving.api.route_problems import problems
-from serving.api.schemas.wire_model import EXAMPLE_DECISION, Answer, Request, ShortText
+from serving.api.schemas.wire_model import EXAMPLE_DECISION, Answer, Moment, Request, ShortText
 from serving.auth.roles import READ, Need, needs
 from serving.ledger.errors import LedgerUnreachableError, UnknownDecisionError
 from serving.ledger.feedback import Feedback, FeedbackRecords, NewFeedback
@@ -38,7 +38,7 @@ class FeedbackRequest(Request):
     action: ShortText | None = Field(
         default=None, description="Which of the ranked actions; the first, when left out."
     )
-    snooze_until: AwareDatetime | None = Field(
+    snooze_until: Moment | None = Field(
         default=None,
         description="Needed with `snooze`: until when it is put off, with its time "
         "zone. By the clock of the service, whatever the time of the "

@@ -7,14 +7,13 @@ refused the form where a page of another site sent it.
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from serving.api.dependencies import AtCaller, AtService
+from serving.api.dependencies import AtCaller, AtForm, AtService
 from serving.api.route_problems import problems
 from serving.api.routes.feedback import FeedbackRequest
 from serving.auth.roles import Caller, Need, needs
@@ -32,16 +31,13 @@ router = APIRouter(include_in_schema=False)
 @needs(Need(permission="judge", of="accounts", writes=True))
 @problems(UnknownAccountError, WrongShapeError, LedgerUnreachableError, NotReadyError)
 async def judge(
-    request: Request,
     service: AtService,
     caller: AtCaller,
     account_id: Annotated[str, Path(max_length=200)],
+    form: AtForm,
 ) -> Response:
     """Keep what a person says to what is recommended first, and show the account again."""
-    form = parse_qs((await request.body()).decode("utf-8", errors="replace"), max_num_fields=10)
-    await run_in_threadpool(
-        _judge, service, caller, account_id, {name: values[-1] for name, values in form.items()}
-    )
+    await run_in_threadpool(_judge, service, caller, account_id, form)
     return RedirectResponse(f"{account_href(account_id)}#next", status_code=303)
 
 

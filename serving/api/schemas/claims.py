@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from serving.api.schemas.wire_model import Answer, Request, ShortText
+from serving.api.schemas.wire_model import Answer, Moment, Request, ShortText
 from serving.ledger.approvals import Approval
 from serving.ledger.autonomy import LEVELS
 from serving.ledger.claims import Claim
@@ -67,7 +67,7 @@ class CompleteRequest(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"by": "mailer"}]})
 
     by: By = None
-    occurred_at: AwareDatetime | None = Field(
+    occurred_at: Moment | None = Field(
         default=None,
         description="On the time of the data, and not after it; the moment it was "
         "received when left out.",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from serving.api.schemas.wire_model import (
     EXAMPLE_ACCOUNT,
     MOST_ACCOUNTS,
     AccountId,
     Answer,
+    Moment,
     Request,
     ShortText,
 )
@@ -215,7 +216,7 @@ class OutcomeRequest(Request):
         default=None,
         description="Another action of the decision's list; left out, the decision's own.",
     )
-    occurred_at: AwareDatetime | None = Field(
+    occurred_at: Moment | None = Field(
         default=None,
         description="On the time of the data, and not after it; the moment it was "
         "received when left out.",

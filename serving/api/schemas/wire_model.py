@@ -7,10 +7,12 @@ OpenAPI document, and the tests send them.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from features.events.schema import EARLIEST_DATE, LATEST_DATE
 from serving.settings import ServiceSettings
 
 
@@ -19,6 +21,15 @@ def _says_something(text: str) -> str:
         raise ValueError("it holds only spaces; say it in words, or leave the field out")
     return text
 
+
+def _lies_in_time(moment: datetime) -> datetime:
+    if not EARLIEST_DATE.year <= moment.year <= LATEST_DATE.year:
+        raise ValueError(f"it is no moment from {EARLIEST_DATE.year} to {LATEST_DATE.year}")
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_lies_in_time)]
+"""A moment with its time zone, in UTC from here on; none that arithmetic could leave time with."""
 
 AccountId = Annotated[str, Field(min_length=1, max_length=200)]
 ShortText = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_says_something)]
