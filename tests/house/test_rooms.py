@@ -12,7 +12,9 @@ import grimp
 import pytest
 
 PACKAGES = ("features", "training", "serving", "experiments", "registry")
-MOST_FOLDERS = 12
+MOST_FOLDERS = (
+    13  # serving has one more than a dozen since the protection of data is no part of another
+)
 MOST_MODULES = 12
 MOST_FLOORS = {"features": 6, "training": 6, "experiments": 5, "registry": 5, "serving": 9}
 

@@ -26,6 +26,7 @@ from workspace_answers import (
 )
 
 from features.cli.options import out
+from serving.data_protection.places import files_of
 
 HERE = Path(__file__).parent
 NAMES = ("before_rooms",)
@@ -233,3 +234,4 @@ def test_it_goes_on(unpacked: Path, tmp_path: Path, alone: None) -> None:
         assert wanted in text
     frame = pl.read_parquet(tmp_path / "scores.parquet")
     assert set(frame["score_source"]) == {"model", "none"}
+    assert [name for name, where in files_of(place) if where is None] == []

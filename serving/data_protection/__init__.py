@@ -1,0 +1,6 @@
+"""What protects the data of a workspace: where they are, copies of them, and forgetting them.
+
+Every file of a workspace is in the one list of ``places``.
+"""
+
+__all__ = ["places"]

@@ -1,0 +1,87 @@
+"""Every file that a workspace holds is in the list of places, and no line of the list is idle."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from features.workspace import Workspace
+from serving.data_protection.places import PLACES, SQLITE_SUFFIXES, files_of, place_of
+
+WORKSPACES = Path(__file__).parents[2] / "workspaces"
+
+MADE_ELSEWHERE = {
+    "health_formula.toml": "health_formula.toml",  # keepwell health adopt
+    "prices.toml": "prices.toml",  # the CRM sample
+    "demo.json": "demo.json",
+    "world/**": "world/events/mapping.toml",
+    "studies/*": "studies/churn.jsonl",  # of a training that was stopped
+    "waiting-runs/**": "waiting-runs/20260101T000000000000-churn-ab/run.json",
+    "events/.spool/**": "events/.spool/1/0.arrow",
+    "**.*.tmp": "plans/.newest.json.4711.tmp",
+    "**.*-????????/**": "waiting-runs/.20260101T000000000000-churn-ab-x1y2z3_4/run.json",
+    "*.secret.*": "keys.secret.0a1b2c3d",
+}
+"""By place: a file of it that no workspace of these tests holds."""
+
+
+def names_of_a_used_workspace() -> list[str]:
+    """Served, trained, reported, monitored, planned, with keys and a webhook."""
+    with tarfile.open(WORKSPACES / "before_rooms.tar.xz") as archive:
+        return [
+            member.name.removeprefix("workspace/")
+            for member in archive.getmembers()
+            if member.isfile() and member.name.startswith("workspace/")
+        ]
+
+
+def test_every_file_of_a_used_workspace_has_its_place() -> None:
+    names = names_of_a_used_workspace()
+    assert len(names) > 100
+    assert [name for name in names if place_of(name) is None] == []
+
+
+def test_every_file_of_a_workspace_that_is_served_has_its_place(
+    own_client: TestClient, own_workspace: Workspace
+) -> None:
+    with own_client as client:
+        assert client.post("/v1/next-actions", json={"limit": 3}).status_code in (200, 201)
+    found = dict(files_of(own_workspace.root))
+    assert [name for name, place in found.items() if place is None] == []
+    assert "ledger.db" in found
+
+
+def test_every_place_is_used() -> None:
+    names = [*names_of_a_used_workspace(), *MADE_ELSEWHERE.values()]
+    used = {place.path for name in names if (place := place_of(name)) is not None}
+    assert {place.path for place in PLACES} - used == set()
+
+
+@pytest.mark.parametrize(("path", "name"), MADE_ELSEWHERE.items())
+def test_a_place_covers_the_file_that_is_named_for_it(path: str, name: str) -> None:
+    place = place_of(name)
+    assert place is not None
+    assert place.path == path
+
+
+def test_a_file_that_nobody_declared_has_no_place(tmp_path: Path) -> None:
+    (tmp_path / "events").mkdir()
+    for name in ("events/notes.txt", "ledger.db.old", "ledger.db-wal"):
+        (tmp_path / name).touch()
+    found = {name: place and place.path for name, place in files_of(tmp_path)}
+    assert found == {"events/notes.txt": None, "ledger.db.old": None, "ledger.db-wal": "ledger.db"}
+
+
+def test_what_is_lost_or_secret_is_treated_so() -> None:
+    """What cannot be rebuilt is in every backup, a secret only in an encrypted one."""
+    for place in PLACES:
+        if place.kind in ("draft", "lock"):
+            assert place.in_backup == "never", place.path
+        elif place.kind == "secret":
+            assert place.in_backup == "if encrypted", place.path
+        elif place.rebuilt_by is None:
+            assert place.in_backup == "always", place.path
+    assert not any(place.path.endswith(SQLITE_SUFFIXES) for place in PLACES)
