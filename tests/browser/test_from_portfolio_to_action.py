@@ -231,12 +231,18 @@ def test_no_page_asks_another_host_or_breaks_its_own_policy(browser, address):
         "/models",
         "/models/churn/1",
         "/reports",
+        "/reports/call",
+        "/help",
+        "/help/reference/features",
+        "/accounts/nobody",
         "/docs",
         "/approvals",
         "/problems",
     ):
         browser.get(address + path)
-    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    messages = [entry["message"] for entry in browser.get_log("browser")]
+    assert [one for one in messages if "/accounts/nobody" not in one] == []
+    assert [one for one in messages if "404" not in one] == []
     asked = [
         entry["message"]
         for entry in browser.get_log("performance")
@@ -244,6 +250,26 @@ def test_no_page_asks_another_host_or_breaks_its_own_policy(browser, address):
     ]
     assert asked
     assert [message for message in asked if f'"url":"{address}' not in message] == []
+
+
+def test_a_report_keeps_its_own_style_and_one_that_was_slipped_in_does_nothing(
+    browser, address, served_app
+):
+    browser.get(f"{address}/reports/call")
+    main = browser.find_element(By.TAG_NAME, "main")
+    assert main.value_of_css_property("max-width") == "1080px"
+    [page] = served_app.state.service.workspace.reports_dir.glob("call.html")
+    written = page.read_text(encoding="utf-8")
+    slipped_in = "<style>h1 {display: none}</style><script>document.title = 'taken'</script>"
+    page.write_text(written.replace("<h1", f"{slipped_in}<h1"), encoding="utf-8")
+    browser.get_log("browser")
+    browser.get(f"{address}/reports/call")
+    page.write_text(written, encoding="utf-8")
+    assert browser.find_element(By.TAG_NAME, "h1").is_displayed()
+    assert browser.title != "taken"
+    refused = [entry["message"] for entry in browser.get_log("browser")]
+    assert len(refused) == 2
+    assert all("Content Security Policy" in one for one in refused)
 
 
 def test_a_wrong_address_helps_on(browser, address):

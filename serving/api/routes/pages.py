@@ -16,6 +16,7 @@ from serving.api.dependencies import AtCaller, AtService, family_at
 from serving.api.route_problems import problems
 from serving.auth.roles import PRODUCT, READ, Caller, needs
 from serving.decisions.saved_plan import SavedPlanError, newest_plan
+from serving.http.headers import self_contained_policy
 from serving.http.ledger_problems import PROBLEM_KINDS
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.feedback import FeedbackRecords
@@ -61,12 +62,6 @@ router = APIRouter(include_in_schema=False)
 WEEKS_SHOWN = 26
 DAYS_SHOWN = 30
 MOST_EVENTS_READ = 20_000
-
-REPORT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""A report is one self-contained file: its own styles and pictures, and nothing else."""
 
 WAY_BACK = '<p><a href="/reports">← All reports</a></p>'
 
@@ -334,7 +329,7 @@ def show_report(service: AtService, name: Annotated[str, Path(max_length=200)]) 
     written = report.html_file.read_text(encoding="utf-8")
     return HTMLResponse(
         written.replace("<main>", f"<main>{WAY_BACK}", 1),
-        headers={"content-security-policy": REPORT_POLICY},
+        headers={"content-security-policy": self_contained_policy(written)},
     )
 
 

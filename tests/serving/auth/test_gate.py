@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
@@ -98,10 +99,30 @@ def test_our_own_page_may_write_and_other_sites_may_be_linked_from(client):
     assert client.get("/", headers={"Origin": "https://mail.example"}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/accounts", "/v1/nothing", "/assets/x.css", "/healthz"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/accounts", "/v1/nothing", "/assets/x.css", "/healthz", "/metrics"]
+)
 def test_every_answer_carries_the_security_headers(client, path):
     answer = client.get(path)
     assert {name: answer.headers[name] for name in SECURITY_HEADERS} == dict(SECURITY_HEADERS)
+
+
+def test_what_a_browser_may_do_is_stated_and_nothing_inline_is_among_it():
+    policy = SECURITY_HEADERS["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert SECURITY_HEADERS["cache-control"] == "no-store"
+    assert SECURITY_HEADERS["x-content-type-options"] == "nosniff"
+
+
+def test_only_the_assets_may_be_stored_by_a_browser(client):
+    [sheet] = re.findall(r'href="(/assets/[^"]+\.css)"', client.get("/").text)
+    for path in (sheet, "/assets/keepwell.svg"):
+        assert client.get(path).headers["cache-control"].startswith("public, max-age=")
+    for path in ("/v1/accounts", "/accounts/acct-00", "/accounts/nobody", "/openapi.json"):
+        assert client.get(path).headers["cache-control"] == "no-store"
 
 
 def test_a_body_over_the_bound_is_refused_by_its_length(shared_workspace, store, make_client):

@@ -22,6 +22,7 @@ from registry.store.mlflow import MlflowModelStore
 from registry.store.store import MemoryModelStore
 from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT
 from serving.auth.gate import declared_needs
+from serving.http.headers import self_contained_policy
 from serving.ledger.replay.replay import policy_code, replay, shared_digest
 from serving.recommendations.snapshot import recommendations_as_of, scores_as_of
 
@@ -460,7 +461,7 @@ def test_reports_are_listed_and_read(own_client, own_workspace):
         json.dumps({"title": "Success call", "headline": "No clear effect."}), encoding="utf-8"
     )
     (folder / "call.html").write_text(
-        "<style>p{}</style><main><p>No clear effect.</p></main>", encoding="utf-8"
+        "<head><style>p{}</style></head><main><p>No clear effect.</p></main>", encoding="utf-8"
     )
     (folder / "broken.json").write_text("{", encoding="utf-8")
     (folder / "list.json").write_text("[]", encoding="utf-8")
@@ -469,8 +470,12 @@ def test_reports_are_listed_and_read(own_client, own_workspace):
     assert own_client.get(row["json_url"]).json()["title"] == "Success call"
     page = own_client.get(row["html"])
     assert '<a href="/reports">← All reports</a>' in page.text
-    assert "script-src" not in page.headers["content-security-policy"]
-    assert "default-src 'none'" in page.headers["content-security-policy"]
+    policy = page.headers["content-security-policy"]
+    assert policy == self_contained_policy(page.text)
+    assert "default-src 'none'" in policy
+    assert "style-src 'sha256-" in policy
+    assert "unsafe" not in policy
+    assert "script-src" not in policy
     (folder / "call.html").unlink()
     answer = own_client.get("/reports/call")
     assert answer.status_code == 404
