@@ -117,6 +117,11 @@ class Workspace:
         return self.root / "ledger.db"
 
     @property
+    def ledger_head(self) -> Path:
+        """The newest head of the ledger, noted after each commit."""
+        return self.root / "ledger.head"
+
+    @property
     def waiting_runs_dir(self) -> Path:
         """Trainings that wait until the tracking server is back."""
         return self.root / "waiting-runs"

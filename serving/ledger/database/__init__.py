@@ -9,6 +9,7 @@ __all__ = [
     "claim_records",
     "database",
     "dialects",
+    "noted_head",
     "tables",
     "timestamps",
     "url",
