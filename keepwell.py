@@ -48,7 +48,7 @@ from features.cli.options import (
 )
 from features.version import code_version
 from features.workspace import Workspace
-from features.workspace_files import write_atomically
+from features.workspace_files import OTHERS, write_atomically
 from registry.outcomes import CHURN, EXPANSION
 from registry.playbook.prices import PRICES_FILE
 from serving.cli import health, keys, ledger, models, webhooks
@@ -372,6 +372,7 @@ def whole(
 
 def main() -> None:
     """Run the command; an error becomes one readable paragraph and an exit code."""
+    os.umask(OTHERS)  # what a command writes, its owner alone reads
     write_log_lines()
     run(app)
 

@@ -181,7 +181,7 @@ class Workspace:
             if value is None or value == () or not setting.metadata.get("is_setting", True):
                 continue
             lines.append(f"{setting.name} = {_toml(value)}")
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.root / SETTINGS_FILE, ("\n".join(lines) + "\n").encode())
         return settings
 
@@ -216,6 +216,7 @@ class Workspace:
             f"Another process is writing to the workspace {self.root}. Wait for it to end and try "
             f"again; nothing was changed."
         )
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with hold_lock(self.root, busy=busy):
             yield
 

@@ -1,13 +1,17 @@
-"""Write files of a workspace whole, and by one process at a time."""
+"""Write files of a workspace whole, by one process at a time, and for the eyes of its owner only."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""What a group and everybody else may do with a file."""
 
 
 class WorkspaceError(Exception):
@@ -48,4 +52,35 @@ def write_atomically(path: Path, content: bytes) -> None:
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
+    keep_mode(temporary, path)
     temporary.replace(path)
+
+
+def keep_mode(newer: Path, path: Path) -> None:
+    """Give a file that will replace another what that one's owner let others do with it."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return
+    newer.chmod(mode)
+
+
+def shut_to_others(folder: Path) -> bool:
+    """Let nobody but its owner read a workspace; whether anybody else could.
+
+    The folder alone keeps others out. Its files follow, for they may be copied or moved. Links are
+    left alone: what they lead to is not the workspace's.
+
+    Raises:
+        PermissionError: it belongs to another user, who alone can do this.
+    """
+    if not folder.stat().st_mode & OTHERS:
+        return False
+    for place in (folder, *folder.rglob("*")):
+        if place.is_symlink():
+            continue
+        mode = stat.S_IMODE(place.lstat().st_mode)
+        if mode & OTHERS:
+            with suppress(FileNotFoundError):  # a temporary file of another process
+                place.chmod(mode & ~OTHERS)
+    return True

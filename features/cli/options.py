@@ -7,6 +7,7 @@ The module is in `features`, because all packages with commands may import that 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,12 +19,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from features.workspace import TRACKING_VARIABLE, Workspace
-from features.workspace_files import WorkspaceBusyError
+from features.workspace import SETTINGS_FILE, TRACKING_VARIABLE, Workspace
+from features.workspace_files import WorkspaceBusyError, shut_to_others
 
 FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
 OWN_PACKAGES = ("features", "registry", "training", "experiments", "serving")
 
+log = logging.getLogger("keepwell")
 out = Console()
 err = Console(stderr=True)
 
@@ -43,10 +45,33 @@ def require_workspace(folder: Path) -> Path:
             f"There is no workspace {folder.absolute()}. Make one with `make run` or `keepwell "
             f"ingest`, or name another with --workspace."
         )
+    return shut_workspace(folder)
+
+
+def shut_workspace(folder: Path) -> Path:
+    """The folder of a workspace, shut to everybody but its owner; any other folder is left alone."""
+    try:
+        is_empty = not any(folder.iterdir())
+        is_own = is_empty or (folder / SETTINGS_FILE).is_file()
+        if is_own and shut_to_others(folder) and not is_empty:
+            log.warning(
+                "other users of this machine could open the workspace %s; now its owner alone can",
+                folder,
+            )
+    except FileNotFoundError:
+        pass  # it is made by the command
+    except OSError as error:
+        log.warning(
+            "other users of this machine can open the workspace %s (%s). Let its owner shut it: "
+            "chmod -R go= %s",
+            folder,
+            error.strerror,
+            folder,
+        )
     return folder
 
 
-def _workspace_option(check: Callable[[Path], Path] | None) -> Any:
+def _workspace_option(check: Callable[[Path], Path]) -> Any:
     return typer.Option(
         "--workspace",
         "-w",
@@ -59,7 +84,7 @@ def _workspace_option(check: Callable[[Path], Path] | None) -> Any:
 InWorkspace = Annotated[Path, _workspace_option(require_workspace)]
 """A workspace that must be there: every command that does not make one takes this."""
 
-AnyWorkspace = Annotated[Path, _workspace_option(None)]
+AnyWorkspace = Annotated[Path, _workspace_option(shut_workspace)]
 """A workspace that the command makes, or that it can do without."""
 
 AsOf = Annotated[

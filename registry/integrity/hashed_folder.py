@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,8 @@ def write_hashed_folder(
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        beside.chmod(0o755)  # mkdtemp makes it private to one user
+        # mkdtemp makes it private to one user, and it is for those of the folder around it
+        beside.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
         try:
             beside.rename(folder)  # replaces an empty folder, never a full one
         except OSError:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
 from features.workspace import Workspace
+from features.workspace_files import keep_mode
 from registry.bundle.feature_contract import FeatureContractError
 from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore
@@ -219,6 +220,7 @@ def _whole(file: Path) -> Iterator[Path]:
         if file.is_dir():
             raise IsADirectoryError(21, "it is a folder")
         yield temporary
+        keep_mode(temporary, file)
         temporary.replace(file)
     except OSError as error:
         if error.errno is None:  # of reading the snapshot

@@ -39,9 +39,11 @@ def test_what_was_written_is_read(tmp_path):
     assert listed(tmp_path / "deep") == ["x"]
 
 
-def test_others_may_read_the_folder(tmp_path):
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_whoever_may_read_the_folder_around_it_may_read_the_folder(tmp_path, mode):
+    tmp_path.chmod(mode)
     write(tmp_path / "x")
-    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "x").stat().st_mode & 0o777 == mode
 
 
 def test_equal_content_again_changes_nothing(tmp_path):
