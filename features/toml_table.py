@@ -142,6 +142,13 @@ class Table:
             value = value.replace(tzinfo=ZoneInfo(zone))
         return value.astimezone(UTC)
 
+    def day(self, key: str, default: date) -> date:
+        """A day without a time."""
+        value = self._get(key, default)
+        if not isinstance(value, date) or isinstance(value, datetime):
+            raise self._wrong(key, "a day such as 2023-04-01")
+        return value
+
     def _get(self, key: str, default: object) -> object:
         value = self._values.get(key, default)
         if value is None:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from features.events.bounds import Bounds, BoundsError
 from features.health.formula import (
     DEFAULT_FORMULA,
     FORMER_IDS,
@@ -49,6 +50,7 @@ class WorkspaceSettings:
     a variable of the environment for a secret; one database a workspace); without it they are in
     the workspace. ``capacity`` is how many accounts the team looks after at a cutoff, for judging
     models; with ``second_person`` a promotion waits until another person approves it.
+    ``bounds`` bound what events may say; they are a table of their own.
     ``own_formula`` is the health formula that ``health_formula.toml`` beside the settings declares,
     where ``health_formula`` names it.
     """
@@ -63,6 +65,7 @@ class WorkspaceSettings:
     redis: str | None = None
     capacity: int = 20
     second_person: bool = False
+    bounds: Bounds = field(default_factory=Bounds)
     own_formula: HealthFormula | None = field(default=None, metadata={"is_setting": False})
 
     @property
@@ -180,7 +183,9 @@ class Workspace:
             value = getattr(settings, setting.name)
             if value is None or value == () or not setting.metadata.get("is_setting", True):
                 continue
-            lines.append(f"{setting.name} = {_toml(value)}")
+            if not isinstance(value, Bounds):
+                lines.append(f"{setting.name} = {_toml(value)}")
+        lines += _bounds_lines(settings.bounds)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.root / SETTINGS_FILE, ("\n".join(lines) + "\n").encode())
         return settings
@@ -272,7 +277,37 @@ def _read_settings(path: Path) -> WorkspaceSettings:
         redis=table.optional_text("redis"),
         capacity=table.whole("capacity", default.capacity),
         second_person=table.flag("second_person", default.second_person),
+        bounds=_read_bounds(table.table("bounds", {}), f"bounds of {where}"),
     )
+
+
+def _read_bounds(values: Mapping[str, object], where: str) -> Bounds:
+    default = Bounds()
+    table = _SettingsTable(values, where, allowed={one.name for one in fields(default)})
+    given = table.table("quantities", {})
+    quantities = _SettingsTable(given, f"quantities of {where}")
+    try:
+        return Bounds(
+            quantities={kind: quantities.number(kind) for kind in given},
+            count=table.whole("count", default.count),
+            text=table.whole("text", default.text),
+            from_date=table.day("from_date", default.from_date),
+            until_date=table.day("until_date", default.until_date),
+        )
+    except BoundsError as exc:
+        raise WorkspaceError(f"{where}: {exc}") from exc
+
+
+def _bounds_lines(bounds: Bounds) -> list[str]:
+    """What differs from the bounds that the kinds declare, as the last tables of the file."""
+    default = Bounds()
+    own = {one.name: getattr(bounds, one.name) for one in fields(bounds)}
+    plain = {n: v for n, v in own.items() if n != "quantities" and v != getattr(default, n)}
+    lines = ["[bounds]", *(f"{name} = {_toml(value)}" for name, value in plain.items())]
+    if bounds.quantities:
+        lines.append("[bounds.quantities]")
+        lines += [f'"{kind}" = {_toml(largest)}' for kind, largest in bounds.quantities.items()]
+    return lines if len(lines) > 1 else []
 
 
 def _formula(given: str, where: str) -> str:

@@ -26,17 +26,21 @@ import source_signals  # noqa: E402
 import warning_signs  # noqa: E402
 
 import keepwell  # noqa: E402
+from features.events.provenance import HOLDOUT, LAST_HOURS  # noqa: E402
 from features.events.schema import (  # noqa: E402
     CUSTOM_PREFIX,
     DATE_PROPERTIES,
     EARLIEST_DATE,
     KINDS,
+    LARGEST_COUNT,
     LARGEST_QUANTITY,
+    LARGEST_READ,
     LATEST_DATE,
+    LONGEST_NAME,
+    LONGEST_PROPERTIES,
 )
 from features.health.formula import FORMULAS  # noqa: E402
-from features.ingest.columns import EARLIEST, LARGEST_COUNT, LATEST, LONGEST_NAME  # noqa: E402
-from features.ingest.properties import LONGEST_PROPERTIES  # noqa: E402
+from features.ingest.columns import EARLIEST, LATEST  # noqa: E402
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
 from registry.playbook.playbook import load_playbook  # noqa: E402
 from serving.api.app import ROUTERS  # noqa: E402
@@ -250,11 +254,53 @@ def events() -> str:
         " property is missing that it must have. A name or an id has at most"
         f" {LONGEST_NAME} characters, all properties together {LONGEST_PROPERTIES:,}; a count is at most"
         f" {LARGEST_COUNT:,.0f}, and a moment lies from {EARLIEST:%Y} to {LATEST:%Y}. It is the same for"
-        " the API, files and streams. The bounds are far beyond what happens, so they are no settings:"
-        " [why](../decisions/features-lake.md"
-        "#bounds-of-events-are-declared-with-their-kinds-and-are-no-settings).",
+        " the API, files and streams. The bounds are far beyond what happens"
+        " ([why](../decisions/features-lake.md#bounds-of-events-are-declared-with-their-kinds)).",
         "",
         MADE_BY,
+        "",
+        "## Bounds of your own",
+        "",
+        f"`{SETTINGS_FILE}` may say other bounds. They hold from the next row on that is read, also while"
+        " the service runs; what is on a timeline already stays.",
+        "",
+        "```toml",
+        "[bounds]",
+        "count = 1_000_000            # events or users that one row may stand for",
+        "text = 500                   # characters of one property",
+        "from_date = 1990-01-01       # renewal_on and due_on lie from here",
+        "until_date = 2060-12-31      # to here",
+        "[bounds.quantities]          # in either direction, by kind",
+        '"contract.changed" = 5e13',
+        '"custom.pallets" = 10_000',
+        "```",
+        "",
+        f"A quantity can be bounded up to {LARGEST_READ:,.0f}, that of `action.decided` up to 1; the others"
+        " can only be narrower than above.",
+        "",
+        "## What only Keepwell writes",
+        "",
+        "Keepwell puts what its ledger holds on the timeline itself: `action.decided`, `action.executed`,"
+        " `action.declined`, `action.outcome` and `action.judged`, each with the id of its record, such as"
+        " `outcome-2c5ea4c0-…`. Other systems may send the same kinds: that is how the past of your own"
+        " engine comes in, and reports on what it did. Such an event is a claim of another system, and kept"
+        " apart:",
+        "",
+        "- An id of the form of Keepwell's own records is refused, so nothing from outside stands before,"
+        " corrects or hides what Keepwell wrote.",
+        f"- An `action.decided` with `chance` or `draw_id`, or with the intervention `{HOLDOUT}` or one that"
+        f" begins with `{LAST_HOURS}`, is refused: these are Keepwell's own draws, and evidence.",
+        "- A `decision_id` from outside is a name of the other system, also where a decision of Keepwell's"
+        " has the same: the two are not joined. To report on a decision of Keepwell's, use"
+        " `POST /v1/decisions/{decision_id}/outcomes`.",
+        '- The timeline says "recommended elsewhere" of such an `action.decided`.',
+        "- It counts wherever what was done with an account counts: cool-downs, limits, features, reports."
+        " A snooze of another system holds.",
+        "",
+        "`alert.raised` and `alert.closed` are always those of other systems: Keepwell's own warning signs"
+        " are computed when they are asked for.",
+        "",
+        "## Kinds",
         "",
         "| kind | means | quantity | at most | properties |",
         "|---|---|---|---|---|",

@@ -134,6 +134,7 @@ def consume(
             lake,
             group=group,
             now=lambda: place.settings.clock or datetime.now(UTC),
+            bounds=lambda: place.settings.bounds,
             on_batch=count,
             idle_seconds=until_idle,
             on_caught_up=lambda: touched.catch_up(

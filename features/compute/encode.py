@@ -18,7 +18,7 @@ import polars as pl
 
 from features.catalogue.catalogue import Catalogue
 from features.catalogue.feature import Attribute, Feature
-from features.events.schema import EARLIEST_DATE, LARGEST_QUANTITY, LATEST_DATE
+from features.events.schema import EARLIEST_DATE, LARGEST_READ, LATEST_DATE
 from features.kernel.aggregations import BY_NAME, OPERATIONS
 from features.kernel.ordering import number_triples, number_users, order_events
 from features.kernel.strings import StringViews, number_strings, string_keys
@@ -174,7 +174,7 @@ def _column(frame: pl.DataFrame, name: str, kind: type[np.generic]) -> npt.NDArr
 def _quantities(frame: pl.DataFrame) -> npt.NDArray[Any]:
     """The quantities; one that is absurd, which older workspaces may hold, is unknown (NaN)."""
     numbers = _column(frame, "quantity", np.float64)
-    absurd = np.abs(numbers) > LARGEST_QUANTITY
+    absurd = np.abs(numbers) > LARGEST_READ
     return read_only(np.where(absurd, math.nan, numbers)) if absurd.any() else numbers
 
 
@@ -402,4 +402,4 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         return math.nan
-    return value if abs(value) <= LARGEST_QUANTITY else math.nan
+    return value if abs(value) <= LARGEST_READ else math.nan

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from features.catalogue.feature import Expression
-from features.events.schema import LARGEST_QUANTITY
+from features.events.schema import LARGEST_READ
 from features.events.visibility import visible, with_superseded
 from features.kernel.windows import EPOCH
 
@@ -51,7 +51,7 @@ def with_expressions(
         events.filter(pl.col("kind").is_in(kinds))
         .with_columns(
             pl.col("account_id", "kind").cast(pl.String),
-            pl.when(pl.col("quantity").abs() <= LARGEST_QUANTITY).then("quantity"),  # else unknown
+            pl.when(pl.col("quantity").abs() <= LARGEST_READ).then("quantity"),  # else unknown
         )
         .sort(ORDER)
         .pipe(with_superseded)

@@ -35,9 +35,21 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 to ``occurred_at``."""
 
 LARGEST_QUANTITY = 1e12
-"""No quantity of any kind is larger, in either direction: so much of any currency is more than a
-company pays in a month, and sums of as many events as anybody has stay finite. A larger one is
-refused; where an older workspace holds one, it is unknown to features."""
+"""No quantity is larger, in either direction, of kinds that declare no smaller bound and of which the
+tenant says nothing else: so much of any currency is more than a company pays in a month."""
+
+LARGEST_READ = 1e15
+"""No setting allows a larger one: sums of as many events as anybody has stay finite, and cents are
+still exact. Where an older workspace holds a larger one, it is unknown to features."""
+
+LARGEST_COUNT = 10**12
+"""No row stands for more events or users."""
+
+LONGEST_NAME = 200
+"""Characters of an account, a user, an id, a kind or the name of a property, at most."""
+
+LONGEST_PROPERTIES = 4_000
+"""Characters of all properties of an event together, at most."""
 
 LARGEST_SPAN_SECONDS, LARGEST_SPAN_HOURS, LARGEST_GRADE = 1e9, 1e6, 1e3
 """The same for spans (31 and 114 years), and for grades, answers and severities on any scale."""
@@ -318,15 +330,15 @@ KINDS: tuple[Kind, ...] = (
         largest=LARGEST_SPAN_HOURS,
         properties=("incident_id",),
     ),
-    Kind(name="alert.raised", description="Keepwell raised an alert.", properties=("alert",)),
+    Kind(name="alert.raised", description="An alert was raised.", properties=("alert",)),
     Kind(
         name="alert.closed",
-        description="Keepwell closed an alert.",
+        description="An alert was closed.",
         properties=("alert", "outcome", "useful"),
     ),
     Kind(
         name="action.decided",
-        description="Keepwell recommended an action.",
+        description="Keepwell, or another system, recommended an action.",
         quantity="propensity of the recommendation; with an arm, that of being offered it",
         largest=1.0,
         properties=("action", "decision_id", "intervention", "arm", "chance", "draw_id"),

@@ -11,12 +11,10 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from features.events.schema import UTC_INSTANT
+from features.events.schema import LARGEST_COUNT, LONGEST_NAME, UTC_INSTANT
 from features.events.text_buffers import is_repetitive, text_buffers
 from features.ingest.mapping import MappingError
 
-LONGEST_NAME = 200  # characters of an account, a user, an id or a kind
-LARGEST_COUNT = 1e12
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 

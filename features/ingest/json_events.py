@@ -21,20 +21,15 @@ from pydantic import (
     ValidationError,
 )
 
-from features.events.schema import LINE, RAW
+from features.events.schema import LARGEST_COUNT, LINE, LONGEST_NAME, RAW
 from features.events.validation import DRAFT_SCHEMA
-from features.ingest.columns import (
-    LARGEST_COUNT,
-    LONGEST_NAME,
-    read_instants,
-    read_words,
-)
+from features.ingest.columns import read_instants, read_words
 from features.ingest.drafts import first_problem
 from features.ingest.properties import PropertyError, flat_properties
 from features.ingest.readers import ANYTHING, is_unicode
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
-Count = Annotated[int, Field(ge=0, le=int(LARGEST_COUNT))]
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 
 
 class EventIn(BaseModel):

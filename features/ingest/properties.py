@@ -11,11 +11,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from features.events.schema import properties_text
-from features.ingest.columns import LONGEST_NAME, ColumnValues
+from features.events.schema import LONGEST_NAME, LONGEST_PROPERTIES, properties_text
+from features.ingest.columns import ColumnValues
 from features.ingest.mapping import PropertySource
-
-LONGEST_PROPERTIES = 4_000  # characters of the whole property map
 
 
 def read_properties(

@@ -20,6 +20,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from features.events.bounds import Bounds
 from features.events.validation import DraftPiece
 from features.ingest._text_chunks import SourceFileError, text_blocks, whole_rows
 from features.ingest.contract_periods import draft_contracts
@@ -77,7 +78,7 @@ def ingest(
         moment = _moment(workspace, mapping, mapping_file, now)
         lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         if mapping is None or mapping_file is None:
-            return ingest_jsonl(lake, paths, now=moment)
+            return ingest_jsonl(lake, paths, now=moment, bounds=workspace.settings.bounds)
         summary = ingest_files(
             lake,
             paths,
@@ -85,6 +86,7 @@ def ingest(
             now=moment,
             besides=(mapping_file,),
             environment=os.environ if environment is None else environment,
+            bounds=workspace.settings.bounds,
         )
         _note_settings(workspace, mapping, lake)
     return summary
@@ -98,12 +100,13 @@ def ingest_files(
     now: datetime,
     besides: Iterable[Path] = (),
     environment: Mapping[str, str] | None = None,
+    bounds: Bounds | None = None,
 ) -> IngestSummary:
     """Ingest files and folders as a mapping says; all of them, or none."""
     began = time.perf_counter()
     found = match_files(paths, mapping, besides=besides)
     summaries: list[FileSummary] = []
-    with lake.batch() as batch:
+    with lake.batch(bounds=bounds) as batch:
         for table, path, name in found.pairs:
             summaries.append(
                 _take_table(batch, table, partial(_pieces, path, table), name, mapping.name, now)
@@ -130,11 +133,13 @@ def ingest_files(
     )
 
 
-def ingest_jsonl(lake: Lake, paths: Sequence[Path], *, now: datetime) -> IngestSummary:
+def ingest_jsonl(
+    lake: Lake, paths: Sequence[Path], *, now: datetime, bounds: Bounds | None = None
+) -> IngestSummary:
     """Ingest JSON lines files of events in the form that ``POST /v1/events`` takes."""
     began = time.perf_counter()
     summaries = []
-    with lake.batch() as batch:
+    with lake.batch(bounds=bounds) as batch:
         for path in paths:
             if not path.name.lower().endswith(".jsonl"):
                 raise MappingError(
@@ -166,6 +171,7 @@ def ingest_rows(
     source: str,
     file: str = "request",
     wait_seconds: float = 10.0,
+    bounds: Bounds | None = None,
 ) -> IngestSummary:
     """Ingest events that a program sends, such as the body of ``POST /v1/events``.
 
@@ -173,7 +179,7 @@ def ingest_rows(
     happened to every row.
     """
     draft, raw = draft_rows(list(enumerate(rows, start=1)), now=now)
-    with lake.batch(wait_seconds=wait_seconds) as batch:
+    with lake.batch(wait_seconds=wait_seconds, bounds=bounds) as batch:
         summary = batch.add_file(
             draft,
             raw=raw,

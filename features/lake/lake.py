@@ -23,6 +23,7 @@ from typing import Any
 
 import polars as pl
 
+from features.events.bounds import Bounds
 from features.events.schema import EVENT_SCHEMA, LINE, UTC_INSTANT
 from features.events.validation import DraftPiece, validate_draft
 from features.events.visibility import versions_before, visible
@@ -153,8 +154,12 @@ class Lake:
         return self.manifest.digest
 
     @contextmanager
-    def batch(self, *, wait_seconds: float = 0.0) -> Iterator[Batch]:
+    def batch(
+        self, *, wait_seconds: float = 0.0, bounds: Bounds | None = None, is_ours: bool = False
+    ) -> Iterator[Batch]:
         """Write to the lake: everything that the block adds is stored at its end, or nothing is.
+
+        ``bounds`` are those of the tenant; ``is_ours`` says that Keepwell wrote the events itself.
 
         Raises:
             WorkspaceBusyError: another process is writing, longer than ``wait_seconds``.
@@ -164,7 +169,7 @@ class Lake:
             f"again; nothing was changed."
         )
         with hold_lock(self.folder, wait_seconds=wait_seconds, busy=busy):
-            batch = Batch(self)
+            batch = Batch(self, bounds=bounds, is_ours=is_ours)
             batch.remove_leftovers()
             yield batch
             batch.commit()
@@ -179,7 +184,7 @@ class Lake:
         complete_until: datetime | None = None,
         wait_seconds: float = 0.0,
     ) -> IngestSummary:
-        """Add events that a program made: validate and deduplicate them, then store or quarantine them.
+        """Add events that Keepwell made: validate and deduplicate them, then store or quarantine them.
 
         Raises:
             LakeError: the frame does not have the columns of ``EVENT_SCHEMA``.
@@ -194,7 +199,7 @@ class Lake:
             pl.lit(None, pl.String).alias("problem"),
             pl.lit(None, pl.String).alias("left"),
         )
-        with self.batch(wait_seconds=wait_seconds) as batch:
+        with self.batch(wait_seconds=wait_seconds, is_ours=True) as batch:
             summary = batch.add_file(
                 draft,
                 raw=frame,
@@ -215,8 +220,10 @@ class Lake:
 class Batch:
     """One change of a lake, from its old manifest to its new one."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, *, bounds: Bounds | None = None, is_ours: bool = False) -> None:
         self._lake = lake
+        self._bounds = bounds or Bounds()
+        self._is_ours = is_ours
         self._old = lake.manifest
         self._new = replace(self._old, generation=self._old.generation + 1)
         self._refused: list[pl.DataFrame] = []
@@ -296,7 +303,13 @@ class Batch:
         )
         with open_spool(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
             for piece in pieces():
-                judged = validate_draft(piece.draft, now=now, complete_until=complete_until)
+                judged = validate_draft(
+                    piece.draft,
+                    now=now,
+                    complete_until=complete_until,
+                    bounds=self._bounds,
+                    is_ours=self._is_ours,
+                )
                 counts.add_validated(piece, judged)
                 spool.add(with_keys(with_first_ids(judged.events)))
             found = deduplicate_events(
@@ -425,7 +438,7 @@ class Batch:
         ):
             first[kind] = min(low, first.get(kind, low))
             latest[kind] = max(high, latest.get(kind, high))
-        events = int(new["event_count"].sum())
+        events = int(new["event_count"].cast(pl.Int128).sum())  # 64 bits may overflow
         self.events += events
         self._new = replace(
             manifest,

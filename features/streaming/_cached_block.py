@@ -24,7 +24,7 @@ from features.compute.encode import (
     kinds_with_quantity,
     properties_read,
 )
-from features.events.schema import LARGEST_QUANTITY, UTC_INSTANT
+from features.events.schema import LARGEST_READ, UTC_INSTANT
 from features.kernel.numba_cache import compiled
 from features.kernel.sweep import NO_CODES, Codes, SweepEvents, read_only
 from features.kernel.windows import FOREVER, microseconds
@@ -170,9 +170,7 @@ class CachedBlock:
             "event_count": [row.event_count for row in rows],
             "user_count": [row.user_count for row in rows],
             "quantity": [
-                np.nan
-                if row.quantity is None or abs(row.quantity) > LARGEST_QUANTITY
-                else row.quantity
+                np.nan if row.quantity is None or abs(row.quantity) > LARGEST_READ else row.quantity
                 for row in rows
             ],
             "user": [self._user(row) for row in rows],

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from features.events.bounds import Bounds
 from features.lake.lake import Lake
 from features.streaming.offsets import Message, StreamSummary, ingest_messages, read_offsets
 
@@ -43,6 +44,7 @@ def consume(
     *,
     group: str,
     now: Callable[[], datetime],
+    bounds: Callable[[], Bounds] = Bounds,
     on_batch: Callable[[StreamSummary], object] = lambda _: None,
     on_caught_up: Callable[[], object] = lambda: None,
     idle_seconds: float | None = None,
@@ -57,6 +59,7 @@ def consume(
         lake: where the events are stored.
         group: whose offsets count.
         now: returns the moment at which messages are validated; called once a batch.
+        bounds: returns the bounds of the tenant; called once a batch.
         on_batch: called with the summary of each batch when it is on disk.
         on_caught_up: called at the start, for accounts that an earlier process left, and whenever all
             waiting messages are on disk; not while a backlog is read.
@@ -73,7 +76,7 @@ def consume(
     while True:
         messages = stream.read(most=MOST_MESSAGES, wait_seconds=WAIT_SECONDS)
         if messages:
-            summary = ingest_messages(lake, messages, group=group, now=now())
+            summary = ingest_messages(lake, messages, group=group, now=now(), bounds=bounds())
             stream.tell_broker(read_offsets(lake, group))
             on_batch(summary)
             total += summary

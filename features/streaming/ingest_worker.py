@@ -25,6 +25,7 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from features.events.bounds import Bounds
 from features.ingest.run import ingest_rows
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
@@ -98,7 +99,13 @@ class IngestWorker:
         return worker.process.pid if worker is not None and worker.is_ready else None
 
     def ingest(
-        self, rows: Rows, *, now: datetime, source: str, wait_seconds: float
+        self,
+        rows: Rows,
+        *,
+        now: datetime,
+        source: str,
+        wait_seconds: float,
+        bounds: Bounds | None = None,
     ) -> IngestSummary:
         """Call ``ingest_rows`` here or in the worker; the stored events are on disk afterwards.
 
@@ -114,7 +121,7 @@ class IngestWorker:
                     f"now. Send this one again."
                 )
             try:
-                answer = self._ask_worker(rows, now, source, until)
+                answer = self._ask_worker(rows, now, source, until, bounds)
             finally:
                 self._turn.release()
             if answer is not None:
@@ -125,6 +132,7 @@ class IngestWorker:
             now=now,
             source=source,
             wait_seconds=max(0.0, until - time.monotonic()),
+            bounds=bounds,
         )
 
     def close(self) -> None:
@@ -135,7 +143,7 @@ class IngestWorker:
             self._worker = None
 
     def _ask_worker(
-        self, rows: Rows, now: datetime, source: str, until: float
+        self, rows: Rows, now: datetime, source: str, until: float, bounds: Bounds | None
     ) -> IngestSummary | None:
         """The answer of the worker; None where there is none, or it died.
 
@@ -146,7 +154,7 @@ class IngestWorker:
             return None
         waits = max(0.0, until - time.monotonic())
         try:
-            worker.connection.send((rows, now, source, waits))
+            worker.connection.send((rows, now, source, waits, bounds))
             if not worker.connection.poll(waits + self._most_seconds):
                 worker.process.kill()
             answer = worker.connection.recv()
@@ -209,10 +217,12 @@ def _answer_batches(connection: Connection, lake: Lake) -> None:
     with contextlib.suppress(EOFError, OSError):
         connection.send("ready")
         while True:
-            rows, now, source, wait_seconds = connection.recv()
+            rows, now, source, wait_seconds, bounds = connection.recv()
             answer: IngestSummary | Exception
             try:
-                answer = ingest_rows(lake, rows, now=now, source=source, wait_seconds=wait_seconds)
+                answer = ingest_rows(
+                    lake, rows, now=now, source=source, wait_seconds=wait_seconds, bounds=bounds
+                )
             except Exception as error:  # noqa: BLE001 - the caller raises it
                 error.add_note(traceback.format_exc())  # a traceback itself is not sent
                 answer = error

@@ -19,6 +19,7 @@ from datetime import datetime
 
 import polars as pl
 
+from features.events.bounds import Bounds
 from features.ingest.json_events import draft_rows
 from features.ingest.readers import json_lines
 from features.lake.lake import Lake
@@ -78,7 +79,12 @@ class StreamSummary:
 
 
 def ingest_messages(
-    lake: Lake, messages: Sequence[Message], *, group: str, now: datetime
+    lake: Lake,
+    messages: Sequence[Message],
+    *,
+    group: str,
+    now: datetime,
+    bounds: Bounds | None = None,
 ) -> StreamSummary:
     """Store the events of messages, and the offsets up to which their streams were read.
 
@@ -91,7 +97,7 @@ def ingest_messages(
     """
     if not messages:
         return StreamSummary()
-    with lake.batch(wait_seconds=WAIT_SECONDS) as batch:
+    with lake.batch(wait_seconds=WAIT_SECONDS, bounds=bounds) as batch:
         known = batch.offsets
         new = [
             message

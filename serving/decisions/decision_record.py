@@ -24,6 +24,7 @@ from experiments.policy.contact.snooze import Snooze
 from experiments.policy.recommend import AccountState, Limits, PastAction, Recommendation
 from experiments.policy.request import PolicyInputs
 from features.alerts.alert import Alert
+from features.events.provenance import is_own
 from registry.playbook.prices import NO_PRICES, PriceList
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.ledger.ledger import Decision, Outcome
@@ -142,7 +143,7 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
         elif kind == "action.judged":
             note_event(put_off, properties, at)
         elif "action" in properties:
-            key = str(properties.get("decision_id") or event.event_id)
+            key = _past_action_key(event.event_id, str(properties.get("decision_id") or ""))
             history[key] = _past_action(kind, properties, at, history.get(key), contact=user_id)
             if kind == "action.executed":
                 history |= _subjects_done(
@@ -159,6 +160,16 @@ def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
         terms_from=terms_from,
         put_off=tuple(put_off.values()),
     )
+
+
+def _past_action_key(event_id: str, decision_id: str) -> str:
+    """Under what an action of the past is known: a decision of ours, one of others, or an event.
+
+    What another system calls a decision is none of the ledger's, also where it has the same name.
+    """
+    if decision_id and not is_own(event_id):
+        return f"of others: {decision_id}"
+    return decision_id or event_id
 
 
 def _names_a_reason(properties: Mapping[str, object]) -> bool:

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from features.events.provenance import HOLDOUT
 from serving.ledger.ledger import Decision, DecisionSummary
-
-HOLDOUT = "standing_holdout"
-"""The name of the comparison of held-out accounts with the others."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from features.events.provenance import is_own
 from serving.text_format import plural
 from serving.timeline.sentences import sentence
 
@@ -60,7 +61,13 @@ def describe_events(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEve
             kind=row["kind"],
             occurred_at=row["occurred_at"],
             recorded_at=row["recorded_at"],
-            text=sentence(row["kind"], json.loads(row["properties"]), row["quantity"], currency),
+            text=sentence(
+                row["kind"],
+                json.loads(row["properties"]),
+                row["quantity"],
+                currency,
+                is_own=is_own(row["event_id"]),
+            ),
             count=row["event_count"],
             quantity=row["quantity"],
             event_id=row["event_id"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from features.events.provenance import own_event_id
 from features.events.schema import Event, properties_text
 from serving.ledger.feedback import Feedback
 from serving.ledger.ledger import Decision, DecisionSummary, Outcome
@@ -12,7 +13,7 @@ def decided_event(decision: Decision | DecisionSummary) -> Event:
     """A decision as an event: what was recommended, and what chance had to do with it."""
     drawn = drawn_arm(decision)
     return Event(
-        event_id=f"decision-{decision.decision_id}",
+        event_id=own_event_id("decision", decision.decision_id),
         account_id=decision.account_id,
         kind="action.decided",
         occurred_at=decision.decided_at,
@@ -47,7 +48,7 @@ def outcome_event(outcome: Outcome) -> Event:
             words.update(vars(outcome.measure))
             quantity = float(outcome.measure.after - outcome.measure.before)
     return Event(
-        event_id=f"outcome-{outcome.outcome_id}",
+        event_id=own_event_id("outcome", outcome.outcome_id),
         account_id=outcome.account_id,
         kind=f"action.{outcome.kind}",
         occurred_at=outcome.occurred_at,
@@ -60,7 +61,7 @@ def outcome_event(outcome: Outcome) -> Event:
 def judged_event(feedback: Feedback) -> Event:
     """Feedback on a recommendation as an event."""
     return Event(
-        event_id=f"feedback-{feedback.feedback_id}",
+        event_id=own_event_id("feedback", feedback.feedback_id),
         account_id=feedback.account_id,
         kind="action.judged",
         occurred_at=feedback.at,

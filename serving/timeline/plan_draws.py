@@ -14,6 +14,7 @@ import uuid
 from datetime import datetime
 
 from experiments.planning.plan import Plan
+from features.events.provenance import LAST_HOURS, own_event_id
 from features.events.schema import Event, properties_text
 from serving.ledger.ledger import Ledger
 from serving.ledger.stores.plan_draws import PlanDraw, record_draws, undelivered_draws
@@ -80,7 +81,7 @@ def deliver_draws(ledger: Ledger, timelines: TimelineStore, *, now: datetime) ->
 def draw_event(one: PlanDraw) -> Event:
     """A draw as an event: the arm, and the probability to be offered the action."""
     return Event(
-        event_id=f"draw-{one.record_id}",
+        event_id=own_event_id("draw", one.record_id),
         account_id=one.account_id,
         kind="action.decided",
         occurred_at=one.drawn_at,
@@ -89,7 +90,7 @@ def draw_event(one: PlanDraw) -> Event:
         properties=properties_text(
             {
                 "action": one.action,
-                "intervention": f"last_hours_{one.action}",
+                "intervention": f"{LAST_HOURS}{one.action}",
                 "arm": one.arm,
                 "chance": "last_hours",
                 "draw_id": one.draw_id,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from features.events.schema import LARGEST_QUANTITY
+from features.events.schema import LARGEST_READ
 from serving.text_format import NOT_KNOWN, day, number, plain, who
 
 SENTENCES: Mapping[str, str] = {
@@ -67,6 +67,9 @@ ARM_SENTENCES: Mapping[str, str] = {
 }
 """The sentence where chance decided that nothing is done."""
 
+DECIDED_ELSEWHERE = "Recommended elsewhere: {action}"
+"""The sentence of a recommendation that another system sent."""
+
 QUANTITIES: Mapping[str, str] = {
     "billing.invoice": "{value} {currency}",
     "contract.started": "{value} {currency} a month",
@@ -94,9 +97,14 @@ SAID: Mapping[str, str] = {"agree": "agreed to", "disagree": "disagreed with", "
 
 
 def sentence(
-    kind: str, properties: Mapping[str, str | float | bool], quantity: float | None, currency: str
+    kind: str,
+    properties: Mapping[str, str | float | bool],
+    quantity: float | None,
+    currency: str,
+    *,
+    is_own: bool = True,
 ) -> str:
-    """An event in words.
+    """An event in words; ``is_own`` says that Keepwell wrote it, and no other system.
 
     >>> sentence("billing.invoice", {"status": "late"}, 120.0, "USD")
     'Invoice late: 120 USD'
@@ -106,6 +114,8 @@ def sentence(
     'Contract ended without renewal'
     >>> sentence("usage.metered", {}, 1e308, "USD")
     'Metered use: not known, because 1e+308 is no plausible quantity'
+    >>> sentence("action.decided", {"action": "success_call"}, None, "USD", is_own=False)
+    'Recommended elsewhere: success call'
     """
     if kind == "feature.used" and "name" not in properties:
         return "Used the product"
@@ -114,6 +124,8 @@ def sentence(
     if kind == "action.judged" and "verdict" in properties:
         return judged_sentence(properties)
     pattern = ARM_SENTENCES.get(str(properties.get("arm"))) or SENTENCES.get(kind)
+    if kind == "action.decided" and not is_own:
+        pattern = DECIDED_ELSEWHERE
     if pattern is None:
         return plain(kind.removeprefix("custom.")).capitalize()
     words = {
@@ -122,7 +134,7 @@ def sentence(
     }
     text = pattern.format_map(_Blank(words)).replace("()", "").strip(" :")
     text = " ".join(text.split())
-    if quantity is not None and kind in QUANTITIES and abs(quantity) > LARGEST_QUANTITY:
+    if quantity is not None and kind in QUANTITIES and abs(quantity) > LARGEST_READ:
         text = f"{text}: {NOT_KNOWN}, because {quantity:.4g} is no plausible quantity"
     elif quantity is not None and kind in QUANTITIES:
         value = QUANTITIES[kind].format(value=number(quantity), currency=currency)

@@ -72,6 +72,7 @@ class TimelineStore:
     """Timelines of one workspace: read from the lake, written under its lock."""
 
     def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         self._intake = IngestWorker(self._lake)
         self._event_caches: dict[tuple[str, ...], EventCache] = {}
@@ -159,7 +160,13 @@ class TimelineStore:
             BusyError: another process is writing to the workspace.
         """
         with _not_busy():
-            summary = self._intake.ingest(rows, now=now, source=SENT, wait_seconds=WAIT_SECONDS)
+            summary = self._intake.ingest(
+                rows,
+                now=now,
+                source=SENT,
+                wait_seconds=WAIT_SECONDS,
+                bounds=self._workspace.settings.bounds,
+            )
         [received] = summary.files
         results = {
             fate.line: RowResult(

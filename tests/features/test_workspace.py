@@ -47,7 +47,7 @@ def test_settings_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("currency = ", "not valid TOML"),
-        ("colour = 'red'", r"unknown key\(s\) colour. It may hold: capacity, clock"),
+        ("colour = 'red'", r"unknown key\(s\) colour. It may hold: bounds, capacity, clock"),
         ("clock = 2023-04-01T00:00:00", r"no time zone\. Write it in UTC.*00Z\.$"),
         ("clock = 'soon'", "has to be a time"),
         ("currency = 3", "`currency` has to be text, not 3"),

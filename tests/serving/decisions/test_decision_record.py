@@ -214,3 +214,35 @@ def test_a_contract_term_begins_with_its_start_or_renewal_and_ends_with_the_cont
         hours=1
     )
     assert told(start, ("contract.cancelled", None, {})).term_started_at is None
+
+
+def test_what_another_system_says_of_a_decision_of_ours_is_kept_apart(as_of):
+    ours = "2c5ea4c0-4067-5e19-8bad-9b1deb4d3b7d"
+    claimed = [
+        ("action.decided", f"decision-{ours}", {"action": "success_call", "decision_id": ours}),
+        ("action.declined", "their-1", {"action": "discount_offer", "decision_id": ours}),
+        ("action.executed", "their-2", {"action": "tips_email", "decision_id": "their"}),
+        ("action.outcome", "their-3", {"action": "tips_email", "decision_id": "their"}),
+    ]
+    frame = pl.DataFrame(
+        [
+            {
+                **dict.fromkeys(EVENT_SCHEMA),
+                "account_id": "a",
+                "kind": kind,
+                "event_id": event_id,
+                "occurred_at": as_of + timedelta(minutes=number),
+                "recorded_at": as_of + timedelta(minutes=number),
+                "properties": json.dumps(properties),
+            }
+            for number, (kind, event_id, properties) in enumerate(claimed)
+        ],
+        schema=EVENT_SCHEMA,
+    )
+    history = policy_facts(frame.with_columns(superseded_at=pl.lit(None)))["a"].history
+    assert history[ours].action_id == "success_call"
+    assert sorted(past.action_id for past in history.values()) == [
+        "discount_offer",
+        "success_call",
+        "tips_email",
+    ]
