@@ -253,6 +253,54 @@ class TooManyAtOnceError(ProblemError):
     next_step = "Nothing was changed. Send the same request again after the seconds of Retry-After."
 
 
+class NotHttpError(ProblemError):
+    """What came over the connection is not a request of HTTP/1.1."""
+
+    slug, status, title = "not-http", 400, "This is not HTTP"
+    next_step = (
+        "Nothing was done, and the connection is closed. Send HTTP/1.1 without TLS, one length for "
+        "each body, and header lines that RFC 9112 allows."
+    )
+
+
+class AddressTooLongError(ProblemError):
+    """The address of the request is longer than the service reads."""
+
+    slug, status, title = "address-too-long", 414, "The address is too long"
+    next_step = "Nothing was done. Send long values in a body, or ask for less at once."
+
+
+class HeadTooLargeError(ProblemError):
+    """The headers of the request are larger than the service reads."""
+
+    slug, status, title = "head-too-large", 431, "The headers are too large"
+    next_step = "Nothing was done. Send fewer and shorter headers; cookies are not needed."
+
+
+class TooSlowError(ProblemError):
+    """The request did not come as a whole within the time that it has."""
+
+    slug, status, title = "too-slow", 408, "The request took too long to arrive"
+    next_step = "Nothing was done, and the connection is closed. Send the request again as a whole."
+
+
+class TooManyConnectionsError(ProblemError):
+    """As many connections as may be are open."""
+
+    slug, status, title = "too-many-connections", 503, "Too many connections"
+    next_step = (
+        "Nothing was done. Close connections that are not used, and send the same request again "
+        "after the seconds of Retry-After."
+    )
+
+
+class StoppingError(ProblemError):
+    """The service is being stopped or started anew."""
+
+    slug, status, title = "stopping", 503, "The service is being stopped"
+    next_step = "Send the same request again after the seconds of Retry-After, with the same key."
+
+
 class ImpossiblePlanError(ProblemError):
     """A plan cannot be made of the team that was sent."""
 
@@ -291,6 +339,12 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownModelCardError,
     UnknownAddressError,
     TooManyAtOnceError,
+    NotHttpError,
+    AddressTooLongError,
+    HeadTooLargeError,
+    TooSlowError,
+    TooManyConnectionsError,
+    StoppingError,
     ImpossiblePlanError,
     WrongMethodError,
     NotJsonError,

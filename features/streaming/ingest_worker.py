@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -59,6 +60,8 @@ class _Worker:
     def end(self) -> int | None:
         """End the process if it still runs; return its exit code."""
         self.connection.close()
+        if not self.is_ready:  # it has no batch yet, and may be importing for seconds
+            self.process.kill()
         self.process.join(LAST_SECONDS)
         if self.process.is_alive():
             self.process.kill()
@@ -214,6 +217,7 @@ class IngestWorker:
 def _answer_batches(connection: Connection, lake: Lake) -> None:
     """Ingest one batch after another, until the other end of the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         connection.send("ready")
         while True:
@@ -227,3 +231,14 @@ def _answer_batches(connection: Connection, lake: Lake) -> None:
                 error.add_note(traceback.format_exc())  # a traceback itself is not sent
                 answer = error
             connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended, also within a batch.
+
+    The lake takes a batch as a whole or not at all.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

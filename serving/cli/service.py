@@ -33,11 +33,10 @@ def serve(
     """Serve scores, reasons, next actions and the pages."""
     place = Workspace(workspace)
 
-    import uvicorn
-
     from features.streaming.refresh import clock_of
     from serving.api.app import create_app
     from serving.api.garbage_collection import freeze_loaded_objects
+    from serving.http.server.running import serve_until_signal
     from serving.settings import service_settings
 
     application = create_app(
@@ -48,14 +47,7 @@ def serve(
         wall_clock=lambda: datetime.now(UTC),
     )
     freeze_loaded_objects()
-    uvicorn.run(
-        application,
-        host=host,
-        port=port,
-        log_level="warning",
-        log_config=None,  # the lines of the whole command
-        server_header=False,
-    )
+    serve_until_signal(application, host=host, port=port)
 
 
 def conformance(

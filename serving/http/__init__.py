@@ -5,4 +5,11 @@
 Knows no route.
 """
 
-__all__ = ["concurrency_limit", "headers", "ledger_problems", "metrics", "problem_details"]
+__all__ = [
+    "concurrency_limit",
+    "headers",
+    "ledger_problems",
+    "metrics",
+    "problem_details",
+    "server",
+]

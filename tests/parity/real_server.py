@@ -7,16 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
 from starlette.types import ASGIApp
+
+from serving.http.server.limits import ConnectionLimits
+from serving.http.server.running import server_of
 
 SECONDS_TO_START = 60
 
 
 @contextmanager
-def running(app: ASGIApp) -> Iterator[str]:
+def running(app: ASGIApp, limits: ConnectionLimits | None = None) -> Iterator[str]:
     """The address of the application while it is served."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    server = server_of(app, host="127.0.0.1", port=0, limits=limits)
     thread = threading.Thread(target=server.run)
     thread.start()
     until = time.monotonic() + SECONDS_TO_START

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from experiments.policy.recommend import Recommendation
 from registry.playbook.playbook import load_playbook
@@ -389,8 +389,10 @@ def show_api(request: Request, service: AtService) -> Response:
 @needs(PRODUCT)
 def icon() -> Response:
     """The icon of a browser's tab."""
-    return FileResponse(
-        ICON, media_type="image/svg+xml", headers={"cache-control": "public, max-age=86400"}
+    return Response(
+        ICON.read_bytes(),  # as a whole, whatever part of it a Range asks for
+        media_type="image/svg+xml",
+        headers={"cache-control": "public, max-age=86400"},
     )
 
 
