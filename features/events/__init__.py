@@ -3,4 +3,12 @@
 Everything that Keepwell knows of an account is an event of this schema.
 """
 
-__all__ = ["bounds", "provenance", "schema", "text_buffers", "validation", "visibility"]
+__all__ = [
+    "bounds",
+    "provenance",
+    "schema",
+    "subject",
+    "text_buffers",
+    "validation",
+    "visibility",
+]

@@ -42,6 +42,13 @@ def verify(
         f"elsewhere: only against it are removed newest records found.",
         markup=False,
     )
+    for one in verified.redactions:
+        out.print(
+            f"{one.at[:10]}: {plural(one.gone, 'record')} erased and {one.changed} without a name, "
+            f"of one {one.about}, by {one.by}: {one.reason}",
+            markup=False,
+            highlight=False,
+        )
     out.print(f"head {verified.head}", markup=False, soft_wrap=True)
 
 
@@ -57,6 +64,14 @@ def replay(
         try:
             stored = ledger.decision(decision)
         except UnknownDecisionError as error:
+            if erased := ledger.erased_on(decision):
+                out.print(
+                    f"Decision {decision} cannot be asked again: its inputs were erased on "
+                    f"{erased}. The chain holds its place: keepwell ledger verify.",
+                    markup=False,
+                    highlight=False,
+                )
+                return
             raise CommandError(
                 f"There is no decision {decision!r:.80} in this ledger. An id is "
                 f"the decision_id that POST /v1/next-actions answered; if it was "

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,7 @@ from serving.ledger.autonomy import level_now
 from serving.ledger.database.chain import ChainCheck, insert_linked, verify_chain
 from serving.ledger.database.change import Change, OpenRequest, StoredAnswer
 from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.redaction import erased_record
 from serving.ledger.database.tables import (
     CHAIN,
     DECISIONS,
@@ -344,10 +345,16 @@ class Ledger:
         """A stored decision.
 
         Raises:
-            UnknownDecisionError: no such decision.
+            UnknownDecisionError: no such decision, or it was erased.
         """
         with self._database.reading() as connection:
             return _decision(decision_row(connection, decision_id))
+
+    def erased_on(self, decision_id: str) -> date | None:
+        """The day on which a decision was erased with all it was made on; None where it was not."""
+        with self._database.reading() as connection:
+            redaction = erased_record(connection, DECISIONS.name, decision_id)
+        return None if redaction is None else as_moment(redaction["at"]).date()
 
     def shared_input(self, digest: str) -> str:
         """Inputs that many decisions read, by their digest.

@@ -31,7 +31,7 @@ SAYS_MORE: Mapping[str, str] = {
     "controls": "kind",
     "feedback": "verdict",
 }
-NOT_TOLD = frozenset({"idempotency_keys", "policy_inputs", "plan_draws"})
+NOT_TOLD = frozenset({"idempotency_keys", "policy_inputs", "plan_draws", "redactions"})
 """Tables of the ledger whose records say nothing to others."""
 
 MOMENTS = ("asked_at", "heard_at", "at", "decided_at", "received_at")

@@ -10,6 +10,7 @@ __all__ = [
     "database",
     "dialects",
     "noted_head",
+    "redaction",
     "tables",
     "timestamps",
     "url",

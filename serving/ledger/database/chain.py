@@ -4,20 +4,34 @@ Every record has a link: its place, its table and id, the hash of its content, a
 together with the link before it. Whoever changes, removes, adds or moves a record has to make every
 link from there on anew, and a reader who noted the newest link (the *head*) before sees that. Links are
 written in the transaction of their record, under the lock of all writers.
+
+The hash of a record has a random key of its own (``salt``), so that it says nothing once the record
+and the key are erased. ``redaction`` erases: a place that a redaction covers keeps its link, and the
+redaction, itself a record with a link, says what the place holds since.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from serving.ledger.database.tables import CHAIN, CHAINED, DECISIONS, KEYS, OUTCOMES
+from serving.ledger.database.tables import (
+    CHAIN,
+    CHAINED,
+    DECISIONS,
+    KEYS,
+    OUTCOMES,
+    REDACTED,
+    REDACTIONS,
+)
 
 FIRST = "0" * 64
 """The link before the first."""
@@ -57,16 +71,34 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Redaction:
+    """Who had which records erased, when and why: ``gone`` hold nothing now, ``changed`` lack names."""
+
+    about: str
+    by: str
+    at: str
+    reason: str
+    gone: int
+    changed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChainCheck:
-    """The result of a check: the number of records, the newest link, and the first finding, if any."""
+    """The result of a check: the number of records, the newest link, and the first finding, if any.
+
+    ``redactions`` are those that were met, in the order of the chain.
+    """
 
     records: int
     head: str
     finding: Finding | None
+    redactions: tuple[Redaction, ...] = ()
 
 
-def content_hash(table: sa.Table, row: Mapping[str, Any] | RowMapping) -> str:
-    """Hash of all that a record holds."""
+def content_hash(
+    table: sa.Table, row: Mapping[str, Any] | RowMapping, salt: str | None = None
+) -> str:
+    """Hash of all that a record holds, under its key; records of older ledgers have none."""
     held = json.dumps(
         # a database gives a whole number back as 1.0 where the column holds fractions
         [
@@ -80,7 +112,19 @@ def content_hash(table: sa.Table, row: Mapping[str, Any] | RowMapping) -> str:
         ensure_ascii=False,
         allow_nan=False,
     )
-    return hashlib.sha256(held.encode()).hexdigest()
+    if salt is None:
+        return hashlib.sha256(held.encode()).hexdigest()
+    return hmac.digest(bytes.fromhex(salt), held.encode(), "sha256").hex()
+
+
+def new_salt() -> str:
+    """A key for the hash of one record."""
+    return secrets.token_hex(16)
+
+
+def covered_hash(places: Iterable[tuple[int, str, str]]) -> str:
+    """Hash of what a redaction covers: place, link and new content of each."""
+    return hashlib.sha256(json.dumps(sorted(places)).encode()).hexdigest()
 
 
 def next_link(before: str, place: int, table: str, record_id: str, content: str) -> str:
@@ -93,6 +137,8 @@ def extend_chain(
     connection: Connection,
     table: sa.Table,
     rows: Sequence[Mapping[str, Any]] | Sequence[RowMapping],
+    *,
+    has_keys: bool = True,
 ) -> None:
     """Link these new records after the newest; the connection holds the writers' lock."""
     newest = connection.execute(NEWEST).first()
@@ -100,7 +146,8 @@ def extend_chain(
     linked = []
     for row in rows:
         place += 1
-        record_id, content = row[_key(table).name], content_hash(table, row)
+        salt = new_salt() if has_keys else None
+        record_id, content = row[key_of(table).name], content_hash(table, row, salt)
         link = next_link(link, place, table.name, record_id, content)
         linked.append(
             {
@@ -109,6 +156,7 @@ def extend_chain(
                 "record_id": record_id,
                 "content": content,
                 "link": link,
+                "salt": salt,
             }
         )
     connection.execute(INSERTS[CHAIN.name], linked)
@@ -119,9 +167,9 @@ def link_all(connection: Connection) -> None:
     for table in (DECISIONS, OUTCOMES, KEYS):  # there were no others
         order = [LINKED_ORDER[table.name]] if table.name in LINKED_ORDER else []
         then = [column for column in table.columns if not column.info.get("later")]
-        rows = connection.execute(sa.select(*then).order_by(*order, _key(table))).mappings().all()
+        rows = connection.execute(sa.select(*then).order_by(*order, key_of(table))).mappings().all()
         if rows:
-            extend_chain(connection, table, rows)
+            extend_chain(connection, table, rows, has_keys=False)
 
 
 def verify_chain(connection: Connection, *, head: str | None = None) -> ChainCheck:
@@ -133,18 +181,10 @@ def verify_chain(connection: Connection, *, head: str | None = None) -> ChainChe
     """
     link, place, seen = FIRST, 0, head is None or head == FIRST
     finding: Finding | None = None
+    redacted = _Redacted(connection)
     for row, record in _linked(connection):
         place += 1
-        expected = next_link(link, place, row["table"], row["record_id"], row["content"])
-        change: Change | None = None
-        if row["place"] != place:
-            change = "no link"
-        elif row["link"] != expected:
-            change = "out of line"
-        elif record is None:
-            change = "missing"
-        elif content_hash(CHAINED[row["table"]], record) != row["content"]:
-            change = "altered"
+        expected, change = redacted.change(row, record, link, place)
         if change is not None:
             finding = Finding(
                 place=place, change=change, table=row["table"], record_id=row["record_id"]
@@ -158,7 +198,65 @@ def verify_chain(connection: Connection, *, head: str | None = None) -> ChainChe
             finding = Finding(
                 place=place, change="not the head", table=CHAIN.name, record_id=head or ""
             )
-    return ChainCheck(records=place, head=link, finding=finding)
+    return ChainCheck(
+        records=place, head=link, finding=finding, redactions=tuple(redacted.met.values())
+    )
+
+
+class _Redacted:
+    """The places that redactions cover, each by the newest of them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.met: dict[str, Redaction] = {}
+        self._covers: dict[str, list[tuple[int, str, str]]] = {}
+        self._newest: dict[int, tuple[str, str]] = {}
+        rows = connection.execute(
+            sa.select(REDACTED)
+            .join(
+                CHAIN,
+                sa.and_(
+                    CHAIN.c.table == REDACTIONS.name, CHAIN.c.record_id == REDACTED.c.redaction_id
+                ),
+            )
+            .order_by(CHAIN.c.place)
+        )
+        for row in rows:
+            covered = (row.place, row.link, row.content)
+            self._covers.setdefault(row.redaction_id, []).append(covered)
+            self._newest[row.place] = row.link, row.content
+
+    def change(
+        self, row: RowMapping, record: RowMapping | None, before: str, place: int
+    ) -> tuple[str, Change | None]:
+        """The link that a place must have, and what was changed there, if anything."""
+        link, content = self._newest.get(place, (None, row["content"]))
+        if link is None:
+            link = next_link(before, place, row["table"], row["record_id"], content)
+        if row["place"] != place:
+            return link, "no link"
+        if row["link"] != link:
+            return link, "out of line"
+        if content == "":
+            return link, None if record is None else "altered"
+        if record is None:
+            return link, "missing"
+        if (
+            not content_hash(CHAINED[row["table"]], record, row["salt"])
+            == content
+            == row["content"]
+        ):
+            return link, "altered"
+        if row["table"] == REDACTIONS.name and not self._meet(record):
+            return link, "altered"
+        return link, None
+
+    def _meet(self, record: RowMapping) -> bool:
+        """Note a redaction, and whether it covers what it says."""
+        self.met[record["redaction_id"]] = Redaction(
+            **{name: record[name] for name in Redaction.__dataclass_fields__}
+        )
+        covers = self._covers.get(record["redaction_id"], [])
+        return covered_hash(covers) == str(record["covers"])
 
 
 def _linked(connection: Connection) -> Iterator[tuple[RowMapping, RowMapping | None]]:
@@ -177,8 +275,8 @@ def _linked(connection: Connection) -> Iterator[tuple[RowMapping, RowMapping | N
         records: dict[tuple[str, str], RowMapping] = {}
         for name, table in CHAINED.items():
             ids = [row["record_id"] for row in links if row["table"] == name]
-            found = connection.execute(sa.select(table).where(_key(table).in_(ids))).mappings()
-            records.update({(name, row[_key(table).name]): row for row in found})
+            found = connection.execute(sa.select(table).where(key_of(table).in_(ids))).mappings()
+            records.update({(name, row[key_of(table).name]): row for row in found})
         for row in links:
             yield row, records.get((row["table"], row["record_id"]))
         after = links[-1]["place"]
@@ -193,7 +291,10 @@ def _added(connection: Connection, place: int) -> Finding | None:
     for name, table in CHAINED.items():
         linked = sa.select(CHAIN.c.record_id).where(CHAIN.c.table == name)
         stray = connection.scalars(
-            sa.select(_key(table)).where(_key(table).not_in(linked)).order_by(_key(table)).limit(1)
+            sa.select(key_of(table))
+            .where(key_of(table).not_in(linked))
+            .order_by(key_of(table))
+            .limit(1)
         ).first()
         if stray is not None:
             return Finding(place=place, change="added", table=name, record_id=stray)
@@ -206,6 +307,7 @@ def insert_linked(connection: Connection, table: sa.Table, *rows: Mapping[str, A
     extend_chain(connection, table, rows)
 
 
-def _key(table: sa.Table) -> sa.Column[Any]:
+def key_of(table: sa.Table) -> sa.Column[Any]:
+    """The column by which the chain names records of a table."""
     (column,) = table.primary_key.columns
     return column

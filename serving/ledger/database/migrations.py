@@ -29,6 +29,8 @@ from serving.ledger.database.tables import (
     METADATA,
     OUTCOMES,
     PERMANENT,
+    REDACTED,
+    REDACTIONS,
     VERSIONS,
 )
 
@@ -104,6 +106,12 @@ def _list_actions(connection: Connection) -> None:
     _index(connection, DECISIONS.c.part_of)
 
 
+def _redact(connection: Connection) -> None:
+    _add(connection, CHAIN.c.salt)
+    for table in (REDACTIONS, REDACTED):
+        table.create(connection, checkfirst=True)
+
+
 def _index(connection: Connection, *columns: sa.Column[Any]) -> None:
     for column in columns:
         for index in column.table.indexes:
@@ -144,6 +152,7 @@ STEPS = (
         brought="decisions about single actions of a list, and subjects of conversations",
         apply=_list_actions,
     ),
+    Step(version=10, brought="redactions, and a key for the hash of each record", apply=_redact),
 )
 """Version 0 is a ledger of decisions, outcomes, keys and deliveries without links."""
 

@@ -89,6 +89,7 @@ CHAIN = sa.Table(
     sa.Column("record_id", sa.String, nullable=False),
     sa.Column("content", sa.String, nullable=False),  # hash of the record
     sa.Column("link", sa.String, nullable=False),  # hash of the link before and this row
+    sa.Column("salt", sa.String),  # key of the hash of the record; erased with it
     sa.UniqueConstraint("table", "record_id"),
 )
 CLAIM_RECORDS = sa.Table(
@@ -169,6 +170,32 @@ DRAWS = sa.Table(
     sa.Column("made_by", sa.String, nullable=False),
 )
 
+REDACTIONS = sa.Table(
+    "redactions",
+    METADATA,
+    sa.Column("redaction_id", sa.String, primary_key=True),
+    sa.Column("about", sa.String, nullable=False),  # account, person
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("gone", sa.Integer, nullable=False),  # records without what they held
+    sa.Column("changed", sa.Integer, nullable=False),  # records without a name or a text
+    sa.Column("covers", sa.String, nullable=False),  # hash of its rows of REDACTED
+)
+REDACTED = sa.Table(
+    "redacted_places",
+    METADATA,
+    sa.Column(
+        "redaction_id", sa.String, sa.ForeignKey("redactions.redaction_id"), primary_key=True
+    ),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("link", sa.String, nullable=False),  # as it was and stays
+    sa.Column(
+        "content", sa.String, nullable=False
+    ),  # hash of the changed record; empty: it is gone
+)
+"""What a redaction covers: places of the chain whose record is gone or was changed by it."""
+
 VERSIONS = sa.Table(
     "ledger_versions",
     METADATA,
@@ -198,6 +225,7 @@ CHAINED: Mapping[str, sa.Table] = {
         INPUTS,
         FEEDBACK,
         DRAWS,
+        REDACTIONS,
     )
 }
 """Every record of these has its link, written in the same transaction."""

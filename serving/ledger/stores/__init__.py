@@ -4,4 +4,12 @@ What is stored beside the decisions (draws of plans, webhooks, API keys), and wh
 decisions (their history, the records after a place). Each module is one store.
 """
 
-__all__ = ["api_keys", "decision_history", "idempotency", "outbox", "plan_draws", "records"]
+__all__ = [
+    "api_keys",
+    "decision_history",
+    "idempotency",
+    "outbox",
+    "plan_draws",
+    "records",
+    "subjects",
+]

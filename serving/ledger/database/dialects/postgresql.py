@@ -89,13 +89,21 @@ class PostgreSQL:
                     f"FOR EACH {each} EXECUTE FUNCTION keepwell_append_only()"
                 )
 
-    def erase_deleted(self, engine: Engine, table: str) -> None:
-        """Write the table anew, outside a transaction as the server wants it."""
+    def permit_changes(self, tables: Iterable[str]) -> Iterable[str]:
+        """Drop the triggers; a transaction that fails leaves them as they were."""
+        for table in tables:
+            for name in ("change", "truncate"):
+                yield f"DROP TRIGGER IF EXISTS {table}_no_{name} ON {table}"
+
+    def erase_deleted(self, engine: Engine, *tables: str) -> bool:
+        """Write the tables anew, outside a transaction as the server wants it."""
         held = engine.raw_connection()
         try:
             held.rollback()
             held.driver_connection.autocommit = True  # type: ignore[union-attr]
-            held.cursor().execute(f"VACUUM FULL {table}")
+            for table in tables:
+                held.cursor().execute(f"VACUUM FULL {table}")
             held.driver_connection.autocommit = False  # type: ignore[union-attr]
+            return True
         finally:
             held.close()

@@ -66,6 +66,13 @@ class Dialect(Protocol):
         """Statements by which the database refuses to change or delete a row of these tables."""
         ...
 
-    def erase_deleted(self, engine: Engine, table: str) -> None:
-        """Write the files of a table anew, without what was deleted or changed."""
+    def permit_changes(self, tables: Iterable[str]) -> Iterable[str]:
+        """Statements that lift ``refuse_changes`` for these tables, until it is said again."""
+        ...
+
+    def erase_deleted(self, engine: Engine, *tables: str) -> bool:
+        """Write the files of tables anew, without what was deleted or changed.
+
+        False where others read an older state for so long that it is still in a file.
+        """
         ...

@@ -8,6 +8,7 @@ Whoever finds the file locked sleeps for up to a tenth of a second and asks agai
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -61,12 +62,23 @@ class SQLite:
                     f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
                 )
 
-    def erase_deleted(self, engine: Engine, table: str) -> None:
-        """Write the whole file anew, and its log with it."""
+    def permit_changes(self, tables: Iterable[str]) -> Iterable[str]:
+        """Drop the triggers; a transaction that fails leaves them as they were."""
+        for table in tables:
+            for verb in ("update", "delete"):
+                yield f"DROP TRIGGER IF EXISTS {table}_no_{verb}"
+
+    def erase_deleted(self, engine: Engine, *tables: str) -> bool:
+        """Write the whole file anew, and empty its log; False where somebody reads for long."""
         held = engine.raw_connection()
         try:
             held.cursor().execute("VACUUM")
-            held.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            until = time.monotonic() + BUSY_SECONDS
+            while held.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > until:
+                    return False
+                time.sleep(0.05)
+            return True
         finally:
             held.close()
 
