@@ -34,6 +34,7 @@ from features.lake.deduplication.key_index import keys_path
 from features.lake.deduplication.row_keys import with_keys
 from features.lake.deduplication.spool import MOST_IN_MEMORY, clear_spool, open_spool
 from features.lake.deduplication.versions import CORRECTED, DUPLICATE, LANDED, NOT_LATER, REFUSED
+from features.lake.erased_subjects import ErasedSubjects
 from features.lake.manifest import (
     KINDS_OF_FILES,
     MANIFEST,
@@ -78,6 +79,11 @@ class Lake:
         self.folder = Path(folder)
         self.most_in_memory = most_in_memory
         self.quarantine_folder = Path(quarantine or self.folder.parent / "quarantine")
+
+    @property
+    def erased(self) -> ErasedSubjects:
+        """Whom the workspace of this lake has forgotten."""
+        return ErasedSubjects(self.folder.parent)
 
     def __repr__(self) -> str:
         return f"Lake({str(self.folder)!r})"
@@ -301,8 +307,9 @@ class Batch:
         counts = FileCounts(
             source=source, file=file, now=now, columns=columns, places=places, tells_rows=tells_rows
         )
+        erased = self._lake.erased
         with open_spool(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
-            for piece in pieces():
+            for piece in map(erased.mark, pieces()):
                 judged = validate_draft(
                     piece.draft,
                     now=now,
@@ -323,7 +330,7 @@ class Batch:
                 writer.add(select_new_events(resolved))
             writer.close()
         if late:
-            for piece in pieces():
+            for piece in map(erased.mark, pieces()):
                 counts.add_late_refusals(piece, late, NOT_LATER)
         self._superseded.append(found.superseded)
         self._refused += counts.quarantined

@@ -74,7 +74,7 @@ PLACES: tuple[Place, ...] = (
         in_backup="never",
     ),
     Place(
-        path="*.secret.*",
+        path="**.secret.*",
         kind="draft",
         holds="a secret that was being written when its process was killed",
         about="nobody",
@@ -232,6 +232,25 @@ PLACES: tuple[Place, ...] = (
         kind="files",
         holds="causal reports, their designs, and measured effects",
         about="accounts",
+    ),
+    Place(
+        path="erasures/subjects.json",
+        kind="JSON",
+        holds="who was erased and when, as keyed digests",
+        about="nobody",
+    ),
+    Place(
+        path="erasures/subjects.secret",
+        kind="secret",
+        holds="the key of those digests",
+        about="nobody",
+        in_backup="if encrypted",
+    ),
+    Place(
+        path="erasures/*.json",
+        kind="JSON",
+        holds="receipts of erasures, holds, and an erasure that is under way",
+        about="people",
     ),
     Place(
         path="demo.json",

@@ -14,6 +14,9 @@ from serving.data_protection.places import PLACES, SQLITE_SUFFIXES, files_of, pl
 WORKSPACES = Path(__file__).parents[2] / "workspaces"
 
 MADE_ELSEWHERE = {
+    "erasures/subjects.json": "erasures/subjects.json",  # keepwell erase
+    "erasures/subjects.secret": "erasures/subjects.secret",
+    "erasures/*.json": "erasures/receipt-ab12.json",
     "health_formula.toml": "health_formula.toml",  # keepwell health adopt
     "prices.toml": "prices.toml",  # the CRM sample
     "demo.json": "demo.json",
@@ -23,7 +26,7 @@ MADE_ELSEWHERE = {
     "events/.spool/**": "events/.spool/1/0.arrow",
     "**.*.tmp": "plans/.newest.json.4711.tmp",
     "**.*-????????/**": "waiting-runs/.20260101T000000000000-churn-ab-x1y2z3_4/run.json",
-    "*.secret.*": "keys.secret.0a1b2c3d",
+    "**.secret.*": "keys.secret.0a1b2c3d",
 }
 """By place: a file of it that no workspace of these tests holds."""
 
