@@ -126,7 +126,8 @@ def approvals_page(
     )
     names = {one.id: one.name for one in actions.values()}
     answer = ""
-    if asked.action is not None and asked.action in actions:
+    is_known = asked.segment is None or asked.segment in segments
+    if asked.action is not None and asked.action in actions and is_known:
         held = held_level(controls, asked, names, highest=ceiling(actions[asked.action]))
         where = f" in {plain(asked.segment)}" if asked.segment is not None else ""
         answer = f"“{names[asked.action]}”{where}. {held.sentence}"

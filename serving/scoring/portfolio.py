@@ -103,7 +103,11 @@ class Portfolio:
     )
 
     def within(self, reach: VisibleAccounts | None) -> Portfolio:
-        """The accounts within reach, as if there were no others; None reaches all of them."""
+        """The accounts within reach, as if there were no others; None reaches all of them.
+
+        Peers stay those of the company: medians of groups of ``LEAST_PEERS`` accounts and more.
+        When which kind of event was last recorded is of all accounts, and is left out.
+        """
         if reach is None:
             return self
         seen = self._seen.get(reach)
@@ -112,6 +116,8 @@ class Portfolio:
             ids = {one.account_id for one in scores}
             seen = replace(
                 self,
+                as_of=max((one.as_of for one in scores), default=self.oldest_as_of),
+                freshness=(),
                 scores=scores,
                 by_id={one.account_id: one for one in scores},
                 previous={name: one for name, one in self.previous.items() if name in ids},
@@ -139,6 +145,11 @@ class Portfolio:
             next_step="Its accounts are listed, and added up, by GET /v1/accounts?parent= and its "
             "id, and on the page of all accounts under the filter Parent.",
         )
+
+    @property
+    def oldest_as_of(self) -> datetime:
+        """The moment of the features of whoever has sent nothing since the snapshot."""
+        return min((one.as_of for one in self.scores), default=self.as_of)
 
     @cached_property
     def families(self) -> Families:

@@ -11,6 +11,7 @@ from registry.outcomes import OUTLOOKS
 from serving.api.schemas.families import FamilyAnswer, ParentAnswer
 from serving.api.schemas.outlooks import GrowthAnswer, OutlookAnswer, RenewalAnswer, UntouchedAnswer
 from serving.api.schemas.scores import (
+    FRESHNESS,
     FreshnessAnswer,
     HealthAnswer,
     ProbabilityAnswer,
@@ -107,7 +108,7 @@ class AccountAnswer(Answer):
     )
     attributes: dict[str, str | None]
     features: dict[str, float | None]
-    freshness: list[FreshnessAnswer]
+    freshness: list[FreshnessAnswer] = Field(description=FRESHNESS)
 
 
 ACCOUNT_ANSWER: type[AccountAnswer] = create_model(

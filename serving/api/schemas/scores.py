@@ -105,6 +105,9 @@ class HealthAnswer(Answer):
     unknown: list[str]
 
 
+FRESHNESS = "Of the whole workspace; empty for a key that reaches only some of its accounts."
+
+
 class FreshnessAnswer(Answer):
     """When a kind of event was last recorded in this workspace."""
 
@@ -140,7 +143,7 @@ class ScoreAnswer(Answer):
     revenue_at_risk_high: float | None
     currency: str
     reasons: ReasonsAnswer
-    freshness: list[FreshnessAnswer]
+    freshness: list[FreshnessAnswer] = Field(description=FRESHNESS)
 
 
 class ScoresRequest(Request):
