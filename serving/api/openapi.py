@@ -6,6 +6,7 @@ Each operation lists the kinds of problem that it answers with, an example of ea
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -20,6 +21,10 @@ from serving.http.ledger_problems import PROBLEM_KINDS
 from serving.http.problem_details import MEDIA_TYPE, problem_content
 from serving.problems import KEY_HEADER, LONGEST_KEY, ProblemError, ProblemKind
 from serving.text_format import INTERVAL_COVERS
+
+PRINTED = "!-~¡-¬®-ÿ"
+KEY_PATTERN = f"^[{PRINTED}]([ {PRINTED}]*[{PRINTED}])?$"
+"""Letters that a header can hold and a person can read, without spaces around them."""
 
 DESCRIPTION = (
     """Which accounts are likely to leave or to grow, and what to do next about each.
@@ -39,6 +44,58 @@ Probabilities come with a 95 % interval. """
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """An id in the answer of one operation that others take in their address."""
+
+    route: str
+    status: int
+    place: str  # JSON pointer into the answer
+    parameter: str
+    to: tuple[str, ...]
+
+
+LINKS = (
+    Link(
+        route="GET /v1/accounts",
+        status=200,
+        place="/items/0/account_id",
+        parameter="account_id",
+        to=(
+            "GET /v1/accounts/{account_id}",
+            "GET /v1/accounts/{account_id}/score",
+            "GET /v1/accounts/{account_id}/timeline",
+        ),
+    ),
+    Link(
+        route="POST /v1/next-actions",
+        status=200,
+        place="/items/0/decision_id",
+        parameter="decision_id",
+        to=(
+            "GET /v1/decisions/{decision_id}",
+            "POST /v1/decisions/{decision_id}/claims",
+            "POST /v1/decisions/{decision_id}/approvals",
+            "POST /v1/decisions/{decision_id}/feedback",
+            "POST /v1/decisions/{decision_id}/outcomes",
+        ),
+    ),
+    Link(
+        route="POST /v1/decisions/{decision_id}/claims",
+        status=201,
+        place="/claim_id",
+        parameter="claim_id",
+        to=(
+            "GET /v1/claims/{claim_id}",
+            "POST /v1/claims/{claim_id}/heartbeat",
+            "POST /v1/claims/{claim_id}/complete",
+            "POST /v1/claims/{claim_id}/fail",
+        ),
+    ),
+)
+"""Which operations follow which, for readers and for programs that walk through the document."""
+
+
 class DocumentedApp(FastAPI):
     """An application whose OpenAPI document says of each route how it refuses."""
 
@@ -53,6 +110,7 @@ class DocumentedApp(FastAPI):
                     route = f"{method.upper()} {path}"
                     _add_problems(operation["responses"], problems.get(route, ()))
                     _add_write_key(operation, needs.get(route))
+            _add_links(document["paths"])
             self.openapi_schema = document
         return self.openapi_schema
 
@@ -101,9 +159,30 @@ def _add_problems(responses: dict[str, Any], kinds: Iterable[ProblemKind]) -> No
         responses[str(status)] = {"description": "; ".join([*own, *titles]), "content": content}
 
 
+def _add_links(paths: dict[str, Any]) -> None:
+    """Say in the answer of an operation which others take its id."""
+    operations = {
+        f"{method.upper()} {path}": operation
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
+    for link in LINKS:
+        answer = operations[link.route]["responses"][str(link.status)]
+        answer["links"] = {
+            operations[target]["operationId"]: {
+                "operationId": operations[target]["operationId"],
+                "parameters": {link.parameter: f"$response.body#{link.place}"},
+            }
+            for target in link.to
+        }
+
+
 def _add_write_key(operation: dict[str, Any], need: Need | None) -> None:
     """Let a write name its Idempotency-Key, where it does not do so itself."""
     parameters = operation.setdefault("parameters", [])
+    for parameter in parameters:
+        if parameter["name"] == KEY_HEADER:
+            parameter["schema"]["pattern"] = KEY_PATTERN
     if need is not None and need.writes and KEY_HEADER not in {one["name"] for one in parameters}:
         parameters.append(
             {
@@ -112,7 +191,12 @@ def _add_write_key(operation: dict[str, Any], need: Need | None) -> None:
                 "required": False,
                 "description": "New for each write, the same when a request is repeated: it is then "
                 "done once, and answered as the first time.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": LONGEST_KEY,
+                    "pattern": KEY_PATTERN,
+                },
             }
         )
     if not parameters:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, compile_path
 
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.ledger_problems import problem_of
@@ -112,6 +114,15 @@ def framework_problem(error: HTTPException, path: str, method: str) -> ProblemEr
     return RefusedError(str(error.detail), headers=headers)
 
 
+def methods_at(routes: Iterable[BaseRoute], path: str) -> tuple[str, ...]:
+    """The methods that an address takes, by all routes that have it."""
+    found: set[str] = set()
+    for route in iter_route_contexts(list(routes)):
+        if route.path is not None and compile_path(route.path)[0].match(path):
+            found |= set(route.methods or ())
+    return tuple(sorted(found))
+
+
 def unhandled_problem(error: Exception) -> ProblemError:
     """An id for the caller; the error itself goes to the log only."""
     incident = secrets.token_hex(6)
@@ -141,6 +152,9 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         problem = framework_problem(error, request.url.path, request.method)
+        if isinstance(problem, WrongMethodError):
+            allowed = methods_at(request.app.routes, request.url.path)
+            problem.headers = {**(problem.headers or {}), "Allow": ", ".join(allowed)}
         status = error.status_code if isinstance(problem, RefusedError) else problem.status
         return answer(request, problem, status)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from serving.api.schemas.wire_model import Answer, Moment, Request, ShortText
+from serving.api.schemas.wire_model import Answer, Moment, Request, ShortText, Whole
 from serving.ledger.approvals import Approval
 from serving.ledger.autonomy import LEVELS
 from serving.ledger.claims import Claim
@@ -19,7 +19,7 @@ SHORTEST_LEASE, LONGEST_LEASE, USUAL_LEASE = 10, 14_400, 600
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 LeaseSeconds = Annotated[
-    int,
+    Whole,
     Field(
         ge=SHORTEST_LEASE,
         le=LONGEST_LEASE,
@@ -210,7 +210,7 @@ class LevelRequest(Request):
 
     action: Name | None = None
     segment: Name | None = None
-    level: int = Field(
+    level: Whole = Field(
         ge=0,
         le=4,
         description="; ".join(f"{level}: {words}" for level, words in LEVELS.items()) + ".",
@@ -230,7 +230,7 @@ class CapacityRequest(ScopeRequest):
         }
     )
 
-    most_a_week: int = Field(ge=0, le=1_000_000)
+    most_a_week: Whole = Field(ge=0, le=1_000_000)
 
 
 class ControlAnswer(Answer):

@@ -15,6 +15,7 @@ from serving.api.schemas.wire_model import (
     Moment,
     Request,
     ShortText,
+    Whole,
 )
 
 
@@ -28,10 +29,10 @@ class NextActionsRequest(Request):
     account_ids: list[AccountId] | None = Field(
         default=None, min_length=1, description=MOST_ACCOUNTS
     )
-    limit: int = Field(
+    limit: Whole = Field(
         default=20, ge=1, le=1000, description="How many accounts, most revenue at risk first."
     )
-    actions_per_account: int = Field(default=5, ge=1, le=50)
+    actions_per_account: Whole = Field(default=5, ge=1, le=50)
 
 
 class BeliefAnswer(Answer):

@@ -22,7 +22,7 @@ from experiments.planning.team import (
     Team,
 )
 from registry.playbook.actions import Channel, Role
-from serving.api.schemas.wire_model import Answer, Request
+from serving.api.schemas.wire_model import Answer, Number, Request, Whole
 
 MOST_CSMS, MOST_POOLS, MOST_BUDGETS, MOST_TIERS, MOST_TERRITORIES = 500, 50, 50, 50, 200
 MOST_WAITING = 100_000
@@ -39,7 +39,7 @@ class CsmRequest(Request):
     """A customer success manager: hours of this week and what may be done with them."""
 
     id: Name = Field(description="As accounts name their CSM.")
-    hours: float = Field(ge=0, le=HOURS_OF_A_WEEK)
+    hours: Number = Field(ge=0, le=HOURS_OF_A_WEEK)
     skills: list[Role] = Field(
         default=["csm"], min_length=1, max_length=20, description="Owner roles of actions."
     )
@@ -50,7 +50,7 @@ class PoolRequest(Request):
     """Hours that several people share."""
 
     id: Name
-    hours: float = Field(ge=0, le=MOST_HOURS_OF_A_POOL)
+    hours: Number = Field(ge=0, le=MOST_HOURS_OF_A_POOL)
     skills: list[Role] = Field(min_length=1, max_length=20, description="Owner roles of actions.")
     territories: Territories = Field(default=[])
 
@@ -59,7 +59,7 @@ class BudgetRequest(Request):
     """Money of this week, in the currency of the workspace."""
 
     id: Name
-    amount: float = Field(ge=0, le=LARGEST_AMOUNT)
+    amount: Number = Field(ge=0, le=LARGEST_AMOUNT)
     channels: list[Channel] = Field(
         default=[], max_length=20, description="Of actions that draw on it; none listed: all."
     )
@@ -70,7 +70,7 @@ class CareRequest(Request):
     """So many accounts of a service tier get an action this week, worth it or not."""
 
     tier: Name
-    accounts: int = Field(ge=0, le=1_000_000)
+    accounts: Whole = Field(ge=0, le=1_000_000)
 
 
 class PlanRequest(Request):
@@ -100,13 +100,13 @@ class PlanRequest(Request):
     pools: list[PoolRequest] = Field(default=[], max_length=MOST_POOLS)
     budgets: list[BudgetRequest] = Field(default=[], max_length=MOST_BUDGETS)
     care: list[CareRequest] = Field(default=[], max_length=MOST_TIERS)
-    actions_per_account: int = Field(default=1, ge=1, le=50)
+    actions_per_account: Whole = Field(default=1, ge=1, le=50)
     keep: bool = Field(
         default=False,
         description="Whether this is the plan of the week, whose prices of an hour "
         "the page of reports shows.",
     )
-    most_waiting: int = Field(
+    most_waiting: Whole = Field(
         default=1000,
         ge=0,
         le=MOST_WAITING,

@@ -7,10 +7,18 @@ OpenAPI document, and the tests send them.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
 from features.events.schema import EARLIEST_DATE, LATEST_DATE
 from serving.settings import ServiceSettings
@@ -28,8 +36,30 @@ def _lies_in_time(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_lies_in_time)]
+DAY_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
+
+
+def _is_written_as_a_moment(given: object) -> object:
+    """A moment as ISO 8601 writes it; a number would be read as seconds or milliseconds."""
+    if isinstance(given, datetime) or (isinstance(given, str) and DAY_AND_TIME.match(given)):
+        return given
+    raise ValueError("it has to be a moment such as 2026-03-01T09:30:00Z")
+
+
+def _is_a_number(given: object) -> object:
+    if isinstance(given, str | bool):
+        raise ValueError("it has to be a number, not a text or true or false")
+    return given
+
+
+Moment = Annotated[
+    AwareDatetime, AfterValidator(_lies_in_time), BeforeValidator(_is_written_as_a_moment)
+]
 """A moment with its time zone, in UTC from here on; none that arithmetic could leave time with."""
+
+Number = Annotated[float, BeforeValidator(_is_a_number)]
+Whole = Annotated[int, BeforeValidator(_is_a_number)]
+"""Numbers of a body of JSON, where a text in their place is a mistake."""
 
 AccountId = Annotated[str, Field(min_length=1, max_length=200)]
 ShortText = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_says_something)]
