@@ -191,7 +191,7 @@ def routes() -> str:
         "| route | does | permission | tells about | its own problems |",
         "|---|---|---|---|---|",
     ]
-    for router in ROUTERS:
+    for router, _, _ in ROUTERS:
         for route in router.routes:
             need = need_of(route.endpoint)
             permission = "none" if need is None or need.permission is None else need.permission

@@ -32,6 +32,19 @@ from serving.api.routes import (
     status,
 )
 from serving.auth.gate import Gate, declared_needs
+from serving.http.admission import (
+    BATCHES,
+    CONTROLS,
+    DECISIONS,
+    EVENTS,
+    PAGES,
+    READS,
+    STATUS,
+    Admission,
+    RouteClass,
+    in_class,
+    places_of_classes,
+)
 from serving.http.metrics import Measured
 from serving.http.problem_details import install_problems
 from serving.ledger.stores.idempotency import RequestKeys
@@ -40,26 +53,30 @@ from serving.settings import ServiceSettings
 from serving.state.refresh import FreshScores
 from serving.state.service_state import open_service
 
-ROUTERS = (
-    accounts.router,
-    claims.router,
-    operator_controls.router,
-    next_actions.router,
-    feedback.router,
-    plans.router,
-    events.router,
-    catalogues.router,
-    status.router,
-    pages.router,
-    feedback_form.router,
-    approvals_page.router,
+ROUTERS: tuple[tuple[APIRouter, RouteClass, RouteClass], ...] = (
+    # the routes of a subject, the class of those that read, the class of the others
+    (accounts.router, READS, BATCHES),
+    (claims.router, READS, DECISIONS),
+    (operator_controls.router, READS, CONTROLS),
+    (next_actions.router, READS, DECISIONS),
+    (feedback.router, READS, DECISIONS),
+    (plans.router, BATCHES, BATCHES),
+    (events.router, READS, EVENTS),
+    (catalogues.router, READS, READS),
+    (status.router, STATUS, STATUS),
+    (pages.router, PAGES, PAGES),
+    (feedback_form.router, PAGES, DECISIONS),
+    (approvals_page.router, PAGES, DECISIONS),
 )
-"""The routes of the service, by subject."""
+"""The routes of the service by subject, and with which others they share places."""
 
 
 def _all_routes() -> APIRouter:
     routes = APIRouter()
-    for router in ROUTERS:
+    for router, reading, other in ROUTERS:
+        for route in router.routes:
+            reads = "GET" in (getattr(route, "methods", None) or ())
+            in_class(reading if reads else other, [route])
         routes.include_router(router)
     return routes
 
@@ -114,7 +131,7 @@ def create_app(
         routes=ROUTES.routes,
     )
     app.state.service = service
-    app.state.plan_limit = plans.concurrency_limit()
+    app.state.places = places_of_classes()
     declare_need_of_document(app)
     declared_needs(app.routes)  # a route without one is refused before the service starts
     app.state.templates = Templates(workspace.settings.tenant, sections_of(app.routes))
@@ -122,6 +139,7 @@ def create_app(
     app.add_middleware(
         IdempotencyMiddleware, keys=RequestKeys(service.ledger.database), clock=service.wall_clock
     )
+    app.add_middleware(Admission, places=app.state.places, refused=service.metrics.count_refused)
     app.add_middleware(Gate, settings=service.settings, keys=service.keys, clock=service.wall_clock)
     app.add_middleware(Measured, metrics=service.metrics)
     return app

@@ -19,13 +19,13 @@ from http import HTTPStatus
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.roles import Caller, Need
 from serving.http.ledger_problems import problem_of
 from serving.http.problem_details import problem_response
+from serving.http.request_body import read_body, replay_body
 from serving.ledger.database.change import OpenRequest, StoredAnswer, TakenKey
 from serving.ledger.errors import LedgerError, LedgerUnreachableError
 from serving.ledger.stores.idempotency import LEASE, Ending, RequestKeys, new_holder
@@ -34,7 +34,6 @@ from serving.problems import (
     LONGEST_KEY,
     MissingKeyError,
     ProblemError,
-    TooLargeError,
 )
 
 RENEWALS_PER_LEASE = 3
@@ -192,39 +191,6 @@ class BufferedAnswer:
         response = Response(bytes(self.body), self.status)
         response.raw_headers = self.headers
         return response
-
-
-async def read_body(receive: Receive) -> bytes | None:
-    """The body of a request; None where the caller went away.
-
-    Raises:
-        TooLargeError: it is larger than is read.
-    """
-    body = bytearray()
-    while True:
-        try:
-            message = await receive()
-        except HTTPException as error:  # what the bound of the body raises
-            raise TooLargeError(str(error.detail)) from error
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-def replay_body(body: bytes, receive: Receive) -> Receive:
-    """What gives the body that was read already, and then whatever comes."""
-    is_given = False
-
-    async def give() -> Message:
-        nonlocal is_given
-        if is_given:
-            return await receive()
-        is_given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return give
 
 
 def fingerprint_of(scope: Scope, body: bytes) -> str:

@@ -29,6 +29,7 @@ from serving.problems import (
     ProblemError,
     ProblemKind,
     TooLargeError,
+    TooManyAtOnceError,
     WrongHostError,
     WrongShapeError,
     kind_of,
@@ -38,7 +39,12 @@ Refusal = type[ProblemError] | type[LedgerError]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 OF_EVERY_ROUTE: tuple[Refusal, ...] = (WrongHostError, TooLargeError, InternalError)
-WITH_A_KEY: tuple[Refusal, ...] = (NotAllowedError, NotPermittedError, KeysUnreadableError)
+WITH_A_KEY: tuple[Refusal, ...] = (
+    NotAllowedError,
+    NotPermittedError,
+    KeysUnreadableError,
+    TooManyAtOnceError,
+)
 WITH_A_BODY: tuple[Refusal, ...] = (ForeignOriginError,)
 WITH_VALUES: tuple[Refusal, ...] = (WrongShapeError,)
 WITH_JSON: tuple[Refusal, ...] = (NotJsonError,)

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.api_keys import ApiKeyError, ApiKeys
 from serving.auth.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need, need_of
+from serving.http.admission import READS, RouteClass, class_of
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.problem_details import problem_response
 from serving.problems import (
@@ -78,7 +79,9 @@ class Gate:
         except ProblemError as refusal:
             await problem_response(refusal, scope["path"])(scope, receive, send_guarded)
             return
-        scope.setdefault("state", {}).update(caller=caller, need=need)
+        scope.setdefault("state", {}).update(
+            caller=caller, need=need, route_class=pattern.route_class if pattern else None
+        )
         bounded = BoundedBody(receive, self.settings.max_body_bytes)
         await self.app(scope, bounded, send_guarded)
 
@@ -107,12 +110,14 @@ class RouteError(Exception):
 
 
 class Pattern(NamedTuple):
-    """A route: its path with the names of its parts, its methods, what it answers, who may ask."""
+    """A route: its path with the names of its parts, its methods, what it answers, who may ask, and
+    with which others it shares places."""
 
     path: str
     methods: frozenset[str]
     address: re.Pattern[str]
     need: Need | None
+    route_class: RouteClass = READS
 
 
 def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
@@ -123,6 +128,7 @@ def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
             frozenset(one.methods or ()),
             compile_path(one.path)[0],
             need_of(one.endpoint),
+            class_of(one.endpoint),
         )
         for one in iter_route_contexts(list(routes))
         if one.path is not None

@@ -1,4 +1,4 @@
-"""What HTTP answers have in common: problems (RFC 9457), headers, metrics, concurrency limit.
+"""What HTTP answers have in common: problems (RFC 9457), headers, metrics, admission.
 
 ``ledger_problems`` says which problem each error of the ledger is.
 
@@ -6,10 +6,11 @@ Knows no route.
 """
 
 __all__ = [
-    "concurrency_limit",
+    "admission",
     "headers",
     "ledger_problems",
     "metrics",
     "problem_details",
+    "request_body",
     "server",
 ]

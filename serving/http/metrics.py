@@ -49,6 +49,12 @@ class ServiceMetrics:
             ("route", "method", "status"),
             registry=self.registry,
         )
+        self.refused = Counter(
+            "keepwell_refused_requests",
+            "Requests refused because as many of their class were worked on.",
+            ("route_class",),
+            registry=self.registry,
+        )
         self.seconds = Histogram(
             "keepwell_request_seconds",
             "Time to answer by route.",
@@ -93,6 +99,10 @@ class ServiceMetrics:
             ("status",),
             registry=self.registry,
         )
+
+    def count_refused(self, route_class: str) -> None:
+        """Count a request that was refused because its class had no place."""
+        self.refused.labels(route_class).inc()
 
     def show(self, portfolio: Portfolio) -> None:
         """Set the gauges to a portfolio."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 
 from experiments.planning.infeasibility import ConflictingLimitsError
 from experiments.planning.plan import make_plan
@@ -15,34 +13,18 @@ from serving.api.schemas.plans import PlanAnswer, PlanRequest, plan_answer
 from serving.auth.roles import Caller, Need, needs
 from serving.decisions.exploration_settings import week_of
 from serving.decisions.saved_plan import build_saved_plan, save_plan
-from serving.http.concurrency_limit import ConcurrencyLimit
 from serving.ledger.errors import LedgerUnreachableError
 from serving.problems import (
     FieldProblem,
     ImpossiblePlanError,
     NotPermittedError,
     NotReadyError,
-    TooManyAtOnceError,
 )
 from serving.recommendations.plans import offers_of
 from serving.recommendations.recommend import decide
 from serving.timeline.plan_draws import store_plan_draws
 
 router = APIRouter(prefix="/v1", tags=["plans"])
-
-MOST_PLANS_AT_ONCE = 2
-
-
-def concurrency_limit() -> ConcurrencyLimit:
-    """The limit of an application on plans that are made at once."""
-    return ConcurrencyLimit(MOST_PLANS_AT_ONCE, what="plans")
-
-
-def limit_of(request: Request) -> ConcurrencyLimit:
-    """The limit that the application was made with."""
-    limit = request.app.state.plan_limit
-    assert isinstance(limit, ConcurrencyLimit)
-    return limit
 
 
 def check_may_save(caller: Caller) -> None:
@@ -60,11 +42,10 @@ def check_may_save(caller: Caller) -> None:
 
 @router.post("/plans", summary="Plan a team's week")
 @needs(Need(permission="watch", of="accounts"))
-@problems(ImpossiblePlanError, TooManyAtOnceError, LedgerUnreachableError, NotReadyError)
+@problems(ImpossiblePlanError, LedgerUnreachableError, NotReadyError)
 def make_a_plan(
     service: AtService,
     caller: AtCaller,
-    limit: Annotated[ConcurrencyLimit, Depends(limit_of)],
     body: PlanRequest,
 ) -> PlanAnswer:
     """Which accounts get which actions this week, by whom, and what one more hour would bring.
@@ -78,25 +59,24 @@ def make_a_plan(
     """
     if body.keep:
         check_may_save(caller)
-    with limit.slot():
-        try:
-            team = body.team()
-            scores, rules = service.portfolio.scores, service.chance
-            plan = make_plan(
-                offers_of(decide(service, scores, over_days=True)),
-                team,
-                lottery=rules.capacity_lottery(scores, service.now()) if rules else None,
-            )
-        except ConflictingLimitsError as error:
-            raise ImpossiblePlanError(
-                str(error),
-                errors=[
-                    FieldProblem(where=body.field_of(each), message=each.words)
-                    for each in error.conflicts
-                ],
-            ) from error
-        except PlanningError as error:
-            raise ImpossiblePlanError(str(error)) from error
+    try:
+        team = body.team()
+        scores, rules = service.portfolio.scores, service.chance
+        plan = make_plan(
+            offers_of(decide(service, scores, over_days=True)),
+            team,
+            lottery=rules.capacity_lottery(scores, service.now()) if rules else None,
+        )
+    except ConflictingLimitsError as error:
+        raise ImpossiblePlanError(
+            str(error),
+            errors=[
+                FieldProblem(where=body.field_of(each), message=each.words)
+                for each in error.conflicts
+            ],
+        ) from error
+    except PlanningError as error:
+        raise ImpossiblePlanError(str(error)) from error
     now, currency = service.now(), service.workspace.settings.currency
     recorded = 0
     if body.keep:

@@ -19,8 +19,8 @@ from serving.api.schemas.plans import PlanRequest
 from serving.auth.api_keys import ApiKeys
 from serving.auth.roles import caller_of
 from serving.decisions.saved_plan import NEWEST
-from serving.http.concurrency_limit import ConcurrencyLimit
-from serving.problems import NotPermittedError, TooManyAtOnceError
+from serving.http.admission import BATCHES
+from serving.problems import NotPermittedError
 from serving.recommendations.plans import document_of, plan_as_of
 
 SKILLS = ["ceo", "support", "billing", "sales", "marketing", "product", "sponsor", "automation"]
@@ -163,25 +163,16 @@ def test_a_team_without_hours_is_planned_and_says_so(address) -> None:
 
 
 def test_without_a_turn_a_plan_is_refused_at_once_and_the_service_goes_on(address, app) -> None:
-    with app.state.plan_limit.slot(), app.state.plan_limit.slot():
-        refused = post(address, team())
-        alive = httpx.get(f"{address}/healthz")
+    places = app.state.places[BATCHES]
+    places.busy = 2
+    refused = post(address, team())
+    alive = httpx.get(f"{address}/healthz")
+    page = httpx.get(f"{address}/")
+    places.busy = 0
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     assert refused.json()["type"] == "/problems#too-many-at-once"
-    assert alive.status_code == 200
+    assert alive.status_code == page.status_code == 200
     assert post(address, team()).status_code == 200
-
-
-def test_a_turn_comes_back_after_a_failure() -> None:
-    limit = ConcurrencyLimit(1, what="plans")
-    with pytest.raises(KeyError), limit.slot():
-        raise KeyError
-    with (
-        limit.slot(),
-        pytest.raises(TooManyAtOnceError, match="1 plans are being made"),
-        limit.slot(),
-    ):
-        pass
 
 
 def test_a_week_is_planned_at_any_hour_of_it(tmp_path, store, address) -> None:
