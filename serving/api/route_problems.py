@@ -17,7 +17,14 @@ from starlette.routing import BaseRoute
 from serving.auth.gate import SAFE_METHODS
 from serving.auth.roles import Need, need_of
 from serving.http.ledger_problems import LEDGER_PROBLEMS
-from serving.ledger.errors import AnswerLostError, InFlightError, KeyReusedError, LedgerError
+from serving.ledger.errors import (
+    AnswerLostError,
+    InFlightError,
+    KeyReusedError,
+    LedgerDamagedError,
+    LedgerError,
+    LedgerUnreachableError,
+)
 from serving.problems import (
     ForeignOriginError,
     InternalError,
@@ -89,9 +96,15 @@ def problems_of(endpoint: object) -> tuple[ProblemKind, ...]:
 
 
 def kinds_of(refusals: Iterable[Refusal]) -> tuple[ProblemKind, ...]:
-    """The kinds of problem that errors of the service and of the ledger are."""
+    """The kinds of problem that errors of the service and of the ledger are.
+
+    A ledger that cannot be reached may as well be damaged.
+    """
+    found = list(refusals)
+    if LedgerUnreachableError in found:
+        found.append(LedgerDamagedError)
     return tuple(
-        LEDGER_PROBLEMS[one] if issubclass(one, LedgerError) else kind_of(one) for one in refusals
+        LEDGER_PROBLEMS[one] if issubclass(one, LedgerError) else kind_of(one) for one in found
     )
 
 

@@ -158,6 +158,14 @@ PLACES: tuple[Place, ...] = (
         about="people",
     ),
     Place(
+        path="ledger.head",
+        kind="text",
+        holds="the newest head of the ledger, and who replaced it on purpose",
+        about="people",
+        rebuilt_by="keepwell serve",
+        in_backup="never",
+    ),
+    Place(
         path="webhooks.db",
         kind="SQLite",
         holds="webhooks with their encrypted secrets, and messages about decisions",

@@ -18,6 +18,7 @@ MADE_ELSEWHERE = {
     "erasures/subjects.secret": "erasures/subjects.secret",
     "erasures/*.json": "erasures/receipt-ab12.json",
     "health_formula.toml": "health_formula.toml",  # keepwell health adopt
+    "ledger.head": "ledger.head",  # with the first commit of a newer Keepwell
     "prices.toml": "prices.toml",  # the CRM sample
     "demo.json": "demo.json",
     "world/**": "world/events/mapping.toml",
