@@ -37,6 +37,7 @@ from serving.problems import (
     ProblemKind,
     TooLargeError,
     TooManyAtOnceError,
+    TooManyAttemptsError,
     WrongHostError,
     WrongShapeError,
     kind_of,
@@ -48,6 +49,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 OF_EVERY_ROUTE: tuple[Refusal, ...] = (WrongHostError, TooLargeError, InternalError)
 WITH_A_KEY: tuple[Refusal, ...] = (
     NotAllowedError,
+    TooManyAttemptsError,
     NotPermittedError,
     KeysUnreadableError,
     TooManyAtOnceError,
