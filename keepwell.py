@@ -52,6 +52,7 @@ from features.workspace_files import OTHERS, write_atomically
 from registry.outcomes import CHURN, EXPANSION
 from registry.playbook.prices import PRICES_FILE
 from serving.cli import health, keys, ledger, models, webhooks
+from serving.cli.data_protection.backup import backup, restore
 from serving.cli.feedback import load_judgements, show_judged
 from serving.cli.keys import DecidedBy, who
 from serving.cli.kill_switch import resume, stop
@@ -280,6 +281,8 @@ COMMANDS: Commands = {
     "report": report,
     "conformance": conformance,
     "serve": serve,
+    "backup": backup,
+    "restore": restore,
     "demo": demo,
 }
 GROUPS: Mapping[str, tuple[str, Commands]] = {
@@ -307,7 +310,6 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
         "Whether the ledger of decisions is as it was written.",
         {
             "verify": ledger.verify,
-            "accept-head": ledger.accept_head,
             "replay": ledger.replay,
         },
     ),

@@ -99,8 +99,9 @@ def workspace() -> str:
     lines = [
         "# A workspace",
         "",
-        "One folder holds all that one tenant has: events, features, models, decisions. Copy it,"
-        " and it works elsewhere.",
+        "One folder holds all that one tenant has: events, features, models, decisions. While"
+        " nobody serves or writes it, it can be copied and works elsewhere; of a live one take a"
+        " [backup](../how-to/back-up-and-restore.md).",
         "",
         f"## Settings in {SETTINGS_FILE}",
         "",

@@ -1,4 +1,4 @@
-"""What the service does beside answering: refresh scores, follow events, send webhooks, note keys."""
+"""What the service does beside answering: refresh scores, follow new events, send webhooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from serving.auth.api_keys import ApiKeyError
 from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
 from serving.ledger.stores.outbox import Outbox
 from serving.state.refresh import FreshScores
@@ -25,9 +24,6 @@ T = TypeVar("T")
 log = logging.getLogger("keepwell.serving")
 
 REFRESH_SECONDS = 5.0
-
-USES_SECONDS = 60.0
-"""How often it is written down which keys were used; the end of the service does so too."""
 
 LOOK_SECONDS = 0.1
 """How often the lake is looked at for new events; what came meanwhile is one batch."""
@@ -43,7 +39,6 @@ async def background_tasks(
 ) -> AsyncIterator[None]:
     """Run the tasks while the block lasts; at its end the service is closed."""
     tasks = [
-        asyncio.create_task(_note_key_uses(service)),
         asyncio.create_task(_refresh_scores(service, refresh_seconds)),
         asyncio.create_task(_follow_events(service, fresh)),
     ]
@@ -93,16 +88,6 @@ async def _follow_events(service: ServiceState, fresh: FreshScores) -> None:
             service.metrics.refresh_failures.inc()
             log.exception("scoring touched accounts failed; their older scores go on serving")
             await asyncio.sleep(REFRESH_SECONDS)
-
-
-async def _note_key_uses(service: ServiceState) -> None:
-    """Write down which keys were used, once a minute, so that no request waits for it."""
-    while True:
-        await asyncio.sleep(USES_SECONDS)
-        try:
-            await run_to_its_end(service.keys.save_uses)
-        except ApiKeyError as error:
-            log.warning("which keys were used cannot be written down now: %s", error)
 
 
 async def _send_webhooks(service: ServiceState) -> None:

@@ -17,14 +17,7 @@ from starlette.routing import BaseRoute
 from serving.auth.gate import SAFE_METHODS
 from serving.auth.roles import Need, need_of
 from serving.http.ledger_problems import LEDGER_PROBLEMS
-from serving.ledger.errors import (
-    AnswerLostError,
-    InFlightError,
-    KeyReusedError,
-    LedgerDamagedError,
-    LedgerError,
-    LedgerUnreachableError,
-)
+from serving.ledger.errors import AnswerLostError, InFlightError, KeyReusedError, LedgerError
 from serving.problems import (
     ForeignOriginError,
     InternalError,
@@ -37,7 +30,6 @@ from serving.problems import (
     ProblemKind,
     TooLargeError,
     TooManyAtOnceError,
-    TooManyAttemptsError,
     WrongHostError,
     WrongShapeError,
     kind_of,
@@ -49,7 +41,6 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 OF_EVERY_ROUTE: tuple[Refusal, ...] = (WrongHostError, TooLargeError, InternalError)
 WITH_A_KEY: tuple[Refusal, ...] = (
     NotAllowedError,
-    TooManyAttemptsError,
     NotPermittedError,
     KeysUnreadableError,
     TooManyAtOnceError,
@@ -98,15 +89,9 @@ def problems_of(endpoint: object) -> tuple[ProblemKind, ...]:
 
 
 def kinds_of(refusals: Iterable[Refusal]) -> tuple[ProblemKind, ...]:
-    """The kinds of problem that errors of the service and of the ledger are.
-
-    A ledger that cannot be reached may as well be damaged.
-    """
-    found = list(refusals)
-    if LedgerUnreachableError in found:
-        found.append(LedgerDamagedError)
+    """The kinds of problem that errors of the service and of the ledger are."""
     return tuple(
-        LEDGER_PROBLEMS[one] if issubclass(one, LedgerError) else kind_of(one) for one in found
+        LEDGER_PROBLEMS[one] if issubclass(one, LedgerError) else kind_of(one) for one in refusals
     )
 
 

@@ -4,6 +4,7 @@ Imports what a command needs when it runs.
 """
 
 __all__ = [
+    "data_protection",
     "feedback",
     "health",
     "keys",

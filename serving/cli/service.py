@@ -36,9 +36,11 @@ def serve(
     from features.streaming.refresh import clock_of
     from serving.api.app import create_app
     from serving.api.garbage_collection import freeze_loaded_objects
+    from serving.data_protection.pending_erasures import refuse_pending_erasures
     from serving.http.server.running import serve_until_signal
     from serving.settings import service_settings
 
+    refuse_pending_erasures(place)
     application = create_app(
         place,
         store=store_of(place),

@@ -81,6 +81,13 @@ PLACES: tuple[Place, ...] = (
         in_backup="never",
     ),
     Place(
+        path=".backup/**",
+        kind="draft",
+        holds="copies of databases while a backup is made",
+        about="people",
+        in_backup="never",
+    ),
+    Place(
         path="events/.spool/**",
         kind="draft",
         holds="events of a file that is being read",
@@ -162,8 +169,18 @@ PLACES: tuple[Place, ...] = (
         kind="text",
         holds="the newest head of the ledger, and who replaced it on purpose",
         about="people",
-        rebuilt_by="keepwell serve",
-        in_backup="never",
+    ),
+    Place(
+        path="erasures.jsonl",
+        kind="JSON",
+        holds="which erasures were carried out, without whom they were about",
+        about="nobody",
+    ),
+    Place(
+        path="erasures.pending.jsonl",
+        kind="JSON",
+        holds="erasures that a restored workspace still lacks",
+        about="nobody",
     ),
     Place(
         path="webhooks.db",

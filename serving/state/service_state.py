@@ -300,11 +300,7 @@ def open_service(
         now=now,
         wall_clock=MonotonicClock(wall_clock),
         settings=settings,
-        ledger=Ledger(
-            settings.ledger_url or workspace.ledger_db,
-            heads=settings.head_places(workspace),
-            wait_seconds=settings.ledger_wait_seconds,
-        ),
+        ledger=Ledger(settings.ledger_url or workspace.ledger_db),
         chance=read_exploration_settings(workspace.root, settings.lottery_key),
         limits=CurrentLimits(workspace.root),
         prices=CurrentPrices(workspace.root),

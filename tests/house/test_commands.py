@@ -30,6 +30,8 @@ WITHOUT_A_WORKSPACE = {
     "features": "lists what is declared",
     "audit": "can read a file",
     "evaluate-policy": "can read a file, or a ledger elsewhere",
+    "backup": "can list and verify a target alone",
+    "restore": "makes it",
     "ledger verify": "can read a ledger elsewhere",
     "ledger replay": "can read a ledger elsewhere",
 }
@@ -56,7 +58,7 @@ def declared(root: Path) -> Iterator[Callable[..., None]]:
     files = [
         path
         for package in ("features", "training", "experiments", "serving")
-        for pattern in ("**/cli.py", "**/cli/*.py")
+        for pattern in ("**/cli.py", "**/cli/**/*.py")
         for path in sorted((root / package).glob(pattern))
     ]
     assert len(files) > 5

@@ -9,6 +9,7 @@ __all__ = [
     "claim_records",
     "database",
     "dialects",
+    "migrations",
     "noted_head",
     "redaction",
     "tables",

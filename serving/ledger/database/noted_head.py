@@ -12,7 +12,6 @@ Below it is a line for each time that somebody replaced the note on purpose.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -70,7 +69,6 @@ class HeadNotes:
     def __init__(self, *places: Path) -> None:
         self.places = places
         self.problem: str | None = None  # why the newest head could not be noted
-        self._read: dict[Path, tuple[bytes, NotedHead]] = {}  # the blocks that were read last
 
     def read(self) -> NotedHead | None:
         """The note that is the farthest; None where there is none.
@@ -86,17 +84,8 @@ class HeadNotes:
         Raises:
             HeadNoteError: one of them cannot be read.
         """
-        found = []
-        for place in self.places:
-            block, known = _block(place), self._read.get(place)
-            if known is not None and known[0] == block:
-                found.append(known[1])
-            elif block:
-                head = _note_in(block) or read_note(place)  # as it is once nobody writes it
-                if head is not None:
-                    self._read[place] = block, head
-                    found.append(head)
-        return tuple(found)
+        found = (read_note(place) for place in self.places)
+        return tuple(head for head in found if head is not None)
 
     def note(self, head: NotedHead) -> None:
         """Note the head of a commit; one that is farther stays, as other processes note theirs.
@@ -107,11 +96,9 @@ class HeadNotes:
         for place in self.places:
             try:
                 with _locked(place) as file:
-                    block, known = os.pread(file, BLOCK, 0), self._read.get(place)
-                    is_known = known is not None and known[0] == block
-                    there = known[1] if known and is_known else _note_in(block)
+                    there = _note_in(os.pread(file, BLOCK, 0))
                     if there is None or there.place <= head.place:
-                        self._read[place] = _write_note(file, head), head
+                        _write_note(file, head)
             except OSError as error:
                 self.problem = f"The head of the ledger cannot be noted in {place}: {error}."
 
@@ -136,7 +123,7 @@ class HeadNotes:
                     at=as_text(at),
                     reason=reason,
                 )
-                line = b"\n" + json.dumps(asdict(accepted)).encode() + b"\n"
+                line = json.dumps(asdict(accepted)).encode() + b"\n"
                 os.pwrite(file, line, max(BLOCK, os.fstat(file).st_size))
                 _write_note(file, head)
                 os.fsync(file)
@@ -148,7 +135,13 @@ def read_note(place: Path) -> NotedHead | None:
     Raises:
         HeadNoteError: it cannot be read.
     """
-    block = _block(place, waits=True)
+    try:
+        with _locked(place, creates=False) as file:
+            block = os.pread(file, BLOCK, 0)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HeadNoteError(f"{place} cannot be read: {error}.") from error
     if not block:
         return None
     noted = _note_in(block)
@@ -160,31 +153,13 @@ def read_note(place: Path) -> NotedHead | None:
 
 
 def accepted_heads(place: Path) -> tuple[AcceptedHead, ...]:
-    """Each time that somebody replaced the note in a file on purpose, oldest first.
-
-    What was there of a damaged file before it was replaced is left out.
-    """
-    found = []
-    for line in place.read_bytes()[BLOCK:].splitlines() if place.exists() else ():
-        with contextlib.suppress(ValueError, TypeError):
-            found.append(AcceptedHead(**json.loads(line)))
-    return tuple(found)
-
-
-def _block(place: Path, *, waits: bool = False) -> bytes:
-    """The block of a file, empty where there is none; ``waits`` until nobody writes it."""
+    """Each time that somebody replaced the note in a file on purpose, oldest first."""
     try:
-        if waits:
-            with _locked(place, creates=False) as file:
-                return os.pread(file, BLOCK, 0)
-        file = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.pread(file, BLOCK, 0)
-        finally:
-            os.close(file)
+        lines = place.read_bytes()[BLOCK:].splitlines()
+        return tuple(AcceptedHead(**json.loads(line)) for line in lines)
     except FileNotFoundError:
-        return b""
-    except OSError as error:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
         raise HeadNoteError(f"{place} cannot be read: {error}.") from error
 
 
@@ -209,15 +184,13 @@ def _locked(place: Path, *, creates: bool = True) -> Iterator[int]:
         os.close(file)
 
 
-def _write_note(file: int, head: NotedHead) -> bytes:
+def _write_note(file: int, head: NotedHead) -> None:
     content = json.dumps(
         [FORMAT, head.place, head.link, head.file, head.ledger[:LONGEST_NAME]], ensure_ascii=False
     ).encode()
     if len(content) > BLOCK - 100:  # a name of long letters
         content = json.dumps([FORMAT, head.place, head.link, head.file, ""]).encode()
-    block = (_sum(content) + b" " + content).ljust(BLOCK - 1) + b"\n"
-    os.pwrite(file, block, 0)
-    return block
+    os.pwrite(file, (_sum(content) + b" " + content).ljust(BLOCK - 1) + b"\n", 0)
 
 
 def _note_in(block: bytes) -> NotedHead | None:

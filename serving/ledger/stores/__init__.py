@@ -8,6 +8,7 @@ __all__ = [
     "api_keys",
     "decision_history",
     "idempotency",
+    "ledger_copy",
     "outbox",
     "plan_draws",
     "records",

@@ -1,0 +1,277 @@
+"""Restore a workspace from a backup, whole or with the ledger of an earlier moment.
+
+All is written to a folder beside the place, compared with the manifest, and moved into the place in one
+step: a process that is killed at any moment leaves what was there, or the restored workspace. What
+was left beside the place is removed by the next restore.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from features.workspace import Workspace
+from serving.data_protection.backup.chunks import ChunkStore
+from serving.data_protection.backup.encryption import Sealing, open_sealing
+from serving.data_protection.backup.erasures import stored_erasures
+from serving.data_protection.backup.errors import BackupError, DamagedBackupError
+from serving.data_protection.backup.make import new_hash
+from serving.data_protection.backup.manifest import (
+    Backup,
+    FileCopy,
+    newest_backup,
+    read_backup,
+)
+from serving.data_protection.backup.swap import process_with_open, put_in_place, sync_folder
+from serving.data_protection.backup.target import Target
+from serving.data_protection.pending_erasures import (
+    ErasureLine,
+    done_erasures,
+    pending_erasures,
+    set_pending,
+)
+from serving.ledger.database.noted_head import HeadNotes, NotedHead
+from serving.ledger.stores.ledger_copy import (
+    LedgerFacts,
+    cut_ledger,
+    cut_messages,
+    ledger_facts,
+    load_ledger,
+)
+
+MARK = ".restoring.lock"
+"""Is in a folder that is not finished; the folder of an older workspace never has it."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoredWorkspace:
+    """What was restored, and where what was there before is now."""
+
+    backup: Backup
+    ledger: LedgerFacts | None
+    cut_at: int | None
+    aside: Path | None
+    pending: tuple[ErasureLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a restore was asked for.
+
+    Attributes:
+        backup_id: which backup; None for the newest.
+        until: the last place of the ledger, or a moment on the clock of the service.
+        replaces: whether a workspace that is there is moved aside.
+        ledger_url: the database that the ledger is written to; None for the file of the workspace.
+        erasures: erasures that are known elsewhere.
+        by: who restores, for the note of the ledger's head.
+    """
+
+    backup_id: str | None = None
+    until: datetime | int | None = None
+    replaces: bool = False
+    ledger_url: str | None = None
+    erasures: tuple[ErasureLine, ...] = ()
+    by: str = "keepwell restore"
+
+
+def restore(
+    target: Target,
+    workspace: Workspace,
+    wishes: Wishes,
+    *,
+    key: str | None,
+    now: datetime,
+    progress: Progress = lambda step, done, total: None,
+) -> RestoredWorkspace:
+    """Put the workspace of a backup in a place.
+
+    Raises:
+        BackupError: the backup cannot be read, is damaged, or the place is not free.
+        LedgerCopyError: there is no such place in the ledger, or its database is not empty.
+    """
+    _check_place(workspace, wishes)
+    sealing = open_sealing(target, key)
+    with target.hold(alone=False, now=now):
+        backup = (
+            newest_backup(target, sealing)
+            if wishes.backup_id is None
+            else read_backup(target, sealing, wishes.backup_id)
+        )
+        if backup is None:
+            raise BackupError(f"{target.address} holds no finished backup. Make one first.")
+        with _beside(workspace.root) as staging:
+            _write_files(backup, ChunkStore(target=target, sealing=sealing), staging, progress)
+            staged = Workspace(staging)
+            ledger, cut_at = _ledger(backup, staged, wishes, now)
+            pending = _pending(target, sealing, workspace, staged, wishes)
+            set_pending(staged, pending)
+            _sync(staging)
+            aside = workspace.root.with_name(
+                f"{workspace.root.name}.before-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+            )
+            _check_place(workspace, wishes)
+            (workspace.root / MARK).unlink(
+                missing_ok=True
+            )  # of a restore that was killed at its end
+            was_there = put_in_place(staging, workspace.root, aside)
+            (workspace.root / MARK).unlink()
+    return RestoredWorkspace(
+        backup=backup,
+        ledger=ledger,
+        cut_at=cut_at,
+        aside=aside if was_there else None,
+        pending=pending,
+    )
+
+
+def _check_place(workspace: Workspace, wishes: Wishes) -> None:
+    root = workspace.root
+    if root.exists() and not root.is_dir():
+        raise BackupError(f"{root} is a file. Name a folder that is empty or not there yet.")
+    if not root.exists() or not any(root.iterdir()):
+        return
+    if not wishes.replaces:
+        raise BackupError(
+            f"{root} holds something already, and nothing was changed. Name a folder that is empty "
+            f"or not there yet, or add --replace, which moves what is there aside."
+        )
+    process = process_with_open(workspace.ledger_db)
+    if process is not None:
+        raise BackupError(
+            f"Process {process} has the ledger of {root} open: what it still stores would be lost. "
+            f"Stop the service, then restore; nothing was changed."
+        )
+
+
+@contextmanager
+def _beside(root: Path) -> Iterator[Path]:
+    """A marked folder beside a place; what killed restores left there is removed."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    for left in root.parent.glob(f".{root.name}.restoring-*"):
+        if (left / MARK).exists():
+            shutil.rmtree(left)
+    staging = root.with_name(f".{root.name}.restoring-{secrets.token_hex(4)}")
+    staging.mkdir(mode=0o700)
+    (staging / MARK).touch()
+    try:
+        yield staging
+    finally:
+        if (staging / MARK).exists():
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_files(backup: Backup, store: ChunkStore, staging: Path, progress: Progress) -> None:
+    files = backup.manifest.files
+    for number, file in enumerate(files, 1):
+        progress(file.path, number, len(files))
+        _write_file(file, store, staging)
+
+
+def _write_file(file: FileCopy, store: ChunkStore, staging: Path) -> None:
+    path = (staging / file.path).resolve()
+    if not path.is_relative_to(staging.resolve()):
+        raise DamagedBackupError(f"The manifest names {file.path!r}, outside of the workspace.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole, length = new_hash(store.sealing), 0
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(handle, "wb") as content:
+        for chunk in file.chunks:
+            piece = store.read(chunk)
+            content.write(piece)
+            whole.update(piece)
+            length += len(piece)
+        content.flush()
+        os.fsync(content.fileno())
+    if (whole.hexdigest(), length) != (file.digest, file.bytes):
+        raise DamagedBackupError(
+            f"{file.path} does not come out as it was stored. Restore another backup; nothing was "
+            f"changed."
+        )
+    path.chmod(file.mode)
+
+
+def _ledger(
+    backup: Backup, staged: Workspace, wishes: Wishes, now: datetime
+) -> tuple[LedgerFacts | None, int | None]:
+    """Cut the ledger where that was asked for, compare it, note its head, hand it to its database."""
+    stored = backup.manifest.ledger
+    if stored is None:
+        if wishes.until is not None:
+            raise BackupError(
+                f"Backup {backup.id} holds no ledger, so there is nothing to restore up to a moment. "
+                f"Leave --until out."
+            )
+        return None, None
+    facts = ledger_facts(staged.ledger_db)
+    if stored.finding is None and (
+        (facts.finding, facts.records, facts.head) != (None, stored.records, stored.head)
+        or any(facts.counts.get(name) != count for name, count in stored.counts.items())
+    ):
+        raise DamagedBackupError(
+            f"The restored ledger is not the one of backup {backup.id}: "
+            f"{facts.finding or 'its head or its counts differ'}. Nothing was changed; restore "
+            f"another backup."
+        )
+    cut_at = None
+    if wishes.until is not None:
+        facts, cut_at = _cut(staged, wishes.until)
+    reason = f"restored from backup {backup.id}"
+    if cut_at is not None:
+        reason += f" up to place {cut_at}"
+    HeadNotes(staged.ledger_head).replace(
+        NotedHead(place=facts.records, link=facts.head), by=wishes.by, reason=reason, at=now
+    )
+    if wishes.ledger_url is not None:
+        messages = staged.root / "webhooks.db"
+        load_ledger(wishes.ledger_url, staged.ledger_db, messages if messages.exists() else None)
+        staged.ledger_db.unlink()
+        messages.unlink(missing_ok=True)
+    return facts, cut_at
+
+
+def _cut(staged: Workspace, until: datetime | int) -> tuple[LedgerFacts, int]:
+    draft = staged.ledger_db.with_name(".ledger.db.cut.tmp")
+    cut = cut_ledger(staged.ledger_db, draft, until=until)
+    draft.replace(staged.ledger_db)
+    messages = staged.root / "webhooks.db"
+    if messages.exists():
+        cut_messages(messages, cut.place)
+    return ledger_facts(staged.ledger_db), cut.place
+
+
+def _pending(
+    target: Target, sealing: Sealing, workspace: Workspace, staged: Workspace, wishes: Wishes
+) -> tuple[ErasureLine, ...]:
+    """Every erasure that is known and that the restored workspace does not hold."""
+    done = {line.erasure_id for line in done_erasures(staged)}
+    known = (
+        *pending_erasures(staged),
+        *stored_erasures(target, sealing),
+        *done_erasures(workspace),
+        *pending_erasures(workspace),
+        *wishes.erasures,
+    )
+    by_id = {line.erasure_id: replace(line) for line in known if line.erasure_id not in done}
+    return tuple(sorted(by_id.values(), key=lambda line: (line.at, line.erasure_id)))
+
+
+def _sync(folder: Path) -> None:
+    """Sync what was changed after it was written, and all folders."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+    for name in ("ledger.db", "webhooks.db", "ledger.head"):
+        path = folder / name
+        if path.exists():
+            with path.open("rb") as held:
+                os.fsync(held.fileno())
+    sync_folder(folder)
