@@ -86,6 +86,10 @@ VARIABLES = (
         "process, and from the first webhook on.",
     ),
     Variable(
+        name="KEEPWELL_WORKER_OF",
+        help="Set by `keepwell serve --workers` for the workers that it starts. Leave it unset.",
+    ),
+    Variable(
         name=KEY_VARIABLE,
         help="When set, models are signed with this key as they are trained, and one that it "
         "did not sign is refused. At least 16 characters; the same for every process.",

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
+from serving.http.shared_metrics import SHARE_SECONDS
 from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
 from serving.ledger.stores.outbox import Outbox
 from serving.state.refresh import FreshScores
@@ -42,6 +43,8 @@ async def background_tasks(
         asyncio.create_task(_refresh_scores(service, refresh_seconds)),
         asyncio.create_task(_follow_events(service, fresh)),
     ]
+    if service.metrics.shared is not None:
+        tasks.append(asyncio.create_task(_share_metrics(service)))
     if sends_webhooks:
         tasks.append(asyncio.create_task(_send_webhooks(service)))
     try:
@@ -88,6 +91,16 @@ async def _follow_events(service: ServiceState, fresh: FreshScores) -> None:
             service.metrics.refresh_failures.inc()
             log.exception("scoring touched accounts failed; their older scores go on serving")
             await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _share_metrics(service: ServiceState) -> None:
+    """Leave what this worker counts where the others find it."""
+    while True:
+        try:
+            await run_to_its_end(service.metrics.share)
+        except OSError as error:
+            log.warning("what this worker counts cannot be shared: %s", error)
+        await asyncio.sleep(SHARE_SECONDS)
 
 
 async def _send_webhooks(service: ServiceState) -> None:

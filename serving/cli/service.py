@@ -29,8 +29,27 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that share the workspace and the port.")
+    ] = 1,
 ) -> None:
     """Serve scores, reasons, next actions and the pages."""
+    from serving.http.server.workers import (
+        ListenError,
+        Supervisor,
+        command_of_worker,
+        place_of_worker,
+        socket_of,
+        socket_of_worker,
+    )
+
+    own = place_of_worker()
+    try:
+        bound = socket_of(host, port) if own is None else socket_of_worker(own)
+    except ListenError as error:
+        raise CommandError(str(error)) from error
+    if own is None and workers > 1:
+        raise typer.Exit(Supervisor(bound, workers, command_of_worker()).run())
     place = Workspace(workspace)
 
     from features.streaming.refresh import clock_of
@@ -38,6 +57,7 @@ def serve(
     from serving.api.garbage_collection import freeze_loaded_objects
     from serving.data_protection.pending_erasures import refuse_pending_erasures
     from serving.http.server.running import serve_until_signal
+    from serving.http.shared_metrics import SharedMetrics
     from serving.settings import service_settings
 
     refuse_pending_erasures(place)
@@ -48,8 +68,10 @@ def serve(
         now=lambda: clock_of(place, lambda: datetime.now(UTC)),
         wall_clock=lambda: datetime.now(UTC),
     )
+    if own is not None:
+        application.state.service.metrics.shared = SharedMetrics(Path(own.folder), own.number)
     freeze_loaded_objects()
-    serve_until_signal(application, host=host, port=port)
+    serve_until_signal(application, bound, None if own is None else own.ready_file)
 
 
 def conformance(

@@ -13,4 +13,5 @@ __all__ = [
     "problem_details",
     "request_body",
     "server",
+    "shared_metrics",
 ]

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.monitoring.figures import Figure
 from registry.monitoring.prometheus import MonitoringCollector
+from serving.http.shared_metrics import SharedMetrics
 from serving.scoring.portfolio import Portfolio, sum_of
 from serving.scoring.score import ScoredBy
 
@@ -42,6 +43,7 @@ class ServiceMetrics:
         # applications would add up; here every value stays with its own registry.
         values.ValueClass = values.MutexValue
         self.registry = CollectorRegistry()
+        self.shared: SharedMetrics | None = None  # where there are other workers
         self.registry.register(MonitoringCollector(monitored))
         self.requests = Counter(
             "keepwell_requests",
@@ -114,8 +116,14 @@ class ServiceMetrics:
         self.revenue_at_risk.set(math.nan if at_risk is None else at_risk)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Everything in Prometheus' text format, of all workers where there are others."""
+        own = generate_latest(self.registry)
+        return own if self.shared is None else self.shared.together(own)
+
+    def share(self) -> None:
+        """Leave what was counted for the other workers."""
+        if self.shared is not None:
+            self.shared.leave(generate_latest(self.registry))
 
 
 class Measured:

@@ -3,4 +3,4 @@
 What it refuses itself, before a request reaches the application, has the shape of every refusal.
 """
 
-__all__ = ["limits", "protocol", "running"]
+__all__ = ["limits", "protocol", "running", "workers"]

@@ -18,8 +18,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import cast
 
@@ -46,6 +46,8 @@ log = logging.getLogger("keepwell.serving")
 class Server(uvicorn.Server):
     """uvicorn's server with bounds on connections and on its own end."""
 
+    ready_file: Path | None = None
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End in time at the first signal, at once at the second."""
         if self.should_exit:
@@ -58,6 +60,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and look after the connections."""
         await super().startup(sockets=sockets)
+        if self.ready_file is not None:
+            self.ready_file.touch()
         self._looking = asyncio.create_task(self._look())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -152,8 +156,11 @@ def server_of(
     )
 
 
-def serve_until_signal(
-    app: ASGIApp, *, host: str, port: int, sockets: Sequence[socket.socket] = ()
-) -> None:
-    """Serve an application until this process is told to end."""
-    server_of(app, host=host, port=port).run(list(sockets) or None)
+def serve_until_signal(app: ASGIApp, bound: socket.socket, ready_file: Path | None = None) -> None:
+    """Serve an application on a bound socket until this process is told to end.
+
+    ``ready_file`` is made when it answers.
+    """
+    server = server_of(app, host="", port=0)
+    server.ready_file = ready_file
+    server.run([bound])

@@ -1,0 +1,132 @@
+"""``keepwell serve --workers 2``: one workspace, one port, and the promises of one process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+from keepwell_command import run_keepwell
+from served_process import Served
+
+from serving.http.server.running import DRAIN_SECONDS
+from serving.http.server.workers import ORPHAN_SECONDS, ListenError, socket_of
+
+WRITES = 60
+
+
+@pytest.fixture
+def served(own_workspace) -> Iterator[Served]:
+    service = Served(own_workspace, "--workers", "2")
+    yield service
+    if service.program.poll() is None:
+        os.kill(service.program.pid, signal.SIGTERM)
+    service.program.communicate(timeout=60)
+
+
+def workers_of(served: Served) -> list[psutil.Process]:
+    return sorted(
+        (one for one in served.process.children() if "serve" in one.cmdline()),
+        key=lambda one: one.pid,
+    )
+
+
+def until_both_answer(served: Served) -> str:
+    """The figures of both, once both have answered a request."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        with contextlib.suppress(httpx.TransportError):
+            for _ in range(4):
+                httpx.get(f"{served.url}/healthz")
+            text = httpx.get(f"{served.url}/metrics").text
+            if {"1", "2"} <= set(re.findall(r'keepwell_requests_total{.*worker="(\d)"', text)):
+                return text
+        time.sleep(0.2)
+    raise AssertionError("one of them never answered")
+
+
+def test_two_workers_keep_the_promises_of_one_though_one_is_killed(served, own_workspace):
+    figures = until_both_answer(served)
+    assert figures.count("# TYPE keepwell_requests_total ") == 1
+    decided = httpx.post(f"{served.url}/v1/next-actions", json={"limit": 1}).json()["items"][0]
+    path = f"{served.url}/v1/decisions/{decided['decision_id']}/outcomes"
+
+    def report(number: int) -> httpx.Response | None:
+        """Each key is sent by two callers, and again by each until it has its answer."""
+        headers = {"Idempotency-Key": f"k{number // 2}"}
+        body = {"kind": "outcome", "result": f"step {number // 2}"}
+        for _ in range(50):
+            with contextlib.suppress(httpx.TransportError):
+                answer = httpx.post(path, json=body, headers=headers, timeout=60)
+                if answer.status_code not in (409, 503):
+                    return answer
+            time.sleep(0.2)
+        return None
+
+    killed = workers_of(served)[0]
+    with ThreadPoolExecutor(8) as callers:
+        answers = [callers.submit(report, number) for number in range(WRITES)]
+        while sum(one.done() for one in answers) < WRITES // 4:
+            time.sleep(0.01)
+        killed.kill()
+        found = [one.result() for one in answers]
+    assert {one.status_code for one in found if one is not None} == {201}
+    assert None not in found
+    texts = [one.text for one in found if one is not None]
+    assert len(set(texts)) == WRITES // 2
+    assert all(texts[n] == texts[n + 1] for n in range(0, WRITES, 2))
+    address = f"{served.url}/v1/accounts/{decided['account_id']}/timeline?limit=1000"
+    end = time.monotonic() + 30
+    while True:
+        told = [e for e in httpx.get(address).json()["items"] if e["kind"] == "action.outcome"]
+        if len(told) >= WRITES // 2 or time.monotonic() > end:
+            break
+        time.sleep(0.5)
+    assert len(told) == WRITES // 2
+
+    until_both_answer(served)
+    workers = workers_of(served)
+    assert len(workers) == 2
+    assert killed.pid not in {one.pid for one in workers}
+    beside = served.process.children(recursive=True)
+    served.tell()
+    assert served.ended(within=DRAIN_SECONDS + 15) in (0, -signal.SIGTERM)
+    assert not psutil.wait_procs(beside, timeout=5)[1]
+    checked = run_keepwell(
+        "ledger", "verify", "--workspace", str(own_workspace.root), cwd=own_workspace.root
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_workers_end_with_a_supervisor_that_is_killed(served):
+    until_both_answer(served)
+    beside = served.process.children(recursive=True)
+    assert len(beside) >= 2
+    served.tell(signal.SIGKILL)
+    assert not psutil.wait_procs(beside, timeout=ORPHAN_SECONDS + 5)[1]
+
+
+def test_a_port_that_is_taken_is_said_in_a_sentence():
+    bound = socket_of("127.0.0.1", 0)
+    bound.listen()
+    port = bound.getsockname()[1]
+    with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port} cannot be listened on.*--port"):
+        socket_of("127.0.0.1", port)
+    bound.close()
+
+
+def test_a_workspace_that_cannot_be_served_is_said_once(tmp_path):
+    (tmp_path / "chance.toml").write_text("no = settings", encoding="utf-8")
+    said = run_keepwell(
+        "serve", "--workers", "2", "--port", "0", "--workspace", str(tmp_path), cwd=tmp_path
+    )
+    assert said.returncode == 3
+    assert said.stderr.count("chance.toml cannot be read") == 1
+    assert "Traceback" not in said.stderr
