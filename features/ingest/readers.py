@@ -97,7 +97,18 @@ def read_query(table: MappedTable, environment: Mapping[str, str]) -> RawTable:
             f"{source.url_from}=postgresql://user@host/database."
         )
     try:
-        engine = create_engine(url)
+        engine = create_engine(url, hide_parameters=True)
+    except ValueError:  # its text holds a part of the address, as of the password
+        raise MappingError(
+            f"The address in {source.url_from} cannot be read. In a password, write @ as %40, : as "
+            f"%3A, / as %2F and # as %23. Nothing was written."
+        ) from None
+    except (SQLAlchemyError, ModuleNotFoundError) as exc:
+        raise MappingError(
+            f"The database in {source.url_from} cannot be used: {str(exc).splitlines()[0]}. "
+            f"Nothing was written."
+        ) from exc
+    try:
         with engine.connect() as connection:
             answer = connection.execute(text(source.query or ""))
             names = tuple(answer.keys())

@@ -24,12 +24,13 @@ def ledger_url(text: str) -> sa.URL:
     """
     try:
         url = address_with_driver(sa.make_url(text))
-    except sa.exc.ArgumentError:  # its text holds the address, and with it the password
+    except (sa.exc.ArgumentError, ValueError):  # its text holds parts of it, as of the password
         url = None
     if url is None or not url.database:
         raise LedgerUrlError(
             f"The address of the ledger cannot be used. Write it as "
-            f"{' or '.join(one.address for one in DIALECTS)}."
+            f"{' or '.join(one.address for one in DIALECTS)}. In a password, write @ as %40, : as %3A, / as "
+            f"%2F and # as %23."
         )
     return url
 

@@ -429,6 +429,12 @@ def test_a_table_may_be_a_query(shop, tmp_path):
     assert shop.ingest(environment={"SHOP_URL": url}).landed == 1
     with pytest.raises(MappingError, match=r"environment variable SHOP_URL .* is not set"):
         shop.ingest(environment={})
+    with pytest.raises(MappingError, match="address in SHOP_URL cannot be read") as refused:
+        shop.ingest(environment={"SHOP_URL": "postgresql://shop:pa@ss:word@127.0.0.1/shop"})
+    assert "word@" not in str(refused.value)
+    assert refused.value.__suppress_context__
+    with pytest.raises(MappingError, match="database in SHOP_URL cannot be used: Can't load"):
+        shop.ingest(environment={"SHOP_URL": "nosuch://shop:password@127.0.0.1/shop"})
     shop.map(text=text.replace("FROM use", "FROM nowhere"))
     with pytest.raises(MappingError, match=r"query of table 'use' failed: .*nowhere"):
         shop.ingest(environment={"SHOP_URL": url})

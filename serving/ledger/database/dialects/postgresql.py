@@ -51,6 +51,7 @@ class PostgreSQL:
         return sa.create_engine(
             url,
             pool_pre_ping=True,
+            hide_parameters=True,  # an error names the statement, and not whom it was about
             max_overflow=MOST_CONNECTIONS,
             pool_timeout=BUSY_SECONDS,
             connect_args={

@@ -95,7 +95,12 @@ def sqlite_engine(
         most_more: connections beyond those of the pool.
     """
     url = sa.URL.create("sqlite", database=str(where)) if isinstance(where, Path) else where
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, max_overflow=most_more)
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS},
+        max_overflow=most_more,
+        hide_parameters=True,  # an error names the statement, and not whom it was about
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:

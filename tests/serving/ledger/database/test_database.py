@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from postgres_server import PostgresServer, postgres_server
 
 from serving.ledger.database import database as ledger_database
 from serving.ledger.database.database import open_engine
+from serving.ledger.database.dialects.sqlite import sqlite_engine
 from serving.ledger.database.url import LedgerUrlError, address_without_password, ledger_url
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, Ledger
@@ -52,6 +54,15 @@ def test_an_address_of_something_else_is_refused_without_repeating_it(address: s
     with pytest.raises(LedgerUrlError, match="postgresql://USER:PASSWORD") as caught:
         ledger_url(address)
     assert "secret" not in str(caught.value)
+
+
+def test_an_error_of_the_database_names_no_value_of_the_statement(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "ledger.db")
+    with engine.connect() as connection, pytest.raises(sa.exc.OperationalError) as raised:
+        connection.execute(sa.text("SELECT :name FROM nowhere"), {"name": "Acme Ltd"})
+    engine.dispose()
+    assert "nowhere" in str(raised.value)
+    assert "Acme" not in str(raised.value)
 
 
 def test_a_place_is_said_without_its_password(tmp_path: Path) -> None:
