@@ -15,6 +15,7 @@ from features.version import code_version
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.api.background_tasks import REFRESH_SECONDS, background_tasks
+from serving.api.encoded_answers import AnswerFromCache, EncodedAnswers
 from serving.api.idempotency import IdempotencyMiddleware
 from serving.api.openapi import DESCRIPTION, DocumentedApp, declare_need_of_document
 from serving.api.routes import (
@@ -140,6 +141,10 @@ def create_app(
         IdempotencyMiddleware, keys=RequestKeys(service.ledger.database), clock=service.wall_clock
     )
     app.add_middleware(Admission, places=app.state.places, refused=service.metrics.count_refused)
+    app.state.encoded_answers = EncodedAnswers()
+    app.add_middleware(
+        AnswerFromCache, answers=app.state.encoded_answers, current=service.live.current_or_none
+    )
     app.add_middleware(Gate, settings=service.settings, keys=service.keys, clock=service.wall_clock)
     app.add_middleware(Measured, metrics=service.metrics)
     return app

@@ -308,6 +308,10 @@ class LivePortfolio:
             raise NotReadyError(f"No account has been scored yet: {self._problem}.")
         return self._current
 
+    def current_or_none(self) -> Portfolio | None:
+        """The portfolio as it is now; None where there is none yet."""
+        return self._current
+
     @property
     def problem(self) -> str | None:
         """Why the last refresh failed; None when it did not."""

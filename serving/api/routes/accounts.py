@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.dependencies import AtService, family_at
+from serving.api.encoded_answers import from_portfolio
 from serving.api.route_problems import problems
 from serving.api.schemas.accounts import (
     ACCOUNT_ANSWER,
@@ -105,6 +106,7 @@ class TimelineQuery(BaseModel):
 
 
 @router.get("/accounts", summary="Accounts by revenue at risk")
+@from_portfolio
 @needs(READ)
 @problems(BadCursorError, NotReadyError)
 def list_accounts(service: AtService, query: Annotated[AccountsQuery, Query()]) -> AccountsAnswer:
@@ -131,6 +133,7 @@ def list_accounts(service: AtService, query: Annotated[AccountsQuery, Query()]) 
     summary="One account",
     response_model=ACCOUNT_ANSWER,
 )
+@from_portfolio
 @needs(READ)
 @problems(UnknownAccountError, NotReadyError)
 def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
@@ -156,6 +159,7 @@ def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
     "/accounts/{account_id}/score",
     summary="The score at one horizon",
 )
+@from_portfolio
 @needs(READ)
 @problems(UnknownAccountError, UnknownHorizonError, NotReadyError)
 def read_score(
