@@ -310,6 +310,7 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
         "Whether the ledger of decisions is as it was written.",
         {
             "verify": ledger.verify,
+            "accept-head": ledger.accept_head,
             "replay": ledger.replay,
         },
     ),

@@ -198,6 +198,16 @@ class NotAllowedError(ProblemError):
     )
 
 
+class TooManyAttemptsError(ProblemError):
+    """So many wrong keys came from this address that it has to wait before the next."""
+
+    slug, status, title = "too-many-attempts", 429, "Too many wrong keys"
+    next_step = (
+        "Wait for the seconds of Retry-After, and send a key that is valid. Keys that came in "
+        "from the same address before are let in meanwhile."
+    )
+
+
 class NotPermittedError(ProblemError):
     """The key is valid, and its role may not do this."""
 
@@ -355,6 +365,7 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     TooManyError,
     MissingKeyError,
     NotAllowedError,
+    TooManyAttemptsError,
     NotPermittedError,
     KeysUnreadableError,
     WrongHostError,

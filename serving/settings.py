@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from features.workspace import Workspace
 from registry.integrity.signing import KEY_VARIABLE
+from serving.ledger.database.dialects.protocol import BUSY_SECONDS
 from serving.ledger.database.url import LedgerUrlError, ledger_url
 from serving.webhooks.url import (
     HOSTS_VARIABLE,
@@ -21,6 +24,8 @@ from serving.webhooks.url import (
 )
 
 LOTTERY_KEY_VARIABLE = "KEEPWELL_LOTTERY_KEY"
+HEAD_VARIABLE = "KEEPWELL_LEDGER_HEAD"
+WAIT_VARIABLE = "KEEPWELL_LEDGER_WAIT_SECONDS"
 BACKUP_KEY_VARIABLE = "KEEPWELL_BACKUP_KEY"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -65,6 +70,16 @@ VARIABLES = (
         "database a workspace. Without it, the file ledger.db of the workspace.",
     ),
     Variable(
+        name=HEAD_VARIABLE,
+        help="A file, best on another disk, in which the newest head of the ledger is noted as "
+        "well as in ledger.head of the workspace. One file a workspace.",
+    ),
+    Variable(
+        name=WAIT_VARIABLE,
+        help="Seconds that a request which writes waits for other writers of the ledger, all in "
+        "all, before it is refused with 503. 5 by default.",
+    ),
+    Variable(
         name=LOTTERY_KEY_VARIABLE,
         help="The secret of the draws that chance.toml of the workspace asks for: 64 "
         "hexadecimal characters or more, the same for every process.",
@@ -105,6 +120,8 @@ VARIABLES = (
 where the model store is opened, that of backups by the two commands about them."""
 
 SHORTEST_KEY = 16
+LONGEST_WAIT = 60
+"""Seconds; whoever waits longer is better asked again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +133,8 @@ class ServiceSettings:
     allowed_hosts: tuple[str, ...] = LOCAL_HOSTS
     max_body_bytes: int = 16_777_216
     ledger_url: str | None = field(default=None, repr=False)  # it may hold a password
+    ledger_head: Path | None = None
+    ledger_wait_seconds: float = BUSY_SECONDS
     lottery_key: str | None = field(default=None, repr=False)
     webhooks: AllowedAddresses = NOWHERE
     webhook_key: str | None = field(default=None, repr=False)
@@ -145,10 +164,20 @@ class ServiceSettings:
                 ledger_url(self.ledger_url)
             except LedgerUrlError as error:
                 raise ServiceSettingError(f"KEEPWELL_LEDGER_URL: {error}") from error
+        if not 0 < self.ledger_wait_seconds <= LONGEST_WAIT:
+            raise ServiceSettingError(
+                f"{WAIT_VARIABLE} is {self.ledger_wait_seconds:g}; it must be above 0 and at most "
+                f"{LONGEST_WAIT}."
+            )
         if self.max_body_bytes < 1:
             raise ServiceSettingError(
                 f"KEEPWELL_MAX_BODY_BYTES is {self.max_body_bytes}; it must be at least 1."
             )
+
+    def head_places(self, workspace: Workspace) -> tuple[Path, ...]:
+        """The files in which the head of the workspace's ledger is noted."""
+        elsewhere = () if self.ledger_head is None else (self.ledger_head,)
+        return (workspace.ledger_head, *elsewhere)
 
 
 def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
@@ -165,6 +194,14 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         raise ServiceSettingError(
             f"KEEPWELL_MAX_BODY_BYTES is {size!r}; write a whole number of bytes, such as 16777216."
         )
+    seconds = environment.get(WAIT_VARIABLE) or f"{BUSY_SECONDS:g}"
+    try:
+        wait_seconds = float(seconds)
+    except ValueError as error:
+        raise ServiceSettingError(
+            f"{WAIT_VARIABLE} is {seconds!r}; write a number of seconds, such as 5."
+        ) from error
+    head = environment.get(HEAD_VARIABLE)
     more = environment.get("KEEPWELL_ALLOWED_HOSTS", "")
     hosts = tuple(host.strip().lower() for host in more.split(",") if host.strip())
     try:
@@ -179,6 +216,8 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         allowed_hosts=LOCAL_HOSTS + hosts,
         max_body_bytes=int(size),
         ledger_url=environment.get("KEEPWELL_LEDGER_URL") or None,
+        ledger_head=Path(head).absolute() if head else None,
+        ledger_wait_seconds=wait_seconds,
         lottery_key=environment.get(LOTTERY_KEY_VARIABLE) or None,
         webhooks=webhooks,
         webhook_key=environment.get(WEBHOOK_KEY_VARIABLE) or None,

@@ -1,4 +1,4 @@
-"""What the service does beside answering: refresh scores, follow new events, send webhooks."""
+"""What the service does beside answering: refresh scores, follow events, send webhooks, note keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
+from serving.auth.api_keys import ApiKeyError
 from serving.http.shared_metrics import SHARE_SECONDS
 from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
 from serving.ledger.stores.outbox import Outbox
@@ -25,6 +26,9 @@ T = TypeVar("T")
 log = logging.getLogger("keepwell.serving")
 
 REFRESH_SECONDS = 5.0
+
+USES_SECONDS = 60.0
+"""How often it is written down which keys were used; the end of the service does so too."""
 
 LOOK_SECONDS = 0.1
 """How often the lake is looked at for new events; what came meanwhile is one batch."""
@@ -40,6 +44,7 @@ async def background_tasks(
 ) -> AsyncIterator[None]:
     """Run the tasks while the block lasts; at its end the service is closed."""
     tasks = [
+        asyncio.create_task(_note_key_uses(service)),
         asyncio.create_task(_refresh_scores(service, refresh_seconds)),
         asyncio.create_task(_follow_events(service, fresh)),
     ]
@@ -101,6 +106,16 @@ async def _share_metrics(service: ServiceState) -> None:
         except OSError as error:
             log.warning("what this worker counts cannot be shared: %s", error)
         await asyncio.sleep(SHARE_SECONDS)
+
+
+async def _note_key_uses(service: ServiceState) -> None:
+    """Write down which keys were used, once a minute, so that no request waits for it."""
+    while True:
+        await asyncio.sleep(USES_SECONDS)
+        try:
+            await run_to_its_end(service.keys.save_uses)
+        except ApiKeyError as error:
+            log.warning("which keys were used cannot be written down now: %s", error)
 
 
 async def _send_webhooks(service: ServiceState) -> None:

@@ -17,7 +17,14 @@ from starlette.routing import BaseRoute
 from serving.auth.gate import SAFE_METHODS
 from serving.auth.roles import Need, need_of
 from serving.http.ledger_problems import LEDGER_PROBLEMS
-from serving.ledger.errors import AnswerLostError, InFlightError, KeyReusedError, LedgerError
+from serving.ledger.errors import (
+    AnswerLostError,
+    InFlightError,
+    KeyReusedError,
+    LedgerDamagedError,
+    LedgerError,
+    LedgerUnreachableError,
+)
 from serving.problems import (
     ForeignOriginError,
     InternalError,
@@ -30,6 +37,7 @@ from serving.problems import (
     ProblemKind,
     TooLargeError,
     TooManyAtOnceError,
+    TooManyAttemptsError,
     WrongHostError,
     WrongShapeError,
     kind_of,
@@ -41,6 +49,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 OF_EVERY_ROUTE: tuple[Refusal, ...] = (WrongHostError, TooLargeError, InternalError)
 WITH_A_KEY: tuple[Refusal, ...] = (
     NotAllowedError,
+    TooManyAttemptsError,
     NotPermittedError,
     KeysUnreadableError,
     TooManyAtOnceError,
@@ -89,9 +98,15 @@ def problems_of(endpoint: object) -> tuple[ProblemKind, ...]:
 
 
 def kinds_of(refusals: Iterable[Refusal]) -> tuple[ProblemKind, ...]:
-    """The kinds of problem that errors of the service and of the ledger are."""
+    """The kinds of problem that errors of the service and of the ledger are.
+
+    A ledger that cannot be reached may as well be damaged.
+    """
+    found = list(refusals)
+    if LedgerUnreachableError in found:
+        found.append(LedgerDamagedError)
     return tuple(
-        LEDGER_PROBLEMS[one] if issubclass(one, LedgerError) else kind_of(one) for one in refusals
+        LEDGER_PROBLEMS[one] if issubclass(one, LedgerError) else kind_of(one) for one in found
     )
 
 

@@ -14,7 +14,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -54,6 +54,15 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     secrets: tuple[StoredSecret, ...]
+    last_used_at: datetime | None = None
+    is_use_noted: bool = False
+
+    @property
+    def last_use(self) -> str:
+        """When it was last used, in words; ``not known`` for a key older than this record."""
+        if self.last_used_at is not None:
+            return f"{self.last_used_at:%Y-%m-%d %H:%M}"
+        return "never" if self.is_use_noted else "not known"
 
     def state(self, now: datetime) -> str:
         """Whether it is ``live``, ``expired`` or ``revoked`` at a moment."""
@@ -97,9 +106,12 @@ class ApiKeys:
         self._stored: Mapping[str, StoredKey] | None = None
         self._by_digest: Mapping[str, ApiKey] = {}
         self._lock = threading.Lock()
+        self._used: dict[str, datetime] = {}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Note the last uses, and let go of the file."""
+        with suppress(ApiKeyError):
+            self.save_uses()
         with self._lock:
             self._store.close()
 
@@ -126,7 +138,31 @@ class ApiKeys:
         if key is None or key.state(now) != "live":
             return None
         [secret] = [one for one in key.secrets if one.digest == digest]
-        return key.caller if secret.is_live(now) else None
+        if not secret.is_live(now):
+            return None
+        self._used[key.key_id] = now
+        return key.caller
+
+    def save_uses(self) -> None:
+        """Note when keys were last used, to the minute; once a minute is often enough.
+
+        What cannot be written now is tried again the next time.
+
+        Raises:
+            ApiKeyError: the file cannot be written.
+        """
+        used = {
+            key_id: at.replace(second=0, microsecond=0) for key_id, at in self._used.copy().items()
+        }
+        newer = {
+            key.key_id: used[key.key_id]
+            for key in (self._look_up() if used else {}).values()
+            if key.key_id in used
+            and (key.last_used_at is None or key.last_used_at < used[key.key_id])
+        }
+        if newer:
+            with self._changing() as change:
+                change.note_uses(newer)
 
     def all(self) -> tuple[ApiKey, ...]:
         """Every key that was ever made, oldest first.
@@ -346,6 +382,8 @@ def _key(stored: StoredKey) -> ApiKey:
         expires_at=stored.expires_at,
         revoked_at=stored.revoked_at,
         secrets=stored.secrets,
+        last_used_at=stored.last_used_at,
+        is_use_noted=stored.is_use_noted,
     )
 
 

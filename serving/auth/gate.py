@@ -1,9 +1,11 @@
 """The gate in front of every route: who may reach the service, and what browsers may do.
 
 In this order: the Host header names this service (no DNS rebinding), a write does not come from a
-page of another site, the key is right where one is needed, its role may use the route, the body is
-not too large. Behind the gate the request says who came. Every answer leaves with the same security
-headers. Keys are compared in constant time, and no secret is logged.
+page of another site, the key is right where one is needed and its address has not guessed too
+often, its role may use the route, the body is not too large. Behind the gate the request says who
+came. Every answer leaves with the same security headers. Keys are compared in constant time: that
+of the environment byte by byte, others by a keyed hash, which nobody without the pepper can steer.
+No secret is logged.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import logging
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -24,6 +27,7 @@ from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.api_keys import ApiKeyError, ApiKeys
+from serving.auth.failed_attempts import FREE, FailedAttempts
 from serving.auth.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need, need_of
 from serving.http.admission import READS, RouteClass, class_of
 from serving.http.headers import SECURITY_HEADERS
@@ -35,9 +39,12 @@ from serving.problems import (
     NotPermittedError,
     ProblemError,
     TooLargeError,
+    TooManyAttemptsError,
     WrongHostError,
 )
 from serving.settings import ServiceSettings
+
+log = logging.getLogger("keepwell.serving")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -52,6 +59,7 @@ class Gate:
         self.settings = settings
         self.keys = keys
         self.clock = clock
+        self.attempts = FailedAttempts()
         self._routes: tuple[Pattern, ...] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +82,7 @@ class Gate:
             check_origin(headers, scope["method"], self.settings)
             pattern = matching(self._routes, scope["method"], scope["path"])
             need = None if pattern is None else pattern.need
-            caller = self._admitted(headers, scope["method"], pattern)
+            caller = self._admitted(scope, headers, pattern)
             check_length(headers, self.settings)
         except ProblemError as refusal:
             await problem_response(refusal, scope["path"])(scope, receive, send_guarded)
@@ -85,24 +93,45 @@ class Gate:
         bounded = BoundedBody(receive, self.settings.max_body_bytes)
         await self.app(scope, bounded, send_guarded)
 
-    def _admitted(self, headers: Headers, method: str, pattern: Pattern | None) -> Caller:
+    def _admitted(self, scope: Scope, headers: Headers, pattern: Pattern | None) -> Caller:
         """The caller, if they may use the route; where no route matches they may be told so."""
         if pattern is not None and pattern.need is not None and pattern.need.permission is None:
             return PROBE
+        presented, now = presented_key(headers), self.clock()
         try:
-            caller = caller_with(presented_key(headers), self.settings, self.keys, self.clock())
+            caller = caller_with(presented, self.settings, self.keys, now)
         except ApiKeyError as error:
             raise KeysUnreadableError(
                 "The keys of this workspace cannot be read now, so none is taken."
             ) from error
+        if presented is not None:
+            self._check_attempts(scope, caller, now)
         if caller is None:
             raise NotAllowedError(
                 "The request carries no key, or a wrong one.",
                 headers={"WWW-Authenticate": 'Basic realm="Keepwell"'},
             )
         if pattern is not None:
-            check_permission(pattern.need, caller, f"{method} {pattern.path}")
+            check_permission(pattern.need, caller, f"{scope['method']} {pattern.path}")
         return caller
+
+    def _check_attempts(self, scope: Scope, caller: Caller | None, now: datetime) -> None:
+        """See that an address that presented too many wrong keys waits, whatever it presents."""
+        client = scope.get("client")
+        address = client[0] if client else None
+        seconds = self.attempts.seconds_to_wait(
+            address, None if caller is None else caller.key_id, now
+        )
+        if seconds:
+            raise TooManyAttemptsError(
+                f"Too many wrong keys came from this address. The next is looked at in "
+                f"{seconds} seconds.",
+                headers={"Retry-After": str(seconds)},
+            )
+        if caller is not None:
+            self.attempts.came_in(address, caller.key_id)
+        elif self.attempts.failed(address, now):
+            log.warning("%s presented %d wrong keys, and has to wait now", address, FREE)
 
 
 class RouteError(Exception):

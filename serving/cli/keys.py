@@ -100,9 +100,11 @@ def create(
 
 
 def list_keys(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
-    """List every key: whose it is, what it may, and until when. Shows none."""
+    """List every key: whose it is, what it may, until when, and when it was last used. Shows none."""
     now = datetime.now(UTC)
-    table = Table("id", "name", "owner", "role", "territories", "until", "is", "secrets")
+    table = Table(
+        "id", "name", "owner", "role", "territories", "until", "last used", "is", "secrets"
+    )
     with open_keys(Workspace(workspace)) as keys:
         for key in keys.all():
             role = key.role + (
@@ -117,6 +119,7 @@ def list_keys(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
                 role,
                 ", ".join(key.territories),
                 until,
+                key.last_use,
                 key.state(now),
                 str(live),
             )

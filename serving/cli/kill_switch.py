@@ -103,7 +103,10 @@ def _control(
         "approve" if kind == "stop" else "administer",
         is_named=by is not None,
     )
-    with open_ledger(place, must_exist=True) as ledger:
+    settings = service_settings(os.environ)
+    kept = settings.ledger_url or place.ledger_db
+    is_new = isinstance(kept, Path) and not kept.exists()
+    with open_ledger(place, must_exist=kind == "resume") as ledger:
         controls = Controls(ledger.database)
         stopped = stops(controls.all())
         if kind == "resume" and scope not in {one.scope for one in stopped}:
@@ -111,10 +114,17 @@ def _control(
             raise CommandError(f"Nobody stopped {scope.words}; stopped is {what}.")
         controls.record(kind, scope, by=by, reason=reason, at=datetime.now(UTC))
         stopped = stops(controls.all())
-    where = address_without_password(service_settings(os.environ).ledger_url or place.ledger_db)
     out.print(
-        f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}, in {where}.", markup=False
+        f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}, in "
+        f"{address_without_password(kept)}.",
+        markup=False,
     )
+    if is_new:
+        out.print(
+            "No decision was stored there yet. If a service keeps its decisions elsewhere, this "
+            "does not stop it: set KEEPWELL_LEDGER_URL as it has it, and stop again.",
+            markup=False,
+        )
     out.print(
         "Stopped now: "
         + (

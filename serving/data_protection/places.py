@@ -169,6 +169,8 @@ PLACES: tuple[Place, ...] = (
         kind="text",
         holds="the newest head of the ledger, and who replaced it on purpose",
         about="people",
+        rebuilt_by="keepwell serve",
+        in_backup="never",
     ),
     Place(
         path="erasures.jsonl",

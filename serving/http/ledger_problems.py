@@ -20,6 +20,7 @@ from serving.ledger.errors import (
     InFlightError,
     InvalidFeedbackError,
     KeyReusedError,
+    LedgerDamagedError,
     LedgerError,
     LedgerUnreachableError,
     LevelTooHighError,
@@ -200,6 +201,17 @@ _KINDS: Mapping[type[LedgerError], ProblemKind] = {
         (
             "Nothing was changed; what was reported first stands. If it is wrong, ask for a "
             "new decision with POST /v1/next-actions and report on that one."
+        ),
+    ),
+    LedgerDamagedError: _kind(
+        LedgerDamagedError,
+        "ledger-damaged",
+        503,
+        "The ledger is damaged, or another one",
+        (
+            "Nothing was stored, and scores are answered as before. Whoever runs Keepwell stops the "
+            "service, looks with keepwell ledger verify and puts the ledger back from a backup; send "
+            "the same request again afterwards, with the same Idempotency-Key."
         ),
     ),
     LedgerUnreachableError: _kind(

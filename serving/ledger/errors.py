@@ -121,3 +121,7 @@ class LedgerUnreachableError(LedgerError):
     def __init__(self, detail: str, *, retry_after: int | None = None, cause: str = "") -> None:
         super().__init__(detail, retry_after=retry_after)
         self.cause = cause  # what the database said; for the operator, not for callers
+
+
+class LedgerDamagedError(LedgerUnreachableError):
+    """The ledger is damaged, or not the one that decisions were stored in before."""

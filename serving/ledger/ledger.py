@@ -27,6 +27,7 @@ from serving.ledger.autonomy import level_now
 from serving.ledger.database.chain import ChainCheck, insert_linked, verify_chain
 from serving.ledger.database.change import Change, OpenRequest, StoredAnswer
 from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.dialects.protocol import BUSY_SECONDS
 from serving.ledger.database.redaction import erased_record
 from serving.ledger.database.tables import (
     CHAIN,
@@ -233,10 +234,22 @@ class _Delivery:
 
 
 class Ledger:
-    """The decisions and outcomes of one workspace, in one database."""
+    """The decisions and outcomes of one workspace, in one database.
 
-    def __init__(self, where: Path | str) -> None:
-        self._database = LedgerDatabase(where)
+    Args:
+        where: the file, or the address of a database.
+        heads: the files in which its head is noted, as ``LedgerDatabase`` says.
+        wait_seconds: how long a writer waits for its turn.
+    """
+
+    def __init__(
+        self,
+        where: Path | str,
+        *,
+        heads: Sequence[Path] | None = None,
+        wait_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self._database = LedgerDatabase(where, heads=heads, wait_seconds=wait_seconds)
         self._delivery = _Delivery()
         self._inputs: set[str] = set()  # digests of shared inputs that are there for sure
         try:

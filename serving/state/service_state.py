@@ -300,7 +300,11 @@ def open_service(
         now=now,
         wall_clock=MonotonicClock(wall_clock),
         settings=settings,
-        ledger=Ledger(settings.ledger_url or workspace.ledger_db),
+        ledger=Ledger(
+            settings.ledger_url or workspace.ledger_db,
+            heads=settings.head_places(workspace),
+            wait_seconds=settings.ledger_wait_seconds,
+        ),
         chance=read_exploration_settings(workspace.root, settings.lottery_key),
         limits=CurrentLimits(workspace.root),
         prices=CurrentPrices(workspace.root),

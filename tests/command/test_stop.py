@@ -95,12 +95,30 @@ def test_a_stop_that_would_stop_nothing_is_refused(
         assert Controls(ledger.database).all() == ()
 
 
-def test_a_stop_where_no_service_looks_is_refused(folder: Path) -> None:
-    refused = keepwell("stop", "--reason", "x", cwd=folder)
-    assert refused.returncode == 3
-    assert f"There is no ledger in {folder / 'w' / 'ledger.db'}" in said(refused)
-    assert "set KEEPWELL_LEDGER_URL as it has it" in said(refused)
+def test_a_stop_before_any_decision_holds_and_says_where_it_may_not(folder: Path) -> None:
+    nothing = keepwell("resume", "--reason", "x", cwd=folder)
+    assert nothing.returncode == 3
+    assert f"There is no ledger in {folder / 'w' / 'ledger.db'}" in said(nothing)
     assert not (folder / "w" / "ledger.db").exists()
+    stopped = keepwell("stop", "--reason", "x", "--by", "ann", cwd=folder)
+    assert stopped.returncode == 0, said(stopped)
+    assert "Stopped everything" in said(stopped)
+    assert "set KEEPWELL_LEDGER_URL as it has it, and stop again" in said(stopped)
+    with closing(Ledger(folder / "w" / "ledger.db")) as ledger:
+        assert [one.kind for one in Controls(ledger.database).all()] == ["stop"]
+    again = keepwell("stop", "--reason", "x", "--by", "ann", cwd=folder)
+    assert "No decision was stored there yet" not in said(again)
+
+
+def test_a_stop_where_the_ledger_is_gone_is_refused_and_makes_no_other(kept: Path) -> None:
+    assert keepwell("stop", "--reason", "x", "--by", "ann", cwd=kept).returncode == 0
+    (kept / "w" / "ledger.db").unlink()
+    for word in ("stop", "resume"):
+        refused = keepwell(word, "--reason", "x", "--by", "ann", cwd=kept)
+        assert refused.returncode == 3, said(refused)
+        assert "at place 1" in said(refused)
+        assert "keepwell ledger accept-head" in said(refused)
+        assert not (kept / "w" / "ledger.db").exists()
 
 
 def test_a_workspace_that_is_not_there_is_named(tmp_path: Path) -> None:

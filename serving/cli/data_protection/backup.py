@@ -105,11 +105,13 @@ def restore(
     from serving.data_protection.pending_erasures import read_lines
     from serving.settings import BACKUP_KEY_VARIABLE, service_settings
 
+    settings = service_settings(os.environ)
     wishes = Wishes(
         backup_id=backup_id,
         until=None if until is None else end_of(until),
         replaces=replace,
-        ledger_url=service_settings(os.environ).ledger_url,
+        ledger_url=settings.ledger_url,
+        head_elsewhere=settings.ledger_head,
         erasures=() if erasures is None else read_lines(require_file(erasures)),
     )
     with show_progress(f"Restoring {workspace}") as say:

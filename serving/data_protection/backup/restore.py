@@ -73,6 +73,7 @@ class Wishes:
         ledger_url: the database that the ledger is written to; None for the file of the workspace.
         erasures: erasures that are known elsewhere.
         by: who restores, for the note of the ledger's head.
+        head_elsewhere: a second place where the head is noted.
     """
 
     backup_id: str | None = None
@@ -81,6 +82,7 @@ class Wishes:
     ledger_url: str | None = None
     erasures: tuple[ErasureLine, ...] = ()
     by: str = "keepwell restore"
+    head_elsewhere: Path | None = None
 
 
 def restore(
@@ -111,7 +113,9 @@ def restore(
         with _beside(workspace.root) as staging:
             _write_files(backup, ChunkStore(target=target, sealing=sealing), staging, progress)
             staged = Workspace(staging)
-            ledger, cut_at = _ledger(backup, staged, wishes, now)
+            ledger, cut_at = _ledger(backup, staged, wishes)
+            if ledger is not None:
+                _note_head(staged.ledger_head, backup, ledger, cut_at, wishes.by, now)
             pending = _pending(target, sealing, workspace, staged, wishes)
             set_pending(staged, pending)
             _sync(staging)
@@ -123,6 +127,8 @@ def restore(
                 missing_ok=True
             )  # of a restore that was killed at its end
             was_there = put_in_place(staging, workspace.root, aside)
+            if ledger is not None and wishes.head_elsewhere is not None:
+                _note_head(wishes.head_elsewhere, backup, ledger, cut_at, wishes.by, now)
             (workspace.root / MARK).unlink()
     return RestoredWorkspace(
         backup=backup,
@@ -200,9 +206,9 @@ def _write_file(file: FileCopy, store: ChunkStore, staging: Path) -> None:
 
 
 def _ledger(
-    backup: Backup, staged: Workspace, wishes: Wishes, now: datetime
+    backup: Backup, staged: Workspace, wishes: Wishes
 ) -> tuple[LedgerFacts | None, int | None]:
-    """Cut the ledger where that was asked for, compare it, note its head, hand it to its database."""
+    """Compare the ledger, cut it where that was asked for, and hand it to its database."""
     stored = backup.manifest.ledger
     if stored is None:
         if wishes.until is not None:
@@ -224,18 +230,25 @@ def _ledger(
     cut_at = None
     if wishes.until is not None:
         facts, cut_at = _cut(staged, wishes.until)
-    reason = f"restored from backup {backup.id}"
-    if cut_at is not None:
-        reason += f" up to place {cut_at}"
-    HeadNotes(staged.ledger_head).replace(
-        NotedHead(place=facts.records, link=facts.head), by=wishes.by, reason=reason, at=now
-    )
     if wishes.ledger_url is not None:
         messages = staged.root / "webhooks.db"
         load_ledger(wishes.ledger_url, staged.ledger_db, messages if messages.exists() else None)
         staged.ledger_db.unlink()
         messages.unlink(missing_ok=True)
     return facts, cut_at
+
+
+def _note_head(
+    place: Path, backup: Backup, ledger: LedgerFacts, cut_at: int | None, by: str, now: datetime
+) -> None:
+    """Note the head of the restored ledger on purpose, or it would be refused as an older one."""
+    cut = "" if cut_at is None else f" up to place {cut_at}"
+    HeadNotes(place).replace(
+        NotedHead(place=ledger.records, link=ledger.head),
+        by=by,
+        reason=f"restored from backup {backup.id}{cut}",
+        at=now,
+    )
 
 
 def _cut(staged: Workspace, until: datetime | int) -> tuple[LedgerFacts, int]:

@@ -38,7 +38,10 @@ FIRST = "0" * 64
 
 LINKED_ORDER = {DECISIONS.name: DECISIONS.c.decided_at, OUTCOMES.name: OUTCOMES.c.received_at}
 
-NEWEST = sa.select(CHAIN.c.place, CHAIN.c.link).order_by(CHAIN.c.place.desc()).limit(1)
+NEWEST = "SELECT place, link FROM chain ORDER BY place DESC LIMIT 1"
+HEAD = "keepwell_head"
+"""Where a connection has the newest link of its transaction."""
+
 INSERTS = {table.name: sa.insert(table) for table in (CHAIN, *CHAINED.values())}
 """Made once: to make a statement anew for each decision takes longer than to run it."""
 
@@ -141,8 +144,7 @@ def extend_chain(
     has_keys: bool = True,
 ) -> None:
     """Link these new records after the newest; the connection holds the writers' lock."""
-    newest = connection.execute(NEWEST).first()
-    place, link = (newest.place, newest.link) if newest else (0, FIRST)
+    place, link = newest_link(connection)
     linked = []
     for row in rows:
         place += 1
@@ -160,6 +162,27 @@ def extend_chain(
             }
         )
     connection.execute(INSERTS[CHAIN.name], linked)
+    connection.info[HEAD] = place, link
+
+
+def newest_link(connection: Connection, *, reads: bool = False) -> tuple[int, str]:
+    """Place and link of the newest record, 0 and the first link where there is none.
+
+    Args:
+        connection: of a transaction that holds the writers' lock.
+        reads: ask the database, also where this transaction has read or made it already.
+    """
+    found: tuple[int, str] | None = None if reads else connection.info.get(HEAD)
+    if found is None:
+        newest = connection.exec_driver_sql(NEWEST).first()
+        found = (0, FIRST) if newest is None else (newest[0], newest[1])
+        connection.info[HEAD] = found
+    return found
+
+
+def forget_newest_link(connection: Connection) -> None:
+    """Let the next transaction of this connection ask the database for the newest link."""
+    connection.info.pop(HEAD, None)
 
 
 def link_all(connection: Connection) -> None:

@@ -76,10 +76,20 @@ class OpenRequest:
         taken: the key.
         is_sure: whether the key was taken, as far as is known.
         can_be_noted: whether the table of keys is there.
+        until: the moment of ``time.monotonic`` until which its writes wait for others; None where
+            each waits as long as the database has them.
     """
 
-    def __init__(self, taken: TakenKey, *, is_sure: bool, can_be_noted: bool) -> None:
+    def __init__(
+        self,
+        taken: TakenKey,
+        *,
+        is_sure: bool,
+        can_be_noted: bool,
+        until: float | None = None,
+    ) -> None:
         self.taken = taken
+        self.until = until
         self.is_noted = False
         self.answer: StoredAnswer | None = None  # that a change remembered
         self._is_sure = is_sure

@@ -9,21 +9,26 @@ be reached is one error, whatever the driver calls it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
 
+from serving.ledger.database.chain import ChainCheck, forget_newest_link, verify_chain
 from serving.ledger.database.change import Change, OpenRequest
 from serving.ledger.database.dialects.protocol import BUSY_SECONDS, DURABLE, WRITES, Dialect
 from serving.ledger.database.dialects.supported import dialect_named
 from serving.ledger.database.migrations import upgrade
-from serving.ledger.database.url import ledger_url
+from serving.ledger.database.noted_head import HeadNotes
+from serving.ledger.database.same_ledger import SameLedger
+from serving.ledger.database.url import address_without_password, ledger_url
 from serving.ledger.errors import (
     LedgerUnreachableError,
     UnreadableDatabaseError,
@@ -44,12 +49,26 @@ class _Readiness:
     upgrading: threading.Lock = field(default_factory=threading.Lock)
     writers_turn: threading.Lock = field(default_factory=threading.Lock)
     is_ready: bool = False
+    held_open: Connection | None = None
 
 
 class LedgerDatabase:
-    """Transactions on the ledger; upgraded to the present tables when it is first reached."""
+    """Transactions on the ledger; upgraded to the present tables when it is first reached.
 
-    def __init__(self, where: Path | str) -> None:
+    Args:
+        where: the file, or the address of a database.
+        heads: the files in which the head of the chain is noted; beside a file where it is left
+            out, and nowhere for a server.
+        wait_seconds: how long a writer waits for its turn.
+    """
+
+    def __init__(
+        self,
+        where: Path | str,
+        *,
+        heads: Sequence[Path] | None = None,
+        wait_seconds: float = BUSY_SECONDS,
+    ) -> None:
         self._engine = open_engine(where)
         self._dialect = dialect_named(self._engine.dialect.name)
         self._writers = {
@@ -58,6 +77,18 @@ class LedgerDatabase:
         }
         self._state = _Readiness()
         self._request: OpenRequest | None = None
+        self._until: float | None = None
+        self._wait_seconds = wait_seconds
+        files = self._dialect.files(self._engine.url)
+        if heads is None:
+            heads = () if files is None else (files.database.with_suffix(".head"),)
+        self._same = SameLedger(
+            ledger=address_without_password(where),
+            files=files,
+            notes=HeadNotes(*heads),
+            verify=self._verify_afresh,
+        )
+        event.listen(self._engine, "do_connect", lambda *_: self._same.check_files())
 
     @property
     def engine(self) -> Engine:
@@ -67,11 +98,40 @@ class LedgerDatabase:
     def for_request(self, request: OpenRequest) -> LedgerDatabase:
         """The same database to one request: each of its changes is noted with the request."""
         view = copy(self)
-        view._request = request
+        view._request, view._until = request, request.until
         return view
 
+    def until(self, moment: float) -> LedgerDatabase:
+        """The same database, whose writers wait until this moment of ``time.monotonic``."""
+        view = copy(self)
+        view._until = moment
+        return view
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is stored now: what was found when the ledger was looked at last."""
+        return self._same.problem
+
+    @property
+    def notes(self) -> HeadNotes:
+        """Where the head of the chain is noted."""
+        return self._same.notes
+
+    def look(self) -> None:
+        """See that the ledger is the one it was, as every write does; writes nothing.
+
+        Raises:
+            LedgerUnreachableError: it cannot be reached, is damaged, or is another one.
+        """
+        with self.transaction(is_durable=False):
+            pass
+
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database; whoever uses it once more opens it again."""
+        if self._state.held_open is not None:
+            self._state.held_open.close()
+        self._state.held_open, self._state.is_ready = None, False
+        self._same.forget_files()
         self._engine.dispose()
 
     def prepare(self) -> None:
@@ -79,12 +139,38 @@ class LedgerDatabase:
 
         Raises:
             LedgerUnreachableError: the database cannot be reached; the next call tries again.
+            LedgerDamagedError: it is damaged, or not the one whose head was noted.
         """
-        with self._state.upgrading:
+        if self._state.is_ready:
+            return
+        with _held(self._state.upgrading, self._seconds_left()):
             if not self._state.is_ready:
-                with self._begun(is_durable=True) as connection:
-                    upgrade(connection)
+                with self._same.opening():
+                    self._same.check_before_opening()
+                    with self._begun(is_durable=True) as connection:
+                        self._same.check_opened(connection)
+                        upgrade(connection)
+                        self._same.keep(connection)
+                    self._hold_open()
                 self._state.is_ready = True
+
+    def _hold_open(self) -> None:
+        """Keep one connection until the end, so that no other program takes itself for the last
+        one, brings the log into the file and deletes it."""
+        if self._dialect.files(self._engine.url) is not None:
+            with _reached(self._dialect, self._same):
+                self._state.held_open = self._engine.connect()
+                self._state.held_open.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar()
+                self._state.held_open.rollback()
+
+    def _verify_afresh(self, head: str | None) -> ChainCheck:
+        """Look at every record, and for a head, over a connection that has read nothing yet."""
+        engine = self._dialect.engine(self._engine.url)
+        try:
+            with engine.connect() as connection:
+                return verify_chain(self._dialect.reading(connection), head=head)
+        finally:
+            engine.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -94,7 +180,7 @@ class LedgerDatabase:
             LedgerUnreachableError: the database cannot be reached.
         """
         self.prepare()
-        with _reached(self._dialect), self._engine.connect() as connection:
+        with _reached(self._dialect, self._same), self._engine.connect() as connection:
             yield self._dialect.reading(connection)
 
     @contextmanager
@@ -119,30 +205,63 @@ class LedgerDatabase:
                 it commits, nobody knows whether it did: the same write sent again finds out.
         """
         self.prepare()
-        with self._begun(is_durable=is_durable) as connection:
-            change = Change(connection)
-            yield change
-            if self._request is not None:
-                self._request.note(change)
+        with self._turn():
+            with self._begun(is_durable=is_durable, has_turn=True) as connection:
+                self._same.check_begun(connection)
+                change = Change(connection)
+                yield change
+                if self._request is not None:
+                    self._request.note(change)
+                head = self._same.newest(connection)
+            self._same.committed(head)
 
     @contextmanager
-    def _begun(self, *, is_durable: bool) -> Iterator[Connection]:
-        engine = self._writers[is_durable]
-        with self._turn(), _reached(self._dialect), engine.begin() as connection:
-            self._dialect.take_turn(connection, WRITERS_LOCK)
-            yield connection
+    def _begun(self, *, is_durable: bool, has_turn: bool = False) -> Iterator[Connection]:
+        if not has_turn:
+            with self._turn(), self._begun(is_durable=is_durable, has_turn=True) as connection:
+                yield connection
+            return
+        seconds = self._seconds_left()
+        with (
+            _reached(self._dialect, self._same),
+            self._writers[is_durable].connect() as connection,
+        ):
+            self._dialect.limit_wait(connection, seconds)
+            forget_newest_link(connection)
+            with connection.begin():
+                self._dialect.take_turn(connection, WRITERS_LOCK, seconds)
+                yield connection
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if self._dialect.queues_writers:
             yield
             return
-        if not self._state.writers_turn.acquire(timeout=BUSY_SECONDS):
-            raise _unreachable(TimeoutError("others of this process are writing"))
-        try:
+        with _held(self._state.writers_turn, self._seconds_left()):
             yield
-        finally:
-            self._state.writers_turn.release()
+
+    def _seconds_left(self) -> float:
+        """How long a writer may wait from now on.
+
+        Raises:
+            LedgerUnreachableError: no longer at all.
+        """
+        if self._until is None:
+            return self._wait_seconds
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise _unreachable(TimeoutError("the time that this request may wait is over"))
+        return left
+
+
+@contextmanager
+def _held(turn: threading.Lock, seconds: float) -> Iterator[None]:
+    if not turn.acquire(timeout=seconds):
+        raise _unreachable(TimeoutError("others of this process are writing"))
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 def open_engine(where: Path | str) -> Engine:
@@ -173,8 +292,8 @@ def database_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _reached(dialect: Dialect) -> Iterator[None]:
-    """Translate what drivers raise when a database is away, busy for long or full."""
+def _reached(dialect: Dialect, same: SameLedger) -> Iterator[None]:
+    """Translate what drivers raise when a database is away, busy for long, full or damaged."""
     try:
         yield
     except DataError as error:
@@ -182,9 +301,12 @@ def _reached(dialect: Dialect) -> Iterator[None]:
             "A text holds a character that the ledger cannot keep, such as a null byte."
         ) from error
     except (DBAPIError, sa.exc.TimeoutError) as error:
+        cause = getattr(error, "orig", None) or error
+        if dialect.is_damaged(cause):
+            raise same.damaged(str(cause).strip()) from error
         if not _is_away(error, dialect):
             raise
-        raise _unreachable(getattr(error, "orig", None) or error) from error
+        raise _unreachable(cause) from error
     except dialect.connect_errors as error:
         raise _unreachable(error) from error
 

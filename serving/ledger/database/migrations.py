@@ -33,10 +33,11 @@ from serving.ledger.database.tables import (
     REDACTIONS,
     VERSIONS,
 )
+from serving.ledger.errors import LedgerDamagedError
 
 
 class LedgerVersionError(Exception):
-    """The ledger is of a newer Keepwell, or parts of it are gone."""
+    """The ledger is of a newer Keepwell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,15 +164,13 @@ def upgrade(connection: Connection) -> None:
     """Bring the ledger to the newest version; a new one gets all tables at once.
 
     Raises:
-        LedgerVersionError: a newer Keepwell wrote it, or tables that it had are gone.
+        LedgerVersionError: a newer Keepwell wrote it.
+        LedgerDamagedError: tables that it had are gone.
     """
     inspected = sa.inspect(connection)
     if not inspected.has_table(DECISIONS.name):
         if inspected.has_table(VERSIONS.name) or inspected.has_table(CHAIN.name):
-            raise LedgerVersionError(
-                "The ledger has lost its table of decisions. Put it back from "
-                "a backup, and keep this one to look at."
-            )
+            raise _lost("its table of decisions")
         METADATA.create_all(connection)
         missing: tuple[Step, ...] = STEPS
     else:
@@ -195,10 +194,12 @@ def upgrade(connection: Connection) -> None:
         - set(sa.inspect(connection).get_table_names())
     )
     if gone:
-        raise LedgerVersionError(
-            f"The ledger has lost {', '.join(gone)}. Put it back from a "
-            f"backup, and keep this one to look at."
-        )
+        raise _lost(", ".join(gone))
+
+
+def _lost(what: str) -> LedgerDamagedError:
+    words = f"The ledger has lost {what}. Put it back from a backup, and keep this one to look at."
+    return LedgerDamagedError(words, cause=words)
 
 
 def version_of(connection: Connection) -> int:

@@ -12,6 +12,7 @@ Below it is a line for each time that somebody replaced the note on purpose.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -69,6 +70,7 @@ class HeadNotes:
     def __init__(self, *places: Path) -> None:
         self.places = places
         self.problem: str | None = None  # why the newest head could not be noted
+        self._read: dict[Path, tuple[bytes, NotedHead]] = {}  # the blocks that were read last
 
     def read(self) -> NotedHead | None:
         """The note that is the farthest; None where there is none.
@@ -84,8 +86,17 @@ class HeadNotes:
         Raises:
             HeadNoteError: one of them cannot be read.
         """
-        found = (read_note(place) for place in self.places)
-        return tuple(head for head in found if head is not None)
+        found = []
+        for place in self.places:
+            block, known = _block(place), self._read.get(place)
+            if known is not None and known[0] == block:
+                found.append(known[1])
+            elif block:
+                head = _note_in(block) or read_note(place)  # as it is once nobody writes it
+                if head is not None:
+                    self._read[place] = block, head
+                    found.append(head)
+        return tuple(found)
 
     def note(self, head: NotedHead) -> None:
         """Note the head of a commit; one that is farther stays, as other processes note theirs.
@@ -96,9 +107,11 @@ class HeadNotes:
         for place in self.places:
             try:
                 with _locked(place) as file:
-                    there = _note_in(os.pread(file, BLOCK, 0))
+                    block, known = os.pread(file, BLOCK, 0), self._read.get(place)
+                    is_known = known is not None and known[0] == block
+                    there = known[1] if known and is_known else _note_in(block)
                     if there is None or there.place <= head.place:
-                        _write_note(file, head)
+                        self._read[place] = _write_note(file, head), head
             except OSError as error:
                 self.problem = f"The head of the ledger cannot be noted in {place}: {error}."
 
@@ -123,7 +136,7 @@ class HeadNotes:
                     at=as_text(at),
                     reason=reason,
                 )
-                line = json.dumps(asdict(accepted)).encode() + b"\n"
+                line = b"\n" + json.dumps(asdict(accepted)).encode() + b"\n"
                 os.pwrite(file, line, max(BLOCK, os.fstat(file).st_size))
                 _write_note(file, head)
                 os.fsync(file)
@@ -135,13 +148,7 @@ def read_note(place: Path) -> NotedHead | None:
     Raises:
         HeadNoteError: it cannot be read.
     """
-    try:
-        with _locked(place, creates=False) as file:
-            block = os.pread(file, BLOCK, 0)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise HeadNoteError(f"{place} cannot be read: {error}.") from error
+    block = _block(place, waits=True)
     if not block:
         return None
     noted = _note_in(block)
@@ -153,13 +160,31 @@ def read_note(place: Path) -> NotedHead | None:
 
 
 def accepted_heads(place: Path) -> tuple[AcceptedHead, ...]:
-    """Each time that somebody replaced the note in a file on purpose, oldest first."""
+    """Each time that somebody replaced the note in a file on purpose, oldest first.
+
+    What was there of a damaged file before it was replaced is left out.
+    """
+    found = []
+    for line in place.read_bytes()[BLOCK:].splitlines() if place.exists() else ():
+        with contextlib.suppress(ValueError, TypeError):
+            found.append(AcceptedHead(**json.loads(line)))
+    return tuple(found)
+
+
+def _block(place: Path, *, waits: bool = False) -> bytes:
+    """The block of a file, empty where there is none; ``waits`` until nobody writes it."""
     try:
-        lines = place.read_bytes()[BLOCK:].splitlines()
-        return tuple(AcceptedHead(**json.loads(line)) for line in lines)
+        if waits:
+            with _locked(place, creates=False) as file:
+                return os.pread(file, BLOCK, 0)
+        file = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(file, BLOCK, 0)
+        finally:
+            os.close(file)
     except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, TypeError) as error:
+        return b""
+    except OSError as error:
         raise HeadNoteError(f"{place} cannot be read: {error}.") from error
 
 
@@ -184,13 +209,15 @@ def _locked(place: Path, *, creates: bool = True) -> Iterator[int]:
         os.close(file)
 
 
-def _write_note(file: int, head: NotedHead) -> None:
+def _write_note(file: int, head: NotedHead) -> bytes:
     content = json.dumps(
         [FORMAT, head.place, head.link, head.file, head.ledger[:LONGEST_NAME]], ensure_ascii=False
     ).encode()
     if len(content) > BLOCK - 100:  # a name of long letters
         content = json.dumps([FORMAT, head.place, head.link, head.file, ""]).encode()
-    os.pwrite(file, (_sum(content) + b" " + content).ljust(BLOCK - 1) + b"\n", 0)
+    block = (_sum(content) + b" " + content).ljust(BLOCK - 1) + b"\n"
+    os.pwrite(file, block, 0)
+    return block
 
 
 def _note_in(block: bytes) -> NotedHead | None:

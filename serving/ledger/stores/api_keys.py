@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection, Engine
 
 from serving.ledger.database.dialects.protocol import WRITES
@@ -40,6 +41,12 @@ SECRETS = sa.Table(
     sa.Column("key_id", sa.String, sa.ForeignKey("api_keys.key_id"), nullable=False),
     sa.Column("made_at", sa.String, nullable=False),
     sa.Column("ends_at", sa.String),
+)
+USES = sa.Table(
+    "api_key_uses",
+    METADATA,
+    sa.Column("key_id", sa.String, sa.ForeignKey("api_keys.key_id"), primary_key=True),
+    sa.Column("last_used_at", sa.String),  # null: not since the key was made
 )
 PEPPERS = sa.Table(
     "pepper",
@@ -75,6 +82,8 @@ class StoredKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     secrets: tuple[StoredSecret, ...] = ()
+    last_used_at: datetime | None = None
+    is_use_noted: bool = False  # not for a key that was made before uses were noted
 
 
 class ApiKeyStore:
@@ -177,6 +186,7 @@ class KeyChange:
                 revoked_at=_text(key.revoked_at),
             )
         )
+        self._connection.execute(sa.insert(USES).values(key_id=key.key_id))
 
     def add_secret(self, key_id: str, secret: StoredSecret) -> None:
         """Add a secret to a key."""
@@ -188,6 +198,19 @@ class KeyChange:
                 ends_at=_text(secret.ends_at),
             )
         )
+
+    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Note when keys were last used; a later moment that another process noted stays."""
+        for key_id, at in uses.items():
+            noted = sqlite_insert(USES).values(key_id=key_id, last_used_at=_text(at))
+            newer = noted.excluded.last_used_at
+            self._connection.execute(
+                noted.on_conflict_do_update(
+                    index_elements=[USES.c.key_id],
+                    set_={"last_used_at": newer},
+                    where=sa.or_(USES.c.last_used_at.is_(None), USES.c.last_used_at < newer),
+                )
+            )
 
     def end_secret(self, digest: str, ends_at: datetime) -> None:
         """Let a secret end at a moment."""
@@ -212,6 +235,7 @@ def _read(connection: Connection) -> dict[str, StoredKey]:
                 ends_at=_moment(row.ends_at),
             )
         )
+    uses = {row.key_id: row.last_used_at for row in connection.execute(sa.select(USES))}
     return {
         row.key_id: StoredKey(
             key_id=row.key_id,
@@ -224,6 +248,8 @@ def _read(connection: Connection) -> dict[str, StoredKey]:
             expires_at=_moment(row.expires_at),
             revoked_at=_moment(row.revoked_at),
             secrets=tuple(secrets.get(row.key_id, ())),
+            last_used_at=_moment(uses.get(row.key_id)),
+            is_use_noted=row.key_id in uses,
         )
         for row in connection.execute(sa.select(KEYS))
     }

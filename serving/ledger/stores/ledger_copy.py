@@ -71,7 +71,7 @@ def ledger_facts(where: Path | str) -> LedgerFacts:
     """
     with (
         database_errors(),
-        closing(LedgerDatabase(where)) as database,
+        closing(LedgerDatabase(where, heads=())) as database,
         database.reading() as connection,
     ):
         checked = verify_chain(connection)
@@ -91,7 +91,7 @@ def pinned_ledger(address: str) -> Iterator[PinnedLedger]:
     Raises:
         LedgerUnreachableError: the database cannot be reached.
     """
-    with closing(LedgerDatabase(address)) as database, database.reading() as connection:
+    with closing(LedgerDatabase(address, heads=())) as database, database.reading() as connection:
         connection.scalar(sa.select(sa.func.count()).select_from(CHAIN))  # the state is of now
         yield PinnedLedger(connection)
 
@@ -120,8 +120,8 @@ def load_ledger(address: str, ledger: Path, messages: Path | None) -> None:
         LedgerUnreachableError: the database cannot be reached.
     """
     with (
-        closing(LedgerDatabase(address)) as database,
-        closing(LedgerDatabase(ledger)) as source,
+        closing(LedgerDatabase(address, heads=())) as database,
+        closing(LedgerDatabase(ledger, heads=())) as source,
         source.reading() as rows,
         database.writing() as into,
     ):
@@ -147,7 +147,7 @@ def cut_ledger(ledger: Path, cut: Path, *, until: datetime | int) -> LedgerCut:
     Raises:
         LedgerCopyError: there is no such place.
     """
-    with closing(LedgerDatabase(ledger)) as database, database.reading() as rows:
+    with closing(LedgerDatabase(ledger, heads=())) as database, database.reading() as rows:
         newest = rows.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
         place = _place_at(rows, until, newest) if isinstance(until, datetime) else until
         if not 0 <= place <= newest:

@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger.database.database import open_engine
-from serving.ledger.database.dialects.protocol import WRITES
+from serving.ledger.database.dialects.protocol import BUSY_SECONDS, WRITES
 from serving.ledger.database.dialects.supported import dialect_named
 
 METADATA = sa.MetaData()
@@ -429,7 +429,7 @@ class Outbox:
     def _writing(self) -> Iterator[Connection]:
         engine = self._engine.execution_options(**{WRITES: True})
         with engine.begin() as connection:
-            self._dialect.take_turn(connection, OUTBOX_LOCK)
+            self._dialect.take_turn(connection, OUTBOX_LOCK, BUSY_SECONDS)
             was_plain = False
             if not self._is_ready:
                 METADATA.create_all(connection)

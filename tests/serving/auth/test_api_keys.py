@@ -248,3 +248,79 @@ def test_a_command_is_not_done_in_the_name_of_another(keys, words, said):
             keys,
             **{"presented": new.secret, "named": None, "needs": "approve", "now": NOW, **words},
         )
+
+
+class TestLastUse:
+    def test_it_is_noted_to_the_minute_and_survives_a_restart(self, tmp_path):
+        with closing(ApiKeys(tmp_path)) as keys:
+            new = keys.create(name="a", owner="ann", role="reader", now=NOW)
+            other = keys.create(name="b", owner="bob", role="reader", now=NOW)
+            assert [key.last_use for key in keys.all()] == ["never", "never"]
+            at = NOW + timedelta(hours=1, minutes=2, seconds=40)
+            assert keys.caller(new.secret, at) is not None
+            assert keys.caller("kw_wrong", at) is None
+        with closing(ApiKeys(tmp_path)) as keys:
+            used = {key.key_id: key.last_used_at for key in keys.all()}
+        assert used == {
+            new.key.key_id: NOW + timedelta(hours=1, minutes=2),
+            other.key.key_id: None,
+        }
+
+    def test_a_refused_key_was_not_used(self, tmp_path):
+        with closing(ApiKeys(tmp_path)) as keys:
+            new = keys.create(name="a", owner="ann", role="reader", now=NOW)
+            keys.revoke(new.key.key_id, now=NOW)
+            assert keys.caller(new.secret, NOW) is None
+            keys.save_uses()
+            assert [key.last_use for key in keys.all()] == ["never"]
+
+    def test_of_two_processes_the_later_use_stays(self, tmp_path):
+        with closing(ApiKeys(tmp_path)) as one, closing(ApiKeys(tmp_path)) as other:
+            new = one.create(name="a", owner="ann", role="reader", now=NOW)
+            assert one.caller(new.secret, NOW + timedelta(minutes=9)) is not None
+            assert other.caller(new.secret, NOW + timedelta(minutes=5)) is not None
+            one.save_uses()
+            other.save_uses()
+            [key] = one.all()
+        assert key.last_used_at == NOW + timedelta(minutes=9)
+
+    def test_a_thousand_requests_in_a_minute_are_one_write(self, tmp_path):
+        with (
+            closing(ApiKeys(tmp_path)) as keys,
+            closing(sqlite3.connect(tmp_path / KEYS_FILE)) as seen,
+        ):
+            new = keys.create(name="a", owner="ann", role="reader", now=NOW)
+
+            def version() -> int:
+                return int(seen.execute("PRAGMA data_version").fetchone()[0])
+
+            before = version()
+            for number in range(1_000):
+                assert keys.caller(new.secret, NOW + timedelta(milliseconds=number)) is not None
+            assert version() == before
+            keys.save_uses()
+            after = version()
+            assert after != before
+            keys.save_uses()
+            assert version() == after
+
+    def test_of_a_key_from_before_uses_were_noted_nobody_knows(self, tmp_path):
+        with closing(ApiKeys(tmp_path)) as keys:
+            new = keys.create(name="a", owner="ann", role="reader", now=NOW)
+        with closing(sqlite3.connect(tmp_path / KEYS_FILE)) as older, older:
+            older.execute("DROP TABLE api_key_uses")
+        with closing(ApiKeys(tmp_path)) as keys:
+            assert [key.last_use for key in keys.all()] == ["not known"]
+            assert keys.caller(new.secret, NOW) is not None
+            keys.save_uses()
+            assert [key.last_used_at for key in keys.all()] == [NOW]
+
+    def test_keys_that_are_gone_are_not_made_again_by_noting_a_use(self, tmp_path):
+        with closing(ApiKeys(tmp_path)) as keys:
+            new = keys.create(name="a", owner="ann", role="reader", now=NOW)
+            assert keys.caller(new.secret, NOW) is not None
+            for file in tmp_path.glob(f"{KEYS_FILE}*"):
+                file.unlink()
+            with pytest.raises(ApiKeyError, match="removed or replaced"):
+                keys.save_uses()
+        assert not (tmp_path / KEYS_FILE).exists()

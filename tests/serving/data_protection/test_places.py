@@ -18,10 +18,10 @@ MADE_ELSEWHERE = {
     "erasures/subjects.secret": "erasures/subjects.secret",
     "erasures/*.json": "erasures/receipt-ab12.json",
     "health_formula.toml": "health_formula.toml",  # keepwell health adopt
+    "ledger.head": "ledger.head",  # with the first commit of a newer Keepwell
     "prices.toml": "prices.toml",  # the CRM sample
     "demo.json": "demo.json",
     ".backup/**": ".backup/x1y2z3_4/ledger.db",
-    "ledger.head": "ledger.head",
     "erasures.jsonl": "erasures.jsonl",  # keepwell erase
     "erasures.pending.jsonl": "erasures.pending.jsonl",  # keepwell restore
     "world/**": "world/events/mapping.toml",

@@ -12,7 +12,11 @@ from serving.ledger.database.dialects.protocol import (
     CONNECT_SECONDS,
     DURABLE,
     MOST_CONNECTIONS,
+    LedgerFiles,
 )
+
+DAMAGED = ("XX001", "XX002", "42P01", "42703")
+"""Data or index corrupted, table or column not there."""
 
 REFUSE = """
 CREATE OR REPLACE FUNCTION keepwell_append_only() RETURNS trigger LANGUAGE plpgsql AS
@@ -67,14 +71,27 @@ class PostgreSQL:
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
 
-    def take_turn(self, connection: Connection, lock: int) -> None:
+    def files(self, url: sa.URL) -> LedgerFiles | None:
+        """None: the server looks after them."""
+        return None
+
+    def limit_wait(self, connection: Connection, seconds: float) -> None:
+        """Nothing: it is said as the turn is taken."""
+
+    def take_turn(self, connection: Connection, lock: int, seconds: float) -> None:
         """Wait for an advisory lock; it ends with the transaction."""
+        wait = f"{max(1, round(seconds * 1000))}ms"  # 0 would wait for ever
+        connection.execute(sa.select(sa.func.set_config("lock_timeout", wait, True)))
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
         if not connection.get_execution_options().get(DURABLE, True):
             connection.execute(sa.text("SET LOCAL synchronous_commit TO off"))
 
+    def is_damaged(self, error: BaseException | None) -> bool:
+        """Whether the server says that its data are corrupted, or that a table is not there."""
+        return getattr(error, "sqlstate", None) in DAMAGED
+
     def is_broken(self, error: BaseException | None) -> bool:
-        """Never: the server names what is missing by an error of another class."""
+        """Never: the server says so by an error of another class."""
         return False
 
     def refuse_changes(self, tables: Iterable[str]) -> Iterable[str]:

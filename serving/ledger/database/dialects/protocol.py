@@ -7,13 +7,15 @@ checks still holds when it commits.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-BUSY_SECONDS = 10.0
-"""A writer waits this long for its turn."""
+BUSY_SECONDS = 5.0
+"""A writer waits this long for its turn, where nobody says otherwise."""
 
 CONNECT_SECONDS = 5
 MOST_CONNECTIONS = 40
@@ -23,6 +25,27 @@ WRITES: Final = "keepwell_writes"
 
 DURABLE: Final = "keepwell_durable"
 """The execution option that is False where a commit need not wait for the disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerFiles:
+    """The files of a ledger that lies in files: the database, its log, and the index of the log."""
+
+    database: Path
+    log: Path
+    index: Path
+
+    def identity(self) -> tuple[tuple[int, int] | None, ...]:
+        """Which files the paths lead to now: device and inode, None where there is none."""
+        return tuple(map(_identity, (self.database, self.log, self.index)))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        there = path.stat()
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino
 
 
 class Dialect(Protocol):
@@ -54,12 +77,24 @@ class Dialect(Protocol):
         """The connection, so that its next transaction sees one state and writes nothing."""
         ...
 
-    def take_turn(self, connection: Connection, lock: int) -> None:
+    def files(self, url: sa.URL) -> LedgerFiles | None:
+        """The files that a database at this address lies in; None where others look after them."""
+        ...
+
+    def limit_wait(self, connection: Connection, seconds: float) -> None:
+        """Let the next transaction wait no longer than this for other writers."""
+        ...
+
+    def take_turn(self, connection: Connection, lock: int, seconds: float) -> None:
         """Wait at the beginning of a transaction until no other writer of this lock is left."""
         ...
 
+    def is_damaged(self, error: BaseException | None) -> bool:
+        """Whether an error of the driver says that the database is damaged, or lacks tables."""
+        ...
+
     def is_broken(self, error: BaseException | None) -> bool:
-        """Whether an error of the driver says that tables are missing, so that waiting is vain."""
+        """Whether an error of the driver says that a statement is wrong, so that waiting is vain."""
         ...
 
     def refuse_changes(self, tables: Iterable[str]) -> Iterable[str]:

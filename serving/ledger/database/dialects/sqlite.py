@@ -23,6 +23,7 @@ from serving.ledger.database.dialects.protocol import (
     DURABLE,
     MOST_CONNECTIONS,
     WRITES,
+    LedgerFiles,
 )
 
 
@@ -46,11 +47,39 @@ class SQLite:
         """The connection as it is: ``BEGIN`` gives a reader one state of the file."""
         return connection
 
-    def take_turn(self, connection: Connection, lock: int) -> None:
+    def files(self, url: sa.URL) -> LedgerFiles | None:
+        """The file, its write-ahead log and the index of that; None for a database in memory."""
+        if not url.database or url.database == ":memory:":
+            return None
+        file = Path(url.database).absolute()
+        return LedgerFiles(
+            database=file,
+            log=file.with_name(f"{file.name}-wal"),
+            index=file.with_name(f"{file.name}-shm"),
+        )
+
+    def limit_wait(self, connection: Connection, seconds: float) -> None:
+        """Say how long ``BEGIN`` may ask for the lock."""
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}").close()
+
+    def take_turn(self, connection: Connection, lock: int, seconds: float) -> None:
         """Nothing: the lock of the file was taken as the transaction began."""
 
+    def is_damaged(self, error: BaseException | None) -> bool:
+        """Whether the file is none of SQLite, is malformed or cut off, or lacks a table."""
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None:
+            return "Could not decode to UTF-8" in str(error)
+        return (
+            code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            or code == sqlite3.SQLITE_IOERR_SHORT_READ
+            or str(error).startswith(("no such table", "no such column"))
+        )
+
     def is_broken(self, error: BaseException | None) -> bool:
-        """Whether a table or a column is not there."""
+        """Whether it is no error of the file, the disk or the lock."""
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
     def refuse_changes(self, tables: Iterable[str]) -> Iterable[str]:

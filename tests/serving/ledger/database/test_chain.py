@@ -140,7 +140,7 @@ def unlocked(path: Path) -> sqlite3.Connection:
 
 
 def finding(path: Path, head: str | None = None) -> Finding | None:
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger(path, heads=())) as ledger:
         return ledger.verify(head=head).finding
 
 

@@ -14,6 +14,7 @@ from serving.ledger.database import migrations as ledger_migrations
 from serving.ledger.database.database import LedgerDatabase, open_engine
 from serving.ledger.database.migrations import NEWEST, STEPS, LedgerVersionError, Step, version_of
 from serving.ledger.database.tables import BY_THE_CLOCK, DECISIONS, FEEDBACK, OUTCOMES
+from serving.ledger.errors import LedgerDamagedError
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -271,5 +272,7 @@ def test_a_table_that_is_gone_is_not_made_anew(
         else:
             connection.execute(sa.text(f"DROP TABLE {table} CASCADE"))
     engine.dispose()
-    with pytest.raises(LedgerVersionError, match=match):
-        Ledger(ledger_place)
+    with closing(Ledger(ledger_place)) as ledger:
+        with pytest.raises(LedgerDamagedError, match=match):
+            ledger.counts()
+        assert ledger.database.problem is not None

@@ -30,7 +30,7 @@ def head(place: int) -> NotedHead:
 def test_what_was_noted_is_read_and_never_goes_back(tmp_path: Path) -> None:
     notes = HeadNotes(tmp_path / "ledger.head", tmp_path / "other.head")
     assert notes.read() is None
-    (tmp_path / "ledger.head").touch()  # a process was killed before it wrote
+    (tmp_path / "ledger.head").touch(0o600)  # a process was killed before it wrote
     assert notes.read() is None
     notes.note(head(7))
     notes.note(head(6))  # another process was slower to note its commit
