@@ -11,7 +11,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -29,6 +29,10 @@ from features.workspace_files import WorkspaceError, write_atomically
 FOLDER = "erasures"
 SUBJECTS_FILE, SECRET_FILE = "subjects.json", "subjects.secret"
 VERSION = 1
+BY = "by"
+WRITTEN = ("reason", "comment", "note", "text")
+"""Properties that hold what the person in the property ``by`` wrote."""
+
 ERASED = "it is about an erased subject"
 """Why ingestion leaves a row out."""
 
@@ -144,9 +148,7 @@ class ErasedSubjects:
             return {}
         gone = set().union(*named.values())
         return {
-            text: PROPERTIES.encode(
-                {name: value for name, value in one.items() if value not in gone}
-            )
+            text: PROPERTIES.encode(_without(one, gone))
             for text, one in read.items()
             if gone & {value for value in one.values() if _is_name(value)}
         }
@@ -216,6 +218,14 @@ def _properties(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _without(properties: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
+    """Properties without these names, and without what the one in ``by`` wrote, if it is of them."""
+    left = {name: value for name, value in properties.items() if value not in names}
+    if BY in properties and BY not in left:
+        left = {name: value for name, value in left.items() if name not in WRITTEN}
+    return left
 
 
 def _is_name(value: object) -> bool:

@@ -26,6 +26,7 @@ from features.lake.deduplication.ids import fingerprint
 from features.lake.deduplication.key_index import keys_path
 from features.lake.deduplication.row_keys import with_keys
 from features.lake.deduplication.spool import clear_spool
+from features.lake.erased_subjects import BY, WRITTEN
 from features.lake.lake import Lake
 from features.lake.manifest import MANIFEST, Manifest, manifest_json
 from features.lake.parts import sync_folder, write_frame, write_part
@@ -38,9 +39,6 @@ GRACE_SECONDS = 2.0
 """How long the old files stay after the new manifest, for readers that are about to open them."""
 
 HALF = (1 << 64) - 1
-BY, REASON = "by", "reason"
-WRITTEN = ("reason", "comment", "note", "text")
-"""Properties that hold what the person in the property ``by`` wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ def company() -> list[Event]:
         *(event(n, "stays", user="zq-ann", name="search", note="zqwritten") for n in range(1, 4)),
         *(event(n, "stays", user="bob", name="export") for n in range(5, 9)),
         event(20, "stays", kind="account.updated", csm="zq-ann", parent="zq-gone", segment="mid"),
-        event(3, "stays", kind="action.declined", action="call", by="zq-ann", reason="zqwritten"),
+        event(30, "stays", kind="action.declined", action="call", by="zq-ann", reason="zqwritten"),
     ]
 
 
