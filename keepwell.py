@@ -52,6 +52,7 @@ from features.workspace_files import OTHERS, write_atomically
 from registry.outcomes import CHURN, EXPANSION
 from registry.playbook.prices import PRICES_FILE
 from serving.cli import health, keys, ledger, models, webhooks
+from serving.cli.data_protection import erase, export
 from serving.cli.data_protection.backup import backup, restore
 from serving.cli.feedback import load_judgements, show_judged
 from serving.cli.keys import DecidedBy, who
@@ -322,6 +323,26 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
             "remove": webhooks.remove,
             "rotate": webhooks.rotate,
             "replay": webhooks.replay,
+        },
+    ),
+    "erase": (
+        "Forget an account or a person everywhere, or hold them.",
+        {
+            "account": erase.erase_account,
+            "person": erase.erase_person,
+            "approve": erase.approve,
+            "resume": erase.resume,
+            "hold": erase.hold,
+            "holds": erase.holds,
+            "release": erase.release,
+            "allow": erase.allow,
+        },
+    ),
+    "export": (
+        "Write down everything that is held about an account or a person.",
+        {
+            "account": export.export_account,
+            "person": export.export_person,
         },
     ),
     "keys": (

@@ -50,7 +50,8 @@ class WorkspaceSettings:
     a variable of the environment for a secret; one database a workspace); without it they are in
     the workspace. ``capacity`` is how many accounts the team looks after at a cutoff, for judging
     models; with ``second_person`` a promotion waits until another person approves it.
-    ``bounds`` bound what events may say; they are a table of their own.
+    ``region`` is where the data of the workspace have to lie: events whose ``data_region`` says
+    another are refused. ``bounds`` bound what events may say; they are a table of their own.
     ``own_formula`` is the health formula that ``health_formula.toml`` beside the settings declares,
     where ``health_formula`` names it.
     """
@@ -65,6 +66,7 @@ class WorkspaceSettings:
     redis: str | None = None
     capacity: int = 20
     second_person: bool = False
+    region: str | None = None
     bounds: Bounds = field(default_factory=Bounds)
     own_formula: HealthFormula | None = field(default=None, metadata={"is_setting": False})
 
@@ -277,13 +279,18 @@ def _read_settings(path: Path) -> WorkspaceSettings:
         redis=table.optional_text("redis"),
         capacity=table.whole("capacity", default.capacity),
         second_person=table.flag("second_person", default.second_person),
-        bounds=_read_bounds(table.table("bounds", {}), f"bounds of {where}"),
+        region=table.optional_text("region"),
+        bounds=replace(
+            _read_bounds(table.table("bounds", {}), f"bounds of {where}"),
+            region=table.optional_text("region"),
+        ),
     )
 
 
 def _read_bounds(values: Mapping[str, object], where: str) -> Bounds:
     default = Bounds()
-    table = _SettingsTable(values, where, allowed={one.name for one in fields(default)})
+    names = {one.name for one in fields(default)} - {"region"}  # a setting of the workspace
+    table = _SettingsTable(values, where, allowed=names)
     given = table.table("quantities", {})
     quantities = _SettingsTable(given, f"quantities of {where}")
     try:
@@ -302,7 +309,8 @@ def _bounds_lines(bounds: Bounds) -> list[str]:
     """What differs from the bounds that the kinds declare, as the last tables of the file."""
     default = Bounds()
     own = {one.name: getattr(bounds, one.name) for one in fields(bounds)}
-    plain = {n: v for n, v in own.items() if n != "quantities" and v != getattr(default, n)}
+    others = ("quantities", "region")
+    plain = {n: v for n, v in own.items() if n not in others and v != getattr(default, n)}
     lines = ["[bounds]", *(f"{name} = {_toml(value)}" for name, value in plain.items())]
     if bounds.quantities:
         lines.append("[bounds.quantities]")

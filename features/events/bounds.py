@@ -39,7 +39,8 @@ class Bounds:
     ``quantities`` is the largest quantity by kind, in either direction, where it is not the one that
     the kind declares. ``count`` is how many events or users one row may stand for, ``text`` how many
     characters one property may have. Dates (``renewal_on``, ``due_on``) lie from ``from_date`` to
-    ``until_date``.
+    ``until_date``. Events that say they belong into another ``region`` are refused; it is the
+    workspace's, and None takes all.
 
     Raises:
         BoundsError: a bound is beyond what Keepwell can compute with, or of a kind that is not known.
@@ -50,6 +51,7 @@ class Bounds:
     text: int = LONGEST_PROPERTIES
     from_date: date = EARLIEST_DATE
     until_date: date = LATEST_DATE
+    region: str | None = None
 
     def __post_init__(self) -> None:
         for kind, largest in self.quantities.items():

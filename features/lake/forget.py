@@ -70,20 +70,25 @@ class LakeSubjects:
 
     Args:
         lake: the lake.
-        read_properties: by kind of event, the properties that features read; others of a person's
-            events are taken out.
+        read_properties: by kind of event, the properties that stay of a person's events.
+        written: ids of events whose texts a person wrote, without being named there.
     """
 
-    def __init__(self, lake: Lake, read_properties: Mapping[str, Collection[str]]) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        read_properties: Mapping[str, Collection[str]],
+        *,
+        written: Collection[str] = (),
+    ) -> None:
         self._lake = lake
         self._read = read_properties
+        self._written = frozenset(written)
 
     def held(self, subject: Subject) -> HeldInLake:
         """Every row that is about the subject or names it."""
         manifest = self._lake.manifest
-        found = [
-            _naming(pl.scan_parquet(self._lake.folder / name), subject) for name in manifest.parts
-        ]
+        found = [self._named(name, subject) for name in manifest.parts]
         refused = [
             _refused(pl.read_parquet(self._lake.quarantine_folder / name), subject)
             for name in manifest.quarantine
@@ -137,7 +142,7 @@ class LakeSubjects:
 
     def _part(self, name: str, new_name: str, subject: Subject, changes: _Changes) -> Iterator[str]:
         path = self._lake.folder / name
-        naming = _naming(pl.scan_parquet(path), subject)
+        naming = self._named(name, subject)
         if naming.is_empty():
             yield name
             return
@@ -158,6 +163,27 @@ class LakeSubjects:
         if not left.is_empty():
             write_part(left, self._lake.folder / new_name)
             yield new_name
+
+    def _named(self, name: str, subject: Subject) -> pl.DataFrame:
+        """The rows of a part that name a subject, or hold a text that the subject wrote."""
+        events = pl.scan_parquet(self._lake.folder / name)
+        naming = _naming(events, subject)
+        if not self._written:
+            return naming
+        theirs = (
+            events.select(*EVENT_SCHEMA)
+            .filter(
+                pl.col("event_id").is_in(pl.Series(sorted(self._written)).implode()),
+                pl.any_horizontal(
+                    *(
+                        pl.col("properties").str.contains(f'"{one}":', literal=True)
+                        for one in WRITTEN
+                    )
+                ),
+            )
+            .collect()
+        )
+        return pl.concat([naming, theirs]).unique(["event_id", "recorded_at"], maintain_order=True)
 
     def _changed(self, rows: pl.DataFrame, subject: Subject, changes: _Changes) -> pl.DataFrame:
         """The rows that name a subject, as they stay; those of an account are gone."""
@@ -187,7 +213,7 @@ class LakeSubjects:
             name: subject.scrub_value(value) if isinstance(value, str) else value
             for name, value in properties.items()
         }
-        if changed.get(BY) == subject.pseudonym:
+        if changed.get(BY) == subject.pseudonym or row["event_id"] in self._written:
             changed = {name: value for name, value in changed.items() if name not in WRITTEN}
         return PROPERTIES.encode(changed)
 

@@ -47,6 +47,7 @@ from features.lake.manifest import (
 )
 from features.lake.parts import PartBuilder, sync_folder, write_frame, write_part
 from features.lake.quarantine import QUARANTINE_SCHEMA
+from features.lake.residency import refuse_other_regions
 from features.lake.summary import FileSummary, IngestSummary
 from features.workspace_files import hold_lock, write_atomically
 
@@ -307,9 +308,13 @@ class Batch:
         counts = FileCounts(
             source=source, file=file, now=now, columns=columns, places=places, tells_rows=tells_rows
         )
-        erased = self._lake.erased
+        erased, region = self._lake.erased, self._bounds.region
+
+        def taken(piece: DraftPiece) -> DraftPiece:
+            return refuse_other_regions(erased.mark(piece), region)
+
         with open_spool(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
-            for piece in map(erased.mark, pieces()):
+            for piece in map(taken, pieces()):
                 judged = validate_draft(
                     piece.draft,
                     now=now,
@@ -330,7 +335,7 @@ class Batch:
                 writer.add(select_new_events(resolved))
             writer.close()
         if late:
-            for piece in map(erased.mark, pieces()):
+            for piece in map(taken, pieces()):
                 counts.add_late_refusals(piece, late, NOT_LATER)
         self._superseded.append(found.superseded)
         self._refused += counts.quarantined

@@ -115,6 +115,17 @@ class PackedFile:
         """Write rows of a view; of two rows with the same key, the newer stays."""
         self.connection.executemany(PUT, ((view, *row) for row in rows))
 
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Delete the rows of these keys in every view."""
+        self.connection.executemany(
+            "DELETE FROM rows WHERE entity_key = ?", [(key,) for key in keys]
+        )
+
+    def rewrite(self) -> None:
+        """Write the file anew, without what was deleted or replaced, and empty its log."""
+        self.connection.execute("VACUUM")
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def drop(self, views: Iterable[str]) -> None:
         """Drop all rows of these views."""
         self.connection.executemany(

@@ -21,6 +21,8 @@ import polars as pl
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.data_format import ParquetFormat
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, String
 
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
@@ -231,6 +233,20 @@ class WorkspaceFeatures:
                 online.close_file()
         return newest.height
 
+    def forget(self, account_ids: Sequence[str]) -> None:
+        """Remove these accounts from the online store, and what was replaced from its file."""
+        config = self.store.config
+        if self.workspace.settings.redis:
+            from features.store.redis import delete_from_redis  # Redis is an extra
+
+            delete_from_redis(configuration(self.workspace), account_ids)
+            return
+        online = PackedOnlineStore()
+        try:
+            online.delete_entities(config, [_entity_key(one) for one in account_ids])
+        finally:
+            online.close_file()
+
     def online(self, account_ids: Sequence[str]) -> pl.DataFrame:
         """The newest features of these accounts, through Feast's online store.
 
@@ -266,6 +282,10 @@ class WorkspaceFeatures:
                 f"`keepwell features` lists what there is."
             )
         return [by_name[name] for name in names]
+
+
+def _entity_key(account_id: str) -> EntityKey:
+    return EntityKey(join_keys=[account.join_key], entity_values=[Value(string_val=account_id)])
 
 
 def _event_moments(answer: Any) -> list[datetime | None]:

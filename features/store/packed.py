@@ -168,6 +168,13 @@ class PackedOnlineStore(OnlineStore):
             answers.update(_answers(rows, file.fields(layout), wanted))
         return [answers.get(key, (None, None)) for key in keys]
 
+    def delete_entities(self, config: RepoConfig, entities: Sequence[EntityKey]) -> None:
+        """Delete the rows of these entities in every view, and write the file anew without them."""
+        file = self._open(config)
+        with file.transaction():
+            file.delete(key_bytes(entity, config) for entity in entities)
+        file.rewrite()
+
     def update(
         self,
         config: RepoConfig,

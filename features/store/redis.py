@@ -7,11 +7,15 @@ account and view is stored whole or not at all. Rows are read by Feast's own cod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
 from feast import FeatureView, RepoConfig
-from feast.infra.online_stores.redis import RedisOnlineStore
+from feast.infra.online_stores.redis import (  # type: ignore[attr-defined]
+    RedisOnlineStore,
+    _redis_key,
+)
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
@@ -40,6 +44,15 @@ def write_to_redis(config: RepoConfig, view: FeatureView, snapshot: pl.DataFrame
             ],
             None,
         )
+
+
+def delete_from_redis(config: RepoConfig, account_ids: Sequence[str]) -> None:
+    """Delete the rows of these accounts in every view."""
+    store = RedisOnlineStore()
+    client = store._get_client(config.online_store)
+    for account_id in account_ids:
+        key = EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=account_id)])
+        client.delete(_redis_key(config.project, key, config.entity_key_serialization_version))
 
 
 def _is_newer(stored: datetime | None, moment: datetime) -> bool:

@@ -22,6 +22,7 @@ from features.cli.options import (
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
+from serving.cli.data_protection.erase import finish_interrupted
 from serving.cli.models import store_of
 
 
@@ -48,6 +49,8 @@ def serve(
         bound = socket_of(host, port) if own is None else socket_of_worker(own)
     except ListenError as error:
         raise CommandError(str(error)) from error
+    if own is None:
+        finish_interrupted(Workspace(workspace))
     if own is None and workers > 1:
         raise typer.Exit(Supervisor(bound, workers, command_of_worker()).run())
     place = Workspace(workspace)

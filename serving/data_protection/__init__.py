@@ -3,4 +3,4 @@
 Every file of a workspace is in the one list of ``places``.
 """
 
-__all__ = ["backup", "pending_erasures", "places"]
+__all__ = ["backup", "erasure", "pending_erasures", "places"]

@@ -1,8 +1,9 @@
 """Find and erase what the databases of the service hold about an account or a person.
 
 Of an account every record goes. Of a person the record stays, for it is about an account: the name is
-replaced by the pseudonym, and what the person wrote is taken out. Answers to requests that name the
-subject become an answer that says so, so that a request that is sent again is not carried out again.
+replaced by the pseudonym, and what the person wrote is taken out. Answers to requests go with an
+account, keys and all; those that name a person become an answer that says so, so that a request that
+is sent again is not carried out again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from features.events.provenance import OwnRecord, own_event_id
 from features.events.subject import REMOVED, Subject
 from serving.ledger.database.chain import key_of
 from serving.ledger.database.change import REQUESTS
@@ -30,6 +32,7 @@ from serving.ledger.database.tables import (
     CHAINED,
     CONTROLS,
     DECISIONS,
+    FEEDBACK,
     KEYS,
     METADATA,
     OUTCOMES,
@@ -40,6 +43,9 @@ from serving.ledger.stores.outbox import MESSAGES
 
 TEXT_OF_THE_WRITER = ("reason",)
 """Columns that hold what the person in the column ``by`` wrote."""
+
+AUTHORED: Mapping[OwnRecord, sa.Table] = {"outcome": OUTCOMES, "feedback": FEEDBACK}
+"""Records with an author that become events of the timeline."""
 
 ERASED_STATUS = 410
 ERASED_BODY = json.dumps(
@@ -93,6 +99,19 @@ class LedgerSubjects:
         """The number of rows that are about the subject or name it."""
         with self._database.reading() as connection:
             return len(_edits(connection, subject)) + len(_answers(connection, subject))
+
+    def written_by(self, subject: Subject) -> tuple[str, ...]:
+        """The ids of the events of records that a person wrote: the timeline names no author."""
+        if subject.kind != "person":
+            return ()
+        with self._database.reading() as connection:
+            return tuple(
+                own_event_id(record, str(one))
+                for record, table in AUTHORED.items()
+                for one in connection.scalars(
+                    sa.select(key_of(table)).where(table.c.by.in_(subject.all_names))
+                )
+            )
 
     def erase(self, subject: Subject, erasing: Erasing) -> int:
         """Erase it in one transaction with its redaction, and rewrite the files; how many rows.
@@ -192,6 +211,8 @@ def erase_key_owner(file: Path, subject: Subject, *, at: datetime, only_count: b
                 if not values:
                     continue
                 found += 1
+                if "owner" in values:
+                    values["name"] = REMOVED
                 if "owner" in values and row["revoked_at"] is None:
                     values["revoked_at"] = at.astimezone(UTC).isoformat(timespec="microseconds")
                 if not only_count:
@@ -321,7 +342,10 @@ def _answers(connection: Connection, subject: Subject) -> list[RowMapping]:
 
 def _erase_answer(connection: Connection, row: RowMapping, subject: Subject) -> None:
     this = sa.and_(REQUESTS.c.caller == row["caller"], REQUESTS.c.key == row["key"])
-    if any(subject.is_in(row[name]) or subject.is_value(row[name]) for name in ("key", "caller")):
+    texts = (row["key"], row["caller"])
+    if subject.kind == "account" or any(
+        subject.is_in(text) or subject.is_value(text) for text in texts
+    ):
         connection.execute(sa.delete(REQUESTS).where(this))
         return
     values: dict[str, Any] = {

@@ -1,0 +1,88 @@
+"""Which models learned from an account, and when that is over.
+
+A model read the snapshots of before its day, of every account that had one. It keeps sums, weights and
+splits, no row (golden rows are erased from it). What it learned from one account among hundreds goes
+when it is trained again, since a training reads the events of then.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import polars as pl
+
+from features.compute.snapshot_store import SnapshotStore
+from features.events.subject import Subject
+from features.workspace import Workspace
+from registry.outcomes import MODEL_NAMES, OUTCOME_OF_MODEL
+from registry.store.store import ModelStore, ModelStoreError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedModel:
+    """A version of a model whose training rows held the account."""
+
+    label: str
+    version: int
+    as_of: str
+    moments: int  # at so many cutoffs at most
+    serves: bool
+
+    @property
+    def words(self) -> str:
+        """What to do about it, as a sentence."""
+        state = "serves" if self.serves else "does not serve"
+        return (
+            f"{self.label} version {self.version} of {self.as_of[:10]} ({state}) learned from up to "
+            f"{self.moments} rows of this account; a training from now on has none: keepwell train "
+            f"{OUTCOME_OF_MODEL[self.label].name}"
+        )
+
+
+def models_that_learned(
+    workspace: Workspace, store: ModelStore, subject: Subject
+) -> tuple[LearnedModel, ...]:
+    """The versions that learned from an account; of a person no model reads anything."""
+    if subject.kind != "account":
+        return ()
+    snapshots = SnapshotStore(workspace.snapshots_dir)
+    moments = [
+        moment
+        for moment in snapshots.moments()
+        if not pl.scan_parquet(snapshots.path(moment))
+        .filter(pl.col("account_id") == subject.id)
+        .select("account_id")
+        .collect()
+        .is_empty()
+    ]
+    found = []
+    for label in MODEL_NAMES:
+        try:
+            versions = store.versions(label)
+        except ModelStoreError:
+            continue
+        try:
+            serving = store.champion_version(label).version
+        except ModelStoreError:
+            serving = None
+        for version in versions:
+            try:
+                as_of = store.load(label, version.version).metadata.as_of
+            except Exception as exc:  # noqa: BLE001 - a bundle that cannot be loaded serves nobody
+                log.warning("%s version %s cannot be read: %s", label, version.version, exc)
+                continue
+            before = sum(moment < as_of for moment in moments)
+            if before:
+                found.append(
+                    LearnedModel(
+                        label=label,
+                        version=version.version,
+                        as_of=as_of.isoformat(),
+                        moments=before,
+                        serves=version.version == serving,
+                    )
+                )
+    return tuple(found)
