@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test suite quick nearest check lint types soak bench notebooks metrics docs lock debian
+.PHONY: help run serve test suite quick nearest check lint types soak bench notebooks metrics docs lock audit debian
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ lock:  ## For maintainers: pin every dependency again, with hashes (needs uv)
 	uv pip compile pyproject.toml --group build --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements.txt
 	uv pip compile pyproject.toml --group build --extra dev --constraint requirements.txt --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements-dev.txt
 	uv pip compile pyproject.toml --group build --extra bench --constraint requirements-dev.txt --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements-bench.txt
+
+audit:  ## Look every pinned package up in an index of advisories (needs uv and a network)
+	uvx pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-dev.txt -r requirements-bench.txt
 
 debian:
 	@.ci/debian || echo "Tests that need these packages are skipped, and say so."

@@ -31,7 +31,7 @@ def check_approval(
             f"{request.by} asked for version {request.version} of {label!r}, not {version}. "
             f"Approve that one, or ask for this one ({ask})."
         )
-    if _person(request.by) == _person(by):
+    if person(request.by) == person(by):
         raise ApprovalError(
             f"{by} asked for the promotion of {label!r} version {version}, so somebody else has to "
             f"approve it: {ask} --approve"
@@ -39,10 +39,10 @@ def check_approval(
     return request
 
 
-def _person(name: str) -> str:
+def person(name: str) -> str:
     """A name without differences of case and blanks.
 
-    >>> _person(" Ann  Lee") == _person("ann lee")
+    >>> person(" Ann  Lee") == person("ann lee")
     True
     """
     return " ".join(name.split()).casefold()

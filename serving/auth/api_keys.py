@@ -195,10 +195,12 @@ class ApiKeys:
             RoleError: the role cannot have this.
         """
         for what, text in (("name", name), ("owner", owner)):
-            if not 1 <= len(text.strip()) <= LONGEST_NAME or not text.isprintable():
+            is_written_well = text.isprintable() and text == text.strip()
+            if not 1 <= len(text) <= LONGEST_NAME or not is_written_well:
                 raise ApiKeyError(
                     f"The {what} {text[:LONGEST_NAME]!r} has to be 1 to "
-                    f"{LONGEST_NAME} characters that can be read."
+                    f"{LONGEST_NAME} characters that can be read, and begin and end with none "
+                    f"that is blank."
                 )
         if expires_at is not None and expires_at <= now:
             raise ApiKeyError(

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from registry.store.approval import person
 from serving.ledger.autonomy import LEVELS, VETO_WINDOW, level_now
 from serving.ledger.database.chain import insert_linked
 from serving.ledger.database.database import LedgerDatabase
@@ -151,7 +152,7 @@ class Approvals:
                     "This decision was carried out before it was rejected."
                 )
             return
-        if decided.proposed_by is not None and by == decided.proposed_by:
+        if decided.proposed_by is not None and person(by) == person(decided.proposed_by):
             raise SelfApprovalError(f"{by} asked for this decision, and so cannot approve it.")
         if decided.valid_until is None or as_moment(decided.valid_until) <= at:
             raise DecisionExpiredError("This decision is no longer valid.")

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.recommend import Candidate, Recommendation
 from registry.playbook.actions import Action
+from registry.store.approval import person
 from serving.auth.roles import Caller
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
 from serving.ledger.kill_switch import Control, Scope
@@ -243,7 +244,7 @@ def _line(
     name = action.name if action is not None else plain(one.action)
     account = name_of(one.account_id, portfolio)
     may = "approve" in caller.permissions
-    own = one.asked_by is not None and caller.owner == one.asked_by
+    own = one.asked_by is not None and person(caller.owner or "") == person(one.asked_by)
     notes = [
         f"{snooze.by} put this off until {day(snooze.until)}"
         f"{f': {snooze.reason}' if snooze.reason else ''}."

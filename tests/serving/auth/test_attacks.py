@@ -1,0 +1,114 @@
+"""Tricks that somebody with the source and a key of the least role would try first."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from small_company import AS_OF, event
+
+from serving.auth.api_keys import ApiKeyError
+
+EMEA = ("emea",)
+
+
+@pytest.fixture
+def key_for(own_client):
+    keys = own_client.app.state.service.keys
+
+    def make(role: str, owner: str = "ann", territories: tuple[str, ...] = ()) -> dict[str, str]:
+        new = keys.create(name="k", owner=owner, role=role, territories=territories, now=AS_OF)
+        return {"X-API-Key": new.secret}
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/reports/..%2f..%2fkeys.secret",
+        "/v1/reports/%2e%2e%2fworkspace",
+        "/v1/reports/effects",
+        "/reports/..%2fkeys.db",
+        "/assets/..%2f..%2fframe.py",
+        "/help/..%2f..%2fREADME",
+        "/help/how-to/..%2f..%2f..%2fpyproject",
+        "/models/churn/1/plots/..%2fmodel_card.md",
+        "/models/..%2fchurn/1",
+    ],
+)
+def test_no_name_leads_out_of_its_folder(own_client, key_for, path) -> None:
+    assert own_client.get(path, headers=key_for("reader")).status_code in {404, 422}
+
+
+@pytest.mark.parametrize(
+    "forged", [["inf", "acct-00"], ["-inf", ""], ["1e400", "x"], ["0", "\0"], ["-0.0", "acct-99"]]
+)
+def test_a_forged_cursor_lists_no_others(own_client, key_for, forged) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps(forged).encode()).decode().rstrip("=")
+    headers = key_for("csm", owner="csm-1")
+    answer = own_client.get("/v1/accounts", params={"cursor": cursor}, headers=headers)
+    assert answer.status_code == 200
+    assert {int(one["account_id"][-2:]) % 3 for one in answer.json()["items"]} <= {1}
+
+
+@pytest.mark.parametrize("owner", ["ann", "Ann", "ANN"])
+def test_who_asked_does_not_approve_under_another_key(own_client, key_for, owner) -> None:
+    engine, approver = key_for("engine"), key_for("approver", owner=owner)
+    asked = own_client.post("/v1/next-actions", json={"account_ids": ["acct-00"]}, headers=engine)
+    [item] = asked.json()["items"]
+    path = f"decisions/{item['decision_id']}/approvals"
+    own = {**approver, "Idempotency-Key": "own"}
+    answer = own_client.post(f"/v1/{path}", json={"verdict": "approved", "by": "bob"}, headers=own)
+    assert (answer.status_code, answer.json()["type"]) == (403, "/problems#self-approval")
+    form = {"verdict": "approved", "by": "bob"}
+    assert own_client.post(f"/{path}", data=form, headers=approver).status_code == 403
+    page = own_client.get("/approvals", headers=approver).text
+    assert 'value="approved"' not in page
+    other = {**key_for("approver", owner="bob"), "Idempotency-Key": "other"}
+    right = own_client.post(f"/v1/{path}", json={"verdict": "approved"}, headers=other)
+    assert right.status_code == 201
+
+
+@pytest.mark.parametrize("owner", ["ann ", " ann", "ann\r\nX: y", "", " ", "a\u202eb"])
+def test_an_owner_is_written_in_one_way(own_client, owner) -> None:
+    with pytest.raises(ApiKeyError, match="owner"):
+        own_client.app.state.service.keys.create(name="k", owner=owner, role="admin", now=AS_OF)
+
+
+def test_no_other_method_host_or_second_header_opens_more(own_client, key_for) -> None:
+    admin, csm = key_for("admin"), key_for("csm")
+    two = [("X-API-Key", "kw_wrong"), ("X-API-Key", admin["X-API-Key"])]
+    assert own_client.get("/v1/accounts", headers=two).status_code == 401
+    stop = {**csm, "Idempotency-Key": "x", "X-HTTP-Method-Override": "GET"}
+    assert own_client.post("/v1/controls/stop", json={}, headers=stop).status_code == 403
+    for path in ("/metrics/", "/v1/../metrics", "/%6detrics", "/v1/controls/"):
+        assert own_client.get(path, headers=csm).status_code in {403, 404}
+    moved = own_client.get(
+        "/v1/accounts/", headers={**csm, "X-Forwarded-Host": "evil.example"}, follow_redirects=False
+    )
+    assert "evil" not in moved.headers["location"]
+
+
+def test_no_key_of_a_request_gives_another_callers_answer(own_client, key_for) -> None:
+    asked = {"account_ids": ["acct-00", "acct-01"]}
+    wide, narrow = key_for("engine", owner="mailer"), key_for("csm", owner="csm-0")
+    answers = [
+        own_client.post("/v1/next-actions", json=asked, headers={**one, "Idempotency-Key": "same"})
+        for one in (wide, narrow)
+    ]
+    assert [one.json()["unknown"] for one in answers] == [[], ["acct-01"]]
+    assert all("idempotent-replayed" not in one.headers for one in answers)
+
+
+def test_an_event_moves_no_account_into_reach_without_the_right_to_send(
+    own_client, key_for
+) -> None:
+    moving = event("acct-01", "account.updated", 0.5, csm="csm-0")
+    sent = {"event_id": "m", "account_id": "acct-01", "kind": moving.kind,
+            "occurred_at": "2026-02-28T10:00:00Z", "properties": {"csm": "csm-0"}}  # fmt: skip
+    for role, territories in (("csm", ()), ("reader", ()), ("approver", ()), ("engine", EMEA)):
+        headers = {**key_for(role, "csm-0", territories), "Idempotency-Key": role}
+        answer = own_client.post("/v1/events", json={"events": [sent]}, headers=headers)
+        assert answer.status_code == 403
