@@ -48,7 +48,7 @@ def actions(
         answer = recommendations_as_of(
             place, store_of(place), moment, rules=chance_of(place), asked_at=_asked_at(as_of)
         )
-        write_atomically(file, json.dumps(answer, indent=1).encode())
+        write_atomically(file, json.dumps(answer, indent=1, allow_nan=False).encode())
     out.print(
         f"Next actions of {plural(len(answer['accounts']), 'account')} as of "
         f"{moment:%Y-%m-%d} in {file}."
@@ -89,7 +89,7 @@ def plan(
         )
         currency = place.settings.currency
         answer = document_of(week, as_of=moment, currency=currency)
-        write_atomically(file, json.dumps(answer, indent=1).encode())
+        write_atomically(file, json.dumps(answer, indent=1, allow_nan=False).encode())
         made_at, made_by = clock_of(place, lambda: datetime.now(UTC)), f"keepwell plan {team.name}"
         if week.lots:
             with open_ledger(place, must_exist=False) as ledger:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 
+import httpx2
 import polars as pl
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -13,11 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_company import AS_OF, event
 
+from features.cli.commands import take_snapshots
 from features.events.schema import KINDS, Event, properties_text
 from features.ingest.properties import flat_properties
 from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.workspace import Workspace
+from serving.recommendations.snapshot import recommendations_as_of
+from serving.scoring.scores_file.scores_file import write_scores
 from serving.state.refresh import FreshScores
 
 ACCOUNT = "acct-00"
@@ -123,8 +129,45 @@ def failures(client: TestClient) -> list[tuple[str, int, str]]:
     return [
         (path, answer.status_code, answer.text[:200])
         for path, answer in answers
-        if answer.status_code >= 500
+        if answer.status_code >= 500 or not is_finite(answer)
     ]
+
+
+AMOUNT_OF_NOTHING = re.compile(r"(?<![\w.])-?(?:nan|inf)\s?(?:USD|%|days|hours|units|points)", re.I)
+
+
+def is_finite(answer: httpx2.Response) -> bool:
+    """Whether an answer holds no number that is none; a page none with its unit."""
+    if answer.headers["content-type"].startswith("application/json"):
+        try:
+            json.loads(answer.content, parse_constant=no_number)
+        except ValueError:
+            return False
+        return True
+    return AMOUNT_OF_NOTHING.search(answer.text) is None
+
+
+def no_number(word: str) -> None:
+    """Refuse NaN and Infinity, which are no JSON."""
+    raise ValueError(word)
+
+
+def not_finite_in_files(workspace: Workspace, store: object) -> list[str]:
+    """What `keepwell score` and `keepwell actions` would write that is no number."""
+    take_snapshots(workspace, (AS_OF,))
+    file = workspace.root / "scores.parquet"
+    write_scores(workspace, store, AS_OF, file)
+    scores = pl.read_parquet(file)
+    assert ACCOUNT in scores["account_id"]
+    found = [
+        name
+        for name in scores.select(pl.selectors.float()).columns
+        if not scores[name].drop_nulls().is_finite().all()
+    ]
+    answer = recommendations_as_of(workspace, store, AS_OF, rules=None, asked_at=None)
+    assert ACCOUNT in {one["account_id"] for one in answer["accounts"]}
+    json.dumps(answer, allow_nan=False)
+    return found
 
 
 @pytest.mark.parametrize("case", POISON)
@@ -276,6 +319,11 @@ VALUES = st.one_of(
 COUNTS = st.sampled_from([0, 1, 2, 10**6, 10**12])
 
 
+def late(draw: st.DrawFn, at: datetime) -> datetime:
+    """When it became known: at once, or only today."""
+    return draw(st.sampled_from([at, AS_OF]))
+
+
 @st.composite
 def rows(draw: st.DrawFn) -> dict[str, object]:
     """An event as somebody may send it: any kind, extreme values, sometimes a correction."""
@@ -289,7 +337,7 @@ def rows(draw: st.DrawFn) -> dict[str, object]:
         "event_id": draw(st.sampled_from(["a", "b", "c"])),  # so that some correct others
         "user_id": draw(st.sampled_from([None, "u", "=1+1", "<script>"])),
         "occurred_at": (at - timedelta(seconds=1)).isoformat(),
-        "recorded_at": (at - timedelta(seconds=1)).isoformat(),
+        "recorded_at": (late(draw, at) - timedelta(seconds=1)).isoformat(),
         "event_count": draw(COUNTS),
         "user_count": draw(COUNTS),
         "quantity": draw(QUANTITIES),
@@ -319,6 +367,7 @@ def test_whatever_is_accepted_every_route_answers(
         client.app.state.service.timelines.append([event(ACCOUNT, "error.raised", 0.5)], now=AS_OF)
         fresh.catch_up()
         assert failures(client) == []
+        assert not_finite_in_files(workspace, store) == []
     shutil.rmtree(root)
 
 
@@ -337,3 +386,18 @@ def as_old_events(sequence: list[dict[str, object]]) -> list[Event]:
         )
         for number, row in enumerate(sequence)
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("application/json", '{"a": NaN}', False),
+        ("application/json", '{"a": -Infinity}', False),
+        ("application/json", '{"a": "NaN", "b": 1}', True),
+        ("text/html", "<td>nan USD</td>", False),
+        ("text/html", "<td>Used inf</td><td>12 days</td>", True),
+    ],
+)
+def test_a_number_that_is_none_is_noticed(kind, text, expected):
+    answer = httpx2.Response(200, headers={"content-type": kind}, text=text)
+    assert is_finite(answer) is expected
