@@ -124,7 +124,9 @@ class WorkspaceFigures:
     replays: Mapping[str, str | None]
 
 
-def figures_of(workspace: Workspace, *, ledger: Path | str | None = None) -> WorkspaceFigures:
+def figures_of(
+    workspace: Workspace, *, ledger: Path | str | None = None, replays_too: bool = True
+) -> WorkspaceFigures:
     """Head, counts, events and replays of a workspace."""
     where = ledger or workspace.ledger_db
     facts = ledger_facts(where)
@@ -133,7 +135,7 @@ def figures_of(workspace: Workspace, *, ledger: Path | str | None = None) -> Wor
         head=facts.head,
         counts=facts.counts,
         events=Lake(workspace.events_dir, workspace.quarantine_dir).manifest.digest,
-        replays=replays(where),
+        replays=replays(where) if replays_too else {},
     )
 
 
