@@ -6,6 +6,7 @@ workspace and locks it for writing.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tomllib
@@ -28,11 +29,17 @@ from features.health.formula import (
 )
 from features.reloaded_file import ReloadedFile
 from features.toml_table import Table
+from features.version import newer_format
 from features.workspace_files import WorkspaceError, hold_lock, write_atomically
 
 SETTINGS_FILE = "workspace.toml"
 FORMULA_FILE = "health_formula.toml"
 """The tenant's own health formula, in the form of ``features/health/formulas.toml``."""
+
+FORMAT_FILE = "workspace.format"
+FORMAT = 1
+"""The version of the form of all files of a workspace together. It grows with a release that writes
+what the one before cannot read; that one then refuses the workspace as a whole."""
 
 TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"
 
@@ -95,6 +102,11 @@ class Workspace:
     def formula_file(self) -> Path:
         """The tenant's own health formula, where it has one."""
         return self.root / FORMULA_FILE
+
+    @property
+    def format_file(self) -> Path:
+        """The version of the form of the workspace's files; without it, version 1."""
+        return self.root / FORMAT_FILE
 
     @property
     def quarantine_dir(self) -> Path:
@@ -162,8 +174,9 @@ class Workspace:
 
         Raises:
             WorkspaceError: the file is not TOML, a setting does not exist or is of another type, or
-                there is no such health formula.
+                there is no such health formula; or a newer Keepwell wrote the workspace.
         """
+        self.refuse_newer()
         settings = _settings_file(self.root / SETTINGS_FILE).current()
         if settings.health_formula in FORMULAS:
             return settings
@@ -190,7 +203,24 @@ class Workspace:
         lines += _bounds_lines(settings.bounds)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.root / SETTINGS_FILE, ("\n".join(lines) + "\n").encode())
+        if not self.format_file.exists():
+            written = {"format": "keepwell workspace", "version": FORMAT}
+            write_atomically(self.format_file, (json.dumps(written) + "\n").encode())
         return settings
+
+    def refuse_newer(self) -> None:
+        """Use no workspace of a newer Keepwell.
+
+        Raises:
+            WorkspaceError: a newer Keepwell wrote it, or its version cannot be read.
+        """
+        newer = newer_format(
+            _format_file(self.format_file).current(),
+            newest=FORMAT,
+            what=f"The workspace {self.root}",
+        )
+        if newer is not None:
+            raise WorkspaceError(newer)
 
     def now(self, given: datetime | None = None) -> datetime:
         """The moment of the workspace: ``given``, else ``clock``, else ``complete_until``.
@@ -219,6 +249,7 @@ class Workspace:
         Raises:
             WorkspaceBusyError: another process holds it.
         """
+        self.refuse_newer()
         busy = (
             f"Another process is writing to the workspace {self.root}. Wait for it to end and try "
             f"again; nothing was changed."
@@ -232,6 +263,21 @@ class Workspace:
 def _settings_file(path: Path) -> ReloadedFile[WorkspaceSettings]:
     """One reader for each file, because a service reads its settings with every request."""
     return ReloadedFile(path, _read_settings, WorkspaceSettings)
+
+
+@lru_cache(maxsize=16)
+def _format_file(path: Path) -> ReloadedFile[int | None]:
+    return ReloadedFile(path, _read_format, lambda: None)
+
+
+def _read_format(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["version"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise WorkspaceError(
+            f"{path.name} in {path.parent} is damaged ({exc}). Put it back from a backup; without it "
+            f"the workspace counts as one of version 1."
+        ) from exc
 
 
 @lru_cache(maxsize=16)

@@ -45,6 +45,7 @@ def require_workspace(folder: Path) -> Path:
             f"There is no workspace {folder.absolute()}. Make one with `make run` or `keepwell "
             f"ingest`, or name another with --workspace."
         )
+    Workspace(folder).refuse_newer()
     return shut_workspace(folder)
 
 

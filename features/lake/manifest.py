@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from features.reloaded_file import ReloadedFile
+from features.version import newer_format
 
 MANIFEST = "manifest.json"
+FORMAT = 1
+"""The version of the manifest's form. Version 1 is not written down, since 0.1.0 knows no such field."""
+
 
 KINDS_OF_FILES = ("parts", "superseded", "quarantine")
 """The kinds of files of a lake; also the names of the fields that list them."""
@@ -106,7 +110,15 @@ def _manifest_file(path: Path) -> ReloadedFile[Manifest]:
 
 def _read(path: Path) -> Manifest:
     try:
-        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        newer = newer_format(
+            content.pop("format", None),
+            newest=FORMAT,
+            what=f"The lake's {path.name} in {path.parent}",
+        )
+        if newer is not None:
+            raise LakeError(newer)
+        return _from_json(content)
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise LakeError(
             f"The lake's {path.name} in {path.parent} is damaged ({exc}). Restore it from a "

@@ -97,6 +97,12 @@ PLACES: tuple[Place, ...] = (
     Place(path="**.lock", kind="lock", holds="nothing", about="nobody", in_backup="never"),
     Place(path="workspace.toml", kind="TOML", holds="the settings of the tenant", about="nobody"),
     Place(
+        path="workspace.format",
+        kind="JSON",
+        holds="the version of the form of all files",
+        about="nobody",
+    ),
+    Place(
         path="health_formula.toml",
         kind="TOML",
         holds="the tenant's own health formula",

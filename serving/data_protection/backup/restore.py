@@ -113,6 +113,7 @@ def restore(
         with _beside(workspace.root) as staging:
             _write_files(backup, ChunkStore(target=target, sealing=sealing), staging, progress)
             staged = Workspace(staging)
+            staged.refuse_newer()
             ledger, cut_at = _ledger(backup, staged, wishes)
             if ledger is not None:
                 _note_head(staged.ledger_head, backup, ledger, cut_at, wishes.by, now)
