@@ -35,6 +35,7 @@ def serve(
     ] = 1,
 ) -> None:
     """Serve scores, reasons, next actions and the pages."""
+    from serving.data_protection.pending_erasures import refuse_pending_erasures
     from serving.http.server.workers import (
         ListenError,
         Supervisor,
@@ -51,6 +52,7 @@ def serve(
         raise CommandError(str(error)) from error
     if own is None:
         finish_interrupted(Workspace(workspace))
+        refuse_pending_erasures(Workspace(workspace))
     if own is None and workers > 1:
         raise typer.Exit(Supervisor(bound, workers, command_of_worker()).run())
     place = Workspace(workspace)
@@ -58,12 +60,10 @@ def serve(
     from features.streaming.refresh import clock_of
     from serving.api.app import create_app
     from serving.api.garbage_collection import freeze_loaded_objects
-    from serving.data_protection.pending_erasures import refuse_pending_erasures
     from serving.http.server.running import serve_until_signal
     from serving.http.shared_metrics import SharedMetrics
     from serving.settings import service_settings
 
-    refuse_pending_erasures(place)
     application = create_app(
         place,
         store=store_of(place),

@@ -205,8 +205,17 @@ def served(workspace: Path) -> Iterator[TestClient]:
     import keepwell
 
     made: list[Any] = []
-    with patch("uvicorn.run", lambda app, **_: made.append(app)):
-        keepwell.COMMANDS["serve"](workspace=workspace)
+
+    def serve(app: Any, bound: Any = None, *_: object, **__: object) -> None:
+        made.append(app)
+        if bound is not None:
+            bound.close()
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(patch("uvicorn.run", serve))
+        with contextlib.suppress(ImportError):  # an earlier version has no server of its own
+            stack.enter_context(patch("serving.http.server.running.serve_until_signal", serve))
+        keepwell.COMMANDS["serve"](workspace=workspace, port=0)
     client = TestClient(made[0], base_url="http://127.0.0.1:8000", headers={"x-api-key": API_KEY})
     yield client  # not started yet: what it does by itself every few seconds would come in between
     with client:
