@@ -15,7 +15,7 @@ from features.version import code_version
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.api.background_tasks import REFRESH_SECONDS, background_tasks
-from serving.api.encoded_answers import AnswerFromCache, EncodedAnswers
+from serving.api.encoded_answers import AnswerFromCache, EncodedAnswers, is_from_portfolio
 from serving.api.idempotency import IdempotencyMiddleware
 from serving.api.openapi import DESCRIPTION, DocumentedApp, declare_need_of_document
 from serving.api.routes import (
@@ -32,7 +32,7 @@ from serving.api.routes import (
     plans,
     status,
 )
-from serving.auth.gate import Gate, declared_needs
+from serving.auth.gate import Gate, class_of_address, declared_needs
 from serving.http.admission import (
     BATCHES,
     CONTROLS,
@@ -46,6 +46,7 @@ from serving.http.admission import (
     in_class,
     places_of_classes,
 )
+from serving.http.early_refusal import EarlyRefusal
 from serving.http.metrics import Measured
 from serving.http.problem_details import install_problems
 from serving.ledger.stores.idempotency import RequestKeys
@@ -136,6 +137,11 @@ def create_app(
     declare_need_of_document(app)
     declared_needs(app.routes)  # a route without one is refused before the service starts
     app.state.templates = Templates(workspace.settings.tenant, sections_of(app.routes))
+    app.state.early_refusal = EarlyRefusal(
+        app.state.places,
+        class_of_address(app.routes, unless=is_from_portfolio),  # cached answers need no place
+        service.metrics.count_refused,
+    )
     install_problems(app, AnswerProblemToPeople(app.state.templates))
     app.add_middleware(
         IdempotencyMiddleware, keys=RequestKeys(service.ledger.database), clock=service.wall_clock

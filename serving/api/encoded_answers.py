@@ -43,6 +43,11 @@ def from_portfolio(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
+def is_from_portfolio(endpoint: object) -> bool:
+    """Whether a route declares that it answers from the portfolio."""
+    return getattr(endpoint, "is_from_portfolio", False) is True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedAnswer:
     """A good answer as it was sent, and the route that gave it, which counts it."""
@@ -138,7 +143,7 @@ class AnswerFromCache:
         await self.app(scope, receive, noted)
         route = scope.get("route")
         endpoint = getattr(route, "endpoint", None)
-        answer = noted.answer(route) if getattr(endpoint, "is_from_portfolio", False) else None
+        answer = noted.answer(route) if is_from_portfolio(endpoint) else None
         if answer is not None and portfolio is not None and self.current() is portfolio:
             self.answers.add(portfolio, address, answer)  # it was served all the while
 

@@ -147,6 +147,7 @@ class Pattern(NamedTuple):
     address: re.Pattern[str]
     need: Need | None
     route_class: RouteClass = READS
+    endpoint: object = None
 
 
 def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
@@ -158,6 +159,7 @@ def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
             compile_path(one.path)[0],
             need_of(one.endpoint),
             class_of(one.endpoint),
+            one.endpoint,
         )
         for one in iter_route_contexts(list(routes))
         if one.path is not None
@@ -186,6 +188,22 @@ def declared_needs(routes: Iterable[BaseRoute]) -> dict[str, Need]:
 def matching(routes: Iterable[Pattern], method: str, path: str) -> Pattern | None:
     """The route that answers this method and address; None where nothing does."""
     return next((one for one in routes if method in one.methods and one.address.match(path)), None)
+
+
+def class_of_address(
+    routes: Iterable[BaseRoute], *, unless: Callable[[object], bool]
+) -> Callable[[str, str], RouteClass | None]:
+    """What says with which others the route of a method and a path shares places.
+
+    None where there is no route, and where ``unless`` is so of its function.
+    """
+    patterns = patterns_of(routes)
+
+    def find(method: str, path: str) -> RouteClass | None:
+        found = matching(patterns, method, path)
+        return None if found is None or unless(found.endpoint) else found.route_class
+
+    return find
 
 
 def check_permission(need: Need | None, caller: Caller, route: str) -> None:

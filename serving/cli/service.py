@@ -74,7 +74,12 @@ def serve(
     if own is not None:
         application.state.service.metrics.shared = SharedMetrics(Path(own.folder), own.number)
     freeze_loaded_objects()
-    serve_until_signal(application, bound, None if own is None else own.ready_file)
+    serve_until_signal(
+        application,
+        bound,
+        early=application.state.early_refusal,
+        ready_file=None if own is None else own.ready_file,
+    )
 
 
 def conformance(

@@ -7,6 +7,7 @@ Knows no route.
 
 __all__ = [
     "admission",
+    "early_refusal",
     "headers",
     "ledger_problems",
     "metrics",

@@ -9,14 +9,17 @@
 Each class has places of its own, so plans that take seconds leave pages and health alone, and all
 places together are fewer than the threads that work. The class follows from the router of the route
 and whether it reads (``serving/api/app.py``). A place is taken when the body is here as a whole and
-freed when the answer begins, so that slow clients hold none. A queue is short: a longer one lets
-everybody wait, and serves nobody sooner.
+freed when the answer begins, so that slow clients hold none. A queue is as
+long as its requests are quick: what would wait longer than its class allows is refused at once,
+since a longer queue lets everybody wait and serves nobody sooner.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,22 +36,27 @@ from serving.problems import ProblemError, TooManyAtOnceError
 class RouteClass:
     """Routes that share places: how many are worked on at once, and how many may wait.
 
-    ``at_once`` is None where none is ever refused; ``retry_seconds`` is what a refusal advises.
+    ``at_once`` is None where none is ever refused. One that would wait longer than ``most_wait``
+    seconds, going by how long those before it took, is refused as if the queue were full.
+    ``retry_seconds`` is what a refusal advises.
     """
 
     name: str
     what: str
     at_once: int | None
     queue: int = 0
+    most_wait: float = math.inf
     retry_seconds: int = 1
 
 
 STATUS = RouteClass(name="status", what="questions about the service", at_once=None)
 CONTROLS = RouteClass(name="controls", what="stops and settings", at_once=2, queue=16)
-READS = RouteClass(name="reads", what="reads", at_once=4, queue=16)
-PAGES = RouteClass(name="pages", what="pages", at_once=3, queue=8)
-DECISIONS = RouteClass(name="decisions", what="decisions and reports of them", at_once=8, queue=16)
-EVENTS = RouteClass(name="events", what="batches of events", at_once=4, queue=8)
+READS = RouteClass(name="reads", what="reads", at_once=2, queue=64, most_wait=0.25)
+PAGES = RouteClass(name="pages", what="pages", at_once=2, queue=32, most_wait=0.5)
+DECISIONS = RouteClass(
+    name="decisions", what="decisions and reports of them", at_once=4, queue=64, most_wait=0.5
+)
+EVENTS = RouteClass(name="events", what="batches of events", at_once=2, queue=32, most_wait=1.0)
 BATCHES = RouteClass(
     name="batches", what="plans and batches of scores", at_once=2, queue=0, retry_seconds=5
 )
@@ -58,6 +66,12 @@ CLASSES = (STATUS, CONTROLS, READS, PAGES, DECISIONS, EVENTS, BATCHES)
 
 LONGEST_WAIT = 10.0
 """Seconds after which a request that waits is refused, as when a store is locked."""
+
+NEWEST = 0.1
+"""The weight of the newest request in how long a place is taken."""
+
+LONGEST_HELD = 2.0
+"""Seconds that one request counts for at most, such as one that waited for a lock."""
 
 MOST_BODY_BYTES = 268_435_456
 """Bytes of all bodies together that are held while their requests wait and are worked on."""
@@ -83,21 +97,25 @@ class Places:
         self.of = of
         self.busy = 0
         self.refused = 0
+        self.held_seconds = 0.0  # how long a place is taken, of the newest ones most
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._turn = threading.Lock()
 
     @property
     def is_full(self) -> bool:
         """Whether one more would be refused."""
-        most = self.of.at_once
-        return most is not None and self.busy >= most and len(self._waiting) >= self.of.queue
+        most, waiting = self.of.at_once, len(self._waiting)
+        if most is None or self.busy < most:
+            return False
+        return waiting >= self.of.queue or (waiting + 1) * self.held_seconds / most > (
+            self.of.most_wait
+        )
 
     def refusal(self) -> ProblemError:
         """Why one more is refused."""
         self.refused += 1
         return TooManyAtOnceError(
-            f"{self.of.at_once} {self.of.what} are worked on and {self.of.queue} may wait, and no "
-            f"more are taken.",
+            f"{self.of.at_once} {self.of.what} are worked on, and as many wait as may.",
             headers={"Retry-After": str(self.of.retry_seconds)},
         )
 
@@ -111,7 +129,7 @@ class Places:
             if self.of.at_once is None or self.busy < self.of.at_once:
                 self.busy += 1
                 return
-            if len(self._waiting) >= self.of.queue:
+            if self.is_full:
                 raise self.refusal()
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -128,9 +146,11 @@ class Places:
                 raise self.refusal() from error
             raise
 
-    def give_back(self) -> None:
-        """Free a place, for whoever waits longest."""
+    def give_back(self, seconds: float | None = None) -> None:
+        """Free a place, for whoever waits longest, after so many seconds of work."""
         with self._turn:
+            if seconds is not None:
+                self.held_seconds += (min(seconds, LONGEST_HELD) - self.held_seconds) * NEWEST
             if not self._waiting:
                 self.busy -= 1
                 return
@@ -187,12 +207,13 @@ class Admission:
             await problem_response(refusal, scope["path"])(scope, receive, send)
             return
         has_place = True
+        began = time.monotonic()
 
         async def send_freeing(message: Message) -> None:
             nonlocal has_place
             if has_place:
                 has_place = False
-                places.give_back()
+                places.give_back(time.monotonic() - began)
             await send(message)
 
         try:
@@ -200,7 +221,7 @@ class Admission:
         finally:
             self.held_bytes -= held
             if has_place:
-                places.give_back()
+                places.give_back(time.monotonic() - began)
 
 
 def places_of_classes() -> dict[RouteClass, Places]:

@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from starlette.types import ASGIApp
 
 from serving.http.server.limits import ConnectionLimits
+from serving.http.server.protocol import Refuses
 from serving.http.server.running import server_of
 
 SECONDS_TO_START = 60
 
 
 @contextmanager
-def running(app: ASGIApp, limits: ConnectionLimits | None = None) -> Iterator[str]:
+def running(
+    app: ASGIApp, limits: ConnectionLimits | None = None, early: Refuses | None = None
+) -> Iterator[str]:
     """The address of the application while it is served."""
-    server = server_of(app, host="127.0.0.1", port=0, limits=limits)
+    server = server_of(app, host="127.0.0.1", port=0, limits=limits, early=early)
     thread = threading.Thread(target=server.run)
     thread.start()
     until = time.monotonic() + SECONDS_TO_START

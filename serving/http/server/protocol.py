@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import httptools
@@ -42,6 +42,9 @@ from serving.problems import (
 )
 
 Part = Literal["head", "body"]
+
+Refuses = Callable[[str, str], bytes | None]
+"""What refuses a request by its method and path: the headers and body of a 503, or None."""
 
 RETRY_SECONDS = "5"
 LOOK_SECONDS = 1.0
@@ -75,9 +78,11 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits,
+        early: Refuses | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = limits
+        self._early = early
         self._awaits: Part | None = "head"
         self._since = self.loop.time()
         self._bytes = 0  # of this part
@@ -162,7 +167,22 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._is_answering = True
+        if self._early is not None:
+            refused = self._early(cycle.scope["method"], cycle.scope["path"])
+            if refused is not None:
+                self._answer_at_once(cycle, refused)
+                return
         super()._start_asgi_task(cycle, app)
+
+    def _answer_at_once(self, cycle: RequestResponseCycle, refused: bytes) -> None:
+        """Answer 503 without the application; a body that follows is read and dropped."""
+        lines = b"".join(b"%s: %s\r\n" % one for one in self.server_state.default_headers)
+        ending = b"" if cycle.keep_alive else b"connection: close\r\n"
+        self.transport.write(STATUS_LINE[503] + lines + ending + refused)
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """An answer is sent: go on with the next request, or with the refusal behind it."""

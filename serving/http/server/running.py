@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.problem_details import problem_response
 from serving.http.server.limits import ConnectionLimits, limits_of_this_process
-from serving.http.server.protocol import LOOK_SECONDS, RETRY_SECONDS, Connection
+from serving.http.server.protocol import LOOK_SECONDS, RETRY_SECONDS, Connection, Refuses
 from serving.problems import InternalError, ProblemError, StoppingError
 
 DRAIN_SECONDS = 20
@@ -39,6 +40,9 @@ LAST_SECONDS = 30
 """After so long from the first signal the process ends."""
 
 BACKLOG = 1_024
+
+SWITCH_SECONDS = 0.001
+"""How long a thread that computes may keep the interpreter from the one that reads and refuses."""
 
 log = logging.getLogger("keepwell.serving")
 
@@ -134,16 +138,21 @@ class Answered:
 
 
 def server_of(
-    app: ASGIApp, *, host: str, port: int, limits: ConnectionLimits | None = None
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    limits: ConnectionLimits | None = None,
+    early: Refuses | None = None,
 ) -> Server:
-    """The server of an application, not yet listening."""
+    """The server of an application, not yet listening; ``early`` refuses what has no place."""
     bounds = limits or limits_of_this_process()
     return Server(
         uvicorn.Config(
             Answered(app),
             host=host,
             port=port,
-            http=partial(Connection, limits=bounds),  # type: ignore[arg-type]
+            http=partial(Connection, limits=bounds, early=early),  # type: ignore[arg-type]
             ws="none",
             log_level="warning",
             log_config=None,  # the lines of the whole command
@@ -156,11 +165,18 @@ def server_of(
     )
 
 
-def serve_until_signal(app: ASGIApp, bound: socket.socket, ready_file: Path | None = None) -> None:
+def serve_until_signal(
+    app: ASGIApp,
+    bound: socket.socket,
+    *,
+    early: Refuses | None = None,
+    ready_file: Path | None = None,
+) -> None:
     """Serve an application on a bound socket until this process is told to end.
 
-    ``ready_file`` is made when it answers.
+    ``early`` refuses what has no place, and ``ready_file`` is made when the service answers.
     """
-    server = server_of(app, host="", port=0)
+    server = server_of(app, host="", port=0, early=early)
     server.ready_file = ready_file
+    sys.setswitchinterval(SWITCH_SECONDS)
     server.run([bound])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -21,6 +23,8 @@ from serving.api.app import ROUTES
 from serving.auth.gate import patterns_of
 from serving.auth.roles import Need
 from serving.http.admission import CLASSES, STATUS, Admission, Places, RouteClass
+from serving.http.early_refusal import EarlyRefusal
+from serving.http.headers import SECURITY_HEADERS
 
 SLOW = RouteClass(name="slow", what="slow ones", at_once=2, queue=1, retry_seconds=7)
 QUICK = RouteClass(name="quick", what="quick ones", at_once=1, queue=4)
@@ -44,6 +48,10 @@ class Small:
         def broken() -> str:
             raise KeyError
 
+        @app.post("/slow")
+        def slow_write() -> str:
+            return "written"
+
         @app.post("/quick")
         async def quick(request: Request) -> int:
             return len(await request.body())
@@ -56,11 +64,14 @@ class Small:
 
         async def classified(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
-                is_slow = scope["path"].startswith("/slow")
-                scope["state"]["route_class"] = SLOW if is_slow else QUICK
+                scope["state"]["route_class"] = class_by_address("", scope["path"])
             await admission(scope, receive, send)
 
         self.app: ASGIApp = classified
+
+
+def class_by_address(method: str, path: str) -> RouteClass:
+    return SLOW if path.startswith("/slow") else QUICK
 
 
 @pytest.fixture
@@ -68,9 +79,10 @@ def small() -> Small:
     return Small()
 
 
-@pytest.fixture
-def url(small) -> Iterator[str]:
-    with running(small.app) as address:
+@pytest.fixture(params=["early", "behind the gate"])
+def url(small, request) -> Iterator[str]:
+    early = EarlyRefusal(small.places, class_by_address, small.refused.append)
+    with running(small.app, early=early if request.param == "early" else None) as address:
         yield address
         small.let_go.set()
 
@@ -96,12 +108,46 @@ def test_what_has_no_place_is_refused_at_once_and_other_classes_go_on(small, url
             assert sorted(times)[2] < 0.05
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "7")
             assert refused.json()["type"] == "/problems#too-many-at-once"
-            assert "2 slow ones are worked on and 1 may wait" in refused.json()["detail"]
+            assert refused.json()["instance"] == "/slow"
+            assert client.post(f"{url}/slow", content=b"a" * 100_000).status_code == 503
+            assert "2 slow ones are worked on" in refused.json()["detail"]
             assert client.post(f"{url}/quick", content=b"abc").text == "3"
         small.let_go.set()
         assert [one.result().status_code for one in held] == [200, 200, 200]
     assert small.places[SLOW].busy == 0
-    assert small.refused == ["slow"] * 5
+    assert small.refused == ["slow"] * 6
+
+
+def test_a_queue_is_as_long_as_its_requests_are_quick():
+    places = Places(RouteClass(name="a", what="a", at_once=2, queue=64, most_wait=0.5))
+    places.busy = 2
+    assert not places.is_full
+    for _ in range(50):
+        places.busy += 1
+        places.give_back(0.01)
+    assert not places.is_full
+    for _ in range(50):
+        places.busy += 1
+        places.give_back(60.0)  # as one that waits for a lock; it counts for two seconds
+    assert places.held_seconds < 2.01
+    assert places.is_full  # the next would wait a second
+    places.busy = 1
+    assert not places.is_full  # a free place is given whatever was before
+
+
+def test_an_early_refusal_is_whole_and_the_connection_goes_on():
+    small = Small()
+    early = EarlyRefusal(small.places, class_by_address, small.refused.append)
+    small.places[SLOW].busy, small.places[SLOW].of = 2, replace(SLOW, queue=0)
+    with running(small.app, early=early) as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        post = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+        last = b"POST /quick HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\na"
+        refused, again, served = answers(exchange(address, post + post + last))
+    assert (refused[0], again[0], served[0], served[2]) == (503, 503, 200, b"1")
+    assert SECURITY_HEADERS.items() <= refused[1].items()
+    assert refused[1]["content-type"] == "application/problem+json"
+    assert json.loads(refused[2])["instance"] == "/slow"
 
 
 def test_a_failure_gives_its_place_back(small, url):
@@ -155,3 +201,14 @@ def test_every_route_has_a_class_and_all_places_fit_the_threads():
     assert list(named.values()) == ["pages", "batches", "events", "reads"]
     assert by_path["POST /v1/next-actions"].route_class.name == "decisions"
     assert by_path["POST /v1/controls/stop"].route_class.name == "controls"
+
+
+def test_what_is_answered_from_the_cache_is_not_refused_early(own_client):
+    early, places = own_client.app.state.early_refusal, own_client.app.state.places
+    for of in places:
+        places[of].busy, places[of].of = 100, replace(of, queue=0)
+    assert early("GET", "/v1/accounts/acct-00/score") is None
+    assert early("GET", "/healthz") is None
+    assert early("GET", "/v1/nowhere") is None
+    assert early("GET", "/v1/accounts/acct-00/timeline") is not None
+    assert early("POST", "/v1/plans") is not None

@@ -1,0 +1,62 @@
+"""Refuse a request from its first line alone, as bytes, where its class has no place.
+
+Behind the gate a refusal passes everything that a request passes, which under five times the load
+that can be served took the interpreter from what was served. Here it costs its bytes. What the gate
+would have said does not matter: nothing is done, and nothing is told but that the class is full.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from serving.http.admission import Places, RouteClass
+from serving.http.headers import SECURITY_HEADERS
+from serving.http.problem_details import MEDIA_TYPE, problem_content
+
+LONGEST_PATH = 200
+"""Characters of an address whose class is remembered; a longer one goes to the gate."""
+
+REMEMBERED = 4_096
+
+
+class EarlyRefusal:
+    """The refusal of a request by its method and path; None where it may go on.
+
+    Args:
+        places: those of the application.
+        class_of_address: the class of the route that answers a method and a path.
+        refused: called with the name of the class for each refusal.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[RouteClass, Places],
+        class_of_address: Callable[[str, str], RouteClass | None],
+        refused: Callable[[str], None],
+    ) -> None:
+        self._places = places
+        self._class_of = lru_cache(maxsize=REMEMBERED)(class_of_address)
+        self._refused = refused
+        self._parts: dict[RouteClass, tuple[bytes, bytes, bytes]] = {}
+
+    def __call__(self, method: str, path: str) -> bytes | None:
+        """Headers and body of the refusal, without the status line; None where there is none."""
+        if method == "HEAD" or len(path) > LONGEST_PATH:
+            return None
+        of = self._class_of(method, path)
+        if of is None or not self._places[of].is_full:
+            return None
+        refusal = self._places[of].refusal()
+        self._refused(of.name)
+        parts = self._parts.get(of)
+        if parts is None:
+            marked = json.dumps(problem_content(refusal, "\x00"))
+            before, _, after = marked.partition('"\\u0000"')
+            headers = {"content-type": MEDIA_TYPE, **SECURITY_HEADERS, **refusal.headers}
+            lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items())
+            parts = self._parts[of] = (lines.encode(), before.encode(), after.encode())
+        lines_, before_, after_ = parts
+        body = before_ + json.dumps(path).encode() + after_
+        return lines_ + b"content-length: %d\r\n\r\n" % len(body) + body
