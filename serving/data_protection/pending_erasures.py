@@ -1,13 +1,13 @@
 """Erasures that a restored workspace still lacks, and the refusal to serve before they are applied.
 
-A backup of last month knows nothing of what was forgotten since. So every erasure leaves a line of JSON
-in the workspace (``erasures.jsonl``), each backup copies the lines to its target, and a restore looks
-for lines that the backup does not hold: in the target, in the workspace that it replaces, and in a
-file that is named. Those lines are pending (``erasures.pending.jsonl``), and nothing serves the
-workspace until the list is empty.
+A backup of last month knows nothing of what was forgotten since. So each backup copies the erasures of
+the workspace to its target (the list of the erased, and ``erasures.jsonl`` for others who forget), and
+a restore looks for those that the backup does not hold: in the target, in the workspace that it
+replaces, and in a file that is named. They are pending (``erasures.pending.jsonl``), and nothing serves
+the workspace until each of their subjects is erased in it.
 
-A line says under which id, when, of what kind and of whom. The subject is a text that only the erasure
-itself understands, such as a keyed hash, so that the list does not hold what was erased.
+A line says under which id, when, of what kind and of whom. The subject is the keyed digest of the list of
+the erased, so that nobody is named; it is the same after the same subject is erased again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from features.lake.erased_subjects import ErasedSubjects
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceError, write_atomically
 
@@ -47,12 +48,21 @@ class ErasureLine:
 
 def done_erasures(workspace: Workspace) -> tuple[ErasureLine, ...]:
     """The erasures that were carried out in this workspace, oldest first."""
-    return read_lines(workspace.root / DONE_FILE)
+    listed = (
+        ErasureLine(
+            erasure_id=one.erasure,
+            at=one.erased_at.isoformat(),
+            kind=one.kind,
+            subject=one.digests[0],
+        )
+        for one in ErasedSubjects(workspace.root).entries
+    )
+    return _joined((*read_lines(workspace.root / DONE_FILE), *listed))
 
 
 def note_erasure(workspace: Workspace, line: ErasureLine) -> None:
     """Add an erasure to those that were carried out; it is pending no more."""
-    done = _joined((*done_erasures(workspace), line))
+    done = _joined((*read_lines(workspace.root / DONE_FILE), line))
     write_atomically(workspace.root / DONE_FILE, as_bytes(done))
     pending = pending_erasures(workspace)
     if line.erasure_id in {one.erasure_id for one in pending}:
@@ -61,7 +71,14 @@ def note_erasure(workspace: Workspace, line: ErasureLine) -> None:
 
 def pending_erasures(workspace: Workspace) -> tuple[ErasureLine, ...]:
     """The erasures that still have to be applied to this workspace."""
-    return read_lines(workspace.root / PENDING_FILE)
+    pending = read_lines(workspace.root / PENDING_FILE)
+    if not pending:
+        return ()
+    done = done_erasures(workspace)
+    ids, subjects = {one.erasure_id for one in done}, {one.subject for one in done}
+    return tuple(
+        one for one in pending if one.erasure_id not in ids and one.subject not in subjects
+    )
 
 
 def set_pending(workspace: Workspace, lines: Iterable[ErasureLine]) -> None:
@@ -81,11 +98,12 @@ def refuse_pending_erasures(workspace: Workspace) -> None:
     """
     pending = pending_erasures(workspace)
     if pending:
+        told = ", ".join(f"{one.erasure_id} ({one.kind}, {one.at[:10]})" for one in pending)
         raise PendingErasuresError(
             f"The workspace {workspace.root} was restored from a backup that is older than "
-            f"{len(pending)} erasure{'s' * (len(pending) > 1)} (the first: {pending[0].erasure_id} "
-            f"of {pending[0].at[:10]}). It is not served before they are applied: "
-            f"keepwell erase pending --workspace {workspace.root}"
+            f"{len(pending)} erasure{'s' * (len(pending) > 1)}: {told}. It is not served before "
+            f"they are applied: erase each of these again (keepwell erase account ID, keepwell "
+            f"erase person ID); the reason in its receipt says which case it was."
         )
 
 

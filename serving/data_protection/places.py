@@ -81,7 +81,7 @@ PLACES: tuple[Place, ...] = (
         in_backup="never",
     ),
     Place(
-        path=".backup/**",
+        path=".backup/*/**",
         kind="draft",
         holds="copies of databases while a backup is made",
         about="people",

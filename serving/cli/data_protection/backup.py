@@ -143,8 +143,9 @@ def restore(
         tell(f"Kept outside of the workspace, and not restored: {'; '.join(manifest.elsewhere)}.")
     if found.pending:
         tell(
-            f"{plural(len(found.pending), 'erasure')} came after this backup. Before it is served: "
-            f"keepwell erase pending --workspace {workspace}"
+            f"{plural(len(found.pending), 'erasure')} came after this backup: it is not served before "
+            f"each of them is carried out again (keepwell erase account ID, keepwell erase person ID). "
+            + ", ".join(f"{one.erasure_id} ({one.kind}, {one.at[:10]})" for one in found.pending)
         )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from features.lake.erased_subjects import SECRET_FILE, ErasedSubjects
 from features.workspace import Workspace
 from serving.data_protection.backup.chunks import ChunkStore
 from serving.data_protection.backup.encryption import Sealing, open_sealing
@@ -119,6 +120,7 @@ def restore(
                 _note_head(staged.ledger_head, backup, ledger, cut_at, wishes.by, now)
             pending = _pending(target, sealing, workspace, staged, wishes)
             set_pending(staged, pending)
+            _keep_key_of_the_erased(workspace, staged)
             _sync(staging)
             aside = workspace.root.with_name(
                 f"{workspace.root.name}.before-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
@@ -276,6 +278,14 @@ def _pending(
     )
     by_id = {line.erasure_id: replace(line) for line in known if line.erasure_id not in done}
     return tuple(sorted(by_id.values(), key=lambda line: (line.at, line.erasure_id)))
+
+
+def _keep_key_of_the_erased(workspace: Workspace, staged: Workspace) -> None:
+    """Take over the key of the list of the erased, or who is erased again has another digest."""
+    before, after = (ErasedSubjects(one.root).folder / SECRET_FILE for one in (workspace, staged))
+    if before.exists() and not after.exists():
+        after.parent.mkdir(exist_ok=True)
+        shutil.copy2(before, after)
 
 
 def _sync(folder: Path) -> None:

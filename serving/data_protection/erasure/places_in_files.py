@@ -184,7 +184,7 @@ class InDrafts:
     """Files that a killed process did not finish."""
 
     name = "unfinished files"
-    paths = ("**.*.tmp", "**.*-????????/**", "**.secret.*", "events/.spool/**")
+    paths = ("**.*.tmp", "**.*-????????/**", "**.secret.*", "events/.spool/**", ".backup/*/**")
 
     def find(self, at: SubjectAt) -> int:
         """How many there are, whatever they hold."""

@@ -22,7 +22,7 @@ MADE_ELSEWHERE = {
     "prices.toml": "prices.toml",  # the CRM sample
     "demo.json": "demo.json",
     "workspace.format": "workspace.format",  # since 0.2
-    ".backup/**": ".backup/x1y2z3_4/ledger.db",
+    ".backup/*/**": ".backup/x1y2z3_4/ledger.db",
     "erasures.jsonl": "erasures.jsonl",  # keepwell erase
     "erasures.pending.jsonl": "erasures.pending.jsonl",  # keepwell restore
     "world/**": "world/events/mapping.toml",
