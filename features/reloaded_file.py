@@ -77,6 +77,8 @@ class ReloadedFile(Generic[T]):
         known = self._known
         if known is not None:
             stamp, is_settled = self._look()
+            if stamp == known[0] and is_settled:
+                self.problem = None  # the file that was read before is back
             if stamp == known[0] or not is_settled:
                 return known[1]
         with self._reading:
@@ -89,6 +91,7 @@ class ReloadedFile(Generic[T]):
             time.sleep(self._settle_seconds / 10)
             stamp, is_settled = self._look()
         if known is not None and (stamp == known[0] or not is_settled):
+            self.problem = None if is_settled else self.problem
             return known[1]
         try:
             found = self._absent() if stamp is None else self._read(self._path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 """What a group and everybody else may do with a file."""
@@ -22,6 +25,55 @@ class WorkspaceBusyError(WorkspaceError):
     """Another process is writing to the workspace."""
 
 
+class UnusableStoreError(WorkspaceError):
+    """A store of the workspace is damaged, or cannot be read or written now.
+
+    Each store says so with a subclass in its home module. The message says what is wrong, of which
+    file, and what to do.
+    """
+
+
+class UnwritableError(UnusableStoreError):
+    """A file of the workspace cannot be written: the disk is full, or may only be read."""
+
+
+CANNOT_WRITE = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.ENOSPC,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+"""What an operating system says where a file cannot be written, though everything else is right."""
+
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How Polars says which error of the operating system it met."""
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Say of files below this folder that they cannot be written, where that is so.
+
+    Raises:
+        UnwritableError: the block met a full disk, or one that may only be read.
+    """
+    try:
+        yield
+    except Exception as exc:
+        found = OS_ERROR.search(str(exc))
+        number = int(found[1]) if found else exc.errno if isinstance(exc, OSError) else None
+        if number not in CANNOT_WRITE or isinstance(exc, UnusableStoreError):
+            raise
+        raise UnwritableError(
+            f"{folder} cannot be written: {os.strerror(number)}. Nothing was changed. Make room on "
+            f"the disk, or let this user write there, and try again."
+        ) from exc
+
+
 @contextmanager
 def hold_lock(folder: Path, *, wait_seconds: float = 0.0, busy: str) -> Iterator[None]:
     """Hold a folder for writing; the kernel lets go when the process ends.
@@ -29,10 +81,10 @@ def hold_lock(folder: Path, *, wait_seconds: float = 0.0, busy: str) -> Iterator
     Raises:
         WorkspaceBusyError: another process holds it, longer than ``wait_seconds``. ``busy`` is
             its message.
+        UnwritableError: the block, or the lock, could not be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + wait_seconds
-    with (folder / ".lock").open("a+") as handle:
+    with writing_to(folder), _lock_file(folder) as handle:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,16 +96,26 @@ def hold_lock(folder: Path, *, wait_seconds: float = 0.0, busy: str) -> Iterator
         yield
 
 
+def _lock_file(folder: Path) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return (folder / ".lock").open("a+")
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or the next start after a kill, sees the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    keep_mode(temporary, path)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        keep_mode(temporary, path)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)  # half a file would keep the disk full
+        raise
 
 
 def keep_mode(newer: Path, path: Path) -> None:

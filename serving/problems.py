@@ -256,6 +256,16 @@ class BusyError(ProblemError):
     next_step = "Nothing was changed. Send the same request again after a few seconds."
 
 
+class StoreUnavailableError(ProblemError):
+    """A store of the workspace that the answer needs is damaged, or cannot be reached now."""
+
+    slug, status, title = "store-unusable", 503, "A store of the workspace cannot be used"
+    next_step = (
+        "Send the same request again later. GET /readyz says which store it is and since when; "
+        "whoever runs Keepwell finds what to do at /help/reference/damage."
+    )
+
+
 class TooManyAtOnceError(ProblemError):
     """As many large requests as may be are being worked on."""
 
@@ -348,6 +358,7 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownReportError,
     UnknownModelCardError,
     UnknownAddressError,
+    StoreUnavailableError,
     TooManyAtOnceError,
     NotHttpError,
     AddressTooLongError,

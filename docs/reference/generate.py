@@ -21,7 +21,8 @@ import typer
 FOLDER = Path(__file__).parent
 sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER)]
 
-import feature_catalogue  # noqa: E402  # the folders above have to be found first
+import damage_table  # noqa: E402  # the folders above have to be found first
+import feature_catalogue  # noqa: E402
 import source_signals  # noqa: E402
 import warning_signs  # noqa: E402
 
@@ -325,6 +326,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "features.md": feature_catalogue.page,
     "warning-signs.md": warning_signs.page,
     "source-signals.md": source_signals.page,
+    "damage.md": damage_table.page,
 }
 
 

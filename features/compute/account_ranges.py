@@ -63,6 +63,7 @@ class AccountRanges:
         self._columns = tuple(columns)
         self._whole_kinds = sorted(whole_kinds)
         self._manifest = manifest or lake.manifest
+        lake.check_files(self._manifest)
         self._paths = [lake.folder / name for name in self._manifest.parts]
         self._edges = _edges(self._paths, events_at_once)
         self._tied = False  # whether the order of two events depended on their ids

@@ -206,6 +206,7 @@ def events_on_spark(
     from pyspark.sql import functions as F
 
     manifest = manifest or lake.manifest
+    lake.check_files(manifest)
     paths = [str((lake.folder / name).resolve()) for name in manifest.parts]
     if not paths:
         raise empty_backfill_error()

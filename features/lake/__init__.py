@@ -3,4 +3,13 @@
 It is read as of a moment, and written atomically.
 """
 
-__all__ = ["erased_subjects", "forget", "lake", "manifest", "manifest_diff", "parts", "summary"]
+__all__ = [
+    "erased_subjects",
+    "forget",
+    "integrity",
+    "lake",
+    "manifest",
+    "manifest_diff",
+    "parts",
+    "summary",
+]

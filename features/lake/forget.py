@@ -27,6 +27,7 @@ from features.lake.deduplication.key_index import keys_path
 from features.lake.deduplication.row_keys import with_keys
 from features.lake.deduplication.spool import clear_spool
 from features.lake.erased_subjects import BY, WRITTEN
+from features.lake.integrity import with_digests
 from features.lake.lake import Lake
 from features.lake.manifest import MANIFEST, Manifest, manifest_json
 from features.lake.parts import sync_folder, write_frame, write_part
@@ -103,14 +104,17 @@ class LakeSubjects:
 
         Raises:
             WorkspaceBusyError: another process writes events for longer than a minute.
+            LakeDamagedError: a file of the lake is not as it was written.
         """
         lake = self._lake
         busy = f"Another process is writing events to {lake.folder} for long. Nothing was changed."
         with hold_lock(lake.folder, wait_seconds=WAIT_SECONDS, busy=busy):
             clear_spool(lake.folder)
+            lake.check()  # what is damaged is not written anew as if it were whole
             old = lake.manifest
             new, changes = self._rewritten(old, subject)
             if changes.touched:
+                new = with_digests(new, old, folder=lake.folder, quarantine=lake.quarantine_folder)
                 write_atomically(lake.folder / MANIFEST, manifest_json(new))
                 sync_folder(lake.folder)
                 time.sleep(grace_seconds)

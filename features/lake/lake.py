@@ -35,13 +35,17 @@ from features.lake.deduplication.row_keys import with_keys
 from features.lake.deduplication.spool import MOST_IN_MEMORY, clear_spool, open_spool
 from features.lake.deduplication.versions import CORRECTED, DUPLICATE, LANDED, NOT_LATER, REFUSED
 from features.lake.erased_subjects import ErasedSubjects
+from features.lake.integrity import check_files, with_digests
 from features.lake.manifest import (
     KINDS_OF_FILES,
     MANIFEST,
+    LakeDamagedError,
     LakeError,
     Manifest,
+    MissingPartError,
     SourceState,
     kind_of_file,
+    last_good_manifest,
     manifest_json,
     read_manifest,
 )
@@ -94,9 +98,58 @@ class Lake:
         """The current manifest.
 
         Raises:
-            LakeError: the manifest is damaged.
+            LakeDamagedError: the manifest is damaged.
         """
         return read_manifest(self.folder / MANIFEST)
+
+    @property
+    def last_good_manifest(self) -> Manifest:
+        """The current manifest, or, while that is damaged, the last one that this process read.
+
+        Raises:
+            LakeDamagedError: the manifest is damaged, and this process has read no good one.
+        """
+        return last_good_manifest(self.folder / MANIFEST)
+
+    def check(self) -> None:
+        """See that the manifest and all files that it lists are as they were written.
+
+        Raises:
+            LakeDamagedError: one is not.
+        """
+        manifest = self.manifest
+        self._check_age(manifest)
+        self.check_files(manifest)
+
+    def check_files(self, manifest: Manifest) -> None:
+        """See that all files of a manifest are as they were written.
+
+        Raises:
+            LakeDamagedError: one is not.
+        """
+        check_files(self.folder, (*manifest.parts, *manifest.superseded), manifest.digests)
+        check_files(self.quarantine_folder, manifest.quarantine, manifest.digests)
+
+    def _check_age(self, manifest: Manifest) -> None:
+        """See that no file is of a later batch than the one after this manifest, which was killed.
+
+        Raises:
+            LakeDamagedError: the manifest is older than the files beside it.
+        """
+        latest = max(
+            (
+                int(number)
+                for path in self.folder.glob("*.parquet")
+                if (number := path.name.partition("-")[0]).isdecimal()
+            ),
+            default=0,
+        )
+        if latest > manifest.generation + 1:
+            raise LakeDamagedError(
+                f"The lake's {MANIFEST} in {self.folder} is an older one (generation "
+                f"{manifest.generation:,}) than the files beside it ({latest:,}). Put the newer one "
+                f"back, or remove the folder and ingest the sources again."
+            )
 
     def scan(self, manifest: Manifest | None = None) -> pl.LazyFrame:
         """Every version of every event, with ``superseded_at`` (null: still valid).
@@ -105,7 +158,7 @@ class Lake:
         versions that are visible as of one moment, ``versions_before`` those for several moments.
         """
         manifest = manifest or self.manifest
-        events = self._parts(manifest.parts)
+        events = self._parts(manifest)
         if not manifest.superseded:
             return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
         superseded = self.superseded_rows(manifest)
@@ -124,6 +177,7 @@ class Lake:
 
     def superseded_rows(self, manifest: Manifest) -> pl.LazyFrame:
         """``SUPERSEDED_KEY`` and ``superseded_at`` of the versions that corrections superseded."""
+        check_files(self.folder, manifest.superseded, manifest.digests)
         if not manifest.superseded:
             return pl.LazyFrame(
                 schema={name: LAKE_SCHEMA[name] for name in (*SUPERSEDED_KEY, "superseded_at")}
@@ -132,7 +186,9 @@ class Lake:
 
     def quarantined(self) -> pl.LazyFrame:
         """The refused rows, each with its reason."""
-        names = self.manifest.quarantine
+        manifest = self.manifest
+        names = manifest.quarantine
+        check_files(self.quarantine_folder, names, manifest.digests)
         if not names:
             return pl.LazyFrame(schema=QUARANTINE_SCHEMA)
         return pl.scan_parquet([self.quarantine_folder / name for name in names])
@@ -170,16 +226,23 @@ class Lake:
 
         Raises:
             WorkspaceBusyError: another process is writing, longer than ``wait_seconds``.
+            LakeDamagedError: a file of the lake is not as it was written.
+            UnwritableError: the disk is full, or may only be read.
         """
         busy = (
             f"Another process is writing events to {self.folder}. Wait for it to end and try "
             f"again; nothing was changed."
         )
         with hold_lock(self.folder, wait_seconds=wait_seconds, busy=busy):
+            if self.manifest.generation == 0 and not (self.folder / MANIFEST).exists():
+                # from now on a manifest that is missing is one that was lost
+                write_atomically(self.folder / MANIFEST, manifest_json(Manifest()))
+            self.check()
             batch = Batch(self, bounds=bounds, is_ours=is_ours)
             batch.remove_leftovers()
             yield batch
             batch.commit()
+            self.last_good_manifest  # noqa: B018 - an older one than this would be noticed
 
     def append(
         self,
@@ -218,10 +281,11 @@ class Lake:
             )
         return IngestSummary(files=(summary,), events=batch.events)
 
-    def _parts(self, names: tuple[str, ...]) -> pl.LazyFrame:
-        if not names:
+    def _parts(self, manifest: Manifest) -> pl.LazyFrame:
+        check_files(self.folder, manifest.parts, manifest.digests)
+        if not manifest.parts:
             return pl.LazyFrame(schema=EVENT_SCHEMA)
-        return pl.scan_parquet([self.folder / name for name in names])
+        return pl.scan_parquet([self.folder / name for name in manifest.parts])
 
 
 class Batch:
@@ -241,6 +305,7 @@ class Batch:
         """Remove files that a killed batch left."""
         old = self._old
         clear_spool(self._lake.folder)
+        self._remove_altered_indexes()
         indexes = {keys_path(Path(name)).name for name in old.parts}
         retired = {*old.retired, *old.retired_earlier}
         for folder, keep in (
@@ -250,6 +315,17 @@ class Batch:
             for path in [*folder.glob("*.parquet"), *folder.glob("*.keys"), *folder.glob(".*.tmp")]:
                 if path.name not in keep:
                     path.unlink(missing_ok=True)
+
+    def _remove_altered_indexes(self) -> None:
+        """Remove key indexes that are not as they were written; they are made again."""
+        for part in self._old.parts:
+            path = keys_path(self._lake.folder / part)
+            try:
+                check_files(path.parent, [path.name], self._old.digests)
+            except MissingPartError:
+                pass
+            except LakeDamagedError:
+                path.unlink()
 
     def add_file(
         self,
@@ -379,6 +455,9 @@ class Batch:
             write_frame(pl.concat(self._superseded), self._lake.folder / name)
             self._new = replace(self._new, superseded=(*self._new.superseded, name))
         self._merge_small_parts()
+        self._new = with_digests(
+            self._new, self._old, folder=self._lake.folder, quarantine=self._lake.quarantine_folder
+        )
         if replace(self._new, generation=self._old.generation) != self._old:
             write_atomically(self._lake.folder / MANIFEST, manifest_json(self._new))
             sync_folder(self._lake.folder)

@@ -1,12 +1,15 @@
 """The manifest: the one file that lists the valid files of a lake.
 
 A file that it does not list is ignored. So a batch of events takes effect in one step: when the
-manifest is replaced. ``lake.py`` writes it.
+manifest is replaced. ``lake.py`` writes it. It holds a digest of each file that it lists, and one of
+itself, so that a disk or a person who alters them is noticed (``integrity.py``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,6 +18,7 @@ from typing import Any
 
 from features.reloaded_file import ReloadedFile
 from features.version import newer_format
+from features.workspace_files import UnusableStoreError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -25,8 +29,20 @@ KINDS_OF_FILES = ("parts", "superseded", "quarantine")
 """The kinds of files of a lake; also the names of the fields that list them."""
 
 
+CHECKSUM = "checksum"
+"""Where the stored manifest has the digest of all its other content."""
+
+
 class LakeError(Exception):
     """The lake cannot be read, or a frame cannot be added to it."""
+
+
+class LakeDamagedError(LakeError, UnusableStoreError):
+    """A file of the lake is missing, cut short or altered, or cannot be read."""
+
+
+class MissingPartError(LakeDamagedError, FileNotFoundError):
+    """A file that the manifest lists is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +75,9 @@ class Manifest:
     offsets: dict[str, int] = field(
         default_factory=dict
     )  # "group/topic/partition": the next message
+    digests: dict[str, str] = field(
+        default_factory=dict
+    )  # of the listed files and key indexes; those of older versions have none
 
     @property
     def complete_until(self) -> datetime | None:
@@ -98,32 +117,82 @@ def read_manifest(path: Path) -> Manifest:
     must not change it.
 
     Raises:
-        LakeError: the manifest is damaged.
+        LakeDamagedError: the manifest is damaged, older than it was, or gone.
+    """
+    file = _manifest_file(path)
+    found = file.current()
+    problem = file.problem
+    if problem is not None:
+        raise LakeDamagedError(str(problem)) from problem
+    return found
+
+
+def last_good_manifest(path: Path) -> Manifest:
+    """The manifest, or, while it is damaged, the one that this process read before.
+
+    For readers that go on: the files that it lists are still there.
+
+    Raises:
+        LakeDamagedError: it is damaged, and this process has never read a good one.
     """
     return _manifest_file(path).current()
 
 
 @lru_cache(maxsize=8)
 def _manifest_file(path: Path) -> ReloadedFile[Manifest]:
-    return ReloadedFile(path, _read, Manifest)
+    reader = _Reader()
+    return ReloadedFile(
+        path,
+        reader.read,
+        lambda: reader.absent(path),
+        tolerated_errors=(LakeDamagedError,),
+    )
 
 
-def _read(path: Path) -> Manifest:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        newer = newer_format(
-            content.pop("format", None),
-            newest=FORMAT,
-            what=f"The lake's {path.name} in {path.parent}",
-        )
-        if newer is not None:
-            raise LakeError(newer)
-        return _from_json(content)
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise LakeError(
-            f"The lake's {path.name} in {path.parent} is damaged ({exc}). Restore it from a "
-            f"copy, or remove the folder and ingest the sources again."
-        ) from exc
+class _Reader:
+    """Reads one manifest again and again, and notices when it goes back."""
+
+    def __init__(self) -> None:
+        self._generation = 0
+
+    def read(self, path: Path) -> Manifest:
+        try:
+            content = json.loads(path.read_bytes())
+            newer = newer_format(
+                content.pop("format", None),
+                newest=FORMAT,
+                what=f"The lake's {path.name} in {path.parent}",
+            )
+            if newer is not None:
+                raise LakeError(newer)
+            found = _from_json(content)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise LakeDamagedError(
+                f"The lake's {path.name} in {path.parent} is damaged ({exc}). Restore it from a "
+                f"copy, or remove the folder and ingest the sources again."
+            ) from exc
+        if found.generation < self._generation:
+            raise LakeDamagedError(
+                f"The lake's {path.name} in {path.parent} is an older one (generation "
+                f"{found.generation:,}) than was read before ({self._generation:,}): the events "
+                f"since then would be lost. Put the newer one back; where it is meant to be older, "
+                f"start again."
+            )
+        self._generation = found.generation
+        return found
+
+    def absent(self, path: Path) -> Manifest:
+        folder = Path(path.parent)
+        there = [one.name for one in folder.glob("*.parquet") if one.name[0] != "."]
+        if there or self._generation:
+            raise LakeDamagedError(
+                f"The lake's {path.name} in {path.parent} is gone, and {len(there):,} of the files "
+                f"that it listed are there. Restore it from a copy, or remove the folder and "
+                f"ingest the sources again."
+            )
+        return Manifest()
 
 
 def manifest_json(manifest: Manifest) -> bytes:
@@ -137,7 +206,14 @@ def manifest_json(manifest: Manifest) -> bytes:
         "fingerprint": f"{manifest.fingerprint:032x}",
         "sources": {name: vars(state) for name, state in manifest.sources.items()},
     }
-    return json.dumps(content, default=shown, indent=1).encode()
+    content = json.loads(json.dumps(content, default=shown))
+    return json.dumps({**content, CHECKSUM: _checksum(content)}, indent=1).encode()
+
+
+def _checksum(content: Mapping[str, object]) -> str:
+    """The digest of a manifest's content; no bit of it can change without changing this."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _from_json(content: dict[str, Any]) -> Manifest:
@@ -153,6 +229,9 @@ def _from_json(content: dict[str, Any]) -> Manifest:
         return SourceState(rows=body["rows"], **times)
 
     known = dict(content)
+    stored = known.pop(CHECKSUM, None)
+    if stored is not None and stored != _checksum(known):
+        raise ValueError("its content was altered")
     known |= {
         **{name: tuple(content[name]) for name in ("parts", "quarantine", "superseded", "retired")},
         "fingerprint": int(str(content["fingerprint"]), 16),

@@ -140,11 +140,17 @@ def read_offsets(lake: Lake, group: str) -> dict[tuple[str, int], int]:
 
 
 def stream_clock(lake: Lake) -> datetime | None:
-    """The newest moment that a stream has recorded; None before the first."""
+    """The newest moment that a stream has recorded; None before the first.
+
+    While the manifest is damaged, it is that of the last one that this process read.
+
+    Raises:
+        LakeDamagedError: the manifest is damaged, and this process has read no good one.
+    """
     return max(
         (
             state.last_recorded_at
-            for name, state in lake.sources.items()
+            for name, state in lake.last_good_manifest.sources.items()
             if name.startswith(f"{SOURCE}.") and state.last_recorded_at is not None
         ),
         default=None,

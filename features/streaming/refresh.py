@@ -29,8 +29,9 @@ from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import compute_snapshots
 from features.events.visibility import changed_since
+from features.lake.integrity import reading
 from features.lake.lake import Lake
-from features.lake.manifest import Manifest
+from features.lake.manifest import LakeDamagedError, Manifest
 from features.lake.manifest_diff import MOST_ROWS, diff_manifest, is_merged
 from features.reloaded_file import stamp_of
 from features.streaming.offsets import stream_clock
@@ -137,7 +138,8 @@ class AccountRefresh:
         for _ in range(ATTEMPTS - 1):
             with suppress(FileNotFoundError):
                 return self._step(moment, publish)
-        return self._step(moment, publish)
+        with reading(self._lake.folder):
+            return self._step(moment, publish)
 
     def _step(self, moment: datetime, publish: Publish) -> RefreshedAccounts | None:
         if self._lake.manifest.generation == self._done:
@@ -318,7 +320,10 @@ def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime
         return settings.clock
     if settings.complete_until is None:
         return computer()
-    streamed = stream_clock(Lake(workspace.events_dir, workspace.quarantine_dir))
+    try:
+        streamed = stream_clock(Lake(workspace.events_dir, workspace.quarantine_dir))
+    except LakeDamagedError:  # what the exports reach is known without it
+        streamed = None
     return max(settings.complete_until, streamed or settings.complete_until)
 
 

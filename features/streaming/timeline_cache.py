@@ -25,6 +25,7 @@ from features.catalogue.catalogue import Catalogue
 from features.compute.encode import EncodedTimelines
 from features.events.schema import EVENT_SCHEMA
 from features.kernel.sweep import read_only
+from features.lake.integrity import check_files
 from features.lake.lake import LAKE_SCHEMA, Lake
 from features.lake.manifest import Manifest
 from features.lake.manifest_diff import MOST_ROWS, diff_manifest
@@ -160,6 +161,7 @@ class TimelineCache:
             self._blocks.pop(self._number(account), None)
         if not news.parts:
             return True
+        check_files(self._lake.folder, news.parts, manifest.digests)
         parts = pl.scan_parquet([self._lake.folder / name for name in news.parts])
         if parts.select(pl.len()).collect().item() > MOST_ROWS:
             return False

@@ -50,6 +50,7 @@ from serving.http.early_refusal import EarlyRefusal
 from serving.http.metrics import Measured
 from serving.http.problem_details import install_problems
 from serving.ledger.stores.idempotency import RequestKeys
+from serving.pages.degraded_notices import degraded_notices
 from serving.pages.frame import AnswerProblemToPeople, Templates, sections_of
 from serving.settings import ServiceSettings
 from serving.state.refresh import FreshScores
@@ -136,7 +137,11 @@ def create_app(
     app.state.places = places_of_classes()
     declare_need_of_document(app)
     declared_needs(app.routes)  # a route without one is refused before the service starts
-    app.state.templates = Templates(workspace.settings.tenant, sections_of(app.routes))
+    app.state.templates = Templates(
+        workspace.settings.tenant,
+        sections_of(app.routes),
+        lambda: degraded_notices(service.conditions.degraded()),
+    )
     app.state.early_refusal = EarlyRefusal(
         app.state.places,
         class_of_address(app.routes, unless=is_from_portfolio),  # cached answers need no place

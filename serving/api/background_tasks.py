@@ -45,6 +45,7 @@ async def background_tasks(
     """Run the tasks while the block lasts; at its end the service is closed."""
     tasks = [
         asyncio.create_task(_note_key_uses(service)),
+        asyncio.create_task(_look_at_stores(service, refresh_seconds)),
         asyncio.create_task(_refresh_scores(service, refresh_seconds)),
         asyncio.create_task(_follow_events(service, fresh)),
     ]
@@ -84,6 +85,16 @@ async def _refresh_scores(service: ServiceState, seconds: float) -> None:
         except Exception:
             service.metrics.refresh_failures.inc()
             log.exception("scoring anew failed; the portfolio of before goes on serving")
+
+
+async def _look_at_stores(service: ServiceState, seconds: float) -> None:
+    """Look again and again at the condition of each store, in turn with nothing else."""
+    while True:
+        try:
+            await run_to_its_end(service.look_at_stores)
+        except Exception:
+            log.exception("the stores could not be looked at")
+        await asyncio.sleep(seconds)
 
 
 async def _follow_events(service: ServiceState, fresh: FreshScores) -> None:

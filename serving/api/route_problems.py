@@ -35,6 +35,7 @@ from serving.problems import (
     NotPermittedError,
     ProblemError,
     ProblemKind,
+    StoreUnavailableError,
     TooLargeError,
     TooManyAtOnceError,
     TooManyAttemptsError,
@@ -53,6 +54,7 @@ WITH_A_KEY: tuple[Refusal, ...] = (
     NotPermittedError,
     KeysUnreadableError,
     TooManyAtOnceError,
+    StoreUnavailableError,
 )
 WITH_A_BODY: tuple[Refusal, ...] = (ForeignOriginError,)
 WITH_VALUES: tuple[Refusal, ...] = (WrongShapeError,)

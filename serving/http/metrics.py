@@ -85,6 +85,12 @@ class ServiceMetrics:
         self.refresh_failures = Counter(
             "keepwell_refresh_failures", "Times that scoring anew failed.", registry=self.registry
         )
+        self.degraded = Gauge(
+            "keepwell_store_degraded",
+            "1 where a store of the workspace cannot be used as it is, else 0.",
+            ("store",),
+            registry=self.registry,
+        )
         self.decisions = Counter("keepwell_decisions", "Decisions stored.", registry=self.registry)
         self.outcomes = Counter(
             "keepwell_outcomes", "Outcomes stored, by kind.", ("kind",), registry=self.registry

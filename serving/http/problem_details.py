@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, compile_path
 
+from features.workspace_files import UnusableStoreError
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.ledger_problems import problem_of
 from serving.ledger.errors import LedgerError, LedgerUnreachableError
@@ -33,11 +34,16 @@ from serving.problems import (
     NotJsonError,
     ProblemError,
     RefusedError,
+    StoreUnavailableError,
     TooLargeError,
     UnknownAddressError,
     WrongMethodError,
     WrongShapeError,
 )
+from serving.scoring.models_served import without_paths
+
+RETRY_SECONDS = 10
+"""Seconds after which a caller is asked to try a store again that cannot be used."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -144,6 +150,14 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
         problem = problem_of(error)
         return answer(request, problem, problem.status)
 
+    async def unusable(request: Request, error: Exception) -> Response:
+        assert isinstance(error, UnusableStoreError)
+        log.warning("%s", error)
+        problem = StoreUnavailableError(
+            without_paths(str(error)), headers={"Retry-After": str(RETRY_SECONDS)}
+        )
+        return answer(request, problem, problem.status)
+
     async def shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         problem = shape_problem(error, request.headers.get("content-type"))
@@ -167,6 +181,7 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
 
     app.add_exception_handler(ProblemError, ours)
     app.add_exception_handler(LedgerError, ledger)
+    app.add_exception_handler(UnusableStoreError, unusable)
     app.add_exception_handler(RequestValidationError, shape)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(Exception, unhandled)

@@ -6,6 +6,7 @@ Plain HTML that works without JavaScript.
 __all__ = [
     "account_page",
     "approvals_page",
+    "degraded_notices",
     "developer_pages",
     "frame",
     "help_page",

@@ -100,10 +100,14 @@ class ProblemPage:
 
 @dataclass(frozen=True)
 class Templates:
-    """The templates, with the address of the style sheet that fits them."""
+    """The templates, with the address of the style sheet that fits them.
+
+    ``notices`` gives what stands on top of every page.
+    """
 
     tenant: str
     sections: tuple[Section, ...] = ()
+    notices: Callable[[], Iterable[Notice]] = tuple
     folder: Path = field(default=FOLDER / "templates")
 
     @cached_property
@@ -116,6 +120,7 @@ class Templates:
             undefined=jinja2.StrictUndefined,
         )
         environment.globals["sections"] = self.sections
+        environment.globals["notices_of_all_pages"] = self.notices
         environment.globals["style_sheet"] = f"/assets/keepwell-{self.style_version}.css"
         return environment
 

@@ -26,6 +26,7 @@ from features.reloaded_file import ReloadedFile
 from features.store.feast import WorkspaceFeatures
 from features.streaming.refresh import AccountRefresh
 from features.workspace import SETTINGS_FILE, Workspace
+from features.workspace_files import UnusableStoreError
 from registry.bundle.segment_gate import SWITCH_FILE
 from registry.monitoring.figures import newest_figures
 from registry.store.store import ModelStore
@@ -53,6 +54,8 @@ from serving.scoring.score import AccountScore, Models
 from serving.scoring.scored_columns import score_accounts
 from serving.scoring.visible_accounts import VisibleAccounts
 from serving.settings import ServiceSettings
+from serving.state.store_conditions import StoreConditions
+from serving.state.watched_stores import watched_stores
 from serving.timeline.contract_outcomes import join_slow_outcomes
 from serving.timeline.event_cache import AccountCache
 from serving.timeline.store import TimelineStore
@@ -107,6 +110,18 @@ class ServiceState:
             return self.whole.facts
         return AccountCache(self.timelines.event_cache(POLICY_KINDS), facts_of_events)
 
+    @cached_property
+    def conditions(self) -> StoreConditions:
+        """The condition of each store of the workspace."""
+        if self.whole is not None:
+            return self.whole.conditions
+        return StoreConditions(watched_stores(self), self.wall_clock)
+
+    def look_at_stores(self) -> None:
+        """Look at each store again: what came back serves again, and what is damaged is shown."""
+        for one in self.conditions.look():
+            self.metrics.degraded.labels(one.store).set(one.reason is not None)
+
     @property
     def portfolio(self) -> Portfolio:
         """The portfolio as it is now, within reach, or NotReadyError."""
@@ -142,7 +157,7 @@ class ServiceState:
             self.metrics.refreshes.inc()
             self.metrics.show(self.portfolio)
             self._warn_of_segments()
-            with contextlib.suppress(LedgerUnreachableError):
+            with contextlib.suppress(LedgerUnreachableError, UnusableStoreError):
                 join_slow_outcomes(
                     self.ledger, self.timelines, now=self.now(), heard_at=self.wall_clock()
                 )
@@ -162,10 +177,10 @@ class ServiceState:
             )
 
     def deliver(self) -> bool:
-        """Put what the ledger holds on the timeline; False while the workspace is being written."""
+        """Put what the ledger holds on the timeline; False while that cannot be written."""
         try:
             self.timelines.deliver(self.ledger, now=self.now())
-        except (BusyError, LedgerUnreachableError):
+        except (BusyError, LedgerUnreachableError, UnusableStoreError):
             return False
         return True
 

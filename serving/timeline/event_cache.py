@@ -20,6 +20,7 @@ import polars as pl
 
 from features.events.schema import EVENT_SCHEMA, UTC_INSTANT
 from features.events.visibility import is_visible, unchanged_between
+from features.lake.integrity import check_files, reading
 from features.lake.lake import LAKE_SCHEMA, SUPERSEDED_KEY, Lake
 from features.lake.manifest import MANIFEST, Manifest
 from features.reloaded_file import Stamp, stamp_of
@@ -87,7 +88,8 @@ class EventCache:
         with self._catching_up:
             stamp = stamp_of(self._lake.folder / MANIFEST)
             if stamp is None or stamp != self._stamp:
-                self._catch_up(self._lake.manifest)
+                with reading(self._lake.folder):
+                    self._catch_up(self._lake.last_good_manifest)
                 self._stamp = stamp
             return self._now
 
@@ -109,6 +111,7 @@ class EventCache:
         self._now = tuple(part for part in parts.values() if part.places)
 
     def _read(self, name: str, ceased: pl.DataFrame) -> pl.DataFrame:
+        check_files(self._lake.folder, [name], self._lake.last_good_manifest.digests)
         events = (
             pl.scan_parquet(self._lake.folder / name)
             .filter(pl.col("kind").is_in(list(self._kinds)))

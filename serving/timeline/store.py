@@ -17,7 +17,9 @@ import polars as pl
 
 from features.events.schema import Event, events_frame
 from features.events.visibility import visible_events
+from features.lake.integrity import reading
 from features.lake.lake import Lake
+from features.lake.manifest import LakeDamagedError
 from features.lake.summary import IngestSummary
 from features.streaming.ingest_worker import IngestWorker
 from features.streaming.refresh import seen_as_of
@@ -79,7 +81,19 @@ class TimelineStore:
 
     def seen_as_of(self, now: datetime) -> datetime:
         """The ``as_of`` of questions about the timelines, as of which scores are fresh too."""
-        return seen_as_of(now, self._lake.manifest)
+        return seen_as_of(now, self._lake.last_good_manifest)
+
+    def check(self) -> None:
+        """See that every file of the timelines is as it was written.
+
+        Raises:
+            LakeDamagedError: one is not; what needs it cannot be answered.
+        """
+        self._lake.check()
+
+    def _known(self, as_of: datetime) -> pl.LazyFrame:
+        """The events that were known at ``as_of``, also while the manifest is damaged."""
+        return visible_events(self._lake.scan(self._lake.last_good_manifest), as_of)
 
     def events(
         self,
@@ -90,19 +104,21 @@ class TimelineStore:
         most: int = MOST_EVENTS,
     ) -> pl.DataFrame:
         """The newest events of an account that were known at ``as_of``, newest first."""
-        known = self._lake.as_of(as_of).filter(pl.col("account_id") == account_id)
-        if since is not None:
-            known = known.filter(pl.col("occurred_at") >= since)
-        return (
-            known.sort("occurred_at", "recorded_at", "event_id", descending=True)
-            .head(most)
-            .collect()
-        )
+        with reading(self._lake.folder):
+            known = self._known(as_of).filter(pl.col("account_id") == account_id)
+            if since is not None:
+                known = known.filter(pl.col("occurred_at") >= since)
+            return (
+                known.sort("occurred_at", "recorded_at", "event_id", descending=True)
+                .head(most)
+                .collect()
+            )
 
     def known_since(self, account_id: str, *, as_of: datetime) -> datetime | None:
         """The time of the first event of an account that was known at ``as_of``."""
-        events = self._lake.as_of(as_of).filter(pl.col("account_id") == account_id)
-        first: datetime | None = events.select(pl.col("occurred_at").min()).collect().item()
+        with reading(self._lake.folder):
+            events = self._known(as_of).filter(pl.col("account_id") == account_id)
+            first: datetime | None = events.select(pl.col("occurred_at").min()).collect().item()
         return first
 
     def known_use(
@@ -115,17 +131,21 @@ class TimelineStore:
         as_of: datetime,
     ) -> KnownUse:
         """The uses of these accounts in a half-open span, as known at ``as_of``."""
-        known = self._lake.as_of(as_of)
-        own, used = known.filter(pl.col("account_id").is_in(account_ids)), pl.col("kind") == kind
-        uses, first_events, first = pl.collect_all(
-            [
-                own.filter(
-                    used, pl.col("occurred_at") >= since, pl.col("occurred_at") < until
-                ).select("account_id", "occurred_at", "event_count"),
-                own.group_by("account_id").agg(pl.col("occurred_at").min()),
-                known.filter(used).select(pl.col("occurred_at").min(), pl.col("recorded_at").max()),
-            ]
-        )
+        used = pl.col("kind") == kind
+        with reading(self._lake.folder):
+            known = self._known(as_of)
+            own = known.filter(pl.col("account_id").is_in(account_ids))
+            uses, first_events, first = pl.collect_all(
+                [
+                    own.filter(
+                        used, pl.col("occurred_at") >= since, pl.col("occurred_at") < until
+                    ).select("account_id", "occurred_at", "event_count"),
+                    own.group_by("account_id").agg(pl.col("occurred_at").min()),
+                    known.filter(used).select(
+                        pl.col("occurred_at").min(), pl.col("recorded_at").max()
+                    ),
+                ]
+            )
         of_account: dict[str, list[tuple[datetime, int]]] = {}
         for account_id, at, count in uses.iter_rows():
             of_account.setdefault(account_id, []).append((at, count))
@@ -147,10 +167,13 @@ class TimelineStore:
         return self._event_caches.setdefault(tuple(kinds), EventCache(self._lake, kinds))
 
     def freshness(self) -> tuple[SourceFreshness, ...]:
-        """The moment at which each kind was last recorded."""
+        """The moment at which each kind was last recorded; none while that cannot be read."""
+        try:
+            newest = self._lake.last_good_manifest.last_recorded
+        except LakeDamagedError:
+            return ()
         return tuple(
-            SourceFreshness(kind=kind, last_recorded_at=at)
-            for kind, at in sorted(self._lake.last_recorded().items())
+            SourceFreshness(kind=kind, last_recorded_at=at) for kind, at in sorted(newest.items())
         )
 
     def receive(self, rows: Sequence[Mapping[str, object]], *, now: datetime) -> ReceivedEvents:

@@ -1,0 +1,202 @@
+"""What happens when a store of a workspace is damaged: one table, which is tested and which is a page.
+
+A cell is a store, a damage and a moment. ``OUTCOMES`` says what then happens; cells of one mechanism
+share one outcome. ``tests/serving/damage`` does each damage to a workspace that the real service
+serves, and ``generate.py`` writes the page. A store that is not here yet is a ``StoreRow`` more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Damage = Literal["deleted", "truncated", "flipped", "replaced", "locked", "unreadable"]
+When = Literal["while serving", "at start"]
+
+DAMAGES: Mapping[Damage, str] = {
+    "deleted": "the file is gone",
+    "truncated": "the second half of the file is gone",
+    "flipped": "a bit in each twentieth of the file is another one",
+    "replaced": "the file of another workspace is in its place",
+    "locked": "another process holds its lock",
+    "unreadable": "the operating system does not let the service read it",
+}
+WHENS: tuple[When, ...] = ("while serving", "at start")
+
+REQUESTS: Mapping[str, str] = {
+    "score": "`GET /v1/accounts/{id}/score`",
+    "page": "the portfolio page",
+    "account page": "the page of an account",
+    "next-actions": "`POST /v1/next-actions`",
+    "timeline": "`GET /v1/accounts/{id}/timeline`",
+    "events": "`POST /v1/events`",
+    "models": "`GET /v1/models`",
+    "report": "`GET /v1/reports/{name}`",
+    "healthz": "`GET /healthz`",
+    "readyz": "`GET /readyz`",
+}
+"""The kinds of request that are made in each cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What happens: the requests that are answered otherwise than 200, and what ``/readyz`` says."""
+
+    happens: str
+    do: str
+    refused: Mapping[str, int] = field(default_factory=dict)  # request to its status
+    degraded: str | None = None  # the store that /readyz names; None: "ok"
+    says: str = ""  # words that are in the reason
+    starts: bool = True  # False: the command ends, and says these words
+    comes_back: bool = True  # once the file is back; a new start otherwise
+
+
+OUTCOMES: Mapping[str, Outcome] = {
+    "unharmed": Outcome(happens="nothing is missing", do="nothing"),
+    "no events taken": Outcome(
+        happens="scores, pages, timelines and next actions go on with the manifest that was read "
+        "before; events are refused, and none is lost",
+        do="put `events/manifest.json` back from a backup",
+        refused={"events": 503},
+        degraded="events",
+        says="manifest.json",
+    ),
+    "no timelines": Outcome(
+        happens="scores and the portfolio are served; what reads timelines is refused",
+        do="put the file that `/readyz` names back from a backup, or remove `events/` and ingest the "
+        "sources again",
+        refused={"account page": 503, "next-actions": 503, "timeline": 503, "events": 503},
+        degraded="events",
+        says="Restore",
+    ),
+    "timelines in memory": Outcome(
+        happens="scores, the portfolio and next actions go on with what is in memory; timelines and "
+        "the pages of accounts are refused, and so are events",
+        do="put the file that `/readyz` names back from a backup, or remove `events/` and ingest the "
+        "sources again",
+        refused={"account page": 503, "timeline": 503, "events": 503},
+        degraded="events",
+        says="Restore",
+    ),
+    "events wait": Outcome(
+        happens="events wait five seconds for the lock and are then refused with `Retry-After`",
+        do="wait for the other process, or end it",
+        refused={"events": 503},
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreRow:
+    """A store, its file, and what happens by moment and damage; ``rest`` where no other is named."""
+
+    store: str
+    file: str
+    while_serving: Mapping[Damage, str]
+    at_start: Mapping[Damage, str]
+    note: str = ""
+
+    def outcome(self, damage: Damage, when: When) -> str:
+        """The name of what happens."""
+        return (self.while_serving if when == "while serving" else self.at_start)[damage]
+
+
+STORES: tuple[StoreRow, ...] = (
+    StoreRow(
+        store="manifest",
+        file="events/manifest.json",
+        while_serving={
+            **dict.fromkeys(DAMAGES, "no events taken"),
+            "locked": "events wait",
+        },
+        at_start={**dict.fromkeys(DAMAGES, "no timelines"), "locked": "events wait"},
+        note="The manifest holds a checksum of itself, and a digest of each file that it lists. One "
+        "that is missing beside its files, or is older than they are, is damaged too: no event is "
+        "taken on top of it, because that would remove the files that it does not list.",
+    ),
+    StoreRow(
+        store="part",
+        file="events/*.parquet",
+        while_serving={**dict.fromkeys(DAMAGES, "timelines in memory"), "locked": "events wait"},
+        at_start={**dict.fromkeys(DAMAGES, "no timelines"), "locked": "events wait"},
+        note="A part is compared with its digest when it is first read, and when its time, size or "
+        "inode is another one. A part that an older version wrote has none: of it only those faults "
+        "are noticed that make it unreadable.",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of the table."""
+
+    store: str
+    damage: Damage
+    when: When
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return f"{self.store}, {self.damage} {self.when}"
+
+
+def cells() -> Iterator[Cell]:
+    """Every cell."""
+    for row in STORES:
+        for when in WHENS:
+            for damage in DAMAGES:
+                yield Cell(
+                    store=row.store,
+                    damage=damage,
+                    when=when,
+                    outcome=OUTCOMES[row.outcome(damage, when)],
+                )
+
+
+def page() -> str:
+    """The page for whoever runs Keepwell."""
+    lines = [
+        "# What happens when a store is damaged",
+        "",
+        "A store that is damaged degrades what needs it, and the rest goes on. `GET /readyz` then says "
+        "`degraded`, and under `stores` which store it is, since when, why, and what is missing; "
+        "every page has a line on top, and the gauge `keepwell_store_degraded` is 1. What needs "
+        "the store is refused with 503, [store-unusable](problems.md), and `Retry-After`. `GET /healthz` "
+        "reads no store. The stores are looked at every five seconds: once the file is back, the "
+        "service goes on by itself, without a start.",
+        "",
+        "Each cell below is a test with a running service (`tests/serving/damage`); all of them run "
+        "in `make soak`.",
+        "",
+        "| damage | means |",
+        "|---|---|",
+        *(f"| {name} | {means} |" for name, means in DAMAGES.items()),
+        "",
+    ]
+    for row in STORES:
+        lines += [f"## The {row.store}: `{row.file}`", ""]
+        if row.note:
+            lines += [row.note, ""]
+        lines += ["| damage | when | what happens | answered otherwise than 200 | what to do |"]
+        lines += ["|---|---|---|---|---|"]
+        for when in WHENS:
+            by_outcome: dict[str, list[str]] = {}
+            for damage in DAMAGES:
+                by_outcome.setdefault(row.outcome(damage, when), []).append(damage)
+            for name, damages in by_outcome.items():
+                found = OUTCOMES[name]
+                lines.append(
+                    f"| {', '.join(damages)} | {when} | {found.happens} | {_refused(found)} | "
+                    f"{found.do} |"
+                )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _refused(outcome: Outcome) -> str:
+    if not outcome.starts:
+        return "the command ends with a sentence and exit code 3"
+    return (
+        ", ".join(f"{REQUESTS[kind]}: {status}" for kind, status in outcome.refused.items())
+        or "none"
+    )

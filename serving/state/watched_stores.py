@@ -1,0 +1,64 @@
+"""Which stores of a workspace the service looks at, and how."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from features.workspace_files import UnusableStoreError
+from serving.scoring.models_served import without_paths
+from serving.state.store_conditions import Look, WatchedStore
+
+if TYPE_CHECKING:
+    from serving.state.service_state import ServiceState
+
+PROBE = ".probe"
+PROBE_BYTES = 4096
+
+
+def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
+    """The stores of a service, in the order in which they are shown."""
+    workspace = service.workspace
+    return (
+        WatchedStore(
+            name="events",
+            missing="timelines, next actions and what depends on them may be missing, and no events "
+            "are taken",
+            look=_refusal_of(service.timelines.check),
+        ),
+        WatchedStore(
+            name="disk",
+            missing="nothing new is stored",
+            look=lambda: _disk_problem(workspace.root),
+        ),
+    )
+
+
+def _refusal_of(check: Callable[[], object]) -> Look:
+    def look() -> str | None:
+        try:
+            check()
+        except UnusableStoreError as error:
+            return without_paths(str(error))
+        return None
+
+    return look
+
+
+def _disk_problem(folder: Path) -> str | None:
+    """Why nothing can be written into a folder, by trying it."""
+    probe = folder / f"{PROBE}.{os.getpid()}.tmp"
+    try:
+        probe.write_bytes(bytes(PROBE_BYTES))
+        probe.unlink()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+        return (
+            f"The workspace cannot be written ({error.strerror}). Make room on the disk, or let the "
+            f"user of the service write there."
+        )
+    return None

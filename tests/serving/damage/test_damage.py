@@ -1,0 +1,150 @@
+"""Damage each store of a workspace in each way, and see that the service does what the table says."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from damage_table import DAMAGES, REQUESTS, STORES, Cell, Outcome, cells
+from damaged_workspace import STORES as PLACES
+from damaged_workspace import damaged
+from served_workspace import Served, StartRefusedError, served
+
+SECONDS_TO_NOTICE = 15.0
+SECONDS_TO_ANSWER = 15.0
+
+REPRESENTATIVE = {
+    ("manifest", "deleted", "while serving"),
+    ("manifest", "truncated", "at start"),
+    ("part", "flipped", "while serving"),
+}
+"""The cells that are tested each time; the others are tested by ``make soak``."""
+
+
+def ready(service: Served) -> Mapping[str, object]:
+    answer: Mapping[str, object] = service.ask("readyz").json()
+    return answer
+
+
+def degraded(service: Served) -> dict[str, str]:
+    stores = ready(service)["stores"]
+    assert isinstance(stores, list)
+    return {one["store"]: one["reason"] for one in stores}
+
+
+def wait_until_degraded(service: Served, expected: str | None) -> None:
+    until = time.monotonic() + SECONDS_TO_NOTICE
+    while set(degraded(service)) != ({expected} if expected else set()):
+        assert time.monotonic() < until, (ready(service), expected, service.log.read_text()[-2000:])
+        time.sleep(0.1)
+
+
+def check(service: Served, outcome: Outcome) -> None:
+    """See that all requests are answered as the table says."""
+    wait_until_degraded(service, outcome.degraded)
+    expected = {kind: outcome.refused.get(kind, 200) for kind in REQUESTS}
+    assert service.statuses(seconds=SECONDS_TO_ANSWER) == expected
+    if outcome.degraded is not None:
+        assert outcome.says in degraded(service)[outcome.degraded]
+        assert ready(service)["status"] == ("degraded" if "readyz" not in outcome.refused else
+                                            "starting")  # fmt: skip
+    for kind, status in outcome.refused.items():
+        if status == 503 and kind not in ("readyz", "page", "account page"):
+            refusal = service.ask(kind, seconds=SECONDS_TO_ANSWER)
+            assert refusal.headers["content-type"] == "application/problem+json"
+            assert int(refusal.headers["retry-after"]) > 0
+            assert refusal.json()["next"]
+
+
+def check_recovered(service: Served) -> None:
+    """See that all is well again, without a start."""
+    wait_until_degraded(service, None)
+    assert set(service.statuses(seconds=SECONDS_TO_ANSWER).values()) == {200}
+    assert ready(service)["status"] == "ok"
+
+
+def of(store: str, when: str, *, fast: bool) -> list[Cell]:
+    return [
+        cell
+        for cell in cells()
+        if (cell.store, cell.when) == (store, when)
+        and ((store, cell.damage, when) in REPRESENTATIVE) == fast
+    ]
+
+
+def parameters(*, fast: bool) -> Iterator[object]:
+    marks = () if fast else (pytest.mark.slow,)
+    for row in STORES:
+        if chosen := of(row.store, "while serving", fast=fast):
+            yield pytest.param(chosen, id=f"{row.store} while serving", marks=marks)
+        for cell in of(row.store, "at start", fast=fast):
+            yield pytest.param([cell], id=str(cell), marks=marks)
+
+
+@pytest.mark.parametrize("of_one_service", [*parameters(fast=True), *parameters(fast=False)])
+def test_a_damaged_store_degrades_what_needs_it(
+    of_one_service: list[Cell], workspace: Path, other: Path
+) -> None:
+    if of_one_service[0].when == "at start":
+        [cell] = of_one_service
+        started_on(cell, workspace, other)
+        return
+    with served(workspace) as service:
+        check_recovered(service)  # all is well, and what is cached is in memory
+        for cell in of_one_service:
+            with (
+                in_cell(cell),
+                damaged(PLACES[cell.store], cell.damage, workspace, other=other),
+            ):
+                check(service, cell.outcome)
+            with in_cell(cell):
+                check_recovered(service)
+
+
+@contextmanager
+def in_cell(cell: Cell) -> Iterator[None]:
+    """Say in which cell a test failed that goes through several."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(f"in the cell: {cell}")
+        raise
+
+
+def started_on(cell: Cell, workspace: Path, other: Path) -> None:
+    with damaged(PLACES[cell.store], cell.damage, workspace, other=other):
+        if not cell.outcome.starts:
+            with pytest.raises(StartRefusedError) as refused, served(workspace):
+                pass
+            assert cell.outcome.says in str(refused.value)
+            assert "a fault of Keepwell" not in str(refused.value)
+            return
+        service = served(workspace)
+        running = service.__enter__()
+        try:
+            check(running, cell.outcome)
+        except BaseException:
+            service.__exit__(None, None, None)
+            raise
+    try:
+        if cell.outcome.comes_back:
+            check_recovered(running)
+    finally:
+        service.__exit__(None, None, None)
+
+
+def test_every_cell_of_the_table_is_there_once():
+    found = [(cell.store, cell.damage, cell.when) for cell in cells()]
+    assert len(found) == len(set(found)) == len(STORES) * len(DAMAGES) * 2
+    assert set(found) >= REPRESENTATIVE
+    assert {row.store for row in STORES} <= set(PLACES)
+
+
+def test_no_outcome_is_said_in_vain():
+    used = set(itertools.chain.from_iterable([*row.while_serving.values(), *row.at_start.values()]
+                                             for row in STORES))  # fmt: skip
+    assert used

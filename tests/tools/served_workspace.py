@@ -1,0 +1,152 @@
+"""Serve a workspace by the real command, and ask it one request of each kind."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from forked_programs import ROOT, Program
+
+SERVE = """
+import os
+import runpy
+import sys
+import uvicorn
+import keepwell
+import serving.api.app
+import serving.cli.service
+import features.streaming.refresh
+from serving.settings import service_settings
+
+log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.dup2(log, 1)
+os.dup2(log, 2)
+serving.api.app.create_app.__kwdefaults__["refresh_seconds"] = 0.2
+runpy.run_path("SCRIPT", run_name="__main__")
+""".replace("SCRIPT", str(ROOT / "keepwell.py"))
+"""``keepwell serve``, which looks at its workspace more often than it usually does."""
+
+SECONDS_TO_START = 60.0
+ACCOUNT = "acct-03"
+
+Ask = Callable[[httpx.Client, int], httpx.Response]
+
+REQUESTS: Mapping[str, Ask] = {
+    "score": lambda client, _: client.get(f"/v1/accounts/{ACCOUNT}/score"),
+    "page": lambda client, _: client.get("/", headers={"accept": "text/html"}),
+    "account page": lambda client, _: client.get(
+        f"/accounts/{ACCOUNT}", headers={"accept": "text/html"}
+    ),
+    "next-actions": lambda client, _: client.post(
+        "/v1/next-actions", json={"account_ids": [ACCOUNT]}
+    ),
+    "timeline": lambda client, _: client.get(f"/v1/accounts/{ACCOUNT}/timeline"),
+    "events": lambda client, number: client.post(
+        "/v1/events",
+        json={
+            "events": [
+                {
+                    "account_id": ACCOUNT,
+                    "kind": "user.session",
+                    "occurred_at": f"2026-02-27T08:{number % 60:02d}:00Z",
+                    "quantity": 60.0 + number,
+                }
+            ]
+        },
+    ),
+    "models": lambda client, _: client.get("/v1/models"),
+    "report": lambda client, _: client.get("/v1/reports/success-calls"),
+    "healthz": lambda client, _: client.get("/healthz"),
+    "readyz": lambda client, _: client.get("/readyz"),
+}
+"""One request of each kind; the number makes those different that have to be."""
+
+
+@dataclass
+class Served:
+    """A running service, and how to ask it."""
+
+    address: str
+    program: Program
+    log: Path
+    asked: int = 0
+
+    def client(self, seconds: float = 30) -> httpx.Client:
+        """A client of it."""
+        return httpx.Client(base_url=self.address, timeout=seconds)
+
+    def ask(self, kind: str, *, seconds: float = 30) -> httpx.Response:
+        """The answer to one request."""
+        self.asked += 1
+        with self.client(seconds) as client:
+            return REQUESTS[kind](client, self.asked)
+
+    def statuses(self, *, seconds: float = 30) -> dict[str, int]:
+        """The status of each kind of request; 0: no answer in that time."""
+        found = {}
+        for kind in REQUESTS:
+            try:
+                found[kind] = self.ask(kind, seconds=seconds).status_code
+            except httpx.TimeoutException:
+                found[kind] = 0
+        return found
+
+
+class StartRefusedError(Exception):
+    """The command ended before it served; the message is what it said."""
+
+
+@contextmanager
+def served(root: Path, **environment: str) -> Iterator[Served]:
+    """The service of a workspace, by ``keepwell serve``, until the block ends.
+
+    Raises:
+        StartRefusedError: it ended before it answered.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = root.parent / f"{root.name}.log"
+    log.unlink(missing_ok=True)
+    words = (str(log), "serve", "--port", str(port), "--workspace", str(root))
+    program = Program(
+        SERVE,
+        *words,
+        cwd=root.parent,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(root.parent),
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        },
+    )
+    service = Served(address=f"http://127.0.0.1:{port}", program=program, log=log)
+    try:
+        _wait(service)
+        yield service
+    finally:
+        if program.poll() is None:
+            program.kill()
+            program.wait()
+        program.close()
+
+
+def _wait(service: Served) -> None:
+    until = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < until:
+        if service.program.poll() is not None:
+            raise StartRefusedError(service.log.read_text(encoding="utf-8"))
+        try:
+            with service.client() as client:
+                client.get("/healthz")
+            return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise TimeoutError(f"no answer in {SECONDS_TO_START:g} s")
