@@ -177,7 +177,7 @@ def test_killed_backups_leave_what_was_there(own_workspace: Workspace, tmp_path:
 
 
 def test_killed_restores_leave_the_old_or_the_new(own_workspace: Workspace, tmp_path: Path) -> None:
-    kill_restores(own_workspace, tmp_path, LIVES)
+    kill_restores(own_workspace, tmp_path, 3 * LIVES)
     again = Workspace(tmp_path / "place", environment={})
     assert figures_of(again, replays_too=False) == figures_of(own_workspace, replays_too=False)
 
