@@ -79,11 +79,38 @@ OUTCOMES: Mapping[str, Outcome] = {
         degraded="events",
         says="Restore",
     ),
+    "the snapshot before": Outcome(
+        happens="everything is answered; which accounts there are, and their figures where the online "
+        "store has none, come from the snapshot before",
+        do="make the snapshot again: `keepwell snapshot --as-of DATE`, with the day in the file's name",
+        degraded="snapshots",
+        says="Make it again with: keepwell snapshot --as-of",
+    ),
+    "unnoticed": Outcome(
+        happens="everything is answered; the accounts are those of that snapshot, and nothing says so",
+        do="make the snapshot again: `keepwell snapshot` finds those that are of other events",
+    ),
+    "scores in memory": Outcome(
+        happens="scores go on from memory; those of new events follow after the next start",
+        do="start the service again; it makes the store anew",
+    ),
+    "made again": Outcome(
+        happens="the service puts the file aside and publishes the newest snapshot to a new one; what "
+        "events changed since then follows with the next snapshot",
+        do="nothing; `keepwell snapshot` brings the features of events since the newest snapshot",
+    ),
     "events wait": Outcome(
         happens="events wait five seconds for the lock and are then refused with `Retry-After`",
         do="wait for the other process, or end it",
         refused={"events": 503},
     ),
+}
+
+
+SNAPSHOT: Mapping[Damage, str] = {
+    "deleted": "unharmed",
+    "locked": "unharmed",
+    "replaced": "unnoticed",
 }
 
 
@@ -123,6 +150,25 @@ STORES: tuple[StoreRow, ...] = (
         note="A part is compared with its digest when it is first read, and when its time, size or "
         "inode is another one. A part that an older version wrote has none: of it only those faults "
         "are noticed that make it unreadable.",
+    ),
+    StoreRow(
+        store="snapshot",
+        file="snapshots/as_of_*.parquet",
+        while_serving={**dict.fromkeys(DAMAGES, "the snapshot before"), **SNAPSHOT},
+        at_start={**dict.fromkeys(DAMAGES, "the snapshot before"), **SNAPSHOT},
+        note="The newest snapshot is damaged here. Each holds a digest of its own file, but for those "
+        "that an older version wrote; a whole snapshot of another workspace has the right one.",
+    ),
+    StoreRow(
+        store="online store",
+        file="online.db",
+        while_serving={**dict.fromkeys(DAMAGES, "scores in memory"), "locked": "unharmed"},
+        at_start={
+            **dict.fromkeys(DAMAGES, "made again"),
+            "locked": "unharmed",
+            "replaced": "unnoticed",
+        },
+        note="A row of another workspace is not noticed, nor a bit of a number that stays a number.",
     ),
 )
 

@@ -8,9 +8,10 @@ with ``historical``, serving with ``online``.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, String
+from google.protobuf.message import DecodeError
 
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.store.feast_repo import configuration
 from features.store.packed import PackedOnlineStore
 from features.workspace import Workspace
+from features.workspace_files import UnusableStoreError
 
 ATTRIBUTES_VIEW = "account_attributes"
 
@@ -90,6 +93,10 @@ def feature_views(workspace: Workspace, features: Catalogue) -> tuple[FeatureVie
         )
         for name, schema in fields.items()
     )
+
+
+class OnlineStoreError(FeatureStoreError, UnusableStoreError):
+    """The online store cannot be read."""
 
 
 class WorkspaceFeatures:
@@ -247,6 +254,17 @@ class WorkspaceFeatures:
         finally:
             online.close_file()
 
+    def rebuild_online(self, snapshot: pl.DataFrame) -> None:
+        """Put a damaged file of the online store aside, and publish a snapshot to a new one."""
+        file = self.workspace.online_db
+        PackedOnlineStore().close_file()
+        self._store = None
+        self._applied = ()
+        for name in (file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm"))):
+            with suppress(FileNotFoundError):
+                name.replace(name.with_name(f".{name.name}.damaged.tmp"))
+        self.publish(snapshot)
+
     def online(self, account_ids: Sequence[str]) -> pl.DataFrame:
         """The newest features of these accounts, through Feast's online store.
 
@@ -256,10 +274,17 @@ class WorkspaceFeatures:
         """
         if not account_ids:
             return pl.DataFrame()
-        answer = self.store.get_online_features(
-            features=self.references,
-            entity_rows=[{"account_id": account_id} for account_id in account_ids],
-        )
+        try:
+            answer = self.store.get_online_features(
+                features=self.references,
+                entity_rows=[{"account_id": account_id} for account_id in account_ids],
+            )
+        except (sqlite3.DatabaseError, DecodeError, UnicodeDecodeError) as exc:
+            raise OnlineStoreError(
+                f"The online store {self.workspace.online_db.name} cannot be read ({exc}). The "
+                f"service makes it again from the newest snapshot; so does keepwell snapshot, once "
+                f"the file is removed."
+            ) from exc
         moments = _event_moments(answer)
         values = answer.to_dict()
         numbers = set(self.catalogue.names) | {HEALTH_SCORE}

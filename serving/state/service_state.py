@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,11 +20,11 @@ from experiments.effects.belief import MeasuredEffects
 from features.alerts.alert import is_week_before
 from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import AnyFeature
-from features.compute.snapshot_store import SnapshotStore
+from features.compute.snapshot_store import DamagedSnapshotError, SnapshotStore
 from features.health.formula import HealthFormula
 from features.health.score import TREND_LOOKBACK
 from features.reloaded_file import ReloadedFile
-from features.store.feast import WorkspaceFeatures
+from features.store.feast import OnlineStoreError, WorkspaceFeatures
 from features.streaming.refresh import AccountRefresh
 from features.workspace import SETTINGS_FILE, Workspace
 from features.workspace_files import UnusableStoreError
@@ -48,7 +49,7 @@ from serving.ledger.ledger import Ledger
 from serving.problems import BusyError, NotReadyError
 from serving.scoring.alerts import WarningSigns, warning_signs
 from serving.scoring.explanations import Peers, peers_of
-from serving.scoring.models_served import champion_stamp, models_of
+from serving.scoring.models_served import champion_stamp, models_of, without_paths
 from serving.scoring.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
 from serving.scoring.score import AccountScore, Models
 from serving.scoring.scored_columns import score_accounts
@@ -215,10 +216,10 @@ class ServiceState:
         if not moments:
             raise NotReadyError("There is no snapshot in this workspace.")
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
-        newest = snapshots.read(moments[-1])
+        newest, moments = self._newest_readable(snapshots, moments)
         with contextlib.closing(AccountRefresh(self.workspace)) as touched:
             streamed, _ = touched.published_since(0)
-        frame = self.features.online(sorted({*newest["account_id"], *streamed}))
+        frame = self._online(newest, streamed)
         if frame.is_empty():
             raise NotReadyError("The online store has no features; run keepwell snapshot.")
         models = models_of(self.workspace, self.store)
@@ -243,6 +244,40 @@ class ServiceState:
             models=models,
             peers=peers,
         )
+
+    def _newest_readable(
+        self, snapshots: SnapshotStore, moments: tuple[datetime, ...]
+    ) -> tuple[pl.DataFrame, tuple[datetime, ...]]:
+        """The newest snapshot that is whole, and the moments up to it."""
+        problem = ""
+        for count in range(len(moments), 0, -1):
+            try:
+                return snapshots.read(moments[count - 1]), moments[:count]
+            except DamagedSnapshotError as error:
+                log.warning("%s The one before is used.", error)
+                problem = without_paths(str(error))
+        raise NotReadyError(problem)
+
+    def _online(self, newest: pl.DataFrame, streamed: Sequence[str]) -> pl.DataFrame:
+        """The newest features of each account; those of the snapshot where nothing newer is to be had."""
+        wanted = sorted({*newest["account_id"], *streamed})
+        try:
+            found = self.features.online(wanted)
+            if not found.is_empty() or self.workspace.settings.redis:
+                return found
+            log.warning("the online store has no features; it is made again of the newest snapshot")
+            self.features.publish(newest)
+            return self.features.online(wanted)
+        except OnlineStoreError as error:
+            log.warning("%s", error)
+            if "locked" in str(error):
+                return newest
+        try:
+            self.features.rebuild_online(newest)
+            return self.features.online(wanted)
+        except (UnusableStoreError, OSError, sqlite3.DatabaseError) as error:
+            log.warning("the online store cannot be made again (%s)", error)
+            return newest
 
     def rescored(self, portfolio: Portfolio, frame: pl.DataFrame) -> Portfolio:
         """The portfolio with the accounts of a frame of newer features scored anew."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from features.compute.snapshot_store import SnapshotStore
 from features.workspace_files import UnusableStoreError
 from serving.scoring.models_served import without_paths
 from serving.state.store_conditions import Look, WatchedStore
@@ -30,11 +31,22 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
             look=_refusal_of(service.timelines.check),
         ),
         WatchedStore(
+            name="snapshots",
+            missing="the snapshot before is used",
+            look=_refusal_of(lambda: _read_newest(SnapshotStore(workspace.snapshots_dir))),
+        ),
+        WatchedStore(
             name="disk",
             missing="nothing new is stored",
             look=lambda: _disk_problem(workspace.root),
         ),
     )
+
+
+def _read_newest(snapshots: SnapshotStore) -> None:
+    moments = snapshots.moments()
+    if moments:
+        snapshots.check(moments[-1])
 
 
 def _refusal_of(check: Callable[[], object]) -> Look:

@@ -166,7 +166,6 @@ def _locked(store: Store, root: Path) -> Iterator[None]:
     if store.lock is None and store.can_be_locked:
         file = store.file(root)
         with contextlib.closing(sqlite3.connect(file, isolation_level=None, timeout=5)) as link:
-            link.execute("PRAGMA locking_mode = EXCLUSIVE")
             link.execute("BEGIN EXCLUSIVE")
             yield
             link.execute("ROLLBACK")

@@ -21,6 +21,8 @@ REPRESENTATIVE = {
     ("manifest", "deleted", "while serving"),
     ("manifest", "truncated", "at start"),
     ("part", "flipped", "while serving"),
+    ("snapshot", "flipped", "at start"),
+    ("online store", "truncated", "at start"),
 }
 """The cells that are tested each time; the others are tested by ``make soak``."""
 
