@@ -190,8 +190,20 @@ class Workspace:
                 ) from exc
         return replace(settings, own_formula=own)
 
+    @property
+    def settings_problem(self) -> str | None:
+        """Why the settings are those that this process read before; None where they are not.
+
+        A process that has read no good ones yet gets the error.
+        """
+        file = _settings_file(self.root / SETTINGS_FILE)
+        file.current()
+        return None if file.problem is None else str(file.problem)
+
     def change_settings(self, **changes: object) -> WorkspaceSettings:
         """Change these settings; the file is replaced as a whole."""
+        if (problem := self.settings_problem) is not None:
+            raise WorkspaceError(problem)
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
         lines = []
         for setting in fields(settings):
@@ -262,7 +274,7 @@ class Workspace:
 @lru_cache(maxsize=16)
 def _settings_file(path: Path) -> ReloadedFile[WorkspaceSettings]:
     """One reader for each file, because a service reads its settings with every request."""
-    return ReloadedFile(path, _read_settings, WorkspaceSettings)
+    return ReloadedFile(path, _read_settings, WorkspaceSettings, tolerated_errors=(WorkspaceError,))
 
 
 @lru_cache(maxsize=16)
@@ -303,7 +315,13 @@ class _SettingsTable(Table):
 
 
 def _read_settings(path: Path) -> WorkspaceSettings:
-    where, text = f"{SETTINGS_FILE} in {path.parent}", path.read_text(encoding="utf-8")
+    where = f"{SETTINGS_FILE} in {path.parent}"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as exc:
+        raise WorkspaceError(f"{where} cannot be read ({exc}). Mend the file.") from exc
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

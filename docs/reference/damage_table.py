@@ -199,6 +199,22 @@ def cells() -> Iterator[Cell]:
                 )
 
 
+AFTER = (
+    "## Not in the table",
+    "",
+    "`workspace.toml` that cannot be read while the service runs: the settings of before hold, and "
+    "`/readyz` names `settings`; at the start the command ends with a sentence. One that is deleted "
+    "means the usual settings at once.",
+    "",
+    "A disk that is full, or may only be read, while the service runs: `/readyz` names `disk`, and "
+    "events are refused with 503; scores go on.",
+    "",
+    "The ledger, the tracking store, bundles and reports have no cells yet.",
+    "",
+)
+"""What an operator should know of stores that have no row."""
+
+
 def page() -> str:
     """The page for whoever runs Keepwell."""
     lines = [
@@ -236,7 +252,7 @@ def page() -> str:
                     f"{found.do} |"
                 )
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *AFTER])
 
 
 def _refused(outcome: Outcome) -> str:

@@ -36,6 +36,11 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
             look=_refusal_of(lambda: _read_newest(SnapshotStore(workspace.snapshots_dir))),
         ),
         WatchedStore(
+            name="settings",
+            missing="the settings hold that were read before",
+            look=lambda: without_paths(workspace.settings_problem or "") or None,
+        ),
+        WatchedStore(
             name="disk",
             missing="nothing new is stored",
             look=lambda: _disk_problem(workspace.root),

@@ -150,3 +150,18 @@ def test_no_outcome_is_said_in_vain():
     used = set(itertools.chain.from_iterable([*row.while_serving.values(), *row.at_start.values()]
                                              for row in STORES))  # fmt: skip
     assert used
+
+
+def test_settings_that_break_while_serving_are_those_of_before(workspace):
+    file = workspace / "workspace.toml"
+    whole = file.read_bytes()
+    with served(workspace) as service:
+        check_recovered(service)
+        file.write_bytes(b"tenant = ")
+        wait_until_degraded(service, "settings")
+        assert set(service.statuses(seconds=SECONDS_TO_ANSWER).values()) == {200}
+        page = service.ask("page").text
+        assert "Sample &amp; Sons" in page
+        assert "Something is wrong with the settings of this workspace since" in page
+        file.write_bytes(whole)
+        check_recovered(service)
