@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -287,14 +288,23 @@ class AccountRefresh:
             return self._connection
         self._disconnect()
         self._workspace.root.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = self._open(self._database)
+        except sqlite3.OperationalError:
+            if os.access(self._workspace.root, os.W_OK):
+                raise
+            connection = self._open(":memory:")  # nothing can be touched where nothing is written
+        stamp = stamp_of(self._database)
+        self._connected_to = None if stamp is None else stamp[0]
+        return connection
+
+    def _open(self, database: Path | str) -> sqlite3.Connection:
         connection = self._connection = sqlite3.connect(
-            self._database, timeout=30, isolation_level=None, check_same_thread=False
+            database, timeout=30, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA journal_mode = WAL")
         for statement in TABLES:
             connection.execute(statement)
-        stamp = stamp_of(self._database)
-        self._connected_to = None if stamp is None else stamp[0]
         return connection
 
     def _disconnect(self) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +12,13 @@ from damage_table import DAMAGES, REQUESTS, STORES, Cell, Outcome, cells
 from damaged_workspace import STORES as PLACES
 from damaged_workspace import damaged
 from served_workspace import Served, StartRefusedError, served
-
-SECONDS_TO_NOTICE = 15.0
-SECONDS_TO_ANSWER = 15.0
+from store_degradation import (
+    SECONDS_TO_ANSWER,
+    check_recovered,
+    degraded,
+    ready,
+    wait_until_degraded,
+)
 
 REPRESENTATIVE = {
     ("manifest", "deleted", "while serving"),
@@ -25,24 +28,6 @@ REPRESENTATIVE = {
     ("online store", "truncated", "at start"),
 }
 """The cells that are tested each time; the others are tested by ``make soak``."""
-
-
-def ready(service: Served) -> Mapping[str, object]:
-    answer: Mapping[str, object] = service.ask("readyz").json()
-    return answer
-
-
-def degraded(service: Served) -> dict[str, str]:
-    stores = ready(service)["stores"]
-    assert isinstance(stores, list)
-    return {one["store"]: one["reason"] for one in stores}
-
-
-def wait_until_degraded(service: Served, expected: str | None) -> None:
-    until = time.monotonic() + SECONDS_TO_NOTICE
-    while set(degraded(service)) != ({expected} if expected else set()):
-        assert time.monotonic() < until, (ready(service), expected, service.log.read_text()[-2000:])
-        time.sleep(0.1)
 
 
 def check(service: Served, outcome: Outcome) -> None:
@@ -60,13 +45,6 @@ def check(service: Served, outcome: Outcome) -> None:
             assert refusal.headers["content-type"] == "application/problem+json"
             assert int(refusal.headers["retry-after"]) > 0
             assert refusal.json()["next"]
-
-
-def check_recovered(service: Served) -> None:
-    """See that all is well again, without a start."""
-    wait_until_degraded(service, None)
-    assert set(service.statuses(seconds=SECONDS_TO_ANSWER).values()) == {200}
-    assert ready(service)["status"] == "ok"
 
 
 def of(store: str, when: str, *, fast: bool) -> list[Cell]:
