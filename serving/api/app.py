@@ -48,6 +48,7 @@ from serving.http.admission import (
 )
 from serving.http.early_refusal import EarlyRefusal
 from serving.http.metrics import Measured
+from serving.http.probe import Probe
 from serving.http.problem_details import install_problems
 from serving.ledger.stores.idempotency import RequestKeys
 from serving.pages.degraded_notices import degraded_notices
@@ -135,6 +136,7 @@ def create_app(
     )
     app.state.service = service
     app.state.places = places_of_classes()
+    app.state.probe = Probe()
     declare_need_of_document(app)
     declared_needs(app.routes)  # a route without one is refused before the service starts
     app.state.templates = Templates(

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -77,7 +78,13 @@ async def run_to_its_end(work: Callable[[], T]) -> T:
 
 async def _refresh_scores(service: ServiceState, seconds: float) -> None:
     """Look again and again whether anything changed; a failure is logged and tried again."""
+    is_first = True
     while True:
+        try:
+            await run_to_its_end(partial(service.look_at_ledger, whole=is_first))
+            is_first = False
+        except Exception:
+            log.exception("the ledger could not be looked at")
         await asyncio.sleep(seconds)
         try:
             await run_to_its_end(service.refresh)

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from features.catalogue.catalogue import load_catalogue
 from serving.auth.roles import Caller
-from serving.ledger.database.change import OpenRequest
+from serving.ledger.database.change import OpenRequest, WaitBudget
 from serving.ledger.errors import UnknownDecisionError
 from serving.problems import WrongShapeError
 from serving.scoring.account_families import Family, family_of
@@ -67,6 +67,9 @@ async def service_of(request: Request, caller: AtCaller) -> ServiceState:
     work = getattr(request.state, "open_request", None)
     if isinstance(work, OpenRequest):
         seen = seen.for_request(work)
+    elif isinstance(waits := getattr(request.state, "waits", None), WaitBudget):
+        waits.charge_since_arrival()
+        seen = seen.waiting(waits)
     decision_id = request.path_params.get("decision_id")
     if caller.reach is not None and decision_id is not None:
         await run_in_threadpool(_check_reached, seen, decision_id)

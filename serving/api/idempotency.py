@@ -26,7 +26,7 @@ from serving.auth.roles import Caller, Need
 from serving.http.ledger_problems import problem_of
 from serving.http.problem_details import problem_response
 from serving.http.request_body import read_body, replay_body
-from serving.ledger.database.change import OpenRequest, StoredAnswer, TakenKey
+from serving.ledger.database.change import OpenRequest, StoredAnswer, TakenKey, WaitBudget
 from serving.ledger.errors import LedgerError, LedgerUnreachableError
 from serving.ledger.stores.idempotency import LEASE, Ending, RequestKeys, new_holder
 from serving.problems import (
@@ -100,10 +100,13 @@ class IdempotencyMiddleware:
         body = await read_body(receive)
         if body is None:
             return None
-        holder = new_holder()
+        waits = scope["state"].get("waits")
+        if isinstance(waits, WaitBudget):
+            waits.charge_since_arrival()
+        holder, keys = new_holder(), self.keys.waiting(waits)
         try:
             begun = await run_in_threadpool(
-                self.keys.begin,
+                keys.begin,
                 caller.key_id,
                 key,
                 fingerprint_of(scope, body),
@@ -113,10 +116,10 @@ class IdempotencyMiddleware:
             )
         except LedgerUnreachableError:  # away, or busy for long; what needs no ledger may answer
             unsure = TakenKey(caller=caller.key_id, key=key, holder=holder)
-            work = self.keys.open_request(unsure, is_sure=False)
+            work = keys.open_request(unsure, is_sure=False)
             answered = await self._pass_on(scope, replay_body(body, receive), work)
             if work.is_noted:  # it was taken after all
-                await self._settle(work, answered)
+                await self._settle(keys, work, answered)
             return answered.response()
         if isinstance(begun, StoredAnswer):
             return Response(
@@ -124,11 +127,11 @@ class IdempotencyMiddleware:
             )
         renewing = asyncio.create_task(self._go_on(begun))
         try:
-            work = self.keys.open_request(begun)
+            work = keys.open_request(begun)
             answered = await self._pass_on(scope, replay_body(body, receive), work)
-            await self._settle(work, answered)
+            await self._settle(keys, work, answered)
         except Exception:
-            await run_in_threadpool(self.keys.let_go, begun, self.clock())
+            await run_in_threadpool(keys.let_go, begun, self.clock())
             raise
         finally:
             renewing.cancel()
@@ -141,12 +144,12 @@ class IdempotencyMiddleware:
         await self.app(scope, receive, answered)
         return answered
 
-    async def _settle(self, work: OpenRequest, answered: BufferedAnswer) -> None:
+    async def _settle(self, keys: RequestKeys, work: OpenRequest, answered: BufferedAnswer) -> None:
         """Store the answer, unless a change remembered the very same."""
         answer = answered.stored()
         if answer != work.answer:
             await run_in_threadpool(
-                self.keys.settle, work.taken, answer, ending=answered.ending, now=self.clock()
+                keys.settle, work.taken, answer, ending=answered.ending, now=self.clock()
             )
 
     async def _go_on(self, taken: TakenKey) -> None:

@@ -32,6 +32,7 @@ from serving.auth.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need
 from serving.http.admission import READS, RouteClass, class_of
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.problem_details import problem_response
+from serving.ledger.database.change import WaitBudget
 from serving.problems import (
     ForeignOriginError,
     KeysUnreadableError,
@@ -90,6 +91,8 @@ class Gate:
         scope.setdefault("state", {}).update(
             caller=caller, need=need, route_class=pattern.route_class if pattern else None
         )
+        if need is not None and need.writes:
+            scope["state"]["waits"] = WaitBudget(self.settings.ledger_wait_seconds)
         bounded = BoundedBody(receive, self.settings.max_body_bytes)
         await self.app(scope, bounded, send_guarded)
 

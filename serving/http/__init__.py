@@ -11,6 +11,7 @@ __all__ = [
     "headers",
     "ledger_problems",
     "metrics",
+    "probe",
     "problem_details",
     "request_body",
     "server",

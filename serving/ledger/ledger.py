@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 
 from serving.ledger.autonomy import level_now
 from serving.ledger.database.chain import ChainCheck, insert_linked, verify_chain
-from serving.ledger.database.change import Change, OpenRequest, StoredAnswer
+from serving.ledger.database.change import Change, OpenRequest, StoredAnswer, WaitBudget
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.dialects.protocol import BUSY_SECONDS
 from serving.ledger.database.redaction import erased_record
@@ -273,6 +273,12 @@ class Ledger:
         """The same ledger to one request: each of its changes is noted with the request."""
         view = copy(self)
         view._database = self._database.for_request(request)
+        return view
+
+    def waiting(self, waits: WaitBudget) -> Ledger:
+        """The same ledger, whose writes wait for others no longer than this, all together."""
+        view = copy(self)
+        view._database = self._database.waiting(waits)
         return view
 
     @contextmanager

@@ -42,7 +42,7 @@ from serving.decisions.live_effects import measured_effects
 from serving.decisions.live_limits import CurrentLimits, CurrentPrices
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.http.metrics import ServiceMetrics
-from serving.ledger.database.change import OpenRequest
+from serving.ledger.database.change import OpenRequest, WaitBudget
 from serving.ledger.database.timestamps import MonotonicClock
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Ledger
@@ -137,6 +137,10 @@ class ServiceState:
         ledger = self.ledger.for_request(request)
         return replace(self, ledger=ledger, whole=self.whole or self)
 
+    def waiting(self, waits: WaitBudget) -> ServiceState:
+        """This service to one request, whose writes wait for others no longer than this."""
+        return replace(self, ledger=self.ledger.waiting(waits), whole=self.whole or self)
+
     @property
     def catalogue(self) -> Mapping[str, AnyFeature]:
         """The features of this tenant by name."""
@@ -184,6 +188,22 @@ class ServiceState:
         except (BusyError, LedgerUnreachableError, UnusableStoreError):
             return False
         return True
+
+    def look_at_ledger(self, *, whole: bool = False) -> None:
+        """See that the ledger is the one it was, as every write does; what is found is in the log.
+
+        ``whole`` reads the whole structure of its database, which takes seconds where it is large.
+        """
+        before = self.ledger.database.problem
+        with contextlib.suppress(LedgerUnreachableError):
+            self.ledger.database.look()
+            if whole:
+                self.ledger.database.check_structure()
+        found = self.ledger.database.problem
+        if found is not None and found != before:
+            log.error("nothing is stored any more: %s", found)
+        elif found is None and before is not None:
+            log.warning("the ledger is the one it was again, and decisions are stored")
 
     def close(self) -> None:
         """Let go of ledger and keys, and of the process that takes in large batches of events."""

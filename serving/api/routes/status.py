@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from serving.api.dependencies import AtService
 from serving.api.schemas.wire_model import Answer
 from serving.auth.roles import PROBE_NEED, Need, needs
 from serving.http.metrics import CONTENT_TYPE_LATEST
+from serving.http.probe import Probe
+from serving.ledger.errors import LedgerUnreachableError
 from serving.problems import ProblemError
+from serving.state.service_state import ServiceState
 
 router = APIRouter(tags=["status"])
 
@@ -40,19 +43,33 @@ class StatusAnswer(Answer):
 
 @router.get("/healthz", summary="Is the process alive")
 @needs(PROBE_NEED)
-def alive() -> StatusAnswer:
-    """Answers as long as the process does; reads nothing."""
+async def alive() -> StatusAnswer:
+    """Answers as long as the process does; reads nothing, and waits for no thread."""
     return StatusAnswer(status="ok")
 
 
 @router.get("/readyz", summary="Can it answer", responses={503: {"model": StatusAnswer}})
 @needs(PROBE_NEED)
-def ready(service: AtService, response: Response) -> StatusAnswer:
-    """Whether accounts are scored and the ledger can be read; says what is missing.
+async def ready(service: AtService, request: Request, response: Response) -> StatusAnswer:
+    """Whether accounts are scored, the ledger can be read and is the one it was; says what is
+    missing, within a second.
 
     It needs no key, and counts nothing of the company. The stores are those that could not be used
     when they were looked at last, some seconds ago.
     """
+    probe = request.app.state.probe
+    assert isinstance(probe, Probe)
+    answer: StatusAnswer = await probe.ask(lambda: _ready(service)) or StatusAnswer(
+        status="failing",
+        detail=f"A store of the workspace did not answer within {probe.seconds:g} s. Another "
+        f"program may have it locked.",
+    )
+    if answer.status in ("starting", "failing"):
+        response.status_code = 503
+    return answer
+
+
+def _ready(service: ServiceState) -> StatusAnswer:
     stores = tuple(
         DegradedStore(store=one.store, reason=one.reason, missing=one.missing, since=one.since)
         for one in service.conditions.degraded()
@@ -60,10 +77,19 @@ def ready(service: AtService, response: Response) -> StatusAnswer:
     )
     try:
         portfolio = service.portfolio
-        service.ledger.counts()
+        service.ledger.database.check_readable()
     except ProblemError as error:
-        response.status_code = 503
         return StatusAnswer(status="starting", detail=error.detail, stores=stores)
+    except LedgerUnreachableError as error:
+        return StatusAnswer(status="failing", detail=error.detail, stores=stores)
+    if service.ledger.database.problem is not None:
+        return StatusAnswer(
+            status="failing",
+            detail=f"{service.ledger.database.problem} Nothing is stored; scores are served. "
+            f"keepwell ledger verify says more.",
+            as_of=portfolio.as_of,
+            stores=stores,
+        )
     service.limits.current()
     service.prices.current()
     problems = (service.live.problem, service.limits.problem, service.prices.problem)

@@ -6,7 +6,10 @@ Both are objects that are passed to the code that takes part. The request is und
 
 from __future__ import annotations
 
+import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -15,6 +18,9 @@ from sqlalchemy.engine import Connection
 from serving.ledger.errors import InFlightError, LedgerUnreachableError
 
 RETRY_SECONDS = 1
+
+LEAST_WAIT = 0.25
+"""Seconds that a transaction waits for others, also of a request that has waited enough."""
 
 METADATA = sa.MetaData()
 REQUESTS = sa.Table(
@@ -69,6 +75,36 @@ class TakenKey:
     holder: str
 
 
+class WaitBudget:
+    """How long a request may still wait for other writers, in all of its transactions together.
+
+    Only waiting counts, so a request that takes long to work out its answer loses nothing. One that
+    has waited enough still waits for a moment, or the first writer beside it would refuse it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._since = time.monotonic()
+
+    def charge_since_arrival(self) -> None:
+        """Count what went by since the request arrived: it waited for a place among the others."""
+        self._left -= time.monotonic() - self._since
+
+    @property
+    def left(self) -> float:
+        """Seconds that the next transaction may wait."""
+        return max(self._left, LEAST_WAIT)
+
+    @contextmanager
+    def charged(self) -> Iterator[None]:
+        """Count the time that this block takes."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._left -= time.monotonic() - began
+
+
 class OpenRequest:
     """A request that is being worked on under a key, which notes its changes.
 
@@ -76,8 +112,8 @@ class OpenRequest:
         taken: the key.
         is_sure: whether the key was taken, as far as is known.
         can_be_noted: whether the table of keys is there.
-        until: the moment of ``time.monotonic`` until which its writes wait for others; None where
-            each waits as long as the database has them.
+        waits: how long its writes wait for others; None where each waits as long as the database
+            has them.
     """
 
     def __init__(
@@ -86,10 +122,10 @@ class OpenRequest:
         *,
         is_sure: bool,
         can_be_noted: bool,
-        until: float | None = None,
+        waits: WaitBudget | None = None,
     ) -> None:
         self.taken = taken
-        self.until = until
+        self.waits = waits
         self.is_noted = False
         self.answer: StoredAnswer | None = None  # that a change remembered
         self._is_sure = is_sure

@@ -9,9 +9,8 @@ be reached is one error, whatever the driver calls it.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
 
-from serving.ledger.database.chain import ChainCheck, forget_newest_link, verify_chain
-from serving.ledger.database.change import Change, OpenRequest
+from serving.ledger.database.chain import ChainCheck, forget_newest_link, newest_link, verify_chain
+from serving.ledger.database.change import Change, OpenRequest, WaitBudget
 from serving.ledger.database.dialects.protocol import BUSY_SECONDS, DURABLE, WRITES, Dialect
 from serving.ledger.database.dialects.supported import dialect_named
 from serving.ledger.database.migrations import upgrade
@@ -77,7 +76,7 @@ class LedgerDatabase:
         }
         self._state = _Readiness()
         self._request: OpenRequest | None = None
-        self._until: float | None = None
+        self._waits: WaitBudget | None = None
         self._wait_seconds = wait_seconds
         files = self._dialect.files(self._engine.url)
         if heads is None:
@@ -98,13 +97,13 @@ class LedgerDatabase:
     def for_request(self, request: OpenRequest) -> LedgerDatabase:
         """The same database to one request: each of its changes is noted with the request."""
         view = copy(self)
-        view._request, view._until = request, request.until
+        view._request, view._waits = request, request.waits
         return view
 
-    def until(self, moment: float) -> LedgerDatabase:
-        """The same database, whose writers wait until this moment of ``time.monotonic``."""
+    def waiting(self, waits: WaitBudget) -> LedgerDatabase:
+        """The same database, whose writers wait for others no longer than this, all together."""
         view = copy(self)
-        view._until = moment
+        view._waits = waits
         return view
 
     @property
@@ -116,6 +115,26 @@ class LedgerDatabase:
     def notes(self) -> HeadNotes:
         """Where the head of the chain is noted."""
         return self._same.notes
+
+    def check_readable(self) -> None:
+        """See that the newest record can be read.
+
+        Raises:
+            LedgerUnreachableError: the database cannot be reached, or is damaged.
+        """
+        with self.reading() as connection:
+            newest_link(connection, reads=True)
+
+    def check_structure(self) -> None:
+        """Read the structure of the whole database, where it lies in a file.
+
+        Raises:
+            LedgerUnreachableError: the database cannot be reached, or is damaged.
+        """
+        with self.reading() as connection:
+            problem = self._dialect.structure_problem(connection)
+        if problem is not None:
+            raise self._same.damaged(problem)
 
     def look(self) -> None:
         """See that the ledger is the one it was, as every write does; writes nothing.
@@ -143,7 +162,7 @@ class LedgerDatabase:
         """
         if self._state.is_ready:
             return
-        with _held(self._state.upgrading, self._seconds_left()):
+        with self._held(self._state.upgrading):
             if not self._state.is_ready:
                 with self._same.opening():
                     self._same.check_before_opening()
@@ -228,8 +247,11 @@ class LedgerDatabase:
         ):
             self._dialect.limit_wait(connection, seconds)
             forget_newest_link(connection)
-            with connection.begin():
-                self._dialect.take_turn(connection, WRITERS_LOCK, seconds)
+            with self._charged():
+                begun = connection.begin()
+            with begun:
+                with self._charged():
+                    self._dialect.take_turn(connection, WRITERS_LOCK, seconds)
                 yield connection
 
     @contextmanager
@@ -237,31 +259,28 @@ class LedgerDatabase:
         if self._dialect.queues_writers:
             yield
             return
-        with _held(self._state.writers_turn, self._seconds_left()):
+        with self._held(self._state.writers_turn):
             yield
 
+    @contextmanager
+    def _held(self, turn: threading.Lock) -> Iterator[None]:
+        with self._charged():
+            is_ours = turn.acquire(timeout=self._seconds_left())
+        if not is_ours:
+            raise _unreachable(TimeoutError("others of this process are writing"))
+        try:
+            yield
+        finally:
+            turn.release()
+
     def _seconds_left(self) -> float:
-        """How long a writer may wait from now on.
+        """How long a writer may wait from now on."""
+        return self._wait_seconds if self._waits is None else self._waits.left
 
-        Raises:
-            LedgerUnreachableError: no longer at all.
-        """
-        if self._until is None:
-            return self._wait_seconds
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise _unreachable(TimeoutError("the time that this request may wait is over"))
-        return left
-
-
-@contextmanager
-def _held(turn: threading.Lock, seconds: float) -> Iterator[None]:
-    if not turn.acquire(timeout=seconds):
-        raise _unreachable(TimeoutError("others of this process are writing"))
-    try:
-        yield
-    finally:
-        turn.release()
+    @contextmanager
+    def _charged(self) -> Iterator[None]:
+        with nullcontext() if self._waits is None else self._waits.charged():
+            yield
 
 
 def open_engine(where: Path | str) -> Engine:

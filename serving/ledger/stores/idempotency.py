@@ -18,6 +18,8 @@ import contextlib
 import secrets
 import zlib
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -30,6 +32,7 @@ from serving.ledger.database.change import (
     OpenRequest,
     StoredAnswer,
     TakenKey,
+    WaitBudget,
     answer_columns,
     is_held,
     is_key,
@@ -49,14 +52,30 @@ Ending = Literal["done", "refused", "failed"]
 """How a request ended; where it failed, nobody knows what it did."""
 
 
+@dataclass
+class _KeysState:
+    """What all views of the keys have in common."""
+
+    is_ready: bool = False
+    forgotten_at: datetime | None = None
+
+
 class RequestKeys:
     """The keys of requests, in the database of the ledger, where their effects are."""
 
     def __init__(self, database: LedgerDatabase, lease: timedelta = LEASE) -> None:
         self._database = database
         self._lease = lease
-        self._is_ready = False
-        self._forgotten_at: datetime | None = None
+        self._waits: WaitBudget | None = None
+        self._state = _KeysState()
+
+    def waiting(self, waits: WaitBudget | None) -> RequestKeys:
+        """The same keys to one request, whose writes wait for others no longer than this."""
+        if waits is None:
+            return self
+        view = copy(self)
+        view._database, view._waits = self._database.waiting(waits), waits
+        return view
 
     def open_request(self, taken: TakenKey, *, is_sure: bool = True) -> OpenRequest:
         """The request that is worked on under a key, to be handed to the ledger's changes.
@@ -64,7 +83,9 @@ class RequestKeys:
         ``is_sure`` is whether the key was taken. Where the ledger could not be reached just then,
         nobody knows, and what cannot be noted is not written.
         """
-        return OpenRequest(taken, is_sure=is_sure, can_be_noted=self._is_ready)
+        return OpenRequest(
+            taken, is_sure=is_sure, can_be_noted=self._state.is_ready, waits=self._waits
+        )
 
     def begin(
         self,
@@ -167,19 +188,19 @@ class RequestKeys:
         """A transaction that does not wait for the disk: the effect in between does, and the disk
         then holds what was written before it. Without the answer, the caller is told it is lost."""
         with self._database.transaction(is_durable=False) as change:
-            if not self._is_ready:
+            if not self._state.is_ready:
                 METADATA.create_all(change.connection)
             yield change.connection
-        self._is_ready = True
+        self._state.is_ready = True
 
     def _forget_old(self, connection: Connection, now: datetime) -> None:
-        if self._forgotten_at is None or now - self._forgotten_at >= KEPT / 24:
+        if self._state.forgotten_at is None or now - self._state.forgotten_at >= KEPT / 24:
             connection.execute(
                 sa.delete(REQUESTS).where(
                     REQUESTS.c.began_at < _text(now - KEPT), REQUESTS.c.lease_until < _text(now)
                 )
             )
-            self._forgotten_at = now
+            self._state.forgotten_at = now
 
 
 def new_holder() -> str:

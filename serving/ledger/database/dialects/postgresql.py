@@ -90,6 +90,10 @@ class PostgreSQL:
         """Whether the server says that its data are corrupted, or that a table is not there."""
         return getattr(error, "sqlstate", None) in DAMAGED
 
+    def structure_problem(self, connection: Connection) -> str | None:
+        """None: the server checks its own files."""
+        return None
+
     def is_broken(self, error: BaseException | None) -> bool:
         """Never: the server says so by an error of another class."""
         return False

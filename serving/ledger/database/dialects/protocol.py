@@ -93,6 +93,10 @@ class Dialect(Protocol):
         """Whether an error of the driver says that the database is damaged, or lacks tables."""
         ...
 
+    def structure_problem(self, connection: Connection) -> str | None:
+        """What is wrong with the structure of the whole database, in the words of the database."""
+        ...
+
     def is_broken(self, error: BaseException | None) -> bool:
         """Whether an error of the driver says that a statement is wrong, so that waiting is vain."""
         ...

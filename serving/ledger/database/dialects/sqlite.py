@@ -78,6 +78,11 @@ class SQLite:
             or str(error).startswith(("no such table", "no such column"))
         )
 
+    def structure_problem(self, connection: Connection) -> str | None:
+        """The first finding of SQLite's quick check."""
+        found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        return None if found == "ok" else found
+
     def is_broken(self, error: BaseException | None) -> bool:
         """Whether it is no error of the file, the disk or the lock."""
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
