@@ -112,6 +112,7 @@ def create_app(
         wall_clock=wall_clock or now,
         settings=settings or ServiceSettings(),
     )
+    service.look_at_ledger(whole=True)  # what is damaged refuses the first write already
     fresh = FreshScores(service)
     service.refresh()
 

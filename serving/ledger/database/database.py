@@ -187,7 +187,11 @@ class LedgerDatabase:
         engine = self._dialect.engine(self._engine.url)
         try:
             with engine.connect() as connection:
-                return verify_chain(self._dialect.reading(connection), head=head)
+                held = self._dialect.reading(connection)
+                problem = self._dialect.structure_problem(held)
+                if problem is not None:
+                    raise self._same.damaged(problem)
+                return verify_chain(held, head=head)
         finally:
             engine.dispose()
 

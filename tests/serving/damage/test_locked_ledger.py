@@ -106,7 +106,7 @@ def test_health_answers_and_writes_end_in_time_while_the_ledger_is_locked(
         for took, answer in ended:
             assert answer.status_code == 503, answer.text
             assert "retry-after" in answer.headers
-            assert took < WAIT + 4 * LEAST_WAIT + 3 * QUICK
+            assert took < WAIT + 4 * LEAST_WAIT + 6 * QUICK
         assert threading.active_count() < before + 40  # the pool of threads, and nothing beside it
         until = time.monotonic() + 30
         while client.post(
