@@ -20,7 +20,7 @@ from serving.decisions.decision_record import POLICY_KINDS, policy_facts
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.decisions.live_effects import evidence_in
 from serving.recommendations.recommend import ProposedDecision, decide_on
-from serving.scoring.alerts import warning_signs
+from serving.scoring.alerts import WeekBefore, warning_signs
 from serving.scoring.models_served import models_of
 from serving.scoring.portfolio import portfolio_order
 from serving.scoring.score import AccountScore
@@ -78,9 +78,9 @@ def decisions_as_of(
     week_ago = [m for m in snapshots.moments() if is_week_before(m, as_of)]
     signs = warning_signs(
         scores,
-        snapshots.read(week_ago[-1]) if week_ago else None,
-        catalogue=features.by_name,
-        formula=workspace.settings.formula,
+        WeekBefore(snapshots.read(week_ago[-1]), features.by_name, workspace.settings.formula)
+        if week_ago
+        else None,
     )
     timelines = TimelineStore(workspace)
     events = timelines.of_kinds(

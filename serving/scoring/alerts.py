@@ -7,6 +7,7 @@ asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 import polars as pl
@@ -14,9 +15,11 @@ import polars as pl
 from features.alerts.alert import Alert, Reading, is_week_before, raise_alerts
 from features.alerts.rules import ALERTS
 from features.catalogue.feature import AnyFeature
+from features.compute.snapshot_store import SnapshotStore
 from features.health.formula import HealthFormula
 from features.health.score import score_health
-from serving.scoring.score import AccountScore, Columns, columns_of, features_of
+from features.reloaded_file import Stamp, stamp_of
+from serving.scoring.score import AccountScore, columns_of, features_of
 
 ALERT_WORDS: Mapping[str, str] = {rule.id: rule.title for rule in ALERTS}
 """Alert id to what a person calls it."""
@@ -69,47 +72,75 @@ class WarningSigns(Mapping[str, tuple[Alert, ...]]):
         return signs
 
 
-def warning_signs(
-    scores: Sequence[AccountScore],
-    week_before: pl.DataFrame | None,
-    *,
-    catalogue: Mapping[str, AnyFeature],
-    formula: HealthFormula,
-) -> WarningSigns:
+class WeekBefore:
+    """The snapshot of a week ago, which all accounts are compared with.
+
+    One for all of them, however often they are scored anew: a part of a frame holds on to all of it.
+    """
+
+    def __init__(
+        self, snapshot: pl.DataFrame, catalogue: Mapping[str, AnyFeature], formula: HealthFormula
+    ) -> None:
+        self._snapshot = snapshot
+        self._columns = columns_of(snapshot, catalogue)
+        self._formula = formula
+        self._rows = dict(
+            zip(snapshot["account_id"].to_list(), range(snapshot.height), strict=True)
+        )
+
+    def reading(self, account_id: str) -> Reading | None:
+        """What an account's alerts would have been raised on; None where it was not there."""
+        row = self._rows.get(account_id)
+        if row is None:
+            return None
+        values = self._snapshot.row(row, named=True)
+        features = features_of(values, self._columns)
+        health = score_health(self._formula, features)
+        return Reading(as_of=values["as_of"], health=health, features=features)
+
+
+class HeldWeek:
+    """The newest snapshot of a week before, read once as long as its file is the same."""
+
+    def __init__(self) -> None:
+        self._held: tuple[Stamp | None, HealthFormula, WeekBefore] | None = None
+
+    def read(
+        self,
+        snapshots: SnapshotStore,
+        moment: datetime,
+        catalogue: Mapping[str, AnyFeature],
+        formula: HealthFormula,
+    ) -> WeekBefore:
+        """The snapshot of this moment, compared by this formula."""
+        stamp = stamp_of(snapshots.existing_path(moment))
+        held = self._held
+        if held is not None and stamp is not None and held[:2] == (stamp, formula):
+            return held[2]
+        week = WeekBefore(snapshots.read(moment), catalogue, formula)
+        self._held = stamp, formula, week
+        return week
+
+
+def warning_signs(scores: Sequence[AccountScore], week_before: WeekBefore | None) -> WarningSigns:
     """The alerts of each account; one that has left raises none.
 
-    ``week_before`` is the snapshot of a week ago; without it nothing is said of a fall.
+    Without the snapshot of ``week_before`` nothing is said of a fall.
     """
-    before = {}
-    if week_before is not None:
-        columns = columns_of(week_before, catalogue)
-        rows = dict(
-            zip(week_before["account_id"].to_list(), range(week_before.height), strict=True)
-        )
-        before = {
-            name: partial(_reading, week_before, row, columns, formula)
-            for name, row in rows.items()
-        }
     return WarningSigns(
         {
-            score.account_id: partial(_raised, score, before.get(score.account_id))
+            score.account_id: partial(_raised, score, week_before)
             for score in scores
             if not score.has_left
         }
     )
 
 
-def _raised(score: AccountScore, week_before: Callable[[], Reading] | None) -> tuple[Alert, ...]:
+def _raised(score: AccountScore, week_before: WeekBefore | None) -> tuple[Alert, ...]:
     now = Reading(
         as_of=score.as_of, health=score.health, features=score.features, attributes=score.attributes
     )
-    before = None if week_before is None else week_before()
+    before = None if week_before is None else week_before.reading(score.account_id)
     if before is not None and not is_week_before(before.as_of, now.as_of):
         before = None
     return raise_alerts(now, before)
-
-
-def _reading(frame: pl.DataFrame, row: int, columns: Columns, formula: HealthFormula) -> Reading:
-    values = frame.row(row, named=True)
-    features = features_of(values, columns)
-    return Reading(as_of=values["as_of"], health=score_health(formula, features), features=features)

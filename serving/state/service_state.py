@@ -47,7 +47,7 @@ from serving.ledger.database.timestamps import MonotonicClock
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Ledger
 from serving.problems import BusyError, NotReadyError
-from serving.scoring.alerts import WarningSigns, warning_signs
+from serving.scoring.alerts import HeldWeek, WarningSigns, warning_signs
 from serving.scoring.explanations import Peers, peers_of
 from serving.scoring.models_served import champion_stamp, models_of, without_paths
 from serving.scoring.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
@@ -96,6 +96,10 @@ class ServiceState:
         if self.whole is not None:
             return self.whole.live
         return LivePortfolio(make=self._make_portfolio, stamp=self._stamp)
+
+    @cached_property
+    def _week(self) -> HeldWeek:
+        return HeldWeek()
 
     @cached_property
     def measured(self) -> ReloadedFile[MeasuredEffects]:
@@ -312,21 +316,13 @@ class ServiceState:
             alerts=self._alerts(scores, moments),
         )
 
-    def _alerts(
-        self,
-        scores: Sequence[AccountScore],
-        moments: Sequence[datetime],
-    ) -> WarningSigns:
+    def _alerts(self, scores: Sequence[AccountScore], moments: Sequence[datetime]) -> WarningSigns:
         week_ago = [m for m in moments if is_week_before(m, moments[-1])]
-        before = None
-        if week_ago:
-            names = [score.account_id for score in scores]
-            before = (
-                SnapshotStore(self.workspace.snapshots_dir)
-                .read(week_ago[-1])
-                .filter(pl.col("account_id").is_in(names))
-            )
-        return warning_signs(scores, before, catalogue=self.catalogue, formula=self.formula)
+        if not week_ago:
+            return warning_signs(scores, None)
+        snapshots = SnapshotStore(self.workspace.snapshots_dir)
+        before = self._week.read(snapshots, week_ago[-1], self.catalogue, self.formula)
+        return warning_signs(scores, before)
 
     def _scores(
         self, frame: pl.DataFrame, models: Models, now: datetime, peers: Peers | None = None

@@ -16,7 +16,7 @@ from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from serving.cli.models import store_of
 from serving.recommendations.snapshot import scores_as_of
-from serving.scoring.alerts import warning_signs
+from serving.scoring.alerts import WeekBefore, warning_signs
 from serving.scoring.score import AccountScore
 
 TODAY = 4
@@ -66,9 +66,13 @@ def shown(workspace: Path) -> Iterator[Shown]:
     scores = scores_as_of(place, store_of(place), as_of)
     signs = warning_signs(
         scores,
-        None if before is None else snapshots.read(before),
-        catalogue=load_catalogue(place.settings.use_names).by_name,
-        formula=place.settings.formula,
+        None
+        if before is None
+        else WeekBefore(
+            snapshots.read(before),
+            load_catalogue(place.settings.use_names).by_name,
+            place.settings.formula,
+        ),
     )
     for score in scores:
         if not score.has_left:

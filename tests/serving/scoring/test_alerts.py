@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from features.alerts.alert import Alert
-from serving.scoring.alerts import WarningSigns
+from features.compute.snapshot_store import SnapshotStore
+from serving.scoring.alerts import HeldWeek, WarningSigns
 
 ALERT = Alert(
     id="a",
@@ -65,3 +68,26 @@ def test_an_account_scored_anew_has_its_newer_alerts_or_none():
     assert dict(after) == {"kept": (ALERT,)}
     assert (kept.asked, newer.asked) == (1, 1)
     assert len(signs) == 3
+
+
+def test_accounts_that_are_scored_anew_share_one_snapshot_of_the_week_before(own_client):
+    """A part of it for each account grew to gigabytes in a service that many events reach."""
+    service = own_client.app.state.service
+    snapshots = SnapshotStore(service.workspace.snapshots_dir)
+    moment = snapshots.moments()[-1]
+    asked = snapshots, moment, service.catalogue
+    held = HeldWeek()
+    week = held.read(*asked, service.formula)
+    assert held.read(*asked, service.formula) is week
+    reading = week.reading("acct-05")
+    assert reading is not None
+    assert (reading.as_of, reading.features["errors_28d"]) == (
+        moment,
+        service.portfolio.account("acct-05").features["errors_28d"],
+    )
+    assert week.reading("nobody") is None
+    assert held.read(*asked, replace(service.formula, title="another")) is not week
+    week = held.read(*asked, service.formula)
+    later = (moment + timedelta(days=1)).timestamp()
+    os.utime(snapshots.existing_path(moment), (later, later))
+    assert held.read(*asked, service.formula) is not week
