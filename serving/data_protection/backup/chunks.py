@@ -6,6 +6,7 @@ backup names was left by a process that was killed: it is read and compared befo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from serving.data_protection.backup.manifest import Chunk
 from serving.data_protection.backup.target import Target
 
 FOLDER = "chunks/"
+NAME = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(kw_only=True)
@@ -98,5 +100,11 @@ class ChunkStore:
 
 
 def path_of(name: str) -> str:
-    """Where a chunk is in a target: no folder gets too many files."""
+    """Where a chunk is in a target: no folder gets too many files.
+
+    Raises:
+        DamagedBackupError: no chunk has such a name, so it would lead to something else.
+    """
+    if NAME.fullmatch(name) is None:
+        raise DamagedBackupError(f"The manifest names a chunk {name[:80]!r}, which cannot be one.")
     return f"{FOLDER}{name[:2]}/{name}"

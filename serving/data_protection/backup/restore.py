@@ -205,7 +205,7 @@ def _write_file(file: FileCopy, store: ChunkStore, staging: Path) -> None:
             f"{file.path} does not come out as it was stored. Restore another backup; nothing was "
             f"changed."
         )
-    path.chmod(file.mode)
+    path.chmod(file.mode & 0o700)  # its owner's alone, whatever a manifest says
 
 
 def _ledger(

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from serving.data_protection.backup.chunks import FOLDER as CHUNKS
 from serving.data_protection.backup.encryption import DESCRIPTION, open_sealing
 from serving.data_protection.backup.errors import BackupError, DamagedBackupError
 from serving.data_protection.backup.make import MadeBackup, make_backup
-from serving.data_protection.backup.manifest import backup_ids, read_backup
+from serving.data_protection.backup.manifest import Chunk, backup_ids, read_backup, write_manifest
 from serving.data_protection.backup.restore import RestoredWorkspace, Wishes, restore
 from serving.data_protection.backup.retention import keep_newest
 from serving.data_protection.backup.target import FolderTarget, Target, open_target
@@ -169,7 +170,7 @@ def test_what_one_file_holds_is_restored_to_the_byte(
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
     for name in ("keys.db", "ledger.db"):
         here, there = (root / name for root in (used.root, tmp_path / "new"))
-        assert here.stat().st_mode == there.stat().st_mode
+        assert there.stat().st_mode & 0o777 == here.stat().st_mode & 0o700
     with closing(sqlite3.connect(tmp_path / "new" / "ledger.db")) as link:
         assert link.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -562,23 +563,43 @@ def test_a_target_of_an_unknown_kind_is_refused_in_words() -> None:
         open_target("nowhere://bucket/secret")
 
 
+def forged(target: FolderTarget, backup_id: str, **changes: object) -> None:
+    """Write a newer manifest whose first file is another."""
+    sealing = open_sealing(target, None)
+    manifest = read_backup(target, sealing, backup_id).manifest
+    one = replace(manifest.files[0], **changes)
+    evil = replace(manifest, files=(one, *manifest.files[1:]), made_at=NOW + timedelta(hours=1))
+    write_manifest(target, sealing, evil)
+
+
 def test_a_path_of_a_manifest_leads_nowhere_else(
     used: Workspace, target: FolderTarget, tmp_path
 ) -> None:
     """Whoever can write the target cannot write elsewhere on the machine that restores."""
-    from dataclasses import replace
-
-    from serving.data_protection.backup.manifest import write_manifest
-
     made = stored(used, target)
-    sealing = open_sealing(target, None)
-    manifest = read_backup(target, sealing, made.backup.id).manifest
-    one = replace(manifest.files[0], path="../escaped")
-    evil = replace(manifest, files=(one,), made_at=NOW + timedelta(hours=1))
-    write_manifest(target, sealing, evil)
+    forged(target, made.backup.id, path="../escaped")
     with pytest.raises(DamagedBackupError, match="outside of the workspace"):
         restored(target, tmp_path / "new")
     assert not (tmp_path / "escaped").exists()
+
+
+def test_a_restored_file_is_its_owners_whatever_the_manifest_says(
+    used: Workspace, target: FolderTarget, tmp_path
+) -> None:
+    made = stored(used, target)
+    forged(target, made.backup.id, mode=0o4777)
+    restored(target, tmp_path / "new")
+    name = made.backup.manifest.files[0].path
+    assert (tmp_path / "new" / name).stat().st_mode & 0o7777 == 0o700
+
+
+def test_the_name_of_a_chunk_leads_nowhere_else(
+    used: Workspace, target: FolderTarget, tmp_path
+) -> None:
+    made = stored(used, target)
+    forged(target, made.backup.id, chunks=(Chunk(name="../" * 9 + "dev/zero", stored=1),))
+    with pytest.raises(DamagedBackupError, match="which cannot be one"):
+        restored(target, tmp_path / "new")
 
 
 @pytest.mark.postgres
