@@ -254,7 +254,8 @@ def demo(
         address = f"http://127.0.0.1:{port}"
         out.print(
             f"\nOpen [bold]{address}[/bold] for the portfolio, {address}/models for the "
-            f"evidence, {address}/docs for the API. Stop with Ctrl-C."
+            f"evidence, {address}/docs for the API. Stop with Ctrl-C.",
+            markup=True,
         )
         serve(port=port, workspace=workspace)
 
@@ -436,7 +437,7 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
     else:
         out.print(f"Using what is in {place.root}; delete that folder to start afresh.")
     _demo_summary(place, record)
-    out.print(f"[dim]{(datetime.now(UTC) - began).total_seconds():.0f} s in all.[/dim]")
+    out.print(f"{(datetime.now(UTC) - began).total_seconds():.0f} s in all.", style="dim")
 
 
 def _demo_record(place: Workspace, world: World) -> dict[str, Any] | None:
@@ -487,13 +488,14 @@ def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
     out.print(
         f"\n[bold]{manifest.events:,} events[/bold] in {manifest.rows:,} rows of "
         f"{len(decided):,} accounts, {len(running):,} of them with a running contract, as of "
-        f"{last:%Y-%m-%d}.\n"
+        f"{last:%Y-%m-%d}.\n",
+        markup=True,
     )
     for summary in record["trainings"]:
         out.print(summary, highlight=False, markup=False)
         out.print()
     out.print(brief_table(record["results"]))
-    out.print("\n[bold]Most revenue at risk[/bold]\n")
+    out.print("\nMost revenue at risk\n", style="bold")
     for one in running[:5]:
         out.print(account_lines(one), highlight=False, markup=False)
 

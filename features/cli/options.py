@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
+from features.cli.terminal import Terminal, as_shown
 from features.workspace import SETTINGS_FILE, TRACKING_VARIABLE, Workspace
 from features.workspace_files import WorkspaceBusyError, shut_to_others
 
@@ -26,8 +27,8 @@ FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
 OWN_PACKAGES = ("features", "registry", "training", "experiments", "serving")
 
 log = logging.getLogger("keepwell")
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 
 class CommandError(Exception):
@@ -124,11 +125,11 @@ def show_progress(words: str) -> Iterator[Callable[[str, int, int], None]]:
     with out.status(f"{words} …") as status:
 
         def say(step: str, done: int, total: int) -> None:
-            status.update(f"{words}: {step} ({done}/{total}) …")
+            status.update(Text(as_shown(f"{words}: {step} ({done}/{total}) …")))
 
         yield say
     seconds = (datetime.now(UTC) - began).total_seconds()
-    out.print(f"[green]✓[/green] {words} [dim]({seconds:.1f} s)[/dim]")
+    out.print(Text.assemble(("✓", "green"), f" {as_shown(words)} ", (f"({seconds:.1f} s)", "dim")))
 
 
 def plural(number: int, thing: str) -> str:

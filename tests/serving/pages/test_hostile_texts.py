@@ -6,6 +6,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from small_company import AS_OF, event
 
 from features.events.schema import KINDS, Event
@@ -101,3 +102,27 @@ def test_a_text_from_data_changes_no_page(own_workspace, store, make_client, str
         assert "set-cookie" not in answer.headers, address
     assert seen == sum("".join(page.words).count(HARMLESS) for page in structures.values())
     assert seen > 40
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_from_data_changes_no_header_and_no_figure(own_workspace, store, make_client, text):
+    """Prometheus can read the figures, JSON the answers; a refusal repeats no line break."""
+    pages_after(make_client, own_workspace, store, text)
+    client = make_client(own_workspace, store)
+    address = "/v1/accounts/" + "".join(f"%{byte:02x}" for byte in text.encode())
+    answers = [client.get(f"/v1/accounts/{ACCOUNT}"), client.get(address), client.get("/metrics")]
+    for answer in answers:
+        for name, value in answer.headers.items():
+            assert name.isascii()
+            assert value.isprintable()
+            assert text.split("\r\n")[0] not in value
+        assert "set-cookie" not in answer.headers
+    assert [answer.status_code for answer in answers[1:]] == [404, 200]
+    assert answers[1].json()["status"] == 404
+    families = list(text_string_to_metric_families(answers[2].text))
+    assert families
+    labels = {
+        value for family in families for one in family.samples for value in one.labels.values()
+    }
+    assert all(value.isprintable() for value in labels)
+    assert not any(text.split("\r\n")[0] in value for value in labels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 SHOWN = {"log_loss": "log loss", "auc": "AUC"}
 """Metric to its heading."""
@@ -23,8 +24,8 @@ def brief_table(results: list[dict[str, Any]]) -> Table:
     )
     for result in results:
         table.add_row(
-            f"[bold]{result['label']} within {result['horizon_days']} days[/bold]",
-            f"[dim]{result['test']}[/dim]",
+            Text(f"{result['label']} within {result['horizon_days']} days", "bold"),
+            Text(result["test"], "dim"),
             "",
         )
         ordered = sorted(result["contenders"].items(), key=lambda item: item[1]["log_loss"][0])
