@@ -204,7 +204,7 @@ def test_a_mapping_that_names_a_missing_column_changes_nothing(
     assert "customer" in said
     assert "use.csv" in said
     assert "company" in said  # the columns that there are
-    assert not (tmp_path / "ws" / "events" / "manifest.json").exists()
+    assert not list((tmp_path / "ws" / "events").glob("*.parquet"))
 
 
 def test_a_team_that_can_not_be_read_is_one_paragraph(tmp_path: Path) -> None:

