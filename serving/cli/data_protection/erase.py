@@ -281,6 +281,8 @@ def _show_counts(found: Mapping[str, int]) -> None:
         table.add_row(name, f"{count:,}")
     out.print(table)
     out.print(f"{plural(sum(found.values()), 'entry').replace('entrys', 'entries')} in all.")
+    if not any(found.values()):
+        out.print("Nothing is held under this id. Compare its spelling with the one in your data.")
 
 
 def _learned(place: Workspace, subject: Subject) -> tuple[str, ...]:
