@@ -16,6 +16,7 @@ import pytest
 from keepwell_command import run_keepwell
 from served_process import Served
 
+from serving.api.idempotency import LEASE
 from serving.http.server.running import DRAIN_SECONDS
 from serving.http.server.workers import ORPHAN_SECONDS, ListenError, socket_of
 
@@ -59,10 +60,14 @@ def test_two_workers_keep_the_promises_of_one_though_one_is_killed(served, own_w
     path = f"{served.url}/v1/decisions/{decided['decision_id']}/outcomes"
 
     def report(number: int) -> httpx.Response | None:
-        """Each key is sent by two callers, and again by each until it has its answer."""
+        """Each key is sent by two callers, and again by each until it has its answer.
+
+        What the killed worker had begun is held until its lease has ended.
+        """
         headers = {"Idempotency-Key": f"k{number // 2}"}
         body = {"kind": "outcome", "result": f"step {number // 2}"}
-        for _ in range(50):
+        end = time.monotonic() + 2 * LEASE.total_seconds() + 30
+        while time.monotonic() < end:
             with contextlib.suppress(httpx.TransportError):
                 answer = httpx.post(path, json=body, headers=headers, timeout=60)
                 if answer.status_code not in (409, 503):
