@@ -65,10 +65,19 @@ class ErasedSubjects:
 
     def add(self, subject: Subject, *, at: datetime, erasure: str) -> None:
         """Note an erasure; the same one is noted once."""
-        digests = tuple(self.digest(subject.kind, name) for name in (subject.id, *subject.names))
-        entry = ErasedSubject(kind=subject.kind, digests=digests, erased_at=at, erasure=erasure)
+        self.add_digests(self.digests(subject), kind=subject.kind, at=at, erasure=erasure)
+
+    def add_digests(
+        self, digests: tuple[str, ...], *, kind: SubjectKind, at: datetime, erasure: str
+    ) -> None:
+        """Note the erasure of somebody of whom only the digests are known."""
+        entry = ErasedSubject(kind=kind, digests=digests, erased_at=at, erasure=erasure)
         others = [one for one in self.entries if one.digests[0] != digests[0]]
         self._write((*others, entry))
+
+    def digests(self, subject: Subject) -> tuple[str, ...]:
+        """The digests of a subject: of its id, then of its further names."""
+        return tuple(self.digest(subject.kind, name) for name in (subject.id, *subject.names))
 
     def allow(self, kind: SubjectKind, subject_id: str) -> bool:
         """Let a subject in again; False where nobody of this id was erased."""
@@ -80,6 +89,18 @@ class ErasedSubjects:
             return False
         self._write(left)
         return True
+
+    def drop(self, erasure: str) -> None:
+        """Let the subject of an erasure in again, whoever it is."""
+        left = tuple(one for one in self.entries if one.erasure != erasure)
+        if left != self.entries:
+            self._write(left)
+
+    @property
+    def key(self) -> bytes | None:
+        """The key of the digests; None as long as nobody has needed one."""
+        path = self.folder / SECRET_FILE
+        return path.read_bytes() if path.exists() else None
 
     def digest(self, kind: SubjectKind, name: str) -> str:
         """The keyed digest of a name of an account or of a person."""

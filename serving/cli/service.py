@@ -22,7 +22,7 @@ from features.cli.options import (
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
-from serving.cli.data_protection.erase import finish_interrupted
+from serving.cli.data_protection.carrying_out import erase_what_came_later, finish_interrupted
 from serving.cli.models import store_of
 
 
@@ -52,6 +52,7 @@ def serve(
         raise CommandError(str(error)) from error
     if own is None:
         finish_interrupted(Workspace(workspace))
+        erase_what_came_later(Workspace(workspace))
         refuse_pending_erasures(Workspace(workspace))
     if own is None and workers > 1:
         raise typer.Exit(Supervisor(bound, workers, command_of_worker()).run())

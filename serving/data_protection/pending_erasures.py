@@ -7,18 +7,21 @@ replaces, and in a file that is named. They are pending (``erasures.pending.json
 the workspace until each of their subjects is erased in it.
 
 A line says under which id, when, of what kind and of whom. The subject is the keyed digest of the list of
-the erased, so that nobody is named; it is the same after the same subject is erased again.
+the erased, so that nobody is named; it is the same after the same subject is erased again. It also says
+by which key, so that nobody looks under another one and finds nothing, and whether the subject was let
+in again since.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from features.lake.erased_subjects import ErasedSubjects
+from features.lake.erased_subjects import FOLDER, SECRET_FILE, ErasedSubjects
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceError, write_atomically
 
@@ -42,31 +45,59 @@ class ErasureLine:
     erasure_id: str
     at: str  # ISO 8601 in UTC
     kind: str  # "person" or "account"
-    subject: str  # understood by the erasure only
+    subject: str  # the digest of the id
+    names: tuple[str, ...] = ()  # the digests of further names
+    key: str | None = None  # which key the digests were made with; None: nobody knows
+    allowed_at: str | None = None  # since when rows of the subject are taken in again
     version: int = VERSION
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digest of the id, then those of further names."""
+        return (self.subject, *self.names)
+
+
+def name_of_key(key: bytes | None) -> str | None:
+    """What a key of digests is known by, which says nothing about it."""
+    return None if key is None else hmac.digest(key, b"name of this key", "sha256").hex()[:16]
 
 
 def done_erasures(workspace: Workspace) -> tuple[ErasureLine, ...]:
     """The erasures that were carried out in this workspace, oldest first."""
+    erased = ErasedSubjects(workspace.root)
+    key = name_of_key(erased.key)
     listed = (
         ErasureLine(
             erasure_id=one.erasure,
             at=one.erased_at.isoformat(),
             kind=one.kind,
             subject=one.digests[0],
+            names=one.digests[1:],
+            key=key,
         )
-        for one in ErasedSubjects(workspace.root).entries
+        for one in erased.entries
     )
-    return _joined((*read_lines(workspace.root / DONE_FILE), *listed))
+    return joined((*read_lines(workspace.root / DONE_FILE), *listed))
 
 
 def note_erasure(workspace: Workspace, line: ErasureLine) -> None:
     """Add an erasure to those that were carried out; it is pending no more."""
-    done = _joined((*read_lines(workspace.root / DONE_FILE), line))
+    done = joined((*read_lines(workspace.root / DONE_FILE), line))
     write_atomically(workspace.root / DONE_FILE, as_bytes(done))
     pending = pending_erasures(workspace)
     if line.erasure_id in {one.erasure_id for one in pending}:
         set_pending(workspace, (one for one in pending if one.erasure_id != line.erasure_id))
+
+
+def note_allowed(workspace: Workspace, erasure_ids: Iterable[str], *, at: datetime) -> None:
+    """Note that rows of erased subjects are taken in again, before they are taken off the list.
+
+    Their erasures stay among those that were carried out, or a restore would carry them out again.
+    """
+    wanted = set(erasure_ids)
+    for line in done_erasures(workspace):
+        if line.erasure_id in wanted:
+            note_erasure(workspace, replace(line, allowed_at=at.isoformat()))
 
 
 def pending_erasures(workspace: Workspace) -> tuple[ErasureLine, ...]:
@@ -75,7 +106,8 @@ def pending_erasures(workspace: Workspace) -> tuple[ErasureLine, ...]:
     if not pending:
         return ()
     done = done_erasures(workspace)
-    ids, subjects = {one.erasure_id for one in done}, {one.subject for one in done}
+    ids = {one.erasure_id for one in done}
+    subjects = {one.subject for one in done if one.allowed_at is None}
     return tuple(
         one for one in pending if one.erasure_id not in ids and one.subject not in subjects
     )
@@ -83,7 +115,7 @@ def pending_erasures(workspace: Workspace) -> tuple[ErasureLine, ...]:
 
 def set_pending(workspace: Workspace, lines: Iterable[ErasureLine]) -> None:
     """Replace the list of pending erasures; an empty one is no file."""
-    held = _joined(lines)
+    held = joined(lines)
     if held:
         write_atomically(workspace.root / PENDING_FILE, as_bytes(held))
     else:
@@ -98,13 +130,33 @@ def refuse_pending_erasures(workspace: Workspace) -> None:
     """
     pending = pending_erasures(workspace)
     if pending:
-        told = ", ".join(f"{one.erasure_id} ({one.kind}, {one.at[:10]})" for one in pending)
-        raise PendingErasuresError(
-            f"The workspace {workspace.root} was restored from a backup that is older than "
-            f"{len(pending)} erasure{'s' * (len(pending) > 1)}: {told}. It is not served before "
-            f"they are applied: erase each of these again (keepwell erase account ID, keepwell "
-            f"erase person ID); the reason in its receipt says which case it was."
+        raise PendingErasuresError(told_pending(workspace, pending))
+
+
+def told_pending(workspace: Workspace, pending: tuple[ErasureLine, ...]) -> str:
+    """Which erasures a workspace lacks, and what to do, for a person."""
+    told = ", ".join(f"{one.erasure_id} ({one.kind}, {one.at[:10]})" for one in pending)
+    return (
+        f"The workspace {workspace.root} was restored from a backup that is older than "
+        f"{len(pending)} erasure{'s' * (len(pending) > 1)}: {told}. It is not served before "
+        f"they are applied. {_what_to_do(workspace, pending)}"
+    )
+
+
+def _what_to_do(workspace: Workspace, pending: tuple[ErasureLine, ...]) -> str:
+    """How pending erasures are applied that could not be found by their digests."""
+    own = name_of_key(ErasedSubjects(workspace.root).key)
+    if any(one.key is not None and one.key != own for one in pending):
+        return (
+            f"Their digests need the key of the former workspace: copy its {FOLDER}/{SECRET_FILE} "
+            f"to {workspace.root / FOLDER}, and start again. A backup that is encrypted "
+            f"(KEEPWELL_BACKUP_KEY) holds it. Without it, erase each of them by its id (keepwell "
+            f"erase account ID, keepwell erase person ID)."
         )
+    return (
+        "Erase each of these again (keepwell erase account ID, keepwell erase person ID); the reason "
+        "in its receipt says which case it was."
+    )
 
 
 def read_lines(file: Path) -> tuple[ErasureLine, ...]:
@@ -135,7 +187,7 @@ def lines_of(text: bytes, where: str) -> tuple[ErasureLine, ...]:
                     f"{where}:{number} has version {content['version']}, of a newer Keepwell; this "
                     f"one reads versions up to {VERSION}. Use the newer Keepwell."
                 )
-            found.append(ErasureLine(**content))
+            found.append(ErasureLine(**{**content, "names": tuple(content.get("names", ()))}))
             datetime.fromisoformat(found[-1].at)
         except (ValueError, TypeError, AttributeError) as error:
             raise ErasureListError(
@@ -150,7 +202,11 @@ def as_bytes(lines: Iterable[ErasureLine]) -> bytes:
     return b"".join(json.dumps(asdict(line)).encode() + b"\n" for line in lines)
 
 
-def _joined(lines: Iterable[ErasureLine]) -> tuple[ErasureLine, ...]:
+def joined(lines: Iterable[ErasureLine]) -> tuple[ErasureLine, ...]:
     """Each erasure once, oldest first."""
-    by_id = {line.erasure_id: line for line in lines}
+    by_id: dict[str, ErasureLine] = {}
+    for line in lines:
+        known = by_id.get(line.erasure_id)
+        if known is None or known.allowed_at is None:
+            by_id[line.erasure_id] = line
     return tuple(sorted(by_id.values(), key=lambda line: (line.at, line.erasure_id)))

@@ -191,6 +191,14 @@ PLACES: tuple[Place, ...] = (
         about="nobody",
     ),
     Place(
+        path="backup.targets.json",
+        kind="JSON",
+        holds="where the workspace is backed up, so that erasures are listed there",
+        about="nobody",
+        rebuilt_by="keepwell backup",
+        in_backup="never",
+    ),
+    Place(
         path="webhooks.db",
         kind="SQLite",
         holds="webhooks with their encrypted secrets, and messages about decisions",

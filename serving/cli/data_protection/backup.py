@@ -97,8 +97,10 @@ def restore(
     """Put a workspace back as a backup holds it, in one step and compared with what was stored.
 
     With KEEPWELL_LEDGER_URL the ledger is written to that database, which has to be empty. Erasures
-    that came after the backup are listed, and the workspace is not served before they are applied.
+    that came after the backup are carried out again before the workspace is in its place; one that
+    cannot be is listed, and the workspace is not served before.
     """
+    from serving.cli.data_protection.carrying_out import erase_what_came_later
     from serving.data_protection.backup.restore import Wishes
     from serving.data_protection.backup.restore import restore as restore_workspace
     from serving.data_protection.backup.target import open_target
@@ -122,6 +124,7 @@ def restore(
             key=os.environ.get(BACKUP_KEY_VARIABLE) or None,
             now=datetime.now(UTC),
             progress=say,
+            erase_again=lambda staged: erase_what_came_later(staged, lambda name: say(name, 0, 0)),
         )
     manifest = found.backup.manifest
     tell(f"{workspace} is {manifest.tenant!r} as of backup {found.backup.id}.")
@@ -142,11 +145,9 @@ def restore(
     if manifest.elsewhere:
         tell(f"Kept outside of the workspace, and not restored: {'; '.join(manifest.elsewhere)}.")
     if found.pending:
-        tell(
-            f"{plural(len(found.pending), 'erasure')} came after this backup: it is not served before "
-            f"each of them is carried out again (keepwell erase account ID, keepwell erase person ID). "
-            + ", ".join(f"{one.erasure_id} ({one.kind}, {one.at[:10]})" for one in found.pending)
-        )
+        from serving.data_protection.pending_erasures import told_pending
+
+        tell(told_pending(Workspace(workspace), found.pending))
 
 
 def make_backup(workspace: Workspace, target: Target, wait: float) -> None:

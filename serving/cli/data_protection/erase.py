@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,20 +10,26 @@ from rich.table import Table
 
 from features.cli.options import (
     DEFAULT_WORKSPACE,
-    FOUND,
     CommandError,
     InWorkspace,
     out,
-    plural,
     show_progress,
 )
 from features.events.subject import SUBJECT_KINDS, Subject, SubjectKind
 from features.workspace import Workspace
+from serving.cli.data_protection.carrying_out import (
+    begin,
+    finish,
+    finish_interrupted,
+    learned_words,
+    list_in_targets,
+    show_counts,
+    subject_at,
+)
 from serving.cli.keys import DecidedBy, who
 
 if TYPE_CHECKING:
-    from serving.data_protection.erasure.erase import Journal, Receipt
-    from serving.data_protection.erasure.protocol import SubjectAt
+    pass
 
 SubjectId = Annotated[str, typer.Argument(help="The id, as it is in the data.")]
 Also = Annotated[
@@ -89,9 +93,9 @@ def approve(
     asked = take_request(place, request, by=by)
     subject = Subject(kind=asked["kind"], id=asked["id"], names=tuple(asked["names"]))
     at = subject_at(place, subject, by=asked["by"], reason=asked["reason"])
-    journal = _begin(at, approved_by=by)
+    journal = begin(at, approved_by=by)
     drop_request(place, request)
-    _finish(at, journal)
+    finish(at, journal)
 
 
 def resume(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
@@ -154,44 +158,17 @@ def allow(
 ) -> None:
     """Let rows of an erased subject in again: it is a customer, or a user, once more."""
     from features.lake.erased_subjects import ErasedSubjects
+    from serving.data_protection.pending_erasures import note_allowed
 
     place = Workspace(workspace)
     who(place, by, "administer")
-    if not ErasedSubjects(place.root).allow(_kind(kind), subject_id):
+    erased, which = ErasedSubjects(place.root), _kind(kind)
+    entries = erased.among(which, [subject_id]) if erased.entries else {}
+    note_allowed(place, (one.erasure for one in entries.values()), at=datetime.now(UTC))
+    if not erased.allow(which, subject_id):
         raise CommandError(f"No {kind} of this id was erased from {place.root}.")
     out.print("Its rows are taken in again from the next ingestion on.")
-
-
-def subject_at(place: Workspace, subject: Subject, *, by: str, reason: str) -> SubjectAt:
-    """A subject in a workspace, with the databases that the environment names."""
-    from registry.integrity.signing import signing_key
-    from serving.data_protection.erasure.protocol import SubjectAt
-    from serving.ledger.stores.outbox import FILE
-    from serving.settings import service_settings
-
-    stated = service_settings(os.environ).ledger_url
-    return SubjectAt(
-        workspace=place,
-        subject=subject,
-        by=by,
-        at=datetime.now(UTC),
-        reason=reason,
-        database=stated or place.ledger_db,
-        outbox=stated or place.root / FILE,
-        key=signing_key(os.environ),
-    )
-
-
-def finish_interrupted(place: Workspace) -> bool:
-    """Finish an erasure that was begun and not ended; False where there is none."""
-    from serving.data_protection.erasure.erase import under_way
-
-    journal = under_way(place)
-    if journal is None:
-        return False
-    out.print(f"An erasure of {journal.at[:16]} was interrupted and is finished now.", markup=False)
-    _finish(subject_at(place, journal.subject, by=journal.by, reason=journal.reason), journal)
-    return True
+    list_in_targets(place)
 
 
 def _erase(
@@ -210,8 +187,8 @@ def _erase(
     if dry_run:
         with show_progress("Looking for it everywhere"):
             found = count_places(subject_at(place, subject, by="", reason=""))
-        _show_counts(found)
-        for words in _learned(place, subject):
+        show_counts(found)
+        for words in learned_words(place, subject):
             out.print(words, markup=False, highlight=False)
         return
     by = who(place, by, "administer")
@@ -232,64 +209,7 @@ def _erase(
             highlight=False,
         )
         return
-    _finish(at, _begin(at))
-
-
-def _begin(at: SubjectAt, *, approved_by: str | None = None) -> Journal:
-    from serving.data_protection.erasure.erase import begin_erasure, count_places
-
-    with show_progress("Looking for it everywhere"):
-        found = count_places(at)
-    return begin_erasure(
-        at, approved_by=approved_by, learned=_learned(at.workspace, at.subject), found=found
-    )
-
-
-def _finish(at: SubjectAt, journal: Journal) -> None:
-    from serving.data_protection.erasure.erase import RECEIPT_FILE, finish_erasure
-
-    with show_progress("Erasing") as say:
-        receipt = finish_erasure(
-            at,
-            journal,
-            clock=lambda: datetime.now(UTC),
-            progress=lambda name: say(name, 0, 0),
-        )
-    _show_counts(receipt.found)
-    for words in receipt.learned:
-        out.print(words, markup=False, highlight=False)
-    name = RECEIPT_FILE.format(receipt.erasure)
-    state = "signed" if receipt.signature else "not signed, since KEEPWELL_BUNDLE_KEY is not set"
-    out.print(f"Receipt: erasures/{name} ({state}).", markup=False, highlight=False)
-    _tell_left(receipt)
-
-
-def _tell_left(receipt: Receipt) -> None:
-    if receipt.left:
-        places = ", ".join(f"{name} ({count})" for name, count in receipt.left.items())
-        out.print(
-            f"Some of it came back while it was erased, or could not be: {places}. Erase it again, "
-            f"with the service stopped.",
-            markup=False,
-        )
-        raise typer.Exit(FOUND)
-
-
-def _show_counts(found: Mapping[str, int]) -> None:
-    table = Table("place", "entries")
-    for name, count in found.items():
-        table.add_row(name, f"{count:,}")
-    out.print(table)
-    out.print(f"{plural(sum(found.values()), 'entry').replace('entrys', 'entries')} in all.")
-    if not any(found.values()):
-        out.print("Nothing is held under this id. Compare its spelling with the one in your data.")
-
-
-def _learned(place: Workspace, subject: Subject) -> tuple[str, ...]:
-    from serving.cli.models import store_of
-    from serving.data_protection.erasure.learned_from import models_that_learned
-
-    return tuple(one.words for one in models_that_learned(place, store_of(place), subject))
+    finish(at, begin(at))
 
 
 def _kind(text: str) -> SubjectKind:

@@ -10,7 +10,8 @@ import typer
 from features.cli.options import DEFAULT_WORKSPACE, InWorkspace, out, show_progress
 from features.events.subject import Subject, SubjectKind
 from features.workspace import Workspace
-from serving.cli.data_protection.erase import Also, SubjectId, subject_at
+from serving.cli.data_protection.carrying_out import subject_at
+from serving.cli.data_protection.erase import Also, SubjectId
 from serving.cli.keys import DecidedBy, who
 
 OutFile = Annotated[Path, typer.Option("--out", help="The JSON file to write.")]

@@ -4,4 +4,14 @@ A target is a folder or an object storage. It holds chunks of content under the 
 and one manifest a backup, so that a backup adds what is new and never changes what is there.
 """
 
-__all__ = ["encryption", "errors", "make", "manifest", "restore", "retention", "target", "verify"]
+__all__ = [
+    "encryption",
+    "erasures",
+    "errors",
+    "make",
+    "manifest",
+    "restore",
+    "retention",
+    "target",
+    "verify",
+]

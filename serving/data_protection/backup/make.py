@@ -23,7 +23,7 @@ from features.workspace import Workspace
 from features.workspace_files import hold_lock
 from serving.data_protection.backup.chunks import ChunkStore
 from serving.data_protection.backup.encryption import DESCRIPTION, Sealing, open_sealing
-from serving.data_protection.backup.erasures import send_erasures
+from serving.data_protection.backup.erasures import remember_target, send_erasures
 from serving.data_protection.backup.errors import BackupError, MissingObjectError
 from serving.data_protection.backup.frozen import FrozenFile, FrozenWorkspace, frozen
 from serving.data_protection.backup.manifest import (
@@ -36,7 +36,6 @@ from serving.data_protection.backup.manifest import (
     write_manifest,
 )
 from serving.data_protection.backup.target import Target
-from serving.data_protection.pending_erasures import done_erasures
 from serving.ledger.stores.ledger_copy import ledger_facts
 
 SCRATCH = ".backup"
@@ -102,8 +101,9 @@ def make_backup(
             workspace, ledger_url=ledger_url, scratch=scratch, wait_seconds=wait_seconds
         ) as state:
             manifest = _stored(workspace, state, store, now, elsewhere, progress)
-        send_erasures(target, sealing, done_erasures(workspace))
+        send_erasures(target, sealing, workspace)
         backup = write_manifest(target, sealing, manifest)
+    remember_target(workspace, target.address)
     counts = store.counts
     return MadeBackup(
         backup=backup,

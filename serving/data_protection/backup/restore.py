@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from features.lake.erased_subjects import SECRET_FILE, ErasedSubjects
 from features.workspace import Workspace
 from serving.data_protection.backup.chunks import ChunkStore
 from serving.data_protection.backup.encryption import Sealing, open_sealing
-from serving.data_protection.backup.erasures import stored_erasures
+from serving.data_protection.backup.erasures import TARGETS_FILE, stored_erasures, stored_key
 from serving.data_protection.backup.errors import BackupError, DamagedBackupError
 from serving.data_protection.backup.make import new_hash
 from serving.data_protection.backup.manifest import (
@@ -34,6 +34,8 @@ from serving.data_protection.backup.target import Target
 from serving.data_protection.pending_erasures import (
     ErasureLine,
     done_erasures,
+    joined,
+    note_erasure,
     pending_erasures,
     set_pending,
 )
@@ -94,8 +96,18 @@ def restore(
     key: str | None,
     now: datetime,
     progress: Progress = lambda step, done, total: None,
+    erase_again: Callable[[Workspace], object] = lambda staged: None,
 ) -> RestoredWorkspace:
     """Put the workspace of a backup in a place.
+
+    Args:
+        target: where the backup is.
+        workspace: the place.
+        wishes: which backup, and how.
+        key: decrypts, where the target is encrypted.
+        now: the moment of the restore.
+        progress: is told of each file.
+        erase_again: applies pending erasures to the restored workspace, before it is in its place.
 
     Raises:
         BackupError: the backup cannot be read, is damaged, or the place is not free.
@@ -118,9 +130,12 @@ def restore(
             ledger, cut_at = _ledger(backup, staged, wishes)
             if ledger is not None:
                 _note_head(staged.ledger_head, backup, ledger, cut_at, wishes.by, now)
-            pending = _pending(target, sealing, workspace, staged, wishes)
-            set_pending(staged, pending)
-            _keep_key_of_the_erased(workspace, staged)
+            _set_pending(target, sealing, workspace, staged, wishes)
+            _keep_key_of_the_erased(workspace, staged, stored_key(target, sealing))
+            if pending_erasures(staged):
+                erase_again(staged)
+                if ledger is not None and wishes.ledger_url is None:
+                    ledger = ledger_facts(staged.ledger_db)
             _sync(staging)
             aside = workspace.root.with_name(
                 f"{workspace.root.name}.before-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
@@ -138,7 +153,7 @@ def restore(
         ledger=ledger,
         cut_at=cut_at,
         aside=aside if was_there else None,
-        pending=pending,
+        pending=pending_erasures(workspace),
     )
 
 
@@ -264,28 +279,42 @@ def _cut(staged: Workspace, until: datetime | int) -> tuple[LedgerFacts, int]:
     return ledger_facts(staged.ledger_db), cut.place
 
 
-def _pending(
+def _set_pending(
     target: Target, sealing: Sealing, workspace: Workspace, staged: Workspace, wishes: Wishes
-) -> tuple[ErasureLine, ...]:
-    """Every erasure that is known and that the restored workspace does not hold."""
-    done = {line.erasure_id for line in done_erasures(staged)}
-    known = (
-        *pending_erasures(staged),
-        *stored_erasures(target, sealing),
-        *done_erasures(workspace),
-        *pending_erasures(workspace),
-        *wishes.erasures,
+) -> None:
+    """Note every erasure that is known and that the restored workspace does not hold."""
+    done = {line.erasure_id: line for line in done_erasures(staged)}
+    known = joined(
+        (
+            *pending_erasures(staged),
+            *stored_erasures(target, sealing),
+            *done_erasures(workspace),
+            *pending_erasures(workspace),
+            *wishes.erasures,
+        )
     )
-    by_id = {line.erasure_id: replace(line) for line in known if line.erasure_id not in done}
-    return tuple(sorted(by_id.values(), key=lambda line: (line.at, line.erasure_id)))
+    set_pending(staged, (line for line in known if line.erasure_id not in done))
+    for line in known:
+        if line.allowed_at is not None and line.erasure_id in done:
+            note_erasure(staged, line)  # who was let in since is let in
+            ErasedSubjects(staged.root).drop(line.erasure_id)
 
 
-def _keep_key_of_the_erased(workspace: Workspace, staged: Workspace) -> None:
-    """Take over the key of the list of the erased, or who is erased again has another digest."""
-    before, after = (ErasedSubjects(one.root).folder / SECRET_FILE for one in (workspace, staged))
-    if before.exists() and not after.exists():
-        after.parent.mkdir(exist_ok=True)
-        shutil.copy2(before, after)
+def _keep_key_of_the_erased(workspace: Workspace, staged: Workspace, stored: bytes | None) -> None:
+    """Take over the key of the list of the erased, or who is erased again has another digest.
+
+    From the workspace that is replaced also where erasures are listed.
+    """
+    before, after = (ErasedSubjects(one.root) for one in (workspace, staged))
+    key = before.key or stored
+    if key is not None and after.key is None:
+        after.folder.mkdir(exist_ok=True)
+        handle = os.open(after.folder / SECRET_FILE, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+            os.fsync(file.fileno())
+    if (workspace.root / TARGETS_FILE).exists():
+        shutil.copy2(workspace.root / TARGETS_FILE, staged.root / TARGETS_FILE)
 
 
 def _sync(folder: Path) -> None:

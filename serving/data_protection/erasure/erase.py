@@ -40,6 +40,11 @@ SECONDS_BETWEEN_ROUNDS = 1.0
 
 Progress = Callable[[str], None]
 
+HELD_NOTHING = (
+    "Nothing was held under this id or these names. It is noted as erased: rows of a later export that "
+    "hold it are left out."
+)
+
 
 class ErasureError(WorkspaceError):
     """The erasure cannot be carried out like this."""
@@ -62,9 +67,19 @@ class Receipt:
     learned: tuple[str, ...] = ()
     signature: str | None = None
 
+    @property
+    def says(self) -> str:
+        """What came of it, as a sentence."""
+        if self.left:
+            return (
+                f"{sum(self.left.values()):,} entries were still held at the end: erase it again."
+            )
+        number = sum(self.found.values())
+        return f"{number:,} entries were held, and none is now." if number else HELD_NOTHING
+
     def to_dict(self) -> dict[str, Any]:
         """The receipt as it is stored, without its signature."""
-        content = {"version": VERSION, **vars(self)}
+        content = {"version": VERSION, "says": self.says, **vars(self)}
         content.pop("signature")
         return {**content, "digests": list(self.digests), "learned": list(self.learned)}
 
@@ -91,6 +106,7 @@ class Journal:
     learned: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     done: tuple[str, ...] = field(default=())
+    digests: tuple[str, ...] = ()  # of the list of the erased; an erasure again has the same
 
     @property
     def subject(self) -> Subject:
@@ -115,20 +131,31 @@ def begin_erasure(
     approved_by: str | None = None,
     learned: tuple[str, ...] = (),
     found: Mapping[str, int] | None = None,
+    again: str | None = None,
+    digests: tuple[str, ...] = (),
 ) -> Journal:
     """Write the journal, from which on the erasure is finished by whoever comes next.
+
+    Args:
+        at: the subject, and who erases it why.
+        approved_by: the second person, where one is needed.
+        learned: what models had learned from the subject, in words.
+        found: what each place holds, where that was counted.
+        again: the id of an erasure that was carried out before, and that a restored workspace lacks.
+        digests: those of that erasure.
 
     Raises:
         HeldSubjectError: the subject is under a legal hold.
         ErasureError: another erasure is under way.
     """
-    Holds(at.workspace).check(at.subject)
+    if again is None:
+        Holds(at.workspace).check(at.subject)
     if under_way(at.workspace) is not None:
         raise ErasureError(
             "Another erasure is under way and was not finished. Finish it first: keepwell erase resume"
         )
     journal = Journal(
-        erasure=secrets.token_hex(8),
+        erasure=again or secrets.token_hex(8),
         kind=at.subject.kind,
         id=at.subject.id,
         names=at.subject.names,
@@ -141,6 +168,7 @@ def begin_erasure(
         found=dict(found or count_places(at)),
         learned=learned,
         written=events_written_by(at),
+        digests=digests or ErasedSubjects(at.workspace.root).digests(at.subject),
     )
     _write_journal(at.workspace, journal)
     return journal
@@ -158,7 +186,8 @@ def under_way(workspace: Workspace) -> Journal | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         content.pop("version")
-        tuples = {name: tuple(content[name]) for name in ("names", "learned", "written", "done")}
+        lists = ("names", "learned", "written", "done", "digests")
+        tuples = {name: tuple(content.get(name, ())) for name in lists}
         return Journal(**{**content, **tuples})
     except (ValueError, TypeError, KeyError) as exc:
         raise ErasureError(
@@ -191,7 +220,8 @@ def finish_erasure(
             digest_before=journal.digest_before,
             written=journal.written,
         )
-        erased.add(subject, at=began, erasure=journal.erasure)
+        digests = journal.digests or erased.digests(subject)
+        erased.add_digests(digests, kind=subject.kind, at=began, erasure=journal.erasure)
         for place in SUBJECT_PLACES:
             if place.name not in journal.done:
                 progress(place.name)
@@ -199,7 +229,7 @@ def finish_erasure(
                 journal = replace(journal, done=(*journal.done, place.name))
                 _write_journal(at.workspace, journal)
         left = _look_again(at, progress)
-        return _end(at, journal, erased, left, clock())
+        return _end(at, journal, digests, left, clock())
 
 
 def _look_again(at: SubjectAt, progress: Progress) -> dict[str, int]:
@@ -217,9 +247,12 @@ def _look_again(at: SubjectAt, progress: Progress) -> dict[str, int]:
 
 
 def _end(
-    at: SubjectAt, journal: Journal, erased: ErasedSubjects, left: Mapping[str, int], now: datetime
+    at: SubjectAt,
+    journal: Journal,
+    digests: tuple[str, ...],
+    left: Mapping[str, int],
+    now: datetime,
 ) -> Receipt:
-    digests = tuple(erased.digest(at.subject.kind, name) for name in (journal.id, *journal.names))
     receipt = Receipt(
         erasure=journal.erasure,
         kind=journal.kind,

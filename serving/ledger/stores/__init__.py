@@ -13,4 +13,5 @@ __all__ = [
     "plan_draws",
     "records",
     "subjects",
+    "texts",
 ]

@@ -25,6 +25,7 @@ MADE_ELSEWHERE = {
     ".backup/*/**": ".backup/x1y2z3_4/ledger.db",
     "erasures.jsonl": "erasures.jsonl",  # keepwell erase
     "erasures.pending.jsonl": "erasures.pending.jsonl",  # keepwell restore
+    "backup.targets.json": "backup.targets.json",  # keepwell backup
     "world/**": "world/events/mapping.toml",
     "studies/*": "studies/churn.jsonl",  # of a training that was stopped
     "waiting-runs/**": "waiting-runs/20260101T000000000000-churn-ab/run.json",
