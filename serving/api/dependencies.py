@@ -15,7 +15,7 @@ from features.catalogue.catalogue import load_catalogue
 from serving.auth.roles import Caller
 from serving.ledger.database.change import OpenRequest, WaitBudget
 from serving.ledger.errors import UnknownDecisionError
-from serving.problems import WrongShapeError
+from serving.problems import TooLargeError, WrongShapeError
 from serving.scoring.account_families import Family, family_of
 from serving.scoring.portfolio import Portfolio
 from serving.state.service_state import ServiceState
@@ -34,14 +34,21 @@ AtCaller = Annotated[Caller, Depends(caller_at)]
 MOST_FIELDS = 10
 """Fields of a form, which are read; no form of ours has as many."""
 
+LARGEST_FORM = 65_536
+"""Bytes of a form. A text of a form has 500 characters, which are 6,000 bytes at most."""
+
 
 async def form_of(request: Request) -> dict[str, str]:
     """The fields of a form that a page sent; of a field that comes twice, the last.
 
     Raises:
+        TooLargeError: it is larger than any form of ours.
         WrongShapeError: it has more fields than any form of ours.
     """
-    text = (await request.body()).decode("utf-8", errors="replace")
+    body = await request.body()
+    if len(body) > LARGEST_FORM:
+        raise TooLargeError(f"The form has more than {LARGEST_FORM:,} bytes.")
+    text = body.decode("utf-8", errors="replace")
     try:
         fields = parse_qs(text, max_num_fields=MOST_FIELDS)
     except ValueError as error:

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.problem_details import problem_response
 from serving.http.request_body import read_body, replay_body
-from serving.problems import ProblemError, TooManyAtOnceError
+from serving.problems import ProblemError, TooLargeError, TooManyAtOnceError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,8 @@ class RouteClass:
 
     ``at_once`` is None where none is ever refused. One that would wait longer than ``most_wait``
     seconds, going by how long those before it took, is refused as if the queue were full.
-    ``retry_seconds`` is what a refusal advises.
+    ``retry_seconds`` is what a refusal advises. A body has at most ``most_values`` values, since
+    reading them, and saying of each what is wrong with it, holds up every other request.
     """
 
     name: str
@@ -47,6 +48,7 @@ class RouteClass:
     queue: int = 0
     most_wait: float = math.inf
     retry_seconds: int = 1
+    most_values: int = 10_000
 
 
 STATUS = RouteClass(name="status", what="questions about the service", at_once=None)
@@ -56,9 +58,21 @@ PAGES = RouteClass(name="pages", what="pages", at_once=2, queue=32, most_wait=0.
 DECISIONS = RouteClass(
     name="decisions", what="decisions and reports of them", at_once=4, queue=64, most_wait=0.5
 )
-EVENTS = RouteClass(name="events", what="batches of events", at_once=2, queue=32, most_wait=1.0)
+EVENTS = RouteClass(
+    name="events",
+    what="batches of events",
+    at_once=2,
+    queue=32,
+    most_wait=1.0,
+    most_values=300_000,
+)
 BATCHES = RouteClass(
-    name="batches", what="plans and batches of scores", at_once=2, queue=0, retry_seconds=5
+    name="batches",
+    what="plans and batches of scores",
+    at_once=2,
+    queue=0,
+    retry_seconds=5,
+    most_values=50_000,
 )
 
 CLASSES = (STATUS, CONTROLS, READS, PAGES, DECISIONS, EVENTS, BATCHES)
@@ -195,6 +209,7 @@ class Admission:
                 body = await read_body(receive)
                 if body is None:
                     return
+                check_values(body, of.most_values)
                 held = len(body)
                 self.held_bytes += held
                 if self.held_bytes > MOST_BODY_BYTES:
@@ -222,6 +237,20 @@ class Admission:
             self.held_bytes -= held
             if has_place:
                 places.give_back(time.monotonic() - began)
+
+
+def check_values(body: bytes, most: int) -> None:
+    """See that a body of JSON holds no more values than are read; commas in texts count as well.
+
+    >>> check_values(b'{"account_ids": ["a", "b"]}', most=3)
+
+    Raises:
+        TooLargeError: it holds more.
+    """
+    if len(body) > most and sum(map(body.count, (b",", b"[", b"{"))) > most:
+        raise TooLargeError(
+            f"The body holds more than {most:,} values, the most that is read here in one request."
+        )
 
 
 def places_of_classes() -> dict[RouteClass, Places]:

@@ -27,7 +27,7 @@ class NextActionsRequest(Request):
     )
 
     account_ids: list[AccountId] | None = Field(
-        default=None, min_length=1, description=MOST_ACCOUNTS
+        default=None, min_length=1, fail_fast=True, description=MOST_ACCOUNTS
     )
     limit: Whole = Field(
         default=20, ge=1, le=1000, description="How many accounts, most revenue at risk first."

@@ -36,7 +36,7 @@ class EventsRequest(Request):
         }
     )
 
-    events: list[dict[str, Any]] = Field(min_length=1, description=MOST_EVENTS)
+    events: list[dict[str, Any]] = Field(min_length=1, fail_fast=True, description=MOST_EVENTS)
 
     @model_validator(mode="after")
     def _is_finite(self) -> EventsRequest:

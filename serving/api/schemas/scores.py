@@ -151,7 +151,7 @@ class ScoresRequest(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"account_ids": [EXAMPLE_ACCOUNT]}]})
 
-    account_ids: list[AccountId] = Field(min_length=1, description=MOST_ACCOUNTS)
+    account_ids: list[AccountId] = Field(min_length=1, fail_fast=True, description=MOST_ACCOUNTS)
     horizon_days: int = Field(default=90, ge=1, le=3660)
 
 

@@ -23,7 +23,7 @@ KEYS = {"type", "title", "status", "detail", "instance", "next"}
 SLUGS = {f"/problems#{problem.slug}" for problem in PROBLEM_KINDS}
 JSON = {"Content-Type": "application/json"}
 
-DEEP = "[" * 100_000
+DEEP = "[" * 20_000
 
 REFUSED = [
     # route, method, body, headers, status, type

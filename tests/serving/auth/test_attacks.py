@@ -112,3 +112,42 @@ def test_an_event_moves_no_account_into_reach_without_the_right_to_send(
         headers = {**key_for(role, "csm-0", territories), "Idempotency-Key": role}
         answer = own_client.post("/v1/events", json={"events": [sent]}, headers=headers)
         assert answer.status_code == 403
+
+
+BOMBS = {
+    "numbers": b'{"account_ids":[%s]}' % b",".join([b"1"] * 60_000),
+    "objects": b'{"account_ids":[%s]}' % b",".join([b"{}"] * 60_000),
+    "fields": b"{%s}" % b",".join(b'"k%d":0' % one for one in range(60_000)),
+    "depth": b'{"account_ids":' + b"[" * 60_000 + b"]" * 60_000 + b"}",
+    "UTF-16": b"".join(b"%c\0" % one for one in b"[" + b"1," * 60_000),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("path", ["/v1/scores", "/v1/plans", "/v1/next-actions"])
+def test_a_body_of_too_many_values_is_refused_before_it_is_read(
+    own_client, key_for, path, bomb
+) -> None:
+    headers = {**key_for("engine"), "Content-Type": "application/json", "Idempotency-Key": "x"}
+    answer = own_client.post(path, content=BOMBS[bomb], headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems#too-large")
+    assert "values" in answer.json()["detail"]
+
+
+def test_of_a_list_of_wrong_ids_the_first_is_named_alone(own_client, key_for) -> None:
+    wrong = {"account_ids": [1] * 20_000}
+    answer = own_client.post("/v1/scores", json=wrong, headers=key_for("reader"))
+    assert answer.status_code == 422
+    assert [one["where"] for one in answer.json()["errors"]] == ["account_ids[0]"]
+
+
+def test_a_form_larger_than_any_of_ours_is_refused_before_it_is_decoded(
+    own_client, key_for
+) -> None:
+    headers = {
+        **key_for("csm", "csm-0"),
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    form = b"reason=" + b"%41" * 30_000
+    answer = own_client.post("/accounts/acct-00/feedback", content=form, headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems#too-large")
