@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 
 from pydantic import BaseModel
@@ -54,6 +55,13 @@ def stored_answer(response: Response) -> StoredAnswer:
         status=response.status_code,
         body=bytes(response.body),
         media_type=response.headers["content-type"],
+    )
+
+
+def replayed(answer: StoredAnswer) -> Response:
+    """An answer that was given before."""
+    return Response(
+        answer.body, answer.status, media_type=answer.media_type, headers={REPLAYED: "true"}
     )
 
 
@@ -104,38 +112,47 @@ class IdempotencyMiddleware:
         if isinstance(waits, WaitBudget):
             waits.charge_since_arrival()
         holder, keys = new_holder(), self.keys.waiting(waits)
+        fingerprint = fingerprint_of(scope, body)
+        begin = partial(
+            keys.begin,
+            caller.key_id,
+            key,
+            fingerprint,
+            may_repeat=need.may_repeat,
+            now=self.clock(),
+            holder=holder,
+            with_change=need.one_change,
+        )
         try:
-            begun = await run_in_threadpool(
-                keys.begin,
-                caller.key_id,
-                key,
-                fingerprint_of(scope, body),
-                may_repeat=need.may_repeat,
-                now=self.clock(),
-                holder=holder,
-            )
+            begun = await run_in_threadpool(begin)
         except LedgerUnreachableError:  # away, or busy for long; what needs no ledger may answer
             unsure = TakenKey(caller=caller.key_id, key=key, holder=holder)
+            if need.one_change:
+                unsure = keys.new_key(caller.key_id, key, fingerprint, holder, self.clock())
             work = keys.open_request(unsure, is_sure=False)
             answered = await self._pass_on(scope, replay_body(body, receive), work)
             if work.is_noted:  # it was taken after all
-                await self._settle(keys, work, answered)
+                return await self._settle(keys, work, answered)
             return answered.response()
         if isinstance(begun, StoredAnswer):
-            return Response(
-                begun.body, begun.status, media_type=begun.media_type, headers={REPLAYED: "true"}
-            )
+            return replayed(begun)
+        if begun.unwritten is not None:
+            work = keys.open_request(begun)
+            answered = await self._pass_on(scope, replay_body(body, receive), work)
+            if work.was_late:
+                first = await run_in_threadpool(begin)
+                return replayed(first) if isinstance(first, StoredAnswer) else answered.response()
+            return await self._settle(keys, work, answered)
         renewing = asyncio.create_task(self._go_on(begun))
         try:
             work = keys.open_request(begun)
             answered = await self._pass_on(scope, replay_body(body, receive), work)
-            await self._settle(keys, work, answered)
+            return await self._settle(keys, work, answered)
         except Exception:
             await run_in_threadpool(keys.let_go, begun, self.clock())
             raise
         finally:
             renewing.cancel()
-        return answered.response()
 
     async def _pass_on(self, scope: Scope, receive: Receive, work: OpenRequest) -> BufferedAnswer:
         """What the route answers, which notes its changes with the request."""
@@ -144,13 +161,18 @@ class IdempotencyMiddleware:
         await self.app(scope, receive, answered)
         return answered
 
-    async def _settle(self, keys: RequestKeys, work: OpenRequest, answered: BufferedAnswer) -> None:
-        """Store the answer, unless a change remembered the very same."""
+    async def _settle(
+        self, keys: RequestKeys, work: OpenRequest, answered: BufferedAnswer
+    ) -> Response:
+        """Store the answer, unless a change remembered the very same, and say what is sent."""
         answer = answered.stored()
-        if answer != work.answer:
-            await run_in_threadpool(
-                keys.settle, work.taken, answer, ending=answered.ending, now=self.clock()
-            )
+        is_free = work.taken.unwritten is not None and not work.is_noted
+        if answer == work.answer or (is_free and answered.ending != "done"):
+            return answered.response()
+        first = await run_in_threadpool(
+            keys.settle, work.taken, answer, ending=answered.ending, now=self.clock()
+        )
+        return answered.response() if first == answer else replayed(first)
 
     async def _go_on(self, taken: TakenKey) -> None:
         while True:

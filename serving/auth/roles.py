@@ -176,13 +176,16 @@ class Need:
     ``of`` says what it tells about: ``accounts`` are those within the caller's reach, and the
     route answers as if there were no others; ``company`` is the whole, refused to whoever does not
     reach every account; ``product`` is nothing about any account. ``may_repeat`` says of a write
-    that doing it again under the same Idempotency-Key finds what is there, and adds nothing.
+    that doing it again under the same Idempotency-Key finds what is there, and adds nothing;
+    ``one_change`` that all it does is one transaction, which remembers its answer: nothing is written
+    down under the key before.
     """
 
     permission: Permission | None
     of: Literal["accounts", "company", "product"]
     writes: bool = False
     may_repeat: bool = False
+    one_change: bool = False
 
     def refusal(self, caller: Caller) -> str | None:
         """Why a caller may not use the route; None when they may."""

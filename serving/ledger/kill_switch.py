@@ -18,11 +18,12 @@ from sqlalchemy.engine import Connection
 
 from serving.ledger.database.chain import insert_linked
 from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.prepared import Prepared
 from serving.ledger.database.tables import CONTROLS
 from serving.ledger.database.timestamps import as_moment, as_text
 from serving.ledger.errors import StoppedError
 
-IN_ORDER = sa.select(CONTROLS).order_by(CONTROLS.c.control_id)
+IN_ORDER = Prepared(sa.select(CONTROLS).order_by(CONTROLS.c.control_id))
 
 ControlKind = Literal["stop", "resume", "level", "capacity"]
 
@@ -153,7 +154,7 @@ def add_control(connection: Connection, control: Control) -> Control:
 
 def read_controls(connection: Connection) -> tuple[Control, ...]:
     """Every control in the order in which they were given."""
-    rows = connection.execute(IN_ORDER)
+    rows = IN_ORDER.rows(connection, {})
     return tuple(
         Control(
             kind=row.kind,

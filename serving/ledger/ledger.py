@@ -28,6 +28,7 @@ from serving.ledger.database.chain import ChainCheck, insert_linked, verify_chai
 from serving.ledger.database.change import Change, OpenRequest, StoredAnswer, WaitBudget
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.dialects.protocol import BUSY_SECONDS
+from serving.ledger.database.prepared import PART, ById
 from serving.ledger.database.redaction import erased_record
 from serving.ledger.database.tables import (
     CHAIN,
@@ -58,19 +59,15 @@ from serving.ledger.reported_outcomes import (
 
 __all__ = ["Decision", "Ledger", "NewOutcome", "Outcome", "OutcomeKind"]
 
-THESE_DECISIONS = sa.select(DECISIONS).where(
-    DECISIONS.c.decision_id.in_(sa.bindparam("ids", expanding=True))
-)
-THESE_INPUTS = sa.select(INPUTS.c.digest).where(
-    INPUTS.c.digest.in_(sa.bindparam("ids", expanding=True))
-)
-OUTCOMES_OF = (
+THESE_DECISIONS = ById(sa.select(DECISIONS), DECISIONS.c.decision_id)
+THESE_INPUTS = ById(sa.select(INPUTS.c.digest), INPUTS.c.digest)
+OUTCOMES_OF = ById(
     outcomes_with_decisions()
     .join(
         CHAIN, sa.and_(CHAIN.c.table == OUTCOMES.name, CHAIN.c.record_id == OUTCOMES.c.outcome_id)
     )
-    .where(DECISIONS.c.account_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(CHAIN.c.place)
+    .order_by(CHAIN.c.place),
+    DECISIONS.c.account_id,
 )
 """Made once: to make a statement anew for each decision takes longer than to run it."""
 
@@ -82,9 +79,6 @@ BRIEFLY: Sequence[sa.ColumnElement[Any]] = [
     sa.case((DECISIONS.c.propensity < 1, DECISIONS.c.inputs)).label("inputs"),
 ]
 """The columns of ``DecisionSummary``: the question of a decision is long and seldom needed."""
-
-PART = 1_000
-"""Ids asked for at once: a database bounds the parameters of a statement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,11 +167,8 @@ class LedgerChange:
         decisions read, by their digest.
         """
         connection, decisions = self._change.connection, new.decisions
-        there = {
-            row.decision_id: _decision(row)
-            for part in batched([d.decision_id for d in decisions], PART)
-            for row in connection.execute(THESE_DECISIONS, {"ids": part})
-        }
+        ids = [decision.decision_id for decision in decisions]
+        there = {row.decision_id: _decision(row) for row in THESE_DECISIONS.rows(connection, ids)}
         controls = read_controls(connection)
         added = {
             d.decision_id: _levelled(d, controls) for d in decisions if d.decision_id not in there
@@ -193,7 +184,7 @@ class LedgerChange:
         if not unsure:
             return
         connection = self._change.connection
-        known = set(connection.scalars(THESE_INPUTS, {"ids": unsure}))
+        known = {row.digest for row in THESE_INPUTS.rows(connection, unsure)}
         inputs = [
             {"digest": digest, "content": shared[digest]}
             for digest in unsure
@@ -475,9 +466,8 @@ def outcomes_in(
 ) -> dict[str, tuple[Outcome, ...]]:
     """The outcomes of these accounts' decisions in the order they came, by account."""
     found: dict[str, list[Outcome]] = {}
-    for part in batched(list(dict.fromkeys(account_ids)), PART):
-        for row in connection.execute(OUTCOMES_OF, {"ids": part}):
-            found.setdefault(row.account_id, []).append(as_outcome(row))
+    for row in OUTCOMES_OF.rows(connection, list(dict.fromkeys(account_ids))):
+        found.setdefault(row.account_id, []).append(as_outcome(row))
     return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
 
 

@@ -17,12 +17,12 @@ from sqlalchemy.engine import Connection
 
 from experiments.policy.contact.snooze import Snooze
 from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.prepared import ById
 from serving.ledger.database.tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK
 from serving.ledger.database.timestamps import as_moment
 from serving.ledger.errors import NotClaimableError
 from serving.text_format import who
 
-PART = 1_000
 """Accounts asked for at once: a database bounds the parameters of a statement."""
 
 
@@ -81,17 +81,16 @@ def read_snoozes(
 ) -> dict[str, tuple[Snooze, ...]]:
     """The snoozes of accounts, read in a transaction that is open."""
     found: dict[str, dict[str, Snooze]] = {}
-    for start in range(0, len(account_ids), PART):
-        for row in connection.execute(_SAID, {"ids": account_ids[start : start + PART]}):
-            note(
-                found.setdefault(row.account_id, {}),
-                action=row.action,
-                verdict=row.verdict,
-                until=as_moment(row.snooze_until) if row.snooze_until else None,
-                at=as_moment(row.heard_at or row.at),
-                by=row.by,
-                reason=row.reason,
-            )
+    for row in _SAID.rows(connection, account_ids):
+        note(
+            found.setdefault(row.account_id, {}),
+            action=row.action,
+            verdict=row.verdict,
+            until=as_moment(row.snooze_until) if row.snooze_until else None,
+            at=as_moment(row.heard_at or row.at),
+            by=row.by,
+            reason=row.reason,
+        )
     return {account_id: tuple(put_off.values()) for account_id, put_off in found.items()}
 
 
@@ -159,7 +158,7 @@ _NEWEST_WORD = (
     .limit(1)
 )
 
-_SAID = (
+_SAID = ById(
     sa.select(
         FEEDBACK.c.account_id,
         FEEDBACK.c.action,
@@ -173,9 +172,7 @@ _SAID = (
     .join(
         CHAIN, sa.and_(CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id)
     )
-    .where(
-        FEEDBACK.c.account_id.in_(sa.bindparam("ids", expanding=True)),
-        FEEDBACK.c.verdict != "disagree",
-    )
-    .order_by(CHAIN.c.place)
+    .where(FEEDBACK.c.verdict != "disagree")
+    .order_by(CHAIN.c.place),
+    FEEDBACK.c.account_id,
 )

@@ -42,7 +42,7 @@ router = APIRouter(prefix="/v1", tags=["decisions"])
     summary="Recommend and store the next actions",
     response_model=NextActionsAnswer,
 )
-@needs(Need(permission="recommend", of="accounts", writes=True))
+@needs(Need(permission="recommend", of="accounts", writes=True, one_change=True))
 @problems(TooManyError, NotReadyError)
 def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest) -> Response:
     """What to do next for each account, best first, beside doing nothing.

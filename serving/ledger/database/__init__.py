@@ -11,6 +11,7 @@ __all__ = [
     "dialects",
     "migrations",
     "noted_head",
+    "prepared",
     "redaction",
     "tables",
     "timestamps",

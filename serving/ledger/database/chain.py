@@ -23,6 +23,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from serving.ledger.database.prepared import Prepared
 from serving.ledger.database.tables import (
     CHAIN,
     CHAINED,
@@ -38,12 +39,11 @@ FIRST = "0" * 64
 
 LINKED_ORDER = {DECISIONS.name: DECISIONS.c.decided_at, OUTCOMES.name: OUTCOMES.c.received_at}
 
-NEWEST = "SELECT place, link FROM chain ORDER BY place DESC LIMIT 1"
+NEWEST = Prepared(sa.select(CHAIN.c.place, CHAIN.c.link).order_by(CHAIN.c.place.desc()).limit(1))
 HEAD = "keepwell_head"
 """Where a connection has the newest link of its transaction."""
 
-INSERTS = {table.name: sa.insert(table) for table in (CHAIN, *CHAINED.values())}
-"""Made once: to make a statement anew for each decision takes longer than to run it."""
+INSERTS = {table.name: Prepared(sa.insert(table)) for table in (CHAIN, *CHAINED.values())}
 
 Change = Literal["altered", "missing", "no link", "out of line", "added", "not the head"]
 
@@ -161,7 +161,7 @@ def extend_chain(
                 "salt": salt,
             }
         )
-    connection.execute(INSERTS[CHAIN.name], linked)
+    INSERTS[CHAIN.name].insert(connection, linked)
     connection.info[HEAD] = place, link
 
 
@@ -174,8 +174,8 @@ def newest_link(connection: Connection, *, reads: bool = False) -> tuple[int, st
     """
     found: tuple[int, str] | None = None if reads else connection.info.get(HEAD)
     if found is None:
-        newest = connection.exec_driver_sql(NEWEST).first()
-        found = (0, FIRST) if newest is None else (newest[0], newest[1])
+        newest = NEWEST.rows(connection, {})
+        found = (newest[0].place, newest[0].link) if newest else (0, FIRST)
         connection.info[HEAD] = found
     return found
 
@@ -326,7 +326,7 @@ def _added(connection: Connection, place: int) -> Finding | None:
 
 def insert_linked(connection: Connection, table: sa.Table, *rows: Mapping[str, Any]) -> None:
     """Write new records, each with its link; the connection holds the writers' lock."""
-    connection.execute(INSERTS[table.name], list(rows))
+    INSERTS[table.name].insert(connection, rows)
     extend_chain(connection, table, rows)
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from serving.ledger.database.prepared import Prepared
 from serving.ledger.errors import InFlightError, LedgerUnreachableError
 
 RETRY_SECONDS = 1
@@ -68,11 +70,16 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class TakenKey:
-    """A key that is being worked on, and by whom."""
+    """A key that is being worked on, and by whom.
+
+    ``unwritten`` is the row of a key that is not in the database yet: it is written with the one
+    change of its request, by the same commit.
+    """
 
     caller: str
     key: str
     holder: str
+    unwritten: Mapping[str, object] | None = None
 
 
 class WaitBudget:
@@ -127,6 +134,7 @@ class OpenRequest:
         self.taken = taken
         self.waits = waits
         self.is_noted = False
+        self.was_late = False  # another request under the same key was first
         self.answer: StoredAnswer | None = None  # that a change remembered
         self._is_sure = is_sure
         self._can_be_noted = can_be_noted
@@ -135,13 +143,14 @@ class OpenRequest:
         """Note a change, and the answer it remembers, in the row of the key, before it commits.
 
         Raises:
-            InFlightError: another process took the request over.
+            InFlightError: another process took the request over, or was first.
             LedgerUnreachableError: the key was not taken in time.
         """
-        if self._can_be_noted and self._is_held(change):
+        if self._can_be_noted and (self._writes_key(change) or self._is_held(change)):
             self.is_noted, self.answer = True, change.answer
             return
-        if not self._is_sure:
+        self.was_late = self._can_be_noted and self.taken.unwritten is not None
+        if not (self._is_sure or self.was_late):
             raise LedgerUnreachableError(
                 "The key of this request could not be noted in time, so nothing was written.",
                 retry_after=RETRY_SECONDS,
@@ -153,13 +162,20 @@ class OpenRequest:
 
     def _is_held(self, change: Change) -> bool:
         """Note the change in the row of the key; False where the key is not held any more."""
+        held = held_by(self.taken)
+        if change.answer is None:
+            return NOTE.change(change.connection, held) == 1
+        stored = answer_columns(change.answer)
+        return NOTE_ANSWERED.change(change.connection, {**held, **stored}) == 1
+
+    def _writes_key(self, change: Change) -> bool:
+        """Write the row of a key that is not there yet, with this change as its first effect."""
+        row = self.taken.unwritten
+        if row is None or THE_ROW.rows(change.connection, held_by(self.taken)):
+            return False  # it is noted by now, or somebody else was first
         stored = {} if change.answer is None else answer_columns(change.answer)
-        noted = change.connection.execute(
-            sa.update(REQUESTS)
-            .where(is_held(self.taken), REQUESTS.c.status.is_(None))
-            .values(effects=REQUESTS.c.effects + 1, **stored)
-        )
-        return noted.rowcount == 1
+        NEW_ROW.insert(change.connection, [{**row, **stored, "effects": 1}])
+        return True
 
 
 def answer_columns(answer: StoredAnswer) -> dict[str, object]:
@@ -171,11 +187,26 @@ def answer_columns(answer: StoredAnswer) -> dict[str, object]:
     }
 
 
-def is_key(taken: TakenKey) -> sa.ColumnElement[bool]:
-    """The condition for the row of a key."""
-    return sa.and_(REQUESTS.c.caller == taken.caller, REQUESTS.c.key == taken.key)
+def held_by(taken: TakenKey) -> dict[str, object]:
+    """What names the row of a key, and whoever works on it."""
+    return {"of_caller": taken.caller, "of_key": taken.key, "of_holder": taken.holder}
 
 
-def is_held(taken: TakenKey) -> sa.ColumnElement[bool]:
-    """The condition for the row of a key that is still held by the same."""
-    return sa.and_(is_key(taken), REQUESTS.c.holder == taken.holder)
+IS_KEY = sa.and_(
+    REQUESTS.c.caller == sa.bindparam("of_caller"), REQUESTS.c.key == sa.bindparam("of_key")
+)
+"""The condition for the row of a key, named by ``held_by``."""
+
+IS_HELD = sa.and_(IS_KEY, REQUESTS.c.holder == sa.bindparam("of_holder"))
+"""The condition for the row of a key that is still held by the same."""
+
+THE_ROW = Prepared(sa.select(REQUESTS).where(IS_KEY))
+NEW_ROW = Prepared(sa.insert(REQUESTS))
+_NOTING = (
+    sa.update(REQUESTS)
+    .where(IS_HELD, REQUESTS.c.status.is_(None))
+    .values(effects=REQUESTS.c.effects + 1)
+)
+NOTE = Prepared(_NOTING)
+ANSWER: Mapping[str, Any] = {name: sa.bindparam(name) for name in ("status", "media_type", "body")}
+NOTE_ANSWERED = Prepared(_NOTING.values(ANSWER))

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.prepared import PART
 from serving.ledger.database.tables import CHAIN, DECISIONS, FEEDBACK, INPUTS, OUTCOMES
 from serving.ledger.database.timestamps import as_moment
 from serving.ledger.feedback import Verdict
-from serving.ledger.ledger import PART, batched
+from serving.ledger.ledger import batched
 
 QUESTIONS_AT_ONCE = 500
 

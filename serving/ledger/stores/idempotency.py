@@ -19,25 +19,29 @@ import secrets
 import zlib
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger.database.change import (
+    ANSWER,
+    IS_HELD,
     METADATA,
+    NEW_ROW,
     REQUESTS,
+    THE_ROW,
     OpenRequest,
     StoredAnswer,
     TakenKey,
     WaitBudget,
     answer_columns,
-    is_held,
-    is_key,
+    held_by,
 )
 from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.prepared import Prepared
 from serving.ledger.errors import (
     AnswerLostError,
     InFlightError,
@@ -47,6 +51,17 @@ from serving.ledger.errors import (
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=30)
 RETRY_SECONDS = 1
+
+SETTLE = Prepared(sa.update(REQUESTS).where(IS_HELD).values(ANSWER))
+LEASE_UNTIL = Prepared(
+    sa.update(REQUESTS).where(IS_HELD).values(lease_until=sa.bindparam("lease_until"))
+)
+FREE = Prepared(sa.delete(REQUESTS).where(IS_HELD, REQUESTS.c.effects == 0))
+TAKE_OVER = Prepared(
+    sa.update(REQUESTS)
+    .where(IS_HELD)
+    .values(holder=sa.bindparam("new_holder"), lease_until=sa.bindparam("lease_until"))
+)
 
 Ending = Literal["done", "refused", "failed"]
 """How a request ended; where it failed, nobody knows what it did."""
@@ -96,8 +111,12 @@ class RequestKeys:
         may_repeat: bool,
         now: datetime,
         holder: str | None = None,
+        with_change: bool = False,
     ) -> TakenKey | StoredAnswer:
         """Take a key to work on its request, or find what it was answered.
+
+        ``with_change`` is for a request whose whole effect is one change: nothing is written before
+        that, and the key is taken by the same commit. Of two at once only the first commits.
 
         Raises:
             KeyReusedError: the key came before with another request.
@@ -105,83 +124,87 @@ class RequestKeys:
             AnswerLostError: it was done, and the process ended before it answered.
             LedgerUnreachableError: the database cannot be reached.
         """
-        taken = TakenKey(caller=caller, key=key, holder=holder or new_holder())
+        taken = self.new_key(caller, key, fingerprint, holder or new_holder(), now)
+        if with_change and self._is_looked_after(now):
+            with self._database.reading() as connection:
+                row = _row(connection, taken)
+            if row is None:
+                return taken
+            answer = _answer_in(row, fingerprint, now, may_repeat=may_repeat)
+            if answer is not None:
+                return answer
         with self._writing() as connection:
             self._forget_old(connection, now)
-            row = connection.execute(sa.select(REQUESTS).where(is_key(taken))).one_or_none()
+            row = _row(connection, taken)
             if row is None:
-                connection.execute(
-                    sa.insert(REQUESTS).values(
-                        caller=caller,
-                        key=key,
-                        fingerprint=fingerprint,
-                        holder=taken.holder,
-                        lease_until=_text(now + self._lease),
-                        effects=0,
-                        began_at=_text(now),
-                    )
-                )
+                if not with_change:
+                    assert taken.unwritten is not None
+                    NEW_ROW.insert(connection, [taken.unwritten])
+                    return replace(taken, unwritten=None)
                 return taken
-            if row.fingerprint != fingerprint:
-                raise KeyReusedError(
-                    "This Idempotency-Key came before with another request. Nothing was done."
-                )
-            if row.status is not None:
-                return StoredAnswer(
-                    status=row.status, media_type=row.media_type, body=zlib.decompress(row.body)
-                )
-            if row.lease_until > _text(now):
-                raise InFlightError(
-                    "The same request is being worked on.",
-                    retry_after=RETRY_SECONDS,
-                )
-            if row.effects and not may_repeat:
-                raise AnswerLostError(
-                    "The request was carried out once, and the process that did "
-                    "so ended before it could answer. Nothing was done again."
-                )
-            connection.execute(
-                sa.update(REQUESTS)
-                .where(is_key(taken))
-                .values(holder=taken.holder, lease_until=_text(now + self._lease))
+            answer = _answer_in(row, fingerprint, now, may_repeat=may_repeat)
+            if answer is not None:
+                return answer
+            TAKE_OVER.change(
+                connection,
+                {
+                    **held_by(replace(taken, holder=row.holder)),
+                    "new_holder": taken.holder,
+                    "lease_until": _text(now + self._lease),
+                },
             )
-            return taken
+            return replace(taken, unwritten=None)
+
+    def new_key(
+        self, caller: str, key: str, fingerprint: str, holder: str, now: datetime
+    ) -> TakenKey:
+        """A key that nobody has written down yet."""
+        row = {
+            "caller": caller,
+            "key": key,
+            "fingerprint": fingerprint,
+            "holder": holder,
+            "lease_until": _text(now + self._lease),
+            "effects": 0,
+            "began_at": _text(now),
+        }
+        return TakenKey(caller=caller, key=key, holder=holder, unwritten=row)
 
     def settle(
         self, taken: TakenKey, answer: StoredAnswer, *, ending: Ending, now: datetime
-    ) -> None:
-        """Store what a request is answered, before the answer is sent.
+    ) -> StoredAnswer:
+        """Store what a request is answered, before the answer is sent, and say what that is.
 
         A refusal that had no effect is not stored, and its key is free. What failed is not stored
-        either, and its lease ends.
+        either, and its lease ends. Where the key was not written down before, and another request
+        under it was first, its answer is the one.
         """
         with self._writing() as connection:
             if ending != "done" and _freed(connection, taken):
-                return
-            connection.execute(
-                sa.update(REQUESTS)
-                .where(is_held(taken))
-                .values(
-                    {"lease_until": _text(now)} if ending == "failed" else answer_columns(answer)
-                )
-            )
+                return answer
+            if taken.unwritten is not None:
+                row = _row(connection, taken)
+                if row is None and ending == "done":
+                    NEW_ROW.insert(connection, [{**taken.unwritten, **answer_columns(answer)}])
+                if row is not None and row.holder != taken.holder:
+                    first = _answer_in(row, taken.unwritten["fingerprint"], now, may_repeat=True)
+                    return first or answer
+            if ending == "failed":
+                _end_lease(connection, taken, now)
+            else:
+                SETTLE.change(connection, {**held_by(taken), **answer_columns(answer)})
+        return answer
 
     def renew(self, taken: TakenKey, now: datetime) -> None:
         """Go on working."""
         with self._writing() as connection:
-            connection.execute(
-                sa.update(REQUESTS)
-                .where(is_held(taken))
-                .values(lease_until=_text(now + self._lease))
-            )
+            _end_lease(connection, taken, now + self._lease)
 
     def let_go(self, taken: TakenKey, now: datetime) -> None:
         """Give a key back whose request came to nothing; a noted effect stays noted."""
         with self._writing() as connection:
             if not _freed(connection, taken):
-                connection.execute(
-                    sa.update(REQUESTS).where(is_held(taken)).values(lease_until=_text(now))
-                )
+                _end_lease(connection, taken, now)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -193,8 +216,15 @@ class RequestKeys:
             yield change.connection
         self._state.is_ready = True
 
+    def _is_looked_after(self, now: datetime) -> bool:
+        """Whether the table is there, and no old keys have to be forgotten."""
+        return self._state.is_ready and not self._has_old(now)
+
+    def _has_old(self, now: datetime) -> bool:
+        return self._state.forgotten_at is None or now - self._state.forgotten_at >= KEPT / 24
+
     def _forget_old(self, connection: Connection, now: datetime) -> None:
-        if self._state.forgotten_at is None or now - self._state.forgotten_at >= KEPT / 24:
+        if self._has_old(now):
             connection.execute(
                 sa.delete(REQUESTS).where(
                     REQUESTS.c.began_at < _text(now - KEPT), REQUESTS.c.lease_until < _text(now)
@@ -208,14 +238,47 @@ def new_holder() -> str:
     return secrets.token_hex(8)
 
 
+def _row(connection: Connection, taken: TakenKey) -> Any:
+    """The row of a key; None where there is none."""
+    found = THE_ROW.rows(connection, held_by(taken))
+    return found[0] if found else None
+
+
+def _answer_in(
+    row: Any, fingerprint: object, now: datetime, *, may_repeat: bool
+) -> StoredAnswer | None:
+    """The answer that is stored under a key; None where its request has to be worked on again.
+
+    Raises:
+        KeyReusedError: the key came before with another request.
+        InFlightError: the request is being worked on.
+        AnswerLostError: it was done, and the process ended before it answered.
+    """
+    if row.fingerprint != fingerprint:
+        raise KeyReusedError(
+            "This Idempotency-Key came before with another request. Nothing was done."
+        )
+    if row.status is not None:
+        return StoredAnswer(
+            status=row.status, media_type=row.media_type, body=zlib.decompress(row.body)
+        )
+    if row.lease_until > _text(now):
+        raise InFlightError("The same request is being worked on.", retry_after=RETRY_SECONDS)
+    if row.effects and not may_repeat:
+        raise AnswerLostError(
+            "The request was carried out once, and the process that did "
+            "so ended before it could answer. Nothing was done again."
+        )
+    return None
+
+
 def _freed(connection: Connection, taken: TakenKey) -> bool:
     """Forget a key whose request had no effect; whether there was none."""
-    return (
-        connection.execute(
-            sa.delete(REQUESTS).where(is_held(taken), REQUESTS.c.effects == 0)
-        ).rowcount
-        > 0
-    )
+    return FREE.change(connection, held_by(taken)) > 0
+
+
+def _end_lease(connection: Connection, taken: TakenKey, at: datetime) -> None:
+    LEASE_UNTIL.change(connection, {**held_by(taken), "lease_until": _text(at)})
 
 
 def _text(moment: datetime) -> str:

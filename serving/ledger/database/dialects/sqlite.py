@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from serving.ledger.database.dialects.protocol import (
@@ -60,9 +62,7 @@ class SQLite:
 
     def limit_wait(self, connection: Connection, seconds: float) -> None:
         """Say how long ``BEGIN`` may ask for the lock."""
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}").close()
+        _driver_of(connection).execute(f"PRAGMA busy_timeout={round(seconds * 1000)}").close()
 
     def take_turn(self, connection: Connection, lock: int, seconds: float) -> None:
         """Nothing: the lock of the file was taken as the transaction began."""
@@ -150,16 +150,42 @@ def sqlite_engine(
         options = connection.get_execution_options()
         if options.get(WRITES, False):
             _wait_for_the_disk(connection, is_durable=options.get(DURABLE, True))
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            _run(connection, "BEGIN IMMEDIATE")
         elif reads_are_snapshots:
-            connection.exec_driver_sql("BEGIN")
+            _run(connection, "BEGIN")
 
     return engine
+
+
+def run_on_driver(connection: Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Run a text by the driver itself, in the transaction of the connection.
+
+    Raises:
+        DBAPIError: as SQLAlchemy raises it.
+    """
+    if not connection.in_transaction():
+        connection.begin()
+    return _run(connection, sql, values)
+
+
+def _run(connection: Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    try:
+        return _driver_of(connection).execute(sql, values)
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(
+            sql, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+        ) from error
+
+
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
 
 
 def _wait_for_the_disk(connection: Connection, *, is_durable: bool) -> None:
     """Say whether the next commit waits for the disk; the file is only asked where it changes."""
     mode = "FULL" if is_durable else "NORMAL"
     if connection.info["synchronous"] != mode:
-        connection.exec_driver_sql(f"PRAGMA synchronous={mode}")
+        _run(connection, f"PRAGMA synchronous={mode}")
         connection.info["synchronous"] = mode
