@@ -1,7 +1,7 @@
 """The kinds of problem that each route answers with: those it declares, and those it has by its form.
 
 ``@problems(...)`` at a route names what its own function refuses. What stands in front of a route
-refuses as well: the gate, the reading of values and of the body, the Idempotency-Key. Those kinds
+refuses as well: the server, the gate, the reading of values and of the body, the Idempotency-Key. Those kinds
 follow from what the route needs and takes. The OpenAPI document and the reference of routes list
 both; a test of any refusal fails where the route does not have its kind.
 """
@@ -26,7 +26,9 @@ from serving.ledger.errors import (
     LedgerUnreachableError,
 )
 from serving.problems import (
+    AddressTooLongError,
     ForeignOriginError,
+    HeadTooLargeError,
     InternalError,
     KeysUnreadableError,
     MissingKeyError,
@@ -39,6 +41,8 @@ from serving.problems import (
     TooLargeError,
     TooManyAtOnceError,
     TooManyAttemptsError,
+    TooManyConnectionsError,
+    TooSlowError,
     WrongHostError,
     WrongShapeError,
     kind_of,
@@ -47,7 +51,15 @@ from serving.problems import (
 Refusal = type[ProblemError] | type[LedgerError]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
-OF_EVERY_ROUTE: tuple[Refusal, ...] = (WrongHostError, TooLargeError, InternalError)
+OF_EVERY_ROUTE: tuple[Refusal, ...] = (
+    TooSlowError,
+    TooLargeError,
+    AddressTooLongError,
+    WrongHostError,
+    HeadTooLargeError,
+    InternalError,
+    TooManyConnectionsError,
+)
 WITH_A_KEY: tuple[Refusal, ...] = (
     NotAllowedError,
     TooManyAttemptsError,
@@ -118,8 +130,8 @@ def problems_by_form(
     """The kinds of problem that a route has because of what it needs and takes.
 
     >>> probe = Need(permission=None, of="product")
-    >>> [k.slug for k in problems_by_form(probe, "GET", takes_values=False, takes_json=False)]
-    ['wrong-host', 'too-large', 'internal']
+    >>> [k.slug for k in problems_by_form(probe, "GET", takes_values=True, takes_json=False)][-1]
+    'wrong-shape'
     """
     refusals = list(OF_EVERY_ROUTE)
     if need is not None and need.permission is not None:
