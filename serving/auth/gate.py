@@ -269,10 +269,11 @@ def check_origin(headers: Headers, method: str, settings: ServiceSettings) -> No
         WrongHostError: it names another host.
         ForeignOriginError: it is such a write.
     """
-    if host_name(headers.get("host", "")) not in settings.allowed_hosts:
+    hosts = headers.getlist("host")  # of two, a proxy may read the other
+    if len(hosts) != 1 or host_name(hosts[0]) not in settings.allowed_hosts:
         raise WrongHostError("The Host header names a host that this service does not answer for.")
     origin = headers.get("origin")
-    if method not in SAFE_METHODS and origin is not None and not _is_of(origin, headers["host"]):
+    if method not in SAFE_METHODS and origin is not None and not _is_of(origin, hosts[0]):
         raise ForeignOriginError("The Origin header names another site.")
 
 

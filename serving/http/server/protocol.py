@@ -182,7 +182,10 @@ class Connection(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if self.pipeline:  # one at a time: each would call the next from within
+            self.loop.call_soon(self.on_response_complete)
+        else:
+            self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """An answer is sent: go on with the next request, or with the refusal behind it."""

@@ -91,6 +91,12 @@ def test_no_other_method_host_or_second_header_opens_more(own_client, key_for) -
     assert "evil" not in moved.headers["location"]
 
 
+@pytest.mark.parametrize("hosts", [("127.0.0.1", "evil.example"), ("evil.example", "127.0.0.1")])
+def test_a_request_that_names_two_hosts_is_refused(own_client, key_for, hosts) -> None:
+    two = [("Host", one) for one in hosts] + list(key_for("reader").items())
+    assert own_client.get("/v1/accounts", headers=two).status_code == 421
+
+
 def test_no_key_of_a_request_gives_another_callers_answer(own_client, key_for) -> None:
     asked = {"account_ids": ["acct-00", "acct-01"]}
     wide, narrow = key_for("engine", owner="mailer"), key_for("csm", owner="csm-0")

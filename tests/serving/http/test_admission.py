@@ -150,6 +150,18 @@ def test_an_early_refusal_is_whole_and_the_connection_goes_on():
     assert json.loads(refused[2])["instance"] == "/slow"
 
 
+def test_a_thousand_requests_behind_one_are_each_refused_early(small):
+    early = EarlyRefusal(small.places, class_by_address, small.refused.append)
+    small.places[SLOW].busy, small.places[SLOW].of = 2, replace(SLOW, queue=0)
+    full = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
+    last = b"POST /quick HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\na"
+    with running(small.app, early=early) as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        first = b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"
+        found = answers(exchange(address, first, b"a" + 1_000 * full + last, pause=0.1))
+    assert [one[0] for one in found] == [200, *[503] * 1_000, 200]
+
+
 def test_a_failure_gives_its_place_back(small, url):
     for _ in range(5):
         assert httpx.get(f"{url}/slow/broken").status_code == 500
