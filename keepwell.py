@@ -52,7 +52,7 @@ from features.workspace_files import OTHERS, write_atomically
 from registry.outcomes import CHURN, EXPANSION
 from registry.playbook.prices import PRICES_FILE
 from serving.cli import health, keys, ledger, models, webhooks
-from serving.cli.data_protection import erase, export
+from serving.cli.data_protection import erase, export, retention
 from serving.cli.data_protection.backup import backup, restore
 from serving.cli.feedback import load_judgements, show_judged
 from serving.cli.keys import DecidedBy, who
@@ -325,6 +325,10 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
             "rotate": webhooks.rotate,
             "replay": webhooks.replay,
         },
+    ),
+    "retention": (
+        "Keep data for a stated time, and remove what is older.",
+        {"run": retention.run},
     ),
     "erase": (
         "Forget an account or a person everywhere, or hold them.",

@@ -3,4 +3,12 @@
 The same kernel computes all accounts, one account after a new event, or a partition on Spark.
 """
 
-__all__ = ["backfill", "encode", "hierarchy", "snapshot_store", "snapshots", "spark"]
+__all__ = [
+    "backfill",
+    "encode",
+    "hierarchy",
+    "lost_columns",
+    "snapshot_store",
+    "snapshots",
+    "spark",
+]

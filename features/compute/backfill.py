@@ -18,8 +18,10 @@ from features._dates import format_moment
 from features.catalogue.catalogue import load_catalogue
 from features.compute.account_ranges import AccountRanges
 from features.compute.encode import columns_read, encode_timelines
+from features.compute.lost_columns import keep_stored_values
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.snapshots import compute_snapshots
+from features.lake.admission.horizons import applied_horizons
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
 from features.workspace import Workspace, WorkspaceSettings
@@ -103,10 +105,12 @@ def backfill(
         progress("accounts", len(ranges), len(ranges))
     if not frames or sum(frame.height for frame in frames) == 0:
         raise empty_backfill_error()
-    snapshots = pl.concat(frames)
+    store = SnapshotStore(workspace.snapshots_dir)
+    horizons = applied_horizons(workspace.root)
+    snapshots = keep_stored_values(pl.concat(frames), store, features, settings.formula, horizons)
     if publish is not None:
         publish(snapshots)
-    SnapshotStore(workspace.snapshots_dir).write(snapshots, digest=digest)
+    store.write(snapshots, digest=digest)
     return snapshots
 
 

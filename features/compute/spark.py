@@ -29,9 +29,11 @@ import pyarrow as pa
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.compute.backfill import check_moments, empty_backfill_error, snapshot_digest
+from features.compute.lost_columns import keep_stored_values
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.health.formula import FORMULAS, HealthFormula
+from features.lake.admission.horizons import applied_horizons
 from features.lake.lake import LAKE_SCHEMA, Lake
 from features.lake.manifest import Manifest
 from features.workspace import Workspace
@@ -287,6 +289,13 @@ def backfill_on_spark(
             SnapshotStore(workspace.snapshots_dir),
             digest,
             publish,
+            lambda rows: keep_stored_values(
+                rows,
+                SnapshotStore(workspace.snapshots_dir),
+                load_catalogue(settings.use_names),
+                settings.formula,
+                applied_horizons(workspace.root),
+            ),
         )
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -298,6 +307,7 @@ def _write_snapshots(
     store: SnapshotStore,
     digest: str,
     publish: Callable[[pl.DataFrame], object] | None,
+    kept_values: Callable[[pl.DataFrame], pl.DataFrame],
 ) -> int:
     if not parts:
         raise empty_backfill_error()
@@ -306,6 +316,7 @@ def _write_snapshots(
         rows = pl.scan_parquet(parts).filter(pl.col("as_of") == moment).sort("account_id").collect()
         if rows.is_empty():
             continue
+        rows = kept_values(rows)
         if publish is not None:
             publish(rows)
         store.write(rows, digest=digest)

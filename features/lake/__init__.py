@@ -4,6 +4,8 @@ It is read as of a moment, and written atomically.
 """
 
 __all__ = [
+    "admission",
+    "ageing",
     "erased_subjects",
     "forget",
     "integrity",

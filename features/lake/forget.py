@@ -118,7 +118,7 @@ class LakeSubjects:
                 write_atomically(lake.folder / MANIFEST, manifest_json(new))
                 sync_folder(lake.folder)
                 time.sleep(grace_seconds)
-            self._remove_unlisted()
+            remove_unlisted(lake)
         return changes.touched
 
     def _rewritten(self, old: Manifest, subject: Subject) -> tuple[Manifest, _Changes]:
@@ -140,7 +140,7 @@ class LakeSubjects:
             retired_earlier={},
             rows=old.rows + changes.rows,
             events=old.events + changes.events,
-            fingerprint=_plus(old.fingerprint, changes.fingerprint),
+            fingerprint=plus(old.fingerprint, changes.fingerprint),
         )
         return manifest, changes
 
@@ -159,9 +159,9 @@ class LakeSubjects:
         changes.touched += naming.height
         changes.rows += after.height - before.height
         changes.events += int(after["event_count"].sum()) - int(before["event_count"].sum())
-        changes.fingerprint = _plus(
+        changes.fingerprint = plus(
             changes.fingerprint,
-            _minus(fingerprint(with_keys(after)), fingerprint(with_keys(before))),
+            minus(fingerprint(with_keys(after)), fingerprint(with_keys(before))),
         )
         left = pl.concat([others, after])
         if not left.is_empty():
@@ -255,18 +255,19 @@ class LakeSubjects:
                 write_frame(left, folder / new_name)
                 yield new_name
 
-    def _remove_unlisted(self) -> None:
-        """Remove every file that the manifest does not list, of this erasure or of a killed one."""
-        lake, manifest = self._lake, self._lake.manifest
-        listed = {*manifest.retired, *manifest.retired_earlier}
-        parts = {*manifest.parts, *(keys_path(Path(name)).name for name in manifest.parts)}
-        for folder, keep in (
-            (lake.folder, {*parts, *manifest.superseded, *listed}),
-            (lake.quarantine_folder, {*manifest.quarantine, *listed}),
-        ):
-            for path in [*folder.glob("*.parquet"), *folder.glob("*.keys"), *folder.glob(".*.tmp")]:
-                if path.name not in keep:
-                    path.unlink(missing_ok=True)
+
+def remove_unlisted(lake: Lake) -> None:
+    """Remove every file that the manifest does not list, of this change or of a killed one."""
+    manifest = lake.manifest
+    listed = {*manifest.retired, *manifest.retired_earlier}
+    parts = {*manifest.parts, *(keys_path(Path(name)).name for name in manifest.parts)}
+    for folder, keep in (
+        (lake.folder, {*parts, *manifest.superseded, *listed}),
+        (lake.quarantine_folder, {*manifest.quarantine, *listed}),
+    ):
+        for path in [*folder.glob("*.parquet"), *folder.glob("*.keys"), *folder.glob(".*.tmp")]:
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
 
 
 def _naming(events: pl.LazyFrame, subject: Subject) -> pl.DataFrame:
@@ -317,11 +318,13 @@ def _new_id(event_id: str, changes: _Changes) -> str:
     return known
 
 
-def _plus(one: int, other: int) -> int:
+def plus(one: int, other: int) -> int:
+    """Add two fingerprints, half by half."""
     high = ((one >> 64) + (other >> 64)) & HALF
     return (high << 64) | ((one + other) & HALF)
 
 
-def _minus(one: int, other: int) -> int:
+def minus(one: int, other: int) -> int:
+    """Take one fingerprint from another, half by half."""
     high = ((one >> 64) - (other >> 64)) & HALF
     return (high << 64) | ((one - other) & HALF)

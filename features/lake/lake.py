@@ -28,6 +28,8 @@ from features.events.schema import EVENT_SCHEMA, LINE, UTC_INSTANT
 from features.events.validation import DraftPiece, validate_draft
 from features.events.visibility import versions_before, visible
 from features.lake._tally import FileCounts, Places
+from features.lake.admission.horizons import mark_outdated
+from features.lake.admission.residency import refuse_other_regions
 from features.lake.deduplication.deduplicate import deduplicate_events, select_new_events
 from features.lake.deduplication.ids import fingerprint, with_first_ids
 from features.lake.deduplication.key_index import keys_path
@@ -51,7 +53,6 @@ from features.lake.manifest import (
 )
 from features.lake.parts import PartBuilder, sync_folder, write_frame, write_part
 from features.lake.quarantine import QUARANTINE_SCHEMA
-from features.lake.residency import refuse_other_regions
 from features.lake.summary import FileSummary, IngestSummary
 from features.workspace_files import hold_lock, write_atomically
 
@@ -387,7 +388,8 @@ class Batch:
         erased, region = self._lake.erased, self._bounds.region
 
         def taken(piece: DraftPiece) -> DraftPiece:
-            return refuse_other_regions(erased.mark(piece), region)
+            known = mark_outdated(erased.mark(piece), self._lake.folder.parent)
+            return refuse_other_regions(known, region)
 
         with open_spool(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
             for piece in map(taken, pieces()):

@@ -97,10 +97,12 @@ def create_app(
     settings: ServiceSettings | None = None,
     refresh_seconds: float = REFRESH_SECONDS,
     wall_clock: Callable[[], datetime] | None = None,
+    housekeeping: Callable[[], object] | None = None,
 ) -> FastAPI:
     """The service of one workspace, asked about its data as of ``now``, which may stand still.
 
     ``wall_clock`` is the real time, by which keys and leases end; ``now`` where it is left out.
+    ``housekeeping`` is called again and again in a thread, and looks itself whether it is time.
 
     It scores every account once at the start, and again when a snapshot, a champion or a setting
     changes.
@@ -123,6 +125,7 @@ def create_app(
             fresh,
             refresh_seconds=refresh_seconds,
             sends_webhooks=wall_clock is not None and bool(service.settings.webhooks.hosts),
+            housekeeping=housekeeping,
         ):
             yield
 

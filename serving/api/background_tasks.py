@@ -1,4 +1,4 @@
-"""What the service does beside answering: refresh scores, follow events, send webhooks, note keys."""
+"""What the service does beside answering: scores, events, webhooks, uses of keys, the work of the night."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ REFRESH_SECONDS = 5.0
 USES_SECONDS = 60.0
 """How often it is written down which keys were used; the end of the service does so too."""
 
+HOUSEKEEPING_SECONDS = 60.0
+"""How often it is looked whether work of the night is due."""
+
 LOOK_SECONDS = 0.1
 """How often the lake is looked at for new events; what came meanwhile is one batch."""
 
@@ -42,6 +45,7 @@ async def background_tasks(
     *,
     refresh_seconds: float,
     sends_webhooks: bool,
+    housekeeping: Callable[[], object] | None = None,
 ) -> AsyncIterator[None]:
     """Run the tasks while the block lasts; at its end the service is closed."""
     tasks = [
@@ -54,6 +58,8 @@ async def background_tasks(
         tasks.append(asyncio.create_task(_share_metrics(service)))
     if sends_webhooks:
         tasks.append(asyncio.create_task(_send_webhooks(service)))
+    if housekeeping is not None:
+        tasks.append(asyncio.create_task(_keep_house(housekeeping)))
     try:
         yield
     finally:
@@ -134,6 +140,16 @@ async def _note_key_uses(service: ServiceState) -> None:
             await run_to_its_end(service.keys.save_uses)
         except ApiKeyError as error:
             log.warning("which keys were used cannot be written down now: %s", error)
+
+
+async def _keep_house(housekeeping: Callable[[], object]) -> None:
+    """Let the work of the night be done when it is due; a failure is logged and tried again."""
+    while True:
+        try:
+            await run_to_its_end(housekeeping)
+        except Exception:
+            log.exception("the work of the night failed; it is tried again")
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 
 async def _send_webhooks(service: ServiceState) -> None:

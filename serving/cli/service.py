@@ -23,6 +23,7 @@ from features.cli.options import (
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from serving.cli.data_protection.carrying_out import erase_what_came_later, finish_interrupted
+from serving.cli.data_protection.retention import nightly
 from serving.cli.models import store_of
 
 
@@ -71,6 +72,7 @@ def serve(
         settings=service_settings(os.environ),
         now=lambda: clock_of(place, lambda: datetime.now(UTC)),
         wall_clock=lambda: datetime.now(UTC),
+        housekeeping=nightly(place),
     )
     if own is not None:
         application.state.service.metrics.shared = SharedMetrics(Path(own.folder), own.number)

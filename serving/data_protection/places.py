@@ -294,6 +294,18 @@ PLACES: tuple[Place, ...] = (
         about="people",
     ),
     Place(
+        path="retention.toml",
+        kind="TOML",
+        holds="how many days what is kept, and why",
+        about="nobody",
+    ),
+    Place(
+        path="retention/*.json",
+        kind="JSON",
+        holds="how far back retention has gone, and receipts of its runs",
+        about="nobody",
+    ),
+    Place(
         path="demo.json",
         kind="JSON",
         holds="what `keepwell demo` did",

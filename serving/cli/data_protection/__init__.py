@@ -1,3 +1,3 @@
 """The commands that protect the data of a workspace: copies, forgetting, and what is held about whom."""
 
-__all__ = ["backup", "carrying_out", "erase", "export"]
+__all__ = ["backup", "carrying_out", "erase", "export", "retention"]

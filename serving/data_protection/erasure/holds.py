@@ -7,6 +7,7 @@ Stored as keyed digests beside the list of the erased. The data themselves may s
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -101,22 +102,37 @@ class Holds:
                 "account.updated). Nothing was erased. When it is over, let the source say no."
             )
 
-    def _data_say_hold(self, account_id: str) -> bool:
+    def held_among(self, kind: SubjectKind, names: Iterable[str]) -> frozenset[str]:
+        """Which of these names are those of subjects that are held."""
+        digests = {hold.digest for hold in self.all() if hold.kind == kind}
+        if not digests:
+            return frozenset()
+        return frozenset(one for one in names if self._erased.digest(kind, one) in digests)
+
+    def accounts_held_by_data(self) -> frozenset[str]:
+        """The accounts of which the newest ``legal_hold`` of their data holds them."""
         said = (
             Lake(self._workspace.events_dir)
             .as_of(ALL_THAT_IS_KNOWN)
             .filter(
-                pl.col("account_id") == account_id,
                 pl.col("kind") == "account.updated",
                 pl.col("properties").str.contains('"legal_hold"', literal=True),
             )
             .sort("occurred_at", "recorded_at")
-            .select("properties")
-            .collect()["properties"]
-            .to_list()
+            .group_by("account_id", maintain_order=True)
+            .last()
+            .select("account_id", "properties")
+            .collect()
         )
-        newest = str(json.loads(said[-1]).get("legal_hold")) if said else ""
-        return newest.strip().casefold() not in NO_HOLD
+        newest = {account: json.loads(text).get("legal_hold") for account, text in said.iter_rows()}
+        return frozenset(
+            account
+            for account, value in newest.items()
+            if str(value).strip().casefold() not in NO_HOLD
+        )
+
+    def _data_say_hold(self, account_id: str) -> bool:
+        return account_id in self.accounts_held_by_data()
 
     def _write(self, holds: list[Hold]) -> None:
         write_atomically(self._path, json.dumps([asdict(one) for one in holds], indent=1).encode())

@@ -9,6 +9,7 @@ __all__ = [
     "decision_history",
     "idempotency",
     "ledger_copy",
+    "old_messages",
     "outbox",
     "plan_draws",
     "records",

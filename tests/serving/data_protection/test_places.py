@@ -26,6 +26,8 @@ MADE_ELSEWHERE = {
     "erasures.jsonl": "erasures.jsonl",  # keepwell erase
     "erasures.pending.jsonl": "erasures.pending.jsonl",  # keepwell restore
     "backup.targets.json": "backup.targets.json",  # keepwell backup
+    "retention.toml": "retention.toml",
+    "retention/*.json": "retention/horizons.json",  # keepwell retention run
     "world/**": "world/events/mapping.toml",
     "studies/*": "studies/churn.jsonl",  # of a training that was stopped
     "waiting-runs/**": "waiting-runs/20260101T000000000000-churn-ab/run.json",
