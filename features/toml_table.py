@@ -6,6 +6,7 @@ that names the file, the table and what could stand there. Knows nothing of what
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -14,6 +15,22 @@ from typing import ClassVar, TypeGuard, TypeVar
 from zoneinfo import ZoneInfo
 
 Word = TypeVar("Word", bound=str)
+
+
+def toml_values(text: str) -> dict[str, object]:
+    """The values of a TOML file.
+
+    Raises:
+        tomllib.TOMLDecodeError: it is none, is nested too deeply, or holds a number of too many digits.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("it is nested too deeply") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as exc:  # a whole number that Python will not read
+        raise tomllib.TOMLDecodeError(str(exc)) from None
 
 
 class TableError(ValueError):

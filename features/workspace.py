@@ -28,7 +28,7 @@ from features.health.formula import (
     read_formulas,
 )
 from features.reloaded_file import ReloadedFile
-from features.toml_table import Table
+from features.toml_table import Table, toml_values
 from features.version import newer_format
 from features.workspace_files import WorkspaceError, hold_lock, write_atomically
 
@@ -323,7 +323,7 @@ def _read_settings(path: Path) -> WorkspaceSettings:
     except (OSError, UnicodeDecodeError) as exc:
         raise WorkspaceError(f"{where} cannot be read ({exc}). Mend the file.") from exc
     try:
-        values = tomllib.loads(text)
+        values = toml_values(text)
     except tomllib.TOMLDecodeError as exc:
         raise WorkspaceError(
             f"{where} is not valid TOML ({exc}). Mend the file, or delete it to go back to the "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
-from features.toml_table import Table, is_number
+from features.toml_table import Table, is_number, toml_values
 
 ShapeKind = Literal["line", "at_least", "at_most"]
 Combine = Literal["first", "worst"]
@@ -253,7 +252,7 @@ def read_formulas(text: str, name: str = FORMULA_FILE.name) -> dict[str, HealthF
     Raises:
         HealthFormulaError: naming the formula, the part and what is wrong.
     """
-    file = _FormulaTable(tomllib.loads(text), name, allowed=("formula",))
+    file = _FormulaTable(toml_values(text), name, allowed=("formula",))
     formulas = [_formula(values) for values in file.tables("formula")]
     return {formula.id: formula for formula in formulas}
 

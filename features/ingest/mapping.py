@@ -18,7 +18,7 @@ from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from features.events.schema import CUSTOM_PREFIX, KINDS, is_kind
-from features.toml_table import Table, is_number
+from features.toml_table import Table, is_number, toml_values
 
 Epoch = Literal["s", "ms", "us"]
 
@@ -171,7 +171,7 @@ def load_mapping(path: Path) -> SourceMapping:
         MappingError: there is no file, it is not TOML, or what it says is not valid.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml_values(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise MappingError(
             f"There is no mapping file {path}. Give the right path with --mapping FILE."

@@ -22,11 +22,22 @@ import pyarrow as pa
 import pyarrow.csv
 
 from features.events.schema import LINE
-from features.ingest._text_chunks import PARQUET_MAGIC, SourceFileError, text_blocks, whole_rows
+from features.ingest._text_chunks import (
+    LARGEST_ROW,
+    SourceFileError,
+    text_blocks,
+    whole_rows,
+)
 from features.ingest.mapping import FORMATS, MappedTable, MappingError, TableSource, check_columns
+from features.ingest.parquet_files import parquet_frames
 
 PIECE_ROWS = 200_000
-"""Rows of a Parquet file that are taken at once."""
+"""Rows that are taken at once, whatever the format."""
+
+MOST_BROKEN = 1_000_000
+"""Lines of one block that are no rows. A file with more is not the format that it is said to be."""
+
+csv.field_size_limit(2 * LARGEST_ROW)  # the row is bounded already, by ``whole_rows``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,10 @@ def read_pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
     """
     form = format_of(path, table.source)
     if form == "parquet":
-        return _parquet_pieces(path, table)
+        return (
+            RawTable(frame=frame.with_columns(_lines(line, frame.height)), present=present)
+            for line, frame, present in parquet_frames(path, table, rows=PIECE_ROWS)
+        )
     packed = form.endswith(".gz")
     if form.startswith("csv"):
         rows = whole_rows(text_blocks(path, "CSV", packed=packed), path.name, quoted=True)
@@ -132,12 +146,18 @@ def read_query(table: MappedTable, environment: Mapping[str, str]) -> RawTable:
 def json_lines(
     content: bytes,
 ) -> tuple[list[tuple[int, dict[str, object]]], list[tuple[int, str, str]]]:
-    """The objects of a JSON lines file with their lines, and the lines that hold none."""
+    """The objects of a JSON lines file with their lines, and the lines that hold none.
+
+    Raises:
+        SourceFileError: more than ``MOST_BROKEN`` lines hold none.
+    """
     rows: list[tuple[int, dict[str, object]]] = []
     broken: list[tuple[int, str, str]] = []
     for line, raw in enumerate(content.split(b"\n"), start=1):
         if not raw.strip():
             continue
+        if len(broken) > MOST_BROKEN:
+            raise SourceFileError(_too_many_broken("A block of JSON lines", "no JSON objects"))
         try:
             row = json.loads(raw, parse_constant=_no_constant)
         except (ValueError, RecursionError):
@@ -165,10 +185,12 @@ def json_pieces(name: str, blocks: Iterator[bytes]) -> Iterator[JsonPiece]:
     for content in blocks:
         begins = begins or content[:60]
         rows, broken = json_lines(content)
-        yield (
-            [(number + line, row) for number, row in rows],
-            [(number + line, reason, text) for number, reason, text in broken],
-        )
+        for start in range(0, max(len(rows), 1), PIECE_ROWS):
+            piece = rows[start : start + PIECE_ROWS]
+            yield (
+                [(number + line, row) for number, row in piece],
+                [] if start else [(number + line, reason, text) for number, reason, text in broken],
+            )
         found = found or bool(rows)
         line += content.count(b"\n")
     if not found:
@@ -194,6 +216,11 @@ def is_unicode(value: object) -> bool:
 def _csv_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Iterator[RawTable]:
     first = next(blocks, b"")
     header, _, rows = first.partition(b"\n")
+    if b"\r" in header.rstrip(b"\r") and b'"' not in header:
+        raise SourceFileError(
+            f"{name} ends its lines with carriage returns alone, as old Macs did. Export it with "
+            f"line feeds. Nothing was written."
+        )
     present = _header(name, header)
     check_columns(table, present, file=name)
     twice = [column for column in table.columns if present.count(column) > 1]
@@ -204,7 +231,13 @@ def _csv_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Itera
         )
     line = 1
     for content in itertools.chain([rows], blocks):
-        yield _csv_rows(name, content, table, present, line=line)
+        raw = _csv_rows(name, content, table, present, line=line)
+        for start in range(0, max(raw.frame.height, 1), PIECE_ROWS):
+            yield replace(
+                raw,
+                frame=raw.frame.slice(start, PIECE_ROWS),
+                broken=() if start else raw.broken,
+            )
         line += content.count(b"\n")
 
 
@@ -232,6 +265,8 @@ def _csv_rows(
     broken: list[tuple[int, str, str]] = []
 
     def keep(row: pa.csv.InvalidRow) -> str:
+        if len(broken) >= MOST_BROKEN:
+            return "error"
         broken.append(
             (
                 row.number,
@@ -263,6 +298,8 @@ def _csv_rows(
             else None
         )
     except pa.ArrowInvalid as exc:
+        if len(broken) >= MOST_BROKEN:
+            raise SourceFileError(_too_many_broken(name, "no rows of its header")) from exc
         raise SourceFileError(f"{name} cannot be read as CSV: {exc}.") from exc
     frame = (
         pl.DataFrame(pl.from_arrow(rows))
@@ -322,52 +359,11 @@ def _jsonl_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Ite
     check_columns(table, present, file=name)
 
 
-def _parquet_pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
-    try:
-        with path.open("rb") as handle:
-            start = handle.read(4)
-        if start != PARQUET_MAGIC:
-            raise SourceFileError(
-                f"{path.name} is no Parquet file, though its ending says so. Export it again, or "
-                f"give it its right ending. Nothing was written."
-            )
-        schema = pl.read_parquet_schema(path)
-        check_columns(table, schema, file=path.name)
-        rows = pl.scan_parquet(path).select(
-            _flat(name, schema[name], path) for name in table.columns
-        )
-        empty = RawTable(
-            frame=rows.clear().collect().with_columns(_lines(0, 0)), present=tuple(schema)
-        )
-        height = rows.select(pl.len()).collect().item()
-        for line in range(0, height, PIECE_ROWS):
-            frame = rows.slice(
-                line, PIECE_ROWS
-            ).collect()  # an iterator of batches would decode far ahead
-            yield replace(empty, frame=frame.with_columns(_lines(line, frame.height)))
-        if not height:
-            yield empty
-    except OSError as exc:
-        raise SourceFileError(f"{path.name} cannot be read: {exc.strerror or exc}.") from exc
-    except pl.exceptions.ComputeError as exc:
-        raise SourceFileError(
-            f"{path.name} is a damaged Parquet file ({str(exc).splitlines()[0]}). Copy it again. "
-            f"Nothing was written."
-        ) from exc
-
-
-def _flat(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
-    """A column as text, number, time or boolean; a map as its JSON text."""
-    if isinstance(dtype, pl.Struct):
-        return pl.col(name).struct.json_encode()
-    if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object):
-        raise SourceFileError(
-            f"The column {name!r} of {path.name} holds {dtype}, which is neither text, number nor "
-            f"time. Export it as one of these. Nothing was written."
-        )
-    if isinstance(dtype, (pl.Categorical, pl.Enum, pl.Time)):
-        return pl.col(name).cast(pl.String)
-    return pl.col(name)
+def _too_many_broken(name: str, what: str) -> str:
+    return (
+        f"{name} has more than {MOST_BROKEN:,} lines that are {what}, one after the other, so it is "
+        f"not the format that it is said to be. Export it again. Nothing was written."
+    )
 
 
 def _is_utf8(value: bytes | None) -> bool:

@@ -7,7 +7,7 @@ the rows read plus the events that were made of several rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +16,9 @@ from features.events.validation import AFTER_COMPLETE
 
 QUARANTINED_AT = "quarantine/*.parquet"
 """The files of refused rows in a workspace."""
+
+NAMES_SHOWN = 50
+"""Of columns or files in one line of the summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +138,11 @@ class IngestSummary:
                 )
                 said.append(f"    left out: {count:,} because {reason}{until}")
             if file.ignored_columns:
-                said.append(f"    columns ignored on purpose: {', '.join(file.ignored_columns)}")
+                said.append(f"    columns ignored on purpose: {_listed(file.ignored_columns)}")
             if file.unmapped_columns:
-                said.append(f"    columns left alone: {', '.join(file.unmapped_columns)}")
+                said.append(f"    columns left alone: {_listed(file.unmapped_columns)}")
         if self.unmapped_files:
-            said.append(f"  files left alone: {', '.join(self.unmapped_files)}")
+            said.append(f"  files left alone: {_listed(self.unmapped_files)}")
         if self.empty_tables:
             said.append(f"  tables without a file in this run: {', '.join(self.empty_tables)}")
         if refused:
@@ -172,6 +175,18 @@ def _made(counts: FileSummary | IngestSummary) -> str:
         f", which make {_counted(counts.read + counts.derived, 'event')} (a contract period "
         f"tells of its start and may tell of its end)"
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are.
+
+    >>> _listed(["plan", "seats"])
+    'plan, seats'
+    >>> _listed([f"c{n}" for n in range(1_000)]).endswith("c49 and 950 more")
+    True
+    """
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _counted(count: int, noun: str) -> str:

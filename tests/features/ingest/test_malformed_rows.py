@@ -187,6 +187,9 @@ def test_a_parquet_column_of_any_type_is_accounted_for_or_refused_as_a_whole(
     if dtype in (pl.Binary, pl.Duration, pl.List):
         with pytest.raises(SourceFileError, match=f"column '{field}' of use.parquet holds"):
             ingested(tmp_path, "parquet", path.read_bytes())
+    elif dtype == pl.Int128:
+        with pytest.raises(SourceFileError, match=r"type that cannot be read .*Integers"):
+            ingested(tmp_path, "parquet", path.read_bytes())
     elif field in ("at", "known") and (dtype.is_numeric() or dtype in (pl.Date, pl.Datetime("ms"))):
         with pytest.raises(MappingError, match=f"column '{field}'"):
             ingested(tmp_path, "parquet", path.read_bytes())
