@@ -16,6 +16,10 @@ from features.events.validation import DraftPiece, ValidatedDraft
 from features.lake._examples import first_examples
 from features.lake.quarantine import quarantine_rows, raw_text
 from features.lake.summary import FileSummary, RowFate
+from features.workspace_files import WorkspaceError
+
+MOST_REFUSED = 2_000_000
+"""Rows of one file that can be refused beside those that are stored; they are held in memory."""
 
 Places = Mapping[int, tuple[str, int]]
 """Line to the original file and the line in it, where that is another file."""
@@ -46,7 +50,11 @@ class FileCounts:
         self.quarantined: list[pl.DataFrame] = []
 
     def add_validated(self, piece: DraftPiece, validated: ValidatedDraft) -> None:
-        """Count the rows of a piece, and those that validation refused or left out."""
+        """Count the rows of a piece, and those that validation refused or left out.
+
+        Raises:
+            WorkspaceError: more than ``MOST_REFUSED`` rows of the file are refused.
+        """
         self._read += piece.raw.height + len(piece.broken)
         self._derived += piece.draft.height - piece.raw.height
         left_out, refused = (
@@ -124,6 +132,12 @@ class FileCounts:
             ),
         ]
         self._reasons.update(reason for _, reason, _ in rows)
+        if self._reasons.total() > MOST_REFUSED:
+            [(reason, _)] = self._reasons.most_common(1)
+            raise WorkspaceError(
+                f"More than {MOST_REFUSED:,} rows of {self._file} are refused, most because {reason}. "
+                f"Look whether the mapping fits this file, or export it again. Nothing was written."
+            )
         by_file: dict[str, list[tuple[int, str, str]]] = {}
         for line, reason, text in sorted(rows):
             place, number = (self._file, line) if self._places is None else self._places[line]

@@ -17,6 +17,9 @@ from features.ingest._text_chunks import SourceFileError
 from features.ingest.mapping import EventTable, MappingError, TableSource, load_mapping
 from features.ingest.parquet_files import LARGEST_PIECE
 from features.ingest.readers import read_table
+from features.ingest.run import ingest_jsonl
+from features.lake import _tally
+from features.lake.lake import Lake
 from features.workspace_files import WorkspaceError
 
 TABLE = EventTable(
@@ -53,6 +56,19 @@ def test_a_flood_of_lines_that_are_no_rows_is_refused(tmp_path, monkeypatch, nam
     assert len(read(tmp_path, name, first + line * 1_000 + row).broken) == 1_000
     with pytest.raises(SourceFileError, match="more than 1,000 lines that are"):
         read(tmp_path, name, first + line * 1_100 + row)
+
+
+def test_a_file_whose_rows_are_all_refused_stops_before_memory_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(_tally, "MOST_REFUSED", 1_000)
+    lake = Lake(tmp_path / "events", tmp_path / "quarantine")
+    path = tmp_path / "e.jsonl"
+    path.write_text('{"account_id": "a"}\n' * 1_001, encoding="utf-8")
+    with pytest.raises(WorkspaceError, match=r"More than 1,000 rows of e\.jsonl are refused, most"):
+        ingest_jsonl(lake, [path], now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert lake.quarantined().collect().height == 0
+    path.write_text('{"account_id": "a"}\n' * 1_000, encoding="utf-8")
+    ingest_jsonl(lake, [path], now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert lake.quarantined().collect().height == 1_000
 
 
 def test_a_packed_row_of_a_gigabyte_is_refused_when_it_is_too_large(tmp_path):
