@@ -157,7 +157,12 @@ def create_app(
     app.add_middleware(
         IdempotencyMiddleware, keys=RequestKeys(service.ledger.database), clock=service.wall_clock
     )
-    app.add_middleware(Admission, places=app.state.places, refused=service.metrics.count_refused)
+    app.add_middleware(
+        Admission,
+        places=app.state.places,
+        refused=service.metrics.count_refused,
+        knows=app.state.early_refusal.know,
+    )
     app.state.encoded_answers = EncodedAnswers()
     app.add_middleware(
         AnswerFromCache, answers=app.state.encoded_answers, current=service.live.current_or_none

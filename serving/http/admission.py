@@ -12,6 +12,10 @@ and whether it reads (``serving/api/app.py``). A place is taken when the body is
 freed when the answer begins, so that slow clients hold none. A queue is as
 long as its requests are quick: what would wait longer than its class allows is refused at once,
 since a longer queue lets everybody wait and serves nobody sooner.
+
+Places and queue are those of one caller, which is a key. Each class has one place more, which a
+caller who has all of theirs cannot take, and of those who wait the one with the fewest places is
+next: whoever floods the service with one key waits for themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -31,10 +35,12 @@ from serving.http.problem_details import problem_response
 from serving.http.request_body import read_body, replay_body
 from serving.problems import ProblemError, TooLargeError, TooManyAtOnceError
 
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RouteClass:
-    """Routes that share places: how many are worked on at once, and how many may wait.
+    """Routes that share places: how many of a caller are worked on at once, and how many may wait.
 
     ``at_once`` is None where none is ever refused. One that would wait longer than ``most_wait``
     seconds, going by how long those before it took, is refused as if the queue were full.
@@ -76,7 +82,10 @@ BATCHES = RouteClass(
 )
 
 CLASSES = (STATUS, CONTROLS, READS, PAGES, DECISIONS, EVENTS, BATCHES)
-"""Every class. Their places together stay well below the 40 threads that work."""
+"""Every class. Their places and those for others together stay well below the 40 threads that work."""
+
+FOR_OTHERS = 1
+"""Places of each class beside those that one caller may have."""
 
 LONGEST_WAIT = 10.0
 """Seconds after which a request that waits is refused, as when a store is locked."""
@@ -105,24 +114,39 @@ def class_of(endpoint: object) -> RouteClass:
 
 
 class Places:
-    """The places of one class, and who waits for one. Safe to use from several event loops."""
+    """The places of one class, and who waits for one. Safe to use from several event loops.
+
+    A caller is named by what their requests have in common; ``""`` is one who is not known.
+    """
 
     def __init__(self, of: RouteClass) -> None:
         self.of = of
         self.busy = 0
         self.refused = 0
         self.held_seconds = 0.0  # how long a place is taken, of the newest ones most
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._held: Counter[str] = Counter()  # places of each caller
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._turn = threading.Lock()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether one more would be refused."""
-        most, waiting = self.of.at_once, len(self._waiting)
-        if most is None or self.busy < most:
+    def _is_free(self, caller: str) -> bool:
+        """Whether there is a place that this caller may take now."""
+        most = self.of.at_once
+        if most is None:
+            return True
+        own = self.busy - self._held.total() + self._held[caller]
+        return own < most and self.busy < most + FOR_OTHERS
+
+    def is_full(self, caller: str = "") -> bool:
+        """Whether one more of this caller would be refused."""
+        most, seconds = self.of.at_once, self.held_seconds
+        if most is None or self._is_free(caller):
             return False
-        return waiting >= self.of.queue or (waiting + 1) * self.held_seconds / most > (
-            self.of.most_wait
+        own, of_all = len(self._waiting.get(caller, ())), sum(map(len, self._waiting.values()))
+        return (
+            own >= self.of.queue
+            or (own + 1) * seconds / most > self.of.most_wait
+            or of_all >= 2 * self.of.queue
+            or (of_all + 1) * seconds / (most + FOR_OTHERS) > 2 * self.of.most_wait
         )
 
     def refusal(self) -> ProblemError:
@@ -133,43 +157,59 @@ class Places:
             headers={"Retry-After": str(self.of.retry_seconds)},
         )
 
-    async def take(self) -> None:
+    async def take(self, caller: str = "") -> None:
         """Take a place, waiting for one if the queue has room.
 
         Raises:
             TooManyAtOnceError: it has none, or the wait was too long.
         """
         with self._turn:
-            if self.of.at_once is None or self.busy < self.of.at_once:
-                self.busy += 1
+            if self._is_free(caller):
+                self._take(caller)
                 return
-            if self.is_full:
+            if self.is_full(caller):
                 raise self.refusal()
             turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+            self._waiting.setdefault(caller, deque()).append(turn)
         try:
             await asyncio.wait_for(asyncio.shield(turn), LONGEST_WAIT)
         except (asyncio.CancelledError, TimeoutError) as error:
             with self._turn:
-                was_given = turn not in self._waiting
+                waiting = self._waiting.get(caller, deque())
+                was_given = turn not in waiting
                 if not was_given:
-                    self._waiting.remove(turn)
+                    waiting.remove(turn)
+                    self._forget(caller)
             if was_given:
-                self.give_back()
+                self.give_back(caller=caller)
             if isinstance(error, TimeoutError):
                 raise self.refusal() from error
             raise
 
-    def give_back(self, seconds: float | None = None) -> None:
-        """Free a place, for whoever waits longest, after so many seconds of work."""
+    def give_back(self, seconds: float | None = None, *, caller: str = "") -> None:
+        """Free a place after so many seconds of work, for whoever has the fewest and waits longest."""
         with self._turn:
             if seconds is not None:
                 self.held_seconds += (min(seconds, LONGEST_HELD) - self.held_seconds) * NEWEST
-            if not self._waiting:
-                self.busy -= 1
+            self.busy -= 1
+            self._held[caller] -= 1
+            self._held = +self._held
+            able = [one for one in self._waiting if self._is_free(one)]
+            if not able:
                 return
-            turn = self._waiting.popleft()
+            following = min(able, key=self._held.__getitem__)
+            turn = self._waiting[following].popleft()
+            self._forget(following)
+            self._take(following)
         turn.get_loop().call_soon_threadsafe(_give, turn)
+
+    def _take(self, caller: str) -> None:
+        self.busy += 1
+        self._held[caller] += 1
+
+    def _forget(self, caller: str) -> None:
+        if not self._waiting[caller]:
+            del self._waiting[caller]
 
 
 def _give(turn: asyncio.Future[None]) -> None:
@@ -180,7 +220,8 @@ def _give(turn: asyncio.Future[None]) -> None:
 class Admission:
     """Admits requests by the class of their route, as ASGI middleware behind the gate.
 
-    ``refused`` is called with the name of the class for each refusal.
+    ``refused`` is called with the name of the class for each refusal, and ``knows`` with the
+    headers of one and the caller it is of.
     """
 
     def __init__(
@@ -188,10 +229,12 @@ class Admission:
         app: ASGIApp,
         places: Mapping[RouteClass, Places],
         refused: Callable[[str], None] = lambda _: None,
+        knows: Callable[[RawHeaders, str], None] = lambda _, __: None,
     ) -> None:
         self.app = app
         self.places = places
         self.refused = refused
+        self.knows = knows
         self.held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -201,9 +244,10 @@ class Admission:
             await self.app(scope, receive, send)
             return
         places = self.places[of]
+        caller = getattr(scope["state"].get("caller"), "key_id", "")
         held = 0
         try:
-            if places.is_full:
+            if places.is_full(caller):
                 raise places.refusal()
             if scope["method"] not in ("GET", "HEAD"):
                 body = await read_body(receive)
@@ -215,10 +259,11 @@ class Admission:
                 if self.held_bytes > MOST_BODY_BYTES:
                     raise places.refusal()
                 receive = replay_body(body, receive)
-            await places.take()
+            await places.take(caller)
         except ProblemError as refusal:
             self.held_bytes -= held
             self.refused(of.name)
+            self.knows(scope["headers"], caller)
             await problem_response(refusal, scope["path"])(scope, receive, send)
             return
         has_place = True
@@ -228,7 +273,7 @@ class Admission:
             nonlocal has_place
             if has_place:
                 has_place = False
-                places.give_back(time.monotonic() - began)
+                places.give_back(time.monotonic() - began, caller=caller)
             await send(message)
 
         try:
@@ -236,7 +281,7 @@ class Admission:
         finally:
             self.held_bytes -= held
             if has_place:
-                places.give_back(time.monotonic() - began)
+                places.give_back(time.monotonic() - began, caller=caller)
 
 
 def check_values(body: bytes, most: int) -> None:

@@ -3,6 +3,8 @@
 Behind the gate a refusal passes everything that a request passes, which under five times the load
 that can be served took the interpreter from what was served. Here it costs its bytes. What the gate
 would have said does not matter: nothing is done, and nothing is told but that the class is full.
+Whose request it is follows from the key that it carries, if one of that key was refused behind the
+gate before; one of another key goes to the gate, where it may find a place.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from serving.http.admission import Places, RouteClass
+from serving.http.admission import Places, RawHeaders, RouteClass
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.problem_details import MEDIA_TYPE, problem_content
 
@@ -19,6 +21,13 @@ LONGEST_PATH = 200
 """Characters of an address whose class is remembered; a longer one goes to the gate."""
 
 REMEMBERED = 4_096
+
+KEY_HEADERS = (b"x-api-key", b"authorization")
+
+
+def credential_of(headers: RawHeaders) -> int:
+    """A hash of what a request carries of a key, by which it is known again in this process."""
+    return hash(tuple(one for one in headers if one[0] in KEY_HEADERS))
 
 
 class EarlyRefusal:
@@ -40,13 +49,20 @@ class EarlyRefusal:
         self._class_of = lru_cache(maxsize=REMEMBERED)(class_of_address)
         self._refused = refused
         self._parts: dict[RouteClass, tuple[bytes, bytes, bytes]] = {}
+        self._callers: dict[int, str] = {}
 
-    def __call__(self, method: str, path: str) -> bytes | None:
+    def know(self, headers: RawHeaders, caller: str) -> None:
+        """Remember the caller whose request with these headers was refused behind the gate."""
+        if len(self._callers) >= REMEMBERED:
+            self._callers.clear()
+        self._callers[credential_of(headers)] = caller
+
+    def __call__(self, method: str, path: str, headers: RawHeaders = ()) -> bytes | None:
         """Headers and body of the refusal, without the status line; None where there is none."""
         if method == "HEAD" or len(path) > LONGEST_PATH:
             return None
         of = self._class_of(method, path)
-        if of is None or not self._places[of].is_full:
+        if of is None or not self._places[of].is_full(self._caller_of(of, headers)):
             return None
         refusal = self._places[of].refusal()
         self._refused(of.name)
@@ -54,9 +70,14 @@ class EarlyRefusal:
         if parts is None:
             marked = json.dumps(problem_content(refusal, "\x00"))
             before, _, after = marked.partition('"\\u0000"')
-            headers = {"content-type": MEDIA_TYPE, **SECURITY_HEADERS, **refusal.headers}
-            lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items())
+            answered = {"content-type": MEDIA_TYPE, **SECURITY_HEADERS, **refusal.headers}
+            lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in answered.items())
             parts = self._parts[of] = (lines.encode(), before.encode(), after.encode())
         lines_, before_, after_ = parts
         body = before_ + json.dumps(path).encode() + after_
         return lines_ + b"content-length: %d\r\n\r\n" % len(body) + body
+
+    def _caller_of(self, of: RouteClass, headers: RawHeaders) -> str:
+        if not self._places[of].busy:
+            return ""
+        return self._callers.get(credential_of(headers), "")

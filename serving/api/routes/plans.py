@@ -52,8 +52,8 @@ def make_a_plan(
 
     Chooses among what the policy allows for every account now, within hours, skills, territories,
     budgets and care. Every action that would pay and is not planned says why. Care that does not
-    fit is refused with the limits in its way. Two plans are made at once at most. Nothing is
-    stored, but with `keep`, which makes it the plan of the week: what the hours are worth, for the
+    fit is refused with the limits in its way. Of one key two plans are made at once at most. Nothing
+    is stored, but with `keep`, which makes it the plan of the week: what the hours are worth, for the
     page of reports, and its lots, in the ledger and on the timelines, so that what they teach is
     measured.
     """

@@ -28,6 +28,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
+from serving.http.admission import RawHeaders
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.problem_details import MEDIA_TYPE, problem_content
 from serving.http.server.limits import ConnectionLimits
@@ -43,8 +44,8 @@ from serving.problems import (
 
 Part = Literal["head", "body"]
 
-Refuses = Callable[[str, str], bytes | None]
-"""What refuses a request by its method and path: the headers and body of a 503, or None."""
+Refuses = Callable[[str, str, RawHeaders], bytes | None]
+"""What refuses a request by its method, path and headers: the headers and body of a 503, or None."""
 
 RETRY_SECONDS = "5"
 LOOK_SECONDS = 1.0
@@ -168,7 +169,9 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._is_answering = True
         if self._early is not None:
-            refused = self._early(cycle.scope["method"], cycle.scope["path"])
+            refused = self._early(
+                cycle.scope["method"], cycle.scope["path"], cycle.scope["headers"]
+            )
             if refused is not None:
                 self._answer_at_once(cycle, refused)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -22,9 +23,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.api.app import ROUTES
 from serving.auth.gate import patterns_of
 from serving.auth.roles import Need
-from serving.http.admission import CLASSES, STATUS, Admission, Places, RouteClass
+from serving.http.admission import CLASSES, FOR_OTHERS, STATUS, Admission, Places, RouteClass
 from serving.http.early_refusal import EarlyRefusal
 from serving.http.headers import SECURITY_HEADERS
+from serving.problems import TooManyAtOnceError
 
 SLOW = RouteClass(name="slow", what="slow ones", at_once=2, queue=1, retry_seconds=7)
 QUICK = RouteClass(name="quick", what="quick ones", at_once=1, queue=4)
@@ -97,7 +99,7 @@ def until(is_so) -> None:
 def test_what_has_no_place_is_refused_at_once_and_other_classes_go_on(small, url):
     with ThreadPoolExecutor(3) as callers:
         held = [callers.submit(httpx.get, f"{url}/slow", timeout=30) for _ in range(3)]
-        until(lambda: small.places[SLOW].is_full)
+        until(lambda: small.places[SLOW].is_full())
         with httpx.Client() as client:
             client.post(f"{url}/quick")
             times = []
@@ -121,18 +123,18 @@ def test_what_has_no_place_is_refused_at_once_and_other_classes_go_on(small, url
 def test_a_queue_is_as_long_as_its_requests_are_quick():
     places = Places(RouteClass(name="a", what="a", at_once=2, queue=64, most_wait=0.5))
     places.busy = 2
-    assert not places.is_full
+    assert not places.is_full()
     for _ in range(50):
         places.busy += 1
         places.give_back(0.01)
-    assert not places.is_full
+    assert not places.is_full()
     for _ in range(50):
         places.busy += 1
         places.give_back(60.0)  # as one that waits for a lock; it counts for two seconds
     assert places.held_seconds < 2.01
-    assert places.is_full  # the next would wait a second
+    assert places.is_full()  # the next would wait a second
     places.busy = 1
-    assert not places.is_full  # a free place is given whatever was before
+    assert not places.is_full()  # a free place is given whatever was before
 
 
 def test_an_early_refusal_is_whole_and_the_connection_goes_on():
@@ -190,7 +192,7 @@ def test_one_who_goes_away_while_waiting_leaves_the_places_right(small, url):
     held = [socket.create_connection(address, timeout=20) for _ in range(3)]
     for one in held:
         one.sendall(asks)
-    until(lambda: small.places[SLOW].is_full)
+    until(lambda: small.places[SLOW].is_full())
     held[2].close()
     small.let_go.set()
     until(lambda: small.places[SLOW].busy == 0)
@@ -198,8 +200,58 @@ def test_one_who_goes_away_while_waiting_leaves_the_places_right(small, url):
         assert answers(exchange(address, asks))[0][0] == 200
 
 
+def test_one_key_that_floods_a_class_waits_for_itself_alone():
+    async def flooded() -> list[str]:
+        places, given = Places(replace(SLOW, queue=2)), []
+
+        async def take(caller: str) -> None:
+            await places.take(caller)
+            given.append(caller)
+
+        async def settle() -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+        for _ in range(2):
+            await take("flood")
+        waiting = [asyncio.create_task(take("flood")) for _ in range(2)]
+        await settle()
+        assert places.is_full("flood")
+        assert not places.is_full("other")
+        with pytest.raises(TooManyAtOnceError):
+            await places.take("flood")
+        await take("other")  # the place that one caller cannot take
+        waiting.append(asyncio.create_task(take("third")))
+        await settle()
+        places.give_back(caller="flood")
+        await settle()  # of those who wait, the one with the fewest places is next
+        assert given == ["flood", "flood", "other", "third"]
+        for caller in ("other", "third", "flood", "flood", "flood"):
+            places.give_back(caller=caller)
+            await settle()
+        await asyncio.gather(*waiting)
+        assert places.busy == 0
+        return given
+
+    assert asyncio.run(flooded())[4:] == ["flood", "flood"]
+
+
+def test_a_key_is_refused_early_once_it_was_refused_and_others_are_not():
+    places = {SLOW: Places(replace(SLOW, queue=0))}
+    early = EarlyRefusal(places, class_by_address, lambda _: None)
+    flood, other = [(b"x-api-key", b"one")], [(b"host", b"a"), (b"x-api-key", b"two")]
+    asyncio.run(places[SLOW].take("flood"))
+    asyncio.run(places[SLOW].take("flood"))
+    assert early("GET", "/slow", flood) is None  # not known yet, so the gate has to say
+    early.know(flood, "flood")
+    assert early("GET", "/slow", flood) is not None
+    assert early("GET", "/slow", other) is None
+    asyncio.run(places[SLOW].take("other"))
+    assert early("GET", "/slow", other) is not None
+
+
 def test_every_route_has_a_class_and_all_places_fit_the_threads():
-    assert sum(one.at_once or 0 for one in CLASSES) <= 30  # 40 threads, some for the service itself
+    assert sum((one.at_once or 0) + FOR_OTHERS for one in CLASSES) <= 30  # of 40 threads
     probes = Need(permission=None, of="product")
     by_path = {f"{min(p.methods)} {p.path}": p for p in patterns_of(ROUTES.routes)}
     for pattern in by_path.values():
