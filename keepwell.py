@@ -357,6 +357,7 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
             "list": keys.list_keys,
             "rotate": keys.rotate,
             "revoke": keys.revoke,
+            "review": keys.review,
         },
     ),
 }

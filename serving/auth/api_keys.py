@@ -15,7 +15,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -23,7 +23,14 @@ from typing import cast
 from serving.auth.roles import Caller, Permission, Role, caller_of
 from serving.ledger.database.database import database_errors
 from serving.ledger.errors import UnreadableDatabaseError
-from serving.ledger.stores.api_keys import ApiKeyStore, KeyChange, StoredKey, StoredSecret
+from serving.ledger.stores.api_keys import (
+    NO_KEY,
+    ApiKeyStore,
+    KeyChange,
+    Refusals,
+    StoredKey,
+    StoredSecret,
+)
 from serving.settings import SHORTEST_KEY
 
 KEYS_FILE = "keys.db"
@@ -56,6 +63,7 @@ class ApiKey:
     secrets: tuple[StoredSecret, ...]
     last_used_at: datetime | None = None
     is_use_noted: bool = False
+    refused: Refusals | None = None
 
     @property
     def last_use(self) -> str:
@@ -107,6 +115,7 @@ class ApiKeys:
         self._by_digest: Mapping[str, ApiKey] = {}
         self._lock = threading.Lock()
         self._used: dict[str, datetime] = {}
+        self._refused: dict[str, Refusals] = {}
 
     def close(self) -> None:
         """Note the last uses, and let go of the file."""
@@ -136,15 +145,17 @@ class ApiKeys:
         digest = self._digest(presented)
         key = known.get(digest)
         if key is None or key.state(now) != "live":
+            self._note_refusal(NO_KEY if key is None else key.key_id, now)
             return None
         [secret] = [one for one in key.secrets if one.digest == digest]
         if not secret.is_live(now):
+            self._note_refusal(key.key_id, now)
             return None
         self._used[key.key_id] = now
         return key.caller
 
     def save_uses(self) -> None:
-        """Note when keys were last used, to the minute; once a minute is often enough.
+        """Note when keys were last used, to the minute, and refused; once a minute is often enough.
 
         What cannot be written now is tried again the next time.
 
@@ -160,9 +171,32 @@ class ApiKeys:
             if key.key_id in used
             and (key.last_used_at is None or key.last_used_at < used[key.key_id])
         }
-        if newer:
+        refused = self._refused.copy()
+        if newer or refused:
             with self._changing() as change:
                 change.note_uses(newer)
+                change.note_refusals(refused)
+            for key_id, noted in refused.items():
+                left = self._refused[key_id].attempts - noted.attempts
+                if left:
+                    self._refused[key_id] = replace(self._refused[key_id], attempts=left)
+                else:
+                    del self._refused[key_id]
+
+    @property
+    def unknown_secrets(self) -> Refusals | None:
+        """Attempts with a secret that is of no key; None where there was none.
+
+        Raises:
+            ApiKeyError: the file cannot be read.
+        """
+        with self._changing() as change:
+            return change.refusals().get(NO_KEY)
+
+    def _note_refusal(self, key_id: str, now: datetime) -> None:
+        before = self._refused.get(key_id)
+        attempts = 1 if before is None else before.attempts + 1
+        self._refused[key_id] = Refusals(attempts=attempts, last_at=now)
 
     def all(self) -> tuple[ApiKey, ...]:
         """Every key that was ever made, oldest first.
@@ -386,6 +420,7 @@ def _key(stored: StoredKey) -> ApiKey:
         secrets=stored.secrets,
         last_used_at=stored.last_used_at,
         is_use_noted=stored.is_use_noted,
+        refused=stored.refused,
     )
 
 

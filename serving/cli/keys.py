@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,9 +15,13 @@ from rich.table import Table
 
 from features.cli.options import (
     DEFAULT_WORKSPACE,
+    FOUND,
+    AnyWorkspace,
     CommandError,
     InWorkspace,
     out,
+    plural,
+    require_workspace,
 )
 from features.workspace import Workspace
 
@@ -159,6 +164,82 @@ def revoke(key_id: KeyId, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
         f"Key {key_id} of {key.owner} is revoked since {key.revoked_at:%Y-%m-%d %H:%M} UTC.",
         highlight=False,
         markup=False,
+    )
+
+
+def review(
+    file: Annotated[
+        Path | None,
+        typer.Option("--out", help="A .json or .csv file to write; its signature lies beside it."),
+    ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option(help="Only check that this file is as it was signed; ends with 1 if not."),
+    ] = None,
+    signed_by: Annotated[
+        str | None,
+        typer.Option(
+            help="The fingerprint of the key that has to have signed it; that of the workspace "
+            "where it is left out."
+        ),
+    ] = None,
+    by: DecidedBy = None,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Show who may see and do what, until when, last used and refused; with --out as a signed file."""
+    from serving.auth.access_review import review_access, sign_file
+
+    if verify is not None:
+        _verify(verify, signed_by, Workspace(workspace))
+        return
+    place = Workspace(require_workspace(workspace))
+    now = datetime.now(UTC)
+    if file is not None:
+        if file.suffix.lower() not in (".json", ".csv"):
+            raise CommandError(
+                f"{file.name} ends neither in .json nor in .csv. Name one that does."
+            )
+        by = who(place, by, "administer")
+    with open_keys(place) as keys:
+        found = review_access(keys, tenant=place.settings.tenant, by=by or "", now=now)
+    if file is not None:
+        content = found.as_csv() if file.suffix.lower() == ".csv" else found.as_json()
+        fingerprint = sign_file(place.root, file, content, now=now)
+        out.print(
+            f"{file} holds {plural(len(found.keys), 'key')} and is signed by the key {fingerprint}. "
+            f"Hand out both files and, by another way, that fingerprint.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
+    table = Table("key", "owner", "role", "may", "reaches", "is", "until", "last used", "refused")
+    for one in found.keys:
+        until = one.expires_at[:10]
+        cells = (one.key_id, one.owner, one.role, one.scopes, one.reaches, one.state, until)
+        table.add_row(*cells, one.last_used, str(one.refused_attempts))
+    out.print(table)
+    if not found.needs_a_key:
+        out.print("No key was made yet: everybody who reaches the port is an admin.")
+    elif found.unknown_secrets:
+        out.print(f"{plural(found.unknown_secrets, 'attempt')} had a secret that is of no key.")
+
+
+def _verify(file: Path, signed_by: str | None, place: Workspace) -> None:
+    """Check a review; ends with 1 where it is not as it was signed."""
+    from serving.auth.access_review import ReviewError, fingerprint_of, verify_file
+
+    expected = signed_by or fingerprint_of(place.root)
+    try:
+        signed = verify_file(file, expected=expected)
+    except ReviewError as error:
+        out.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(FOUND) from error
+    out.print(
+        f"{file} is as it was signed at {signed['signed_at']} by the key {expected}.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -225,6 +225,13 @@ PLACES: tuple[Place, ...] = (
         in_backup="if encrypted",
     ),
     Place(
+        path="reviews.secret",
+        kind="secret",
+        holds="the key that signs reviews of access",
+        about="nobody",
+        in_backup="if encrypted",
+    ),
+    Place(
         path="mlflow.db",
         kind="SQLite",
         holds="trainings, model versions, and who promoted which",

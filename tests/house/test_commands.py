@@ -32,6 +32,7 @@ WITHOUT_A_WORKSPACE = {
     "evaluate-policy": "can read a file, or a ledger elsewhere",
     "backup": "can list and verify a target alone",
     "restore": "makes it",
+    "keys review": "can check a file elsewhere",
     "ledger verify": "can read a ledger elsewhere",
     "ledger replay": "can read a ledger elsewhere",
 }

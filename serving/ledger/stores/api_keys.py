@@ -48,11 +48,29 @@ USES = sa.Table(
     sa.Column("key_id", sa.String, sa.ForeignKey("api_keys.key_id"), primary_key=True),
     sa.Column("last_used_at", sa.String),  # null: not since the key was made
 )
+REFUSALS = sa.Table(
+    "api_key_refusals",
+    METADATA,
+    sa.Column("key_id", sa.String, primary_key=True),  # NO_KEY: a secret that nobody knows
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_at", sa.String, nullable=False),
+)
 PEPPERS = sa.Table(
     "pepper",
     METADATA,
     sa.Column("mark", sa.String, primary_key=True),  # by which a changed pepper is noticed
 )
+
+NO_KEY = ""
+"""Stands for the key of attempts with a secret that is of none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusals:
+    """How often a key was refused, as it had ended or its secret had, and when last."""
+
+    attempts: int
+    last_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +102,7 @@ class StoredKey:
     secrets: tuple[StoredSecret, ...] = ()
     last_used_at: datetime | None = None
     is_use_noted: bool = False  # not for a key that was made before uses were noted
+    refused: Refusals | None = None
 
 
 class ApiKeyStore:
@@ -212,6 +231,27 @@ class KeyChange:
                 )
             )
 
+    def note_refusals(self, refusals: Mapping[str, Refusals]) -> None:
+        """Add attempts that were refused to those of before."""
+        for key_id, new in refusals.items():
+            noted = sqlite_insert(REFUSALS).values(
+                key_id=key_id, attempts=new.attempts, last_at=_text(new.last_at)
+            )
+            added = noted.excluded
+            self._connection.execute(
+                noted.on_conflict_do_update(
+                    index_elements=[REFUSALS.c.key_id],
+                    set_={
+                        "attempts": REFUSALS.c.attempts + added.attempts,
+                        "last_at": sa.func.max(REFUSALS.c.last_at, added.last_at),
+                    },
+                )
+            )
+
+    def refusals(self) -> Mapping[str, Refusals]:
+        """Attempts that were refused, by key; those with an unknown secret under ``NO_KEY``."""
+        return _refusals(self._connection)
+
     def end_secret(self, digest: str, ends_at: datetime) -> None:
         """Let a secret end at a moment."""
         self._connection.execute(
@@ -235,6 +275,7 @@ def _read(connection: Connection) -> dict[str, StoredKey]:
                 ends_at=_moment(row.ends_at),
             )
         )
+    refusals = _refusals(connection)
     uses = {row.key_id: row.last_used_at for row in connection.execute(sa.select(USES))}
     return {
         row.key_id: StoredKey(
@@ -250,8 +291,16 @@ def _read(connection: Connection) -> dict[str, StoredKey]:
             secrets=tuple(secrets.get(row.key_id, ())),
             last_used_at=_moment(uses.get(row.key_id)),
             is_use_noted=row.key_id in uses,
+            refused=refusals.get(row.key_id),
         )
         for row in connection.execute(sa.select(KEYS))
+    }
+
+
+def _refusals(connection: Connection) -> dict[str, Refusals]:
+    return {
+        row.key_id: Refusals(attempts=row.attempts, last_at=datetime.fromisoformat(row.last_at))
+        for row in connection.execute(sa.select(REFUSALS))
     }
 
 

@@ -28,6 +28,7 @@ MADE_ELSEWHERE = {
     "backup.targets.json": "backup.targets.json",  # keepwell backup
     "retention.toml": "retention.toml",
     "retention/*.json": "retention/horizons.json",  # keepwell retention run
+    "reviews.secret": "reviews.secret",  # keepwell keys review --out
     "world/**": "world/events/mapping.toml",
     "studies/*": "studies/churn.jsonl",  # of a training that was stopped
     "waiting-runs/**": "waiting-runs/20260101T000000000000-churn-ab/run.json",
