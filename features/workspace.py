@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from features.events.bounds import Bounds, BoundsError
@@ -88,12 +88,13 @@ class Workspace:
 
     def __init__(self, root: str | Path, environment: Mapping[str, str] | None = None) -> None:
         self.root = Path(root).absolute()
+        self._settings_path = self.root / SETTINGS_FILE
         self._environment = os.environ if environment is None else environment
 
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"
 
-    @property
+    @cached_property
     def events_dir(self) -> Path:
         """The lake: Parquet parts and their manifest."""
         return self.root / "events"
@@ -103,12 +104,12 @@ class Workspace:
         """The tenant's own health formula, where it has one."""
         return self.root / FORMULA_FILE
 
-    @property
+    @cached_property
     def format_file(self) -> Path:
         """The version of the form of the workspace's files; without it, version 1."""
         return self.root / FORMAT_FILE
 
-    @property
+    @cached_property
     def quarantine_dir(self) -> Path:
         """Refused rows, each with its reason."""
         return self.root / "quarantine"
@@ -177,7 +178,7 @@ class Workspace:
                 there is no such health formula; or a newer Keepwell wrote the workspace.
         """
         self.refuse_newer()
-        settings = _settings_file(self.root / SETTINGS_FILE).current()
+        settings = _settings_file(self._settings_path).current()
         if settings.health_formula in FORMULAS:
             return settings
         own = _own_formulas(self.formula_file).current().get(settings.health_formula)

@@ -127,6 +127,9 @@ PAST_AND_TODAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 """What people say instead of a number that came out as zero, or of days below it."""
 
+NEEDS_WORDS = re.compile(r"(?<!\d)[01](?:\.0)?%? |[-+]\d")
+"""What stands in every text that any of these patterns finds; most texts have none of it."""
+
 
 def money(amount: float | None, currency: str) -> str:
     """An amount with its currency.
@@ -262,6 +265,8 @@ def spoken(text: str) -> str:
     >>> spoken("0 renewals so far"), spoken("search used 0 times in the last 28 days")
     ('no renewals so far', 'search not used in the last 28 days')
     """
+    if NEEDS_WORDS.search(text) is None:
+        return text
     for pattern, words in PAST_AND_TODAY:
         text = pattern.sub(words, text)
     return ONE_OF_MANY.sub(lambda m: f"{m[1]}{SINGULAR[m[2]]}{ARE_ONE.get(m[3], '')}", text)

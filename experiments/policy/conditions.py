@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import assert_never
@@ -102,6 +102,10 @@ class Facts:
     phrases: Mapping[str, str]
     alert_words: Mapping[str, str]
     shows: Mapping[str, str]
+    judged: dict[str, bool | None] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """Which conditions hold, by their text: actions share guards, and each is judged once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +129,10 @@ CompiledCondition = Callable[[Facts], bool | None]
 
 def holds(condition: Condition, facts: Facts) -> bool | None:
     """Whether all clauses hold, without words; None if that is unknown."""
-    return compile_condition(condition)(facts)
+    known = facts.judged
+    if condition.text not in known:
+        known[condition.text] = compile_condition(condition)(facts)
+    return known[condition.text]
 
 
 def compile_condition(condition: Condition) -> CompiledCondition:

@@ -71,6 +71,8 @@ OUTCOMES_OF = ById(
 )
 """Made once: to make a statement anew for each decision takes longer than to run it."""
 
+SORTED_JSON = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
+
 BRIEFLY: Sequence[sa.ColumnElement[Any]] = [
     *(
         DECISIONS.c[name]
@@ -515,7 +517,7 @@ def _decision_row(decision: Decision) -> dict[str, object]:
     for name in ("decided_at", "as_of", "valid_until", "asked_at"):
         row[name] = None if row[name] is None else as_text(row[name])
     for name in ("eligible", "withheld", "versions"):
-        row[name] = json.dumps(row[name], sort_keys=True, allow_nan=False)
+        row[name] = SORTED_JSON(row[name])
     row["subjects"] = json.dumps(decision.subjects) if decision.subjects else None
     return row
 

@@ -37,7 +37,7 @@ def find_rule_against(
     score = service.portfolio.by_id.get(decision.account_id)
     if score is None:
         return None
-    facts = facts_now(service, [score.account_id]).get(score.account_id, NO_FACTS)
+    facts = facts_now(service, [score.account_id], service.now()).get(score.account_id, NO_FACTS)
     others = {name: past for name, past in facts.history.items() if name != decision.decision_id}
     features, asked_at = load_catalogue(service.workspace.settings.use_names), service.wall_clock()
     asked = question(

@@ -62,8 +62,9 @@ def propose(
     service: ServiceState, scores: Sequence[AccountScore], *, proposed_by: str
 ) -> Proposals:
     """Recommend for each account now; the proposals can be stored as decisions."""
-    shared = _in_common(service.workspace.settings.use_names)
-    decided = decide(service, scores, proposed_by=proposed_by, shared=shared.digest)
+    use_names = service.workspace.settings.use_names
+    shared = _in_common(use_names)
+    decided = _decide(service, scores, use_names, proposed_by=proposed_by, shared=shared.digest)
     return Proposals(
         decided=decided, new=NewDecisions(one.decision for one in decided), shared=shared
     )
@@ -93,7 +94,6 @@ def decide(
     scores: Sequence[AccountScore],
     *,
     proposed_by: str | None = None,
-    shared: str | None = None,
     over_days: bool = False,
 ) -> tuple[ProposedDecision, ...]:
     """What the policy says about each account now, as it could be stored, within the limits of the
@@ -102,14 +102,27 @@ def decide(
     Where the ledger cannot be reached, outcomes and what was put off are missing as far as the
     timeline has not heard of them.
     """
-    asked_at, limits = service.wall_clock(), service.limits.current()
-    facts = facts_now(service, [score.account_id for score in scores])
+    use_names = service.workspace.settings.use_names
+    return _decide(service, scores, use_names, proposed_by=proposed_by, over_days=over_days)
+
+
+def _decide(
+    service: ServiceState,
+    scores: Sequence[AccountScore],
+    use_names: tuple[str, ...],
+    *,
+    proposed_by: str | None,
+    shared: str | None = None,
+    over_days: bool = False,
+) -> tuple[ProposedDecision, ...]:
+    asked_at, now, limits = service.wall_clock(), service.now(), service.limits.current()
+    facts = facts_now(service, [score.account_id for score in scores], now)
     return decide_on(
         scores,
         facts=facts,
         alerts=service.portfolio.alerts,
-        features=load_catalogue(service.workspace.settings.use_names),
-        now=service.now(),
+        features=load_catalogue(use_names),
+        now=now,
         asked_at=asked_at,
         evidence=service.measured.current(),
         rules=service.chance,
@@ -120,10 +133,12 @@ def decide(
     )
 
 
-def facts_now(service: ServiceState, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
+def facts_now(
+    service: ServiceState, account_ids: Sequence[str], now: datetime
+) -> dict[str, PolicyFacts]:
     """The facts that the policy reads about these accounts, from their timelines and from the
     ledger, which knows of new ones first. Accounts without any event are absent."""
-    facts = service.facts.of(account_ids, as_of=service.timelines.seen_as_of(service.now()))
+    facts = service.facts.of(account_ids, as_of=service.timelines.seen_as_of(now))
     with (
         contextlib.suppress(LedgerUnreachableError),
         service.ledger.database.reading() as connection,

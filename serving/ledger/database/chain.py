@@ -18,6 +18,7 @@ import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -102,22 +103,43 @@ def content_hash(
     table: sa.Table, row: Mapping[str, Any] | RowMapping, salt: str | None = None
 ) -> str:
     """Hash of all that a record holds, under its key; records of older ledgers have none."""
-    held = json.dumps(
-        # a database gives a whole number back as 1.0 where the column holds fractions
-        [
-            [
-                column.name,
-                float(row[column.name]) if isinstance(column.type, sa.Float) else row[column.name],
-            ]
-            for column in table.columns
-            if not (column.info.get("later") and row.get(column.name) is None)
-        ],
-        ensure_ascii=False,
-        allow_nan=False,
-    )
+    held = held_text(table, row)
     if salt is None:
         return hashlib.sha256(held.encode()).hexdigest()
     return hmac.digest(bytes.fromhex(salt), held.encode(), "sha256").hex()
+
+
+def held_text(table: sa.Table, row: Mapping[str, Any] | RowMapping) -> str:
+    """All that a record holds, as JSON: its columns with their values, in the order of the table.
+
+    Written piece by piece, since nearly all of it is text: the whole list takes twice as long.
+    """
+    pieces = []
+    for name, begin, is_later, is_fraction in _COLUMNS[table.name]:
+        value = row.get(name) if is_later else row[name]
+        if is_later and value is None:
+            continue
+        if is_fraction and value is not None:
+            value = float(value)  # a database may give 1 back where the column holds fractions
+        written = encode_basestring(value) if type(value) is str else _ENCODE(value)
+        pieces.append(f"{begin}{written}]")
+    return f"[{', '.join(pieces)}]"
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+_COLUMNS = {
+    name: tuple(
+        (
+            column.name,
+            f"[{encode_basestring(column.name)}, ",
+            bool(column.info.get("later")),
+            isinstance(column.type, sa.Float),
+        )
+        for column in table.columns
+    )
+    for name, table in CHAINED.items()
+}
 
 
 def new_salt() -> str:

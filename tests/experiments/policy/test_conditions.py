@@ -196,3 +196,12 @@ def test_every_condition_holds_where_all_its_clauses_plainly_do(seed):
         assert explain_condition(condition, facts).holds is expected, condition.text
         answers.add(expected)
     assert answers == {True, False, None}
+
+
+def test_a_condition_is_judged_once_for_the_same_facts_and_anew_for_others() -> None:
+    few = parse_condition("health_score < 40")
+    facts = replace(FACTS, values={"health_score": 31.0})
+    assert holds(few, facts) is holds(parse_condition("health_score < 40"), facts) is True
+    assert facts.judged == {"health_score < 40": True}
+    assert holds(few, replace(facts, values={"health_score": 50.0})) is False
+    assert holds(few, replace(facts, values={"health_score": None})) is None

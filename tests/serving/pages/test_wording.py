@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from believable.wording import ODD, odd_wordings, pages_of_accounts, tells_use_twice
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.catalogue.catalogue import FEATURES
+from serving import text_format
+from serving.text_format import spoken
 
 NAMES = frozenset(feature.name for feature in FEATURES)
 EXAMPLES = {
@@ -41,3 +47,19 @@ def test_the_pages_of_all_accounts_read_as_a_person_writes(client):
 def test_other_pages_read_so_too(client, address):
     page = client.get(address, headers={"Accept": "text/html"}).text
     assert list(odd_wordings(page)) == []
+
+
+PIECES = (
+    *("0", "1", "10", "0.0", "1.0", "-8", "+0", "0%", "2,1", " ", " ", "(", "at most 3)"),
+    *("in", "on", "of the", "against the", "days", "days ago", "days after", "days to the renewal"),
+    *("no visits for", "account for", "discount", "users", "used", "times", "open invoices", "are"),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8), st.sampled_from(["", " "]))
+def test_a_text_that_needs_no_words_for_its_numbers_is_seen_at_once(pieces, between):
+    text = between.join(pieces)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(text_format, "NEEDS_WORDS", re.compile(""))
+        slowly = spoken(text)
+    assert spoken(text) == slowly

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sqlite3
@@ -12,11 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.ledger.approvals import Approvals
 from serving.ledger.claims import Claims
-from serving.ledger.database.chain import FIRST, Finding
-from serving.ledger.database.tables import CHAINED
+from serving.ledger.database.chain import FIRST, Finding, held_text
+from serving.ledger.database.tables import CHAINED, DECISIONS
 from serving.ledger.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
@@ -297,3 +300,28 @@ def test_a_finding_says_where_and_what(change: str, words: str) -> None:
         record_id="d-01",
     )
     assert found.words == words
+
+
+WRITTEN = st.one_of(st.none(), st.text(), st.integers(), st.floats(allow_nan=False, width=32))
+
+
+@given(st.fixed_dictionaries({column.name: WRITTEN for column in DECISIONS.columns}))
+def test_what_a_record_holds_is_hashed_as_ever(row: dict[str, object]) -> None:
+    """The text is the one that links were made of before it was written piece by piece."""
+    row |= {name: float(len(name)) for name in ("propensity", "expected_value")}
+    held = [
+        [column.name, row[column.name]]
+        for column in DECISIONS.columns
+        if not (column.info.get("later") and row[column.name] is None)
+    ]
+    row["propensity"] = len("propensity")  # a whole number is the fraction that the column holds
+    expected = json.dumps(held, ensure_ascii=False, allow_nan=False) if _is_finite(held) else None
+    if expected is None:
+        with pytest.raises(ValueError, match="JSON compliant"):
+            held_text(DECISIONS, row)
+    else:
+        assert held_text(DECISIONS, row) == expected
+
+
+def _is_finite(held: list[list[object]]) -> bool:
+    return all(abs(value) != float("inf") for _, value in held if isinstance(value, float))
