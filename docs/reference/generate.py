@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,11 @@ def workspace() -> str:
     lines += ["", "## Files and folders", "", "| place | holds |", "|---|---|"]
     place = Workspace(Path("/"))
     for name, member in vars(Workspace).items():
-        if isinstance(member, property) and member.fget is not None:
+        made_by = getattr(member, "fget", None) or getattr(member, "func", None)
+        if isinstance(member, property | cached_property) and made_by is not None:
             path = getattr(place, name)
             if isinstance(path, Path):
-                lines.append(f"| `{path.name}` | {cell(first_line(member.fget))} |")
+                lines.append(f"| `{path.name}` | {cell(first_line(made_by))} |")
     lines += ["", MADE_BY, ""]
     return "\n".join(lines)
 
