@@ -15,7 +15,7 @@ from features.version import code_version
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.api.background_tasks import REFRESH_SECONDS, background_tasks
-from serving.api.encoded_answers import AnswerFromCache, EncodedAnswers, is_from_portfolio
+from serving.api.encoded_answers import AnswerFromCache, EncodedAnswers
 from serving.api.idempotency import IdempotencyMiddleware
 from serving.api.openapi import DESCRIPTION, DocumentedApp, declare_need_of_document
 from serving.api.routes import (
@@ -148,10 +148,12 @@ def create_app(
         sections_of(app.routes),
         lambda: degraded_notices(service.conditions.degraded()),
     )
+    app.state.encoded_answers = EncodedAnswers()
     app.state.early_refusal = EarlyRefusal(
         app.state.places,
-        class_of_address(app.routes, unless=is_from_portfolio),  # cached answers need no place
+        class_of_address(app.routes),
         service.metrics.count_refused,
+        needs_no_place=app.state.encoded_answers.holds,
     )
     install_problems(app, AnswerProblemToPeople(app.state.templates))
     app.add_middleware(
@@ -163,7 +165,6 @@ def create_app(
         refused=service.metrics.count_refused,
         knows=app.state.early_refusal.know,
     )
-    app.state.encoded_answers = EncodedAnswers()
     app.add_middleware(
         AnswerFromCache, answers=app.state.encoded_answers, current=service.live.current_or_none
     )

@@ -145,15 +145,14 @@ class RouteError(Exception):
 
 
 class Pattern(NamedTuple):
-    """A route: its path with the names of its parts, its methods, what it answers, who may ask, and
-    with which others it shares places."""
+    """A route: its path with the names of its parts, its methods, who may ask, and with which others
+    it shares places."""
 
     path: str
     methods: frozenset[str]
     address: re.Pattern[str]
     need: Need | None
     route_class: RouteClass = READS
-    endpoint: object = None
 
 
 def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
@@ -165,7 +164,6 @@ def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
             compile_path(one.path)[0],
             need_of(one.endpoint),
             class_of(one.endpoint),
-            one.endpoint,
         )
         for one in iter_route_contexts(list(routes))
         if one.path is not None
@@ -196,18 +194,16 @@ def matching(routes: Iterable[Pattern], method: str, path: str) -> Pattern | Non
     return next((one for one in routes if method in one.methods and one.address.match(path)), None)
 
 
-def class_of_address(
-    routes: Iterable[BaseRoute], *, unless: Callable[[object], bool]
-) -> Callable[[str, str], RouteClass | None]:
+def class_of_address(routes: Iterable[BaseRoute]) -> Callable[[str, str], RouteClass | None]:
     """What says with which others the route of a method and a path shares places.
 
-    None where there is no route, and where ``unless`` is so of its function.
+    None where there is no route.
     """
     patterns = patterns_of(routes)
 
     def find(method: str, path: str) -> RouteClass | None:
         found = matching(patterns, method, path)
-        return None if found is None or unless(found.endpoint) else found.route_class
+        return None if found is None else found.route_class
 
     return find
 

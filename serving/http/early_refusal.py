@@ -37,6 +37,8 @@ class EarlyRefusal:
         places: those of the application.
         class_of_address: the class of the route that answers a method and a path.
         refused: called with the name of the class for each refusal.
+        needs_no_place: whether a path is answered from memory, so that a read of it costs less than
+            its refusal saves.
     """
 
     def __init__(
@@ -44,10 +46,12 @@ class EarlyRefusal:
         places: Mapping[RouteClass, Places],
         class_of_address: Callable[[str, str], RouteClass | None],
         refused: Callable[[str], None],
+        needs_no_place: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._places = places
         self._class_of = lru_cache(maxsize=REMEMBERED)(class_of_address)
         self._refused = refused
+        self._needs_no_place = needs_no_place
         self._parts: dict[RouteClass, tuple[bytes, bytes, bytes]] = {}
         self._callers: dict[int, str] = {}
 
@@ -63,6 +67,8 @@ class EarlyRefusal:
             return None
         of = self._class_of(method, path)
         if of is None or not self._places[of].is_full(self._caller_of(of, headers)):
+            return None
+        if method == "GET" and self._needs_no_place(path):
             return None
         refusal = self._places[of].refusal()
         self._refused(of.name)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.dependencies import AtService, family_at
-from serving.api.encoded_answers import from_portfolio
+from serving.api.encoded_answers import from_portfolio, from_score
 from serving.api.route_problems import problems
 from serving.api.schemas.accounts import (
     ACCOUNT_ANSWER,
@@ -159,7 +159,7 @@ def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
     "/accounts/{account_id}/score",
     summary="The score at one horizon",
 )
-@from_portfolio
+@from_score
 @needs(READ)
 @problems(UnknownAccountError, UnknownHorizonError, NotReadyError)
 def read_score(

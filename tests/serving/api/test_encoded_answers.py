@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from small_company import AS_OF
 
 from serving.api.encoded_answers import EncodedAnswer, EncodedAnswers
+from serving.api.serializers import score_answer
 from serving.auth.api_keys import ApiKeys
-from serving.scoring.portfolio import Portfolio
+from serving.scoring.portfolio import LivePortfolio, Portfolio, with_scores
 
 ADDRESSES = (
     "/v1/accounts/acct-01",
@@ -114,4 +115,136 @@ def test_what_was_answered_from_a_portfolio_of_before_is_not_cached(client):
     newer = replace(portfolio, now=portfolio.now + timedelta(hours=1))
     one = EncodedAnswer(headers=(), body=b"x", route=None)
     answers.add(newer, ("/", b"", None), one)
+    assert len(answers) == 0
+
+
+SCORES = "/v1/accounts/acct-{:02d}/score"
+SAME_ADDRESS = "/v1/accounts/acct-{:02d}/score?horizon_days=90"
+"""The same question as the plain address, asked of the route, as it is another address."""
+
+
+def exchange(client: TestClient, *touched: str) -> None:
+    """A batch of events: some accounts are scored anew, and sources are fresher."""
+
+    def change(portfolio: Portfolio) -> Portfolio:
+        scores = [
+            replace(portfolio.by_id[one], mrr=(portfolio.by_id[one].mrr or 0.0) + 1)
+            for one in touched
+        ]
+        freshness = [
+            replace(one, last_recorded_at=one.last_recorded_at + timedelta(minutes=7))
+            for one in portfolio.freshness
+        ]
+        return with_scores(
+            portfolio,
+            scores,
+            now=portfolio.now + timedelta(hours=1),
+            freshness=tuple(freshness),
+            alerts=portfolio.alerts,
+        )
+
+    client.app.state.service.live.exchange(change)  # type: ignore[attr-defined]
+
+
+def test_a_batch_drops_the_scores_of_the_accounts_it_touches_alone(own_client, monkeypatch):
+    before = {n: own_client.get(SCORES.format(n)).json() for n in range(4)}
+    own_client.get("/v1/accounts/acct-00")
+    exchange(own_client, "acct-02")
+    asked: list[str] = []
+    account = Portfolio.account
+    monkeypatch.setattr(
+        Portfolio, "account", lambda self, name: asked.append(name) or account(self, name)
+    )
+    after = {n: own_client.get(SCORES.format(n)) for n in range(4)}
+    assert asked == ["acct-02"]
+    for number, answer in after.items():
+        assert answer.content == own_client.get(SAME_ADDRESS.format(number)).content
+        changed = {name for name, value in answer.json().items() if value != before[number][name]}
+        assert changed == {"freshness", "mrr"} if number == 2 else {"freshness"}
+    assert len(cached(own_client)) == 8  # the whole account followed from the portfolio of before
+
+
+@pytest.mark.parametrize("rounds", [3])
+def test_after_any_batch_each_caller_gets_what_the_route_answers(
+    own_workspace, store, make_client, rounds
+):
+    """Everybody with a reach of their own, accounts that come into and leave it, and full refreshes."""
+    with closing(ApiKeys(own_workspace.root)) as keys:
+        secrets = [
+            keys.create(name=owner, owner=owner, role=role, territories=(), now=AS_OF).secret
+            for owner, role in (("ann", "reader"), ("csm-1", "csm"), ("csm-2", "csm"))
+        ]
+        callers = {secret: keys.caller(secret, AS_OF) for secret in secrets}
+    reaches = {secret: caller.reach for secret, caller in callers.items() if caller}
+    client = make_client(own_workspace, store)
+    live = client.app.state.service.live
+    seen = set()
+    for number in range(rounds * 4):
+        for secret in secrets:
+            for account in range(6):
+                address, name = SCORES.format(account), f"acct-{account:02d}"
+                first, again = (
+                    client.get(address, headers={"X-API-Key": secret}) for _ in range(2)
+                )
+                portfolio = live.current().within(reaches[secret])
+                expected = None
+                if name in portfolio.by_id:
+                    answer = score_answer(portfolio.by_id[name], portfolio, 90)
+                    expected = answer.model_dump_json().encode()
+                for one in (first, again):
+                    assert (one.content if one.status_code == 200 else None) == expected
+                seen.add(first.status_code)
+        name = f"acct-{number % 6:02d}"
+        if number % 4 == 3:
+            live.exchange(lambda one: replace(one, scores=one.scores))
+        elif number % 4 == 2:
+            _give_to(live, name, f"csm-{number % 3}")
+        else:
+            exchange(client, *([name] if number % 2 else []))
+    assert seen == {200, 404}
+
+
+def _give_to(live: LivePortfolio, account: str, csm: str) -> None:
+    def change(portfolio: Portfolio) -> Portfolio:
+        score = portfolio.by_id[account]
+        given = replace(score, attributes={**score.attributes, "csm": csm})
+        return with_scores(
+            portfolio,
+            [given],
+            now=portfolio.now,
+            freshness=portfolio.freshness,
+            alerts=portfolio.alerts,
+        )
+
+    live.exchange(change)
+
+
+def test_an_answer_that_does_not_end_with_the_freshness_is_of_its_portfolio(client):
+    portfolio = portfolio_of(client)
+    answers, address = EncodedAnswers(), ("/", b"", None)
+    answers.find(portfolio, address)
+    one = EncodedAnswer(headers=((b"content-length", b"1"),), body=b"x", route=None)
+    answers.add(portfolio, address, one, portfolio.scores[0])
+    assert answers.find(portfolio, address) == one
+    assert answers.find(replace(portfolio, now=portfolio.now), address) is None
+    assert (len(answers), answers.bytes, answers.holds("/")) == (0, 0, False)
+
+
+def test_a_score_that_is_gone_is_answered_no_more_and_not_held(client):
+    portfolio = portfolio_of(client)
+    answers, address = EncodedAnswers(), ("/v1/accounts/acct-00/score", b"", None)
+    answers.find(portfolio, address)
+    body = client.get(address[0]).content
+    score = replace(portfolio.by_id["acct-00"])
+    mine = replace(portfolio, by_id={**portfolio.by_id, "acct-00": score})
+    answers.find(mine, address)
+    answers.add(mine, address, EncodedAnswer(headers=(), body=body, route=None), score)
+    found = answers.find(mine, address)
+    assert found is not None
+    assert found.body == body
+    held = weakref.ref(score)
+    del score, mine, found
+    gc.collect()
+    assert held() is None
+    assert answers.find(portfolio, address) is None
     assert len(answers) == 0

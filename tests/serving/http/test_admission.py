@@ -269,9 +269,12 @@ def test_every_route_has_a_class_and_all_places_fit_the_threads():
 
 def test_what_is_answered_from_the_cache_is_not_refused_early(own_client):
     early, places = own_client.app.state.early_refusal, own_client.app.state.places
+    own_client.get("/v1/accounts/acct-00/score")
     for of in places:
         places[of].busy, places[of].of = 100, replace(of, queue=0)
     assert early("GET", "/v1/accounts/acct-00/score") is None
+    assert early("GET", "/v1/accounts/acct-01/score") is not None  # nobody asked for it yet
+    assert early("POST", "/v1/accounts/acct-00/score") is None  # there is no such route
     assert early("GET", "/healthz") is None
     assert early("GET", "/v1/nowhere") is None
     assert early("GET", "/v1/accounts/acct-00/timeline") is not None
