@@ -6,18 +6,17 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from interleaved import write_section
+from ledger_decision import decision
 
 from serving.ledger.database.same_ledger import SameLedger
-from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.ledger import Ledger
 
 pytestmark = pytest.mark.bench
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROUNDS, COMMITS = 15, 100
 
 
@@ -39,23 +38,6 @@ class NothingIsLookedAt:
         """Nothing."""
 
 
-def decision(name: str) -> Decision:
-    return Decision(
-        decision_id=name,
-        account_id="acme",
-        decided_at=NOW,
-        as_of=NOW,
-        action="success_call",
-        expected_value=1.5,
-        currency="USD",
-        eligible=(),
-        withheld=(),
-        versions={},
-        input_digest="ab",
-        inputs="x" * 8_000,
-    )
-
-
 @contextmanager
 def opened(place: Path, *, watched: bool) -> Iterator[Ledger]:
     with closing(Ledger(place)) as ledger:
@@ -68,7 +50,7 @@ def cpu_ms(ledger: Ledger, first: int) -> float:
     """Of one commit of one decision, and of one that writes nothing, as a key's row costs less."""
     began = time.process_time()
     for number in range(first, first + COMMITS):
-        ledger.append_decisions([decision(f"d-{number}")])
+        ledger.append_decisions([decision(f"d-{number}", inputs="x" * 8_000)])
     return (time.process_time() - began) / COMMITS * 1000
 
 

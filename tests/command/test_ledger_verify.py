@@ -5,16 +5,15 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 from keepwell_command import run_keepwell
+from ledger_decision import decision
 
 from serving.ledger.database.noted_head import accepted_heads
-from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def verify(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -23,22 +22,6 @@ def verify(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join((done.stdout + done.stderr).split())
-
-
-def decision(name: str) -> Decision:
-    return Decision(
-        decision_id=name,
-        account_id="acme",
-        decided_at=NOW,
-        as_of=NOW,
-        action="success_call",
-        expected_value=1.5,
-        currency="USD",
-        eligible=(),
-        withheld=(),
-        versions={},
-        input_digest="ab",
-    )
 
 
 def test_a_ledger_is_verified_against_a_noted_head(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from ledger_decision import decision
 from postgres_server import PostgresServer, postgres_server
 
 from serving.ledger.database import database as ledger_database
@@ -19,25 +19,7 @@ from serving.ledger.database.database import open_engine
 from serving.ledger.database.dialects.sqlite import sqlite_engine
 from serving.ledger.database.url import LedgerUrlError, address_without_password, ledger_url
 from serving.ledger.errors import LedgerUnreachableError
-from serving.ledger.ledger import Decision, Ledger
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def decision(name: str) -> Decision:
-    return Decision(
-        decision_id=name,
-        account_id="acme",
-        decided_at=NOW,
-        as_of=NOW,
-        action="success_call",
-        expected_value=1.5,
-        currency="USD",
-        eligible=(),
-        withheld=(),
-        versions={},
-        input_digest="ab",
-    )
+from serving.ledger.ledger import Ledger
 
 
 @pytest.mark.parametrize(

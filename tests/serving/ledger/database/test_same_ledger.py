@@ -14,11 +14,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from ledger_decision import NOW, decision
 from postgres_server import PostgresServer
 
 from serving.ledger.database.database import open_engine
@@ -26,33 +26,15 @@ from serving.ledger.database.noted_head import NotedHead, read_note
 from serving.ledger.database.same_ledger import OTHERS_NOTE_SECONDS
 from serving.ledger.errors import LedgerDamagedError
 from serving.ledger.kill_switch import Controls, Scope
-from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.ledger import Ledger
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PAGES_OF_THE_LOG = 1_000
 """SQLite brings its log into the file when it has grown by so many pages."""
 
 
-def decision(name: str) -> Decision:
-    return Decision(
-        decision_id=name,
-        account_id="acme",
-        decided_at=NOW,
-        as_of=NOW,
-        action="success_call",
-        expected_value=1.5,
-        currency="USD",
-        eligible=(),
-        withheld=(),
-        versions={},
-        input_digest="ab",
-        inputs="x" * 20_000,
-    )
-
-
 def write(ledger: Ledger, first: int, number: int = 1) -> None:
     for one in range(first, first + number):
-        ledger.append_decisions([decision(f"d-{one}")])
+        ledger.append_decisions([decision(f"d-{one}", inputs="x" * 20_000)])
 
 
 def bring_in_the_log(place: Path) -> None:
