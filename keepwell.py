@@ -61,7 +61,7 @@ from serving.cli.models import WhichModel, store_of
 from serving.cli.next_actions import account_lines, actions, plan
 from serving.cli.policies import evaluate_policy
 from serving.cli.scores import LOOKED_BACK_AT, score
-from serving.cli.service import conformance, serve
+from serving.cli.service import clock, conformance, serve
 from training.cli.commands import (
     audit,
     backtest,
@@ -283,6 +283,7 @@ COMMANDS: Commands = {
     "report": report,
     "conformance": conformance,
     "serve": serve,
+    "clock": clock,
     "backup": backup,
     "restore": restore,
     "demo": demo,

@@ -187,6 +187,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 PROGRAMS = {
     "browser": ("chromium", "chromedriver"),
+    "faketime": ("faketime",),
     "redis": ("redis-server",),
     "spark": ("java",),
     "postgres": ("initdb", "pg_ctl"),

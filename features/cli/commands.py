@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,7 @@ from features.cli.options import (
     plural,
     show_progress,
     start_of_day,
+    steady_clock,
 )
 from features.workspace import Workspace
 
@@ -112,7 +113,7 @@ def consume(
     from features.streaming.refresh import AccountRefresh, clock_of
 
     place = Workspace(workspace)
-    lake = Lake(place.events_dir, place.quarantine_dir)
+    lake, clock = Lake(place.events_dir, place.quarantine_dir), steady_clock(place)
     touched, publish = AccountRefresh(place), WorkspaceFeatures(place).publish
     lines = options_from.read_text(encoding="utf-8").splitlines() if options_from else []
     stream = KafkaTopic(
@@ -127,19 +128,18 @@ def consume(
     def count(summary: StreamSummary) -> None:
         nonlocal total
         total += summary
+        clock.note()
 
     try:
         consume_stream(
             stream,
             lake,
             group=group,
-            now=lambda: place.settings.clock or datetime.now(UTC),
+            now=lambda: place.settings.clock or clock(),
             bounds=lambda: place.settings.bounds,
             on_batch=count,
             idle_seconds=until_idle,
-            on_caught_up=lambda: touched.catch_up(
-                moment=clock_of(place, lambda: datetime.now(UTC)), publish=publish
-            ),
+            on_caught_up=lambda: touched.catch_up(moment=clock_of(place, clock), publish=publish),
         )
     except KeyboardInterrupt:
         pass

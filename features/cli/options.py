@@ -20,6 +20,7 @@ import typer
 from rich.text import Text
 
 from features.cli.terminal import Terminal, as_shown
+from features.steady_clock import Machine, SteadyClock
 from features.workspace import SETTINGS_FILE, TRACKING_VARIABLE, Workspace
 from features.workspace_files import WorkspaceBusyError, shut_to_others
 
@@ -149,6 +150,19 @@ def start_of_day(day: datetime) -> datetime:
 def moment_of(place: Workspace, as_of: datetime | None) -> datetime:
     """The start of the given day, or the current moment of the workspace."""
     return place.now(None if as_of is None else start_of_day(as_of))
+
+
+def steady_clock(place: Workspace) -> SteadyClock:
+    """The time of a workspace, which runs on steadily where the clock of the machine jumps."""
+    return SteadyClock(Machine(clock=lambda: datetime.now(UTC)), place.root)
+
+
+def time_of(place: Workspace) -> datetime:
+    """The moment now, by which leases, keys and deadlines of a workspace go."""
+    clock = steady_clock(place)
+    if clock.problem is not None:
+        log.warning("%s", clock.problem)
+    return clock()
 
 
 def models_address(place: Workspace) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from features.cli.options import (
     InWorkspace,
     out,
     read_text_file,
+    time_of,
 )
 from features.health.formula import FORMULAS, HealthFormula, HealthFormulaError, read_formulas
 from features.health.formula_text import formula_text
@@ -35,7 +35,7 @@ def adopt(
     place = Workspace(workspace)
     formula = _one_formula(file)
     by = who(place, by, "administer")
-    remarks = (f"Adopted by {by} on {datetime.now(UTC):%Y-%m-%d}.", "")
+    remarks = (f"Adopted by {by} on {time_of(place):%Y-%m-%d}.", "")
     with place.lock():
         write_atomically(place.formula_file, formula_text(formula, remarks).encode())
         place.change_settings(health_formula=formula.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,8 @@ from features.cli.options import (
     out,
     plural,
     require_workspace,
+    steady_clock,
+    time_of,
 )
 from features.workspace import Workspace
 
@@ -83,8 +85,9 @@ def create(
     """
     from serving.auth.roles import permissions_named
 
-    now = datetime.now(UTC)
-    with open_keys(Workspace(workspace)) as keys:
+    place = Workspace(workspace)
+    now = time_of(place)
+    with open_keys(place) as keys:
         new = keys.create(
             name=name,
             owner=owner,
@@ -106,11 +109,12 @@ def create(
 
 def list_keys(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """List every key: whose it is, what it may, until when, and when it was last used. Shows none."""
-    now = datetime.now(UTC)
+    place = Workspace(workspace)
+    now = time_of(place)
     table = Table(
         "id", "name", "owner", "role", "territories", "until", "last used", "is", "secrets"
     )
-    with open_keys(Workspace(workspace)) as keys:
+    with open_keys(place) as keys:
         for key in keys.all():
             role = key.role + (
                 "" if key.permissions is None else f" ({', '.join(sorted(key.permissions))})"
@@ -145,8 +149,9 @@ def rotate(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Give a key a new secret and show it, this once; the one before goes on for a while."""
-    with open_keys(Workspace(workspace)) as keys:
-        new = keys.rotate(key_id, overlap=timedelta(hours=overlap), now=datetime.now(UTC))
+    place = Workspace(workspace)
+    with open_keys(place) as keys:
+        new = keys.rotate(key_id, overlap=timedelta(hours=overlap), now=time_of(place))
     out.print(
         f"Key {key_id} has a new secret; the one before goes on for {overlap:g} hours. Keep "
         f"it now: it is not shown again.",
@@ -158,8 +163,9 @@ def rotate(
 
 def revoke(key_id: KeyId, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """End a key now; services that run see it at the next request."""
-    with open_keys(Workspace(workspace)) as keys:
-        key = keys.revoke(key_id, now=datetime.now(UTC))
+    place = Workspace(workspace)
+    with open_keys(place) as keys:
+        key = keys.revoke(key_id, now=time_of(place))
     out.print(
         f"Key {key_id} of {key.owner} is revoked since {key.revoked_at:%Y-%m-%d %H:%M} UTC.",
         highlight=False,
@@ -193,7 +199,7 @@ def review(
         _verify(verify, signed_by, Workspace(workspace))
         return
     place = Workspace(require_workspace(workspace))
-    now = datetime.now(UTC)
+    now = time_of(place)
     if file is not None:
         if file.suffix.lower() not in (".json", ".csv"):
             raise CommandError(
@@ -261,7 +267,7 @@ def who(place: Workspace, by: str | None, needs: Permission, *, is_named: bool =
     if own:
         with open_keys(place) as keys:
             return acting_as(
-                keys, own, named=by if is_named else None, needs=needs, now=datetime.now(UTC)
+                keys, own, named=by if is_named else None, needs=needs, now=steady_clock(place)()
             )
     if by is None or not by.strip():
         raise CommandError(

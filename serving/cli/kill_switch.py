@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +13,7 @@ from features.cli.options import (
     CommandError,
     InWorkspace,
     out,
+    time_of,
 )
 from features.workspace import Workspace
 from serving.cli.keys import who
@@ -112,7 +112,7 @@ def _control(
         if kind == "resume" and scope not in {one.scope for one in stopped}:
             what = "; ".join(one.scope.words for one in stopped) or "nothing"
             raise CommandError(f"Nobody stopped {scope.words}; stopped is {what}.")
-        controls.record(kind, scope, by=by, reason=reason, at=datetime.now(UTC))
+        controls.record(kind, scope, by=by, reason=reason, at=time_of(place))
         stopped = stops(controls.all())
     out.print(
         f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}, in "

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ from features.cli.options import (
     InWorkspace,
     out,
     plural,
+    time_of,
 )
 from features.workspace import Workspace
 from serving.cli.keys import who
@@ -124,7 +124,7 @@ def accept_head(
     head = NotedHead(
         place=verified.records, link=verified.head, ledger=address_without_password(where)
     )
-    notes.replace(head, by=who_says, reason=reason, at=datetime.now(UTC))
+    notes.replace(head, by=who_says, reason=reason, at=time_of(place))
     held = "no head" if before is None else f"a head at place {before.place:,}"
     out.print(
         f"The ledger in {head.ledger} goes on at place {head.place:,}; noted before was {held}. "

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, models_address, out
+from features.cli.options import (
+    DEFAULT_WORKSPACE,
+    CommandError,
+    InWorkspace,
+    models_address,
+    out,
+    time_of,
+)
 from features.workspace import Workspace
 from registry.outcomes import MODEL_NAMES, OutcomeName
 from registry.store.open_store import store_at
@@ -128,7 +134,7 @@ def roll_back(
     store = store_of(place)
     by = who(place, by, "administer")
     with place.lock():
-        change = store.rollback(label.value, by=by, at=datetime.now(UTC))
+        change = store.rollback(label.value, by=by, at=time_of(place))
     out.print(f"{label.value} version {change.version} serves again.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +19,7 @@ from features.cli.options import (
     plural,
     read_text_file,
     show_progress,
+    time_of,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -46,7 +47,7 @@ def actions(
     with show_progress("Ranking actions"):
         ensure_snapshots(place, moment)
         answer = recommendations_as_of(
-            place, store_of(place), moment, rules=chance_of(place), asked_at=_asked_at(as_of)
+            place, store_of(place), moment, rules=chance_of(place), asked_at=_asked_at(place, as_of)
         )
         write_atomically(file, json.dumps(answer, indent=1, allow_nan=False).encode())
     out.print(
@@ -85,12 +86,17 @@ def plan(
     with show_progress("Planning the week"):
         ensure_snapshots(place, moment)
         week = plan_as_of(
-            place, store_of(place), moment, who, rules=chance_of(place), asked_at=_asked_at(as_of)
+            place,
+            store_of(place),
+            moment,
+            who,
+            rules=chance_of(place),
+            asked_at=_asked_at(place, as_of),
         )
         currency = place.settings.currency
         answer = document_of(week, as_of=moment, currency=currency)
         write_atomically(file, json.dumps(answer, indent=1, allow_nan=False).encode())
-        made_at, made_by = clock_of(place, lambda: datetime.now(UTC)), f"keepwell plan {team.name}"
+        made_at, made_by = clock_of(place, lambda: time_of(place)), f"keepwell plan {team.name}"
         if week.lots:
             with open_ledger(place, must_exist=False) as ledger:
                 store_plan_draws(
@@ -122,9 +128,9 @@ def plan(
         )
 
 
-def _asked_at(as_of: datetime | None) -> datetime | None:
-    """The clock on the wall; a question about a moment that was given is asked at that moment."""
-    return datetime.now(UTC) if as_of is None else None
+def _asked_at(place: Workspace, as_of: datetime | None) -> datetime | None:
+    """The time of the service; a question about a moment that was given is asked at that moment."""
+    return time_of(place) if as_of is None else None
 
 
 def chance_of(place: Workspace) -> ExplorationSettings | None:

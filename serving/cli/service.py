@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from features.cli.options import (
     InWorkspace,
     out,
     show_progress,
+    steady_clock,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -66,13 +66,15 @@ def serve(
     from serving.http.shared_metrics import SharedMetrics
     from serving.settings import service_settings
 
+    steady = steady_clock(place)
+    steady.note()
     application = create_app(
         place,
         store=store_of(place),
         settings=service_settings(os.environ),
-        now=lambda: clock_of(place, lambda: datetime.now(UTC)),
-        wall_clock=lambda: datetime.now(UTC),
-        housekeeping=nightly(place),
+        now=lambda: clock_of(place, steady),
+        wall_clock=steady,
+        housekeeping=nightly(place, steady),
     )
     if own is not None:
         application.state.service.metrics.shared = SharedMetrics(Path(own.folder), own.number)
@@ -83,6 +85,30 @@ def serve(
         early=application.state.early_refusal,
         ready_file=None if own is None else own.ready_file,
     )
+
+
+def clock(
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Go by the clock of this machine from now on.")
+    ] = False,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Compare the clock of this machine with the time that leases, keys and deadlines go by.
+
+    Ends with 1 where the clock has jumped. A service that runs follows an accepted clock within
+    seconds.
+    """
+    steady = steady_clock(Workspace(workspace))
+    if accept:
+        out.print(f"The clock was accepted; time is {steady.accept():%Y-%m-%d %H:%M:%S} UTC now.")
+        return
+    now, ahead = steady(), steady.ahead
+    out.print(
+        f"Time is {now:%Y-%m-%d %H:%M:%S} UTC; the clock says {now + ahead:%Y-%m-%d %H:%M:%S}."
+    )
+    if steady.problem is not None:
+        out.print(steady.problem)
+        raise typer.Exit(FOUND)
 
 
 def conformance(

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +17,7 @@ from features.cli.options import (
     InWorkspace,
     out,
     plural,
+    time_of,
 )
 from features.workspace import Workspace
 from serving.cli.ledger import open_ledger
@@ -197,7 +197,7 @@ def replay(
                 break
             after = read
             chosen = [each for each in messages if only is None or each.place in only]
-            outbox.replay(name, chosen, now=datetime.now(UTC).timestamp())
+            outbox.replay(name, chosen, now=time_of(place).timestamp())
             replayed += len(chosen)
     out.print(
         f"{plural(replayed, 'message')} of places {first} to {end} wait to be sent to {name}.",

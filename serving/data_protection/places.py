@@ -103,6 +103,14 @@ PLACES: tuple[Place, ...] = (
         about="nobody",
     ),
     Place(
+        path="clock/noted.json",
+        kind="JSON",
+        holds="when the machine was started, by the time of the workspace, and what has passed",
+        about="nobody",
+        rebuilt_by="keepwell serve",
+        in_backup="never",
+    ),
+    Place(
         path="health_formula.toml",
         kind="TOML",
         holds="the tenant's own health formula",

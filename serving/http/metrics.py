@@ -91,6 +91,11 @@ class ServiceMetrics:
             ("store",),
             registry=self.registry,
         )
+        self.clock_ahead = Gauge(
+            "keepwell_clock_ahead_seconds",
+            "How far the clock of the machine is ahead of the time that the service goes by.",
+            registry=self.registry,
+        )
         self.decisions = Counter("keepwell_decisions", "Decisions stored.", registry=self.registry)
         self.outcomes = Counter(
             "keepwell_outcomes", "Outcomes stored, by kind.", ("kind",), registry=self.registry

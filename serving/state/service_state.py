@@ -24,6 +24,7 @@ from features.compute.snapshot_store import DamagedSnapshotError, SnapshotStore
 from features.health.formula import HealthFormula
 from features.health.score import TREND_LOOKBACK
 from features.reloaded_file import ReloadedFile
+from features.steady_clock import SteadyClock
 from features.store.feast import OnlineStoreError, WorkspaceFeatures
 from features.streaming.refresh import AccountRefresh
 from features.workspace import SETTINGS_FILE, Workspace
@@ -122,8 +123,16 @@ class ServiceState:
             return self.whole.conditions
         return StoreConditions(watched_stores(self), self.wall_clock)
 
+    @property
+    def steady_clock(self) -> SteadyClock | None:
+        """The wall clock where it is steady; None where whoever made the service has another."""
+        return self.wall_clock if isinstance(self.wall_clock, SteadyClock) else None
+
     def look_at_stores(self) -> None:
         """Look at each store again: what came back serves again, and what is damaged is shown."""
+        if self.steady_clock is not None:
+            self.steady_clock.note()
+            self.metrics.clock_ahead.set(self.steady_clock.ahead.total_seconds())
         for one in self.conditions.look():
             self.metrics.degraded.labels(one.store).set(one.reason is not None)
 
@@ -364,7 +373,9 @@ def open_service(
         workspace=workspace,
         store=store,
         now=now,
-        wall_clock=MonotonicClock(wall_clock),
+        wall_clock=(
+            wall_clock if isinstance(wall_clock, SteadyClock) else MonotonicClock(wall_clock)
+        ),
         settings=settings,
         ledger=Ledger(
             settings.ledger_url or workspace.ledger_db,

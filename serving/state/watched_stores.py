@@ -22,7 +22,7 @@ PROBE_BYTES = 4096
 
 def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
     """The stores of a service, in the order in which they are shown."""
-    workspace = service.workspace
+    workspace, clock = service.workspace, service.steady_clock
     return (
         WatchedStore(
             name="events",
@@ -44,6 +44,11 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
             name="disk",
             missing="nothing new is stored",
             look=lambda: _disk_problem(workspace.root),
+        ),
+        WatchedStore(
+            name="clock",
+            missing="leases, keys and deadlines go by the steady time, and not by the clock",
+            look=lambda: clock.problem if clock is not None else None,
         ),
     )
 

@@ -44,8 +44,8 @@ def test_the_readme_shows_the_two_commands(pytestconfig):
 def test_ci_runs_make_test_and_requires_what_debian_has(pytestconfig):
     text = (pytestconfig.rootpath / ".ci" / "run").read_text(encoding="utf-8")
     assert (
-        "KEEPWELL_REQUIRE_BROWSER=1 KEEPWELL_REQUIRE_POSTGRES=1 KEEPWELL_REQUIRE_REDIS=1 "
-        "KEEPWELL_REQUIRE_SPARK=1 make test" in text
+        "KEEPWELL_REQUIRE_BROWSER=1 KEEPWELL_REQUIRE_FAKETIME=1 KEEPWELL_REQUIRE_POSTGRES=1 "
+        "KEEPWELL_REQUIRE_REDIS=1 KEEPWELL_REQUIRE_SPARK=1 make test" in text
     )
 
 
@@ -69,6 +69,7 @@ def test_every_skip_for_want_of_a_program_has_its_package_listed(pytestconfig):
     assert set(packages.split()) == {
         "chromium",
         "chromium-driver",
+        "faketime",
         "postgresql",
         "redis-server",
         "openjdk-17-jre-headless",

@@ -18,6 +18,7 @@ from features.cli.options import (
     plural,
     require_workspace,
     show_progress,
+    time_of,
 )
 from features.workspace import TRACKING_VARIABLE, Workspace
 
@@ -159,7 +160,7 @@ def make_backup(workspace: Workspace, target: Target, wait: float) -> None:
         made = make(
             workspace,
             target,
-            now=datetime.now(UTC),
+            now=time_of(workspace),
             key=os.environ.get(BACKUP_KEY_VARIABLE) or None,
             ledger_url=service_settings(os.environ).ledger_url,
             elsewhere=kept_elsewhere(workspace),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
 
-from features.cli.options import FOUND, out, plural, show_progress
+from features.cli.options import FOUND, out, plural, show_progress, steady_clock, time_of
 from features.events.subject import Subject
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceError
@@ -33,7 +32,7 @@ def subject_at(place: Workspace, subject: Subject, *, by: str, reason: str) -> S
         workspace=place,
         subject=subject,
         by=by,
-        at=datetime.now(UTC),
+        at=time_of(place),
         reason=reason,
         database=stated or place.ledger_db,
         outbox=stated or place.root / FILE,
@@ -72,7 +71,7 @@ def erase_what_came_later(place: Workspace, say: Callable[[str], None] = lambda 
         done = erase_pending(
             place,
             lambda subject: subject_at(place, subject, by="", reason=""),
-            clock=lambda: datetime.now(UTC),
+            clock=steady_clock(place),
             learned=lambda subject: learned_words(place, subject),
             progress=say,
         )
@@ -120,7 +119,7 @@ def finish(at: SubjectAt, journal: Journal) -> None:
         receipt = finish_erasure(
             at,
             journal,
-            clock=lambda: datetime.now(UTC),
+            clock=steady_clock(at.workspace),
             progress=lambda name: say(name, 0, 0),
         )
     show_counts(receipt.found)
@@ -141,7 +140,7 @@ def list_in_targets(place: Workspace) -> None:
     from serving.settings import BACKUP_KEY_VARIABLE
 
     key = os.environ.get(BACKUP_KEY_VARIABLE) or None
-    for address, problem in tell_targets(place, key=key, now=datetime.now(UTC)).items():
+    for address, problem in tell_targets(place, key=key, now=time_of(place)).items():
         _tell(
             f"Listed beside the backups in {address}."
             if problem is None

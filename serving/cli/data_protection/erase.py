@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from features.cli.options import (
     InWorkspace,
     out,
     show_progress,
+    time_of,
 )
 from features.events.subject import SUBJECT_KINDS, Subject, SubjectKind
 from features.workspace import Workspace
@@ -117,7 +117,7 @@ def hold(
 
     place = Workspace(workspace)
     by = who(place, by, "administer")
-    now = datetime.now(UTC)
+    now = time_of(place)
     Holds(place).add(_kind(kind), subject_id, by=by, at=now, reason=_worded(reason))
     out.print(f"This {kind} is held. End it with: keepwell erase release {kind} ID", markup=False)
 
@@ -164,7 +164,7 @@ def allow(
     who(place, by, "administer")
     erased, which = ErasedSubjects(place.root), _kind(kind)
     entries = erased.among(which, [subject_id]) if erased.entries else {}
-    note_allowed(place, (one.erasure for one in entries.values()), at=datetime.now(UTC))
+    note_allowed(place, (one.erasure for one in entries.values()), at=time_of(place))
     if not erased.allow(which, subject_id):
         raise CommandError(f"No {kind} of this id was erased from {place.root}.")
     out.print("Its rows are taken in again from the next ingestion on.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from features.cli.options import DEFAULT_WORKSPACE, InWorkspace, out, show_progress
+from features.cli.options import DEFAULT_WORKSPACE, InWorkspace, out, show_progress, time_of
+from features.steady_clock import SteadyClock
 from features.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def run(
 
     place = Workspace(workspace)
     with show_progress("Looking at what is older" if dry_run else "Removing what is older"):
-        receipt = apply_rules(place, by=BY_COMMAND, dry_run=dry_run)
+        now = moment_of_retention(place, lambda: time_of(place))
+        receipt = apply_rules(place, now=now, by=BY_COMMAND, dry_run=dry_run)
     if not receipt.rules:
         out.print(
             f"{place.root} has no {POLICY_FILE}, so all is kept. How to write one: "
@@ -66,7 +68,9 @@ def run(
         out.print(f"Receipt: {name} ({state}).", markup=False, highlight=False)
 
 
-def apply_rules(place: Workspace, *, by: str, dry_run: bool = False) -> RetentionReceipt:
+def apply_rules(
+    place: Workspace, *, now: datetime, by: str, dry_run: bool = False
+) -> RetentionReceipt:
     """Apply the rules with the databases and the key that the environment names."""
     from registry.integrity.signing import signing_key
     from serving.data_protection.retention.run import run_retention
@@ -76,25 +80,29 @@ def apply_rules(place: Workspace, *, by: str, dry_run: bool = False) -> Retentio
     return run_retention(
         place,
         outbox=service_settings(os.environ).ledger_url or place.root / FILE,
-        now=moment_of_retention(place),
+        now=now,
         by=by,
         key=signing_key(os.environ),
         dry_run=dry_run,
     )
 
 
-def moment_of_retention(place: Workspace) -> datetime:
+def moment_of_retention(place: Workspace, clock: Callable[[], datetime]) -> datetime:
     """Now; the clock of a sample, where the settings state one."""
-    return place.settings.clock or datetime.now(UTC)
+    return place.settings.clock or clock()
 
 
-def nightly(place: Workspace) -> Callable[[], object]:
-    """What the service calls again and again: it applies the rules once a night."""
+def nightly(place: Workspace, clock: SteadyClock) -> Callable[[], object]:
+    """What the service calls again and again: it applies the rules once a night.
+
+    Nothing is removed while the clock of the machine has jumped, for it cannot be put back.
+    """
     from serving.data_protection.retention.nightly import run_if_due
 
     def work() -> object:
-        return run_if_due(
-            place, lambda: apply_rules(place, by=BY_SERVICE), now=moment_of_retention(place)
-        )
+        if clock.problem is not None:
+            return None
+        now = moment_of_retention(place, clock)
+        return run_if_due(place, lambda: apply_rules(place, now=now, by=BY_SERVICE), now=now)
 
     return work

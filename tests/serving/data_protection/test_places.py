@@ -17,6 +17,7 @@ MADE_ELSEWHERE = {
     "erasures/subjects.json": "erasures/subjects.json",  # keepwell erase
     "erasures/subjects.secret": "erasures/subjects.secret",
     "erasures/*.json": "erasures/receipt-ab12.json",
+    "clock/noted.json": "clock/noted.json",  # keepwell serve
     "health_formula.toml": "health_formula.toml",  # keepwell health adopt
     "ledger.head": "ledger.head",  # with the first commit of a newer Keepwell
     "prices.toml": "prices.toml",  # the CRM sample

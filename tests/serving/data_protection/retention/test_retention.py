@@ -22,10 +22,12 @@ from features.events.schema import Event, events_frame, properties_text
 from features.ingest.run import ingest_rows
 from features.lake.admission.horizons import FOLDER, applied_horizons
 from features.lake.lake import Lake
+from features.steady_clock import Machine, SteadyClock
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceBusyError, hold_lock
 from registry.integrity.signing import SigningKey
 from registry.store.store import MemoryModelStore
+from serving.cli.data_protection.retention import nightly
 from serving.data_protection.erasure.holds import Holds
 from serving.data_protection.retention.nightly import last_run, run_if_due
 from serving.data_protection.retention.policy import RetentionError, read_rules
@@ -353,6 +355,20 @@ def test_it_runs_once_a_night_and_in_one_process(place: Workspace) -> None:
             keep(place)
     (place.root / "retention.toml").unlink()
     assert at(night + timedelta(days=9)) is None
+
+
+def test_nothing_is_removed_while_the_clock_has_jumped(place: Workspace) -> None:
+    turned = [NOW]
+    clock = SteadyClock(Machine(clock=lambda: turned[0]), place.root)
+    work = nightly(place, clock)
+    turned[0] += timedelta(days=365)
+    before = events_of(place)
+    assert work() is None
+    assert events_of(place).equals(before)
+    turned[0] = clock()
+    receipt = work()
+    assert isinstance(receipt, RetentionReceipt)
+    assert receipt.touched > 0
 
 
 def test_the_service_runs_it_while_it_serves(
