@@ -199,20 +199,7 @@ def _change_body(sent: Sent, rng: random.Random) -> Sent:
             ),
         )
     if sent.body[:1] not in b"{[":
-        names = [
-            *dict.fromkeys(one.partition("=")[0] for one in sent.body.decode("latin-1").split("&"))
-        ]
-        pairs = [
-            (rng.choice(names), rng.choice(WORDS + NUMBERS))
-            for _ in range(rng.choice((1, 3, 12, 2000)))
-        ]
-        text = "&".join(f"{name}={quote(word, errors='surrogatepass')}" for name, word in pairs)
-        return _replace(
-            sent,
-            body=rng.choice((text, text + "&" + sent.body.decode("latin-1"))).encode(
-                "latin-1", "replace"
-            ),
-        )
+        return _change_form(sent, rng)
     try:
         content = json.loads(sent.body)
     except (ValueError, RecursionError):
@@ -241,7 +228,7 @@ def _change_body(sent: Sent, rng: random.Random) -> Sent:
 def _change_form(sent: Sent, rng: random.Random) -> Sent:
     """Other values of the fields of a form, also doubled, before it or in its place."""
     before = sent.body.decode("latin-1")
-    names = [*dict.fromkeys(one.partition("=")[0] for one in before.split("&"))]
+    names = [*dict.fromkeys(one.partition("=")[0][:200] for one in before.split("&"))]
     text = "&".join(
         f"{rng.choice(names)}={quote(rng.choice(WORDS + NUMBERS), errors='surrogatepass')}"
         for _ in range(rng.choice((1, 3, 12, 2000)))
