@@ -29,7 +29,8 @@ from serving.http.problem_details import problem_response
 from serving.http.request_body import read_body, replay_body
 from serving.ledger.database.change import OpenRequest, StoredAnswer, TakenKey, WaitBudget
 from serving.ledger.errors import LedgerError, LedgerUnreachableError
-from serving.ledger.stores.idempotency import LEASE, Ending, RequestKeys, new_holder
+from serving.ledger.stores.holders import new_holder
+from serving.ledger.stores.idempotency import LEASE, Ending, RequestKeys
 from serving.problems import (
     KEY_HEADER,
     LONGEST_KEY,

@@ -7,15 +7,15 @@ request that was refused without any effect leaves its key free.
 A key is taken, with a lease, before the request is worked on. A process may be killed at any moment,
 so each change that the request makes is noted in the key's row by the same commit, with the answer
 where the change remembers one, and fails where another process took the key over. Whoever sends the
-request again after the lease is told the truth: without an effect it is worked on; with a stored
-answer that is the answer; else it is worked on where it may run again (what it wrote is found under
-the key); else its answer is lost, the caller is told so, and nothing is done twice.
+request again after the lease, which ends with its process where that was one of this machine, is told
+the truth: without an effect it is worked on; with a stored answer that is the answer; else it is
+worked on where it may run again (what it wrote is found under the key); else its answer is lost, the
+caller is told so, and nothing is done twice.
 """
 
 from __future__ import annotations
 
 import contextlib
-import secrets
 import zlib
 from collections.abc import Iterator
 from copy import copy
@@ -47,6 +47,7 @@ from serving.ledger.errors import (
     InFlightError,
     KeyReusedError,
 )
+from serving.ledger.stores.holders import has_ended, new_holder
 
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=30)
@@ -233,11 +234,6 @@ class RequestKeys:
             self._state.forgotten_at = now
 
 
-def new_holder() -> str:
-    """A name for who works on a request now."""
-    return secrets.token_hex(8)
-
-
 def _row(connection: Connection, taken: TakenKey) -> Any:
     """The row of a key; None where there is none."""
     found = THE_ROW.rows(connection, held_by(taken))
@@ -262,7 +258,7 @@ def _answer_in(
         return StoredAnswer(
             status=row.status, media_type=row.media_type, body=zlib.decompress(row.body)
         )
-    if row.lease_until > _text(now):
+    if row.lease_until > _text(now) and not has_ended(row.holder):
         raise InFlightError("The same request is being worked on.", retry_after=RETRY_SECONDS)
     if row.effects and not may_repeat:
         raise AnswerLostError(

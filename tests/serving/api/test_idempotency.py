@@ -45,6 +45,7 @@ from serving.ledger.errors import (
     KeyReusedError,
     LedgerUnreachableError,
 )
+from serving.ledger.stores.holders import has_ended, new_holder
 from serving.ledger.stores.idempotency import KEPT, LEASE, RequestKeys
 from serving.problems import TooLargeError
 
@@ -165,6 +166,52 @@ def test_a_process_that_ended_before_any_effect_is_taken_over_after_its_lease(ke
     second = kept.begin(now=LATER)
     kept.keys.settle(second, ANSWER, ending="done", now=NOW)
     assert kept.begin(now=LATER) == ANSWER
+
+
+BEGINNING = """
+import sys, time
+from datetime import datetime
+from pathlib import Path
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.stores.idempotency import RequestKeys
+
+keys = RequestKeys(LedgerDatabase(Path(sys.argv[1])))
+taken = keys.begin("ann", "k", "a", may_repeat=False, now=datetime.fromisoformat(sys.argv[2]))
+print(taken.holder, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_lease_ends_with_its_process_and_not_before(tmp_path):
+    kept = Kept(LedgerDatabase(tmp_path / "ledger.db"))
+    process = Program(BEGINNING, str(tmp_path / "ledger.db"), NOW.isoformat())
+    holder = process.stdout.readline().strip()
+    os.kill(process.pid, signal.SIGSTOP)  # it stands still, and may go on
+    for _ in range(2):
+        with pytest.raises(InFlightError):
+            kept.begin()
+    assert not has_ended(holder)
+    os.kill(process.pid, signal.SIGKILL)
+    until = time.monotonic() + 60
+    while not has_ended(holder):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    taken = kept.begin()
+    assert isinstance(taken, TakenKey)
+    assert taken.holder != holder
+    process.wait()
+    process.close()
+    kept.database.close()
+
+
+def test_a_process_of_which_nobody_here_knows_has_not_ended():
+    own = new_holder()
+    machine, number, began, _ = own.split(":")
+    assert number == str(os.getpid())
+    assert not has_ended(own)
+    assert has_ended(f"{machine}:{number}:{int(began) - 1}:x")  # its number was given again
+    for other in ("x", "a:b", "", f"other:{number}:1:x", f"{machine}:no number:1:x"):
+        assert not has_ended(other)
 
 
 def test_a_lease_that_is_renewed_is_not_over(kept):
