@@ -208,6 +208,16 @@ class TooManyAttemptsError(ProblemError):
     )
 
 
+class TooManyWritesError(ProblemError):
+    """This key has sent as many writes as one key may for now."""
+
+    slug, status, title = "too-many-writes", 429, "Too many writes with one key"
+    next_step = (
+        "Nothing was changed. Send the same request again after the seconds of Retry-After; several "
+        "accounts or events fit into one request."
+    )
+
+
 class NotPermittedError(ProblemError):
     """The key is valid, and its role may not do this."""
 
@@ -377,6 +387,7 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     MissingKeyError,
     NotAllowedError,
     TooManyAttemptsError,
+    TooManyWritesError,
     NotPermittedError,
     KeysUnreadableError,
     WrongHostError,

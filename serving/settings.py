@@ -27,6 +27,7 @@ LOTTERY_KEY_VARIABLE = "KEEPWELL_LOTTERY_KEY"
 HEAD_VARIABLE = "KEEPWELL_LEDGER_HEAD"
 WAIT_VARIABLE = "KEEPWELL_LEDGER_WAIT_SECONDS"
 BACKUP_KEY_VARIABLE = "KEEPWELL_BACKUP_KEY"
+WRITES_VARIABLE = "KEEPWELL_KEY_WRITES_PER_SECOND"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -80,6 +81,11 @@ VARIABLES = (
         "all, before it is refused with 503. 5 by default.",
     ),
     Variable(
+        name=WRITES_VARIABLE,
+        help="Writes a second that one key may send to one process, and ten times as many at "
+        "once; more are refused with 429. 100 by default, 0 for no bound.",
+    ),
+    Variable(
         name=LOTTERY_KEY_VARIABLE,
         help="The secret of the draws that chance.toml of the workspace asks for: 64 "
         "hexadecimal characters or more, the same for every process.",
@@ -120,6 +126,7 @@ VARIABLES = (
 where the model store is opened, that of backups by the two commands about them."""
 
 SHORTEST_KEY = 16
+MOST_WRITES = 1_000_000
 LONGEST_WAIT = 60
 """Seconds; whoever waits longer is better asked again."""
 
@@ -135,6 +142,7 @@ class ServiceSettings:
     ledger_url: str | None = field(default=None, repr=False)  # it may hold a password
     ledger_head: Path | None = None
     ledger_wait_seconds: float = BUSY_SECONDS
+    key_writes_per_second: float = 100.0
     lottery_key: str | None = field(default=None, repr=False)
     webhooks: AllowedAddresses = NOWHERE
     webhook_key: str | None = field(default=None, repr=False)
@@ -169,6 +177,11 @@ class ServiceSettings:
                 f"{WAIT_VARIABLE} is {self.ledger_wait_seconds:g}; it must be above 0 and at most "
                 f"{LONGEST_WAIT}."
             )
+        if not 0 <= self.key_writes_per_second <= MOST_WRITES:
+            raise ServiceSettingError(
+                f"{WRITES_VARIABLE} is {self.key_writes_per_second:g}; it must be 0 or more, and at "
+                f"most {MOST_WRITES:,}."
+            )
         if self.max_body_bytes < 1:
             raise ServiceSettingError(
                 f"KEEPWELL_MAX_BODY_BYTES is {self.max_body_bytes}; it must be at least 1."
@@ -201,6 +214,13 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         raise ServiceSettingError(
             f"{WAIT_VARIABLE} is {seconds!r}; write a number of seconds, such as 5."
         ) from error
+    writes = environment.get(WRITES_VARIABLE) or "100"
+    try:
+        writes_per_second = float(writes)
+    except ValueError as error:
+        raise ServiceSettingError(
+            f"{WRITES_VARIABLE} is {writes!r}; write a number, such as 100."
+        ) from error
     head = environment.get(HEAD_VARIABLE)
     more = environment.get("KEEPWELL_ALLOWED_HOSTS", "")
     hosts = tuple(host.strip().lower() for host in more.split(",") if host.strip())
@@ -218,6 +238,7 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         ledger_url=environment.get("KEEPWELL_LEDGER_URL") or None,
         ledger_head=Path(head).absolute() if head else None,
         ledger_wait_seconds=wait_seconds,
+        key_writes_per_second=writes_per_second,
         lottery_key=environment.get(LOTTERY_KEY_VARIABLE) or None,
         webhooks=webhooks,
         webhook_key=environment.get(WEBHOOK_KEY_VARIABLE) or None,

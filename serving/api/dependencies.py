@@ -84,7 +84,8 @@ async def service_of(request: Request, caller: AtCaller) -> ServiceState:
 
 
 def _check_reached(service: ServiceState, decision_id: str) -> None:
-    if service.ledger.decision(decision_id).account_id not in service.portfolio.by_id:
+    # one beyond reach takes as long as one that does not exist
+    if service.ledger.account_of(decision_id) not in service.portfolio.by_id:
         raise UnknownDecisionError("No decision with this id was stored.")
 
 

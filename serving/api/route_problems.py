@@ -42,6 +42,7 @@ from serving.problems import (
     TooManyAtOnceError,
     TooManyAttemptsError,
     TooManyConnectionsError,
+    TooManyWritesError,
     TooSlowError,
     WrongHostError,
     WrongShapeError,
@@ -76,6 +77,7 @@ OF_WRITES: tuple[Refusal, ...] = (
     KeyReusedError,
     InFlightError,
     AnswerLostError,
+    TooManyWritesError,
 )
 BY_FORM: tuple[tuple[str, tuple[Refusal, ...]], ...] = (
     ("of any form", OF_EVERY_ROUTE),

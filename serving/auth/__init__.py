@@ -3,4 +3,4 @@
 A route that declares no role is refused.
 """
 
-__all__ = ["access_review", "api_keys", "failed_attempts", "gate", "roles"]
+__all__ = ["access_review", "api_keys", "failed_attempts", "gate", "roles", "write_rate"]

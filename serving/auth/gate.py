@@ -2,10 +2,10 @@
 
 In this order: the Host header names this service (no DNS rebinding), a write does not come from a
 page of another site, the key is right where one is needed and its address has not guessed too
-often, its role may use the route, the body is not too large. Behind the gate the request says who
-came. Every answer leaves with the same security headers. Keys are compared in constant time: that
-of the environment byte by byte, others by a keyed hash, which nobody without the pepper can steer.
-No secret is logged.
+often, its role may use the route, it has not written too often, the body is not too large. Behind
+the gate the request says who came. Every answer leaves with the same security headers. Keys are
+compared in constant time: that of the environment byte by byte, others by a keyed hash, which
+nobody without the pepper can steer. No secret is logged.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.api_keys import ApiKeyError, ApiKeys
-from serving.auth.failed_attempts import FREE, FailedAttempts
+from serving.auth.failed_attempts import FREE, FailedAttempts, place_of
 from serving.auth.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need, need_of
+from serving.auth.write_rate import WriteRate
 from serving.http.admission import READS, RouteClass, class_of
 from serving.http.headers import SECURITY_HEADERS
 from serving.http.problem_details import problem_response
@@ -41,6 +42,7 @@ from serving.problems import (
     ProblemError,
     TooLargeError,
     TooManyAttemptsError,
+    TooManyWritesError,
     WrongHostError,
 )
 from serving.settings import ServiceSettings
@@ -64,6 +66,7 @@ class Gate:
         self.keys = keys
         self.clock = clock
         self.attempts = FailedAttempts()
+        self.writes = WriteRate(settings.key_writes_per_second)
         self._routes: tuple[Pattern, ...] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,7 +122,19 @@ class Gate:
             )
         if pattern is not None:
             check_permission(pattern.need, caller, f"{scope['method']} {pattern.path}")
+            if pattern.need is not None and pattern.need.writes:
+                self._check_writes(caller)
         return caller
+
+    def _check_writes(self, caller: Caller) -> None:
+        """See that a key does not write more often than one may."""
+        seconds = 0 if caller is EMBEDDED else self.writes.seconds_to_wait(caller.key_id)
+        if seconds:
+            raise TooManyWritesError(
+                f"One key may send {self.writes.per_second:g} writes a second here, and this one "
+                f"has sent more.",
+                headers={"Retry-After": str(seconds)},
+            )
 
     def _check_attempts(self, scope: Scope, caller: Caller | None, now: datetime) -> None:
         """See that an address that presented too many wrong keys waits, whatever it presents."""
@@ -137,7 +152,7 @@ class Gate:
         if caller is not None:
             self.attempts.came_in(address, caller.key_id)
         elif self.attempts.failed(address, now):
-            log.warning("%s presented %d wrong keys, and has to wait now", address, FREE)
+            log.warning("%s presented %d wrong keys, and has to wait now", place_of(address), FREE)
 
 
 class RouteError(Exception):

@@ -362,6 +362,14 @@ class Ledger:
         with self._database.reading() as connection:
             return _decision(decision_row(connection, decision_id))
 
+    def account_of(self, decision_id: str) -> str | None:
+        """The account of a stored decision, without reading all that was decided; None without."""
+        with self._database.reading() as connection:
+            found: str | None = connection.scalar(
+                sa.select(DECISIONS.c.account_id).where(DECISIONS.c.decision_id == decision_id)
+            )
+        return found
+
     def erased_on(self, decision_id: str) -> date | None:
         """The day on which a decision was erased with all it was made on; None where it was not."""
         with self._database.reading() as connection:

@@ -18,6 +18,9 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 LONGEST_URL = 2000
+NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("fec0::/10", "192.88.99.0/24", "3fff::/20")))
+"""Networks that Python takes for public: private ones of old, relays to such, and examples."""
+
 WITHIN_OTHERS = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16")
 """IPv6 networks whose addresses hold an IPv4 address, which could be a private one."""
 
@@ -156,6 +159,8 @@ def is_public(address: str) -> bool:
 
     >>> [is_public(a) for a in ("93.184.216.34", "10.0.0.1", "::ffff:127.0.0.1", "169.254.169.254")]
     [True, False, False, False]
+    >>> [is_public(a) for a in ("fec0::1", "192.88.99.1", "64:ff9b:1::a00:1", "2606:4700::1111")]
+    [False, False, False, True]
     """
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
@@ -163,6 +168,8 @@ def is_public(address: str) -> bool:
             return is_public(str(found.ipv4_mapped))
         if found.teredo is not None or any(found in network for network in WITHIN_OTHERS):
             return False
+    if any(found in network for network in NOT_PUBLIC):
+        return False
     return found.is_global and not found.is_multicast and not found.is_reserved
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 
 import pytest
+from checked_client import CheckedClient
 from small_company import AS_OF, event
 
 from serving.auth.api_keys import ApiKeyError
@@ -95,6 +96,18 @@ def test_no_other_method_host_or_second_header_opens_more(own_client, key_for) -
 def test_a_request_that_names_two_hosts_is_refused(own_client, key_for, hosts) -> None:
     two = [("Host", one) for one in hosts] + list(key_for("reader").items())
     assert own_client.get("/v1/accounts", headers=two).status_code == 421
+
+
+def test_an_address_that_a_proxy_made_up_fills_no_log(own_client, caplog) -> None:
+    client = CheckedClient(
+        own_client.app, base_url="http://127.0.0.1:8000", client=("A" * 60_000, 5)
+    )
+    own_client.app.state.service.keys.create(name="k", owner="ann", role="admin", now=AS_OF)
+    for _ in range(12):
+        status = client.get("/v1/accounts", headers={"X-API-Key": "wrong"}).status_code
+    assert status == 429
+    assert "presented 10 wrong keys" in caplog.text
+    assert len(caplog.text) < 1_000
 
 
 def test_no_key_of_a_request_gives_another_callers_answer(own_client, key_for) -> None:
