@@ -17,6 +17,8 @@ from keepwell_command import run_keepwell
 from served_process import Served
 
 from serving.api.idempotency import LEASE
+from serving.cli.conformance.api_client import calls_to
+from serving.cli.conformance.conformance import play
 from serving.http.server.running import DRAIN_SECONDS
 from serving.http.server.workers import ORPHAN_SECONDS, ListenError, socket_of
 
@@ -108,6 +110,12 @@ def test_two_workers_keep_the_promises_of_one_though_one_is_killed(served, own_w
         "ledger", "verify", "--workspace", str(own_workspace.root), cwd=own_workspace.root
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_two_workers_keep_every_promise_to_playbook_engines(served):
+    until_both_answer(served)
+    found = play(calls_to(served.url, None))
+    assert [(each.name, each.seen) for each in found if each.verdict != "kept"] == []
 
 
 def test_workers_end_with_a_supervisor_that_is_killed(served):
