@@ -24,7 +24,7 @@ from training.models.model_selection import Contender
 from training.models.tuning.study import Study
 from training.pipeline.comparisons import LEAST_ACCOUNTS, EvaluationRows, enough_accounts
 from training.pipeline.prepare import PreparedData
-from training.pipeline.record.tables import contender_table
+from training.pipeline.record.tables import as_markdown_text, contender_table
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -175,7 +175,7 @@ def _by_segment(rows: EvaluationRows, p: Vector, prepared: PreparedData, *, seed
     for name, inside in rows.segments.items():
         y, account = rows.outcome[inside], rows.account[inside]
         with_outcome = len(np.unique(account[y == 1]))
-        line = f"| {name} | {len(y):,} | {with_outcome:,} |"
+        line = f"| {as_markdown_text(name)} | {len(y):,} | {with_outcome:,} |"
         if not enough_accounts(y, account):
             lines.append(f"{line} too few accounts to judge | | | |")
             continue
@@ -309,7 +309,7 @@ def _limits(bundle: ModelBundle, prepared: PreparedData, rows: EvaluationRows) -
     ]
     if unjudged:
         limits.append(
-            f"Not judged for {', '.join(unjudged)}: fewer than {LEAST_ACCOUNTS} "
+            f"Not judged for {', '.join(map(as_markdown_text, unjudged))}: fewer than {LEAST_ACCOUNTS} "
             f"accounts with the outcome, or without."
         )
     return "\n".join(["## Limits", "", *(f"- {each}" for each in limits)])

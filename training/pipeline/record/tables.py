@@ -5,6 +5,7 @@ The table of ``docs/reference/metrics.md`` and of model cards; made from results
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,15 @@ def brief_of(result: TrainingResult) -> dict[str, Any]:
         "test": f"{result.rows['test']:,} account-months, cutoffs "
         f"{result.split.test[0]:%Y-%m-%d} to {result.split.test[-1]:%Y-%m-%d}",
     }
+
+
+def as_markdown_text(text: str) -> str:
+    """A text from data within a line of Markdown: it is shown as it is, and makes nothing else.
+
+    >>> as_markdown_text("EMEA | *large*")
+    'EMEA \\\\| \\\\*large\\\\*'
+    """
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&:=\"'$@])", r"\\\1", " ".join(text.split()))
 
 
 def contender_table(metrics: Mapping[str, Mapping[str, Interval]]) -> str:

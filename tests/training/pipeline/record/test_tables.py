@@ -1,7 +1,28 @@
 from __future__ import annotations
 
+import re
+from html import unescape
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from serving.pages.markdown import render_markdown
 from training.metrics import Interval
-from training.pipeline.record.tables import COLUMNS, contender_table, metrics_table
+from training.pipeline.record.tables import (
+    COLUMNS,
+    as_markdown_text,
+    contender_table,
+    metrics_table,
+)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"])))
+@example("EMEA | [x](http://y) <b>&amp; `a` **b** http://c.de a@b.de")
+def test_a_name_from_data_makes_no_markdown(name) -> None:
+    page = render_markdown(f"| a | b |\n|---|---|\n| {as_markdown_text(name)} | 1 |")
+    [cells] = re.findall(r"<tbody>\s*<tr>(.*?)</tr>", page, re.DOTALL)
+    [first, second] = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", cells, re.DOTALL)
+    assert (unescape(first), second) == (" ".join(name.split()), "1")
 
 
 def test_a_contender_table_is_ordered_by_log_loss() -> None:
