@@ -16,21 +16,32 @@ from zoneinfo import ZoneInfo
 
 Word = TypeVar("Word", bound=str)
 
+FORMAT = 1
+"""The newest version of the form of TOML files; a file that states none has version 1."""
+
 
 def toml_values(text: str) -> dict[str, object]:
-    """The values of a TOML file.
+    """The values of a TOML file, without the version of its form, which it may state as ``format``.
 
     Raises:
-        tomllib.TOMLDecodeError: it is none, is nested too deeply, or holds a number of too many digits.
+        tomllib.TOMLDecodeError: it is none, is nested too deeply, holds a number of too many digits,
+            or is of a newer Keepwell.
     """
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
     except RecursionError:
         raise tomllib.TOMLDecodeError("it is nested too deeply") from None
     except tomllib.TOMLDecodeError:
         raise
     except ValueError as exc:  # a whole number that Python will not read
         raise tomllib.TOMLDecodeError(str(exc)) from None
+    version = values.pop("format", FORMAT)
+    if not isinstance(version, int) or version > FORMAT:
+        raise tomllib.TOMLDecodeError(
+            f"it has format version {version!r}, of a newer Keepwell; this one reads versions up to "
+            f"{FORMAT}. Use the newer Keepwell"
+        )
+    return values
 
 
 class TableError(ValueError):

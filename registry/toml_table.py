@@ -7,8 +7,28 @@ misspelt key never becomes a silent default. Knows nothing about the meaning of 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+
+FORMAT = 1
+"""The newest version of the form of TOML files; a file that states none has version 1."""
+
+
+def toml_values(text: str) -> dict[str, object]:
+    """The values of a TOML file, without the version of its form, which it may state as ``format``.
+
+    Raises:
+        tomllib.TOMLDecodeError: it is none, or of a newer Keepwell.
+    """
+    values = tomllib.loads(text)
+    version = values.pop("format", FORMAT)
+    if not isinstance(version, int) or version > FORMAT:
+        raise tomllib.TOMLDecodeError(
+            f"it has format version {version!r}, of a newer Keepwell; this one reads versions up to "
+            f"{FORMAT}. Use the newer Keepwell"
+        )
+    return values
 
 
 class TableError(ValueError):

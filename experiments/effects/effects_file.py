@@ -15,8 +15,9 @@ from typing import Any, get_args
 
 from experiments.effects.action_effect import ActionEffect, ActionEffectError, GoodOutcome
 from experiments.effects.belief import MeasuredEffects, MeasuredEffectsError
+from features.version import newer_format
 
-EFFECTS_FILE = "effects.json"
+EFFECTS_FILE, FORMAT = "effects.json", 1
 MOST_BYTES = 4_000_000
 MOST_EFFECTS = 10_000
 MOST_OF_ANYTHING = 1e12
@@ -70,6 +71,10 @@ def parse_effects(text: str, where: str = EFFECTS_FILE) -> MeasuredEffects:
         document = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise MeasuredEffectsError(f"{where} is not valid JSON ({exc}). Write it again.") from exc
+    stated = document.get("format") if isinstance(document, dict) else None
+    newer = newer_format(stated, newest=FORMAT, what=where)
+    if newer is not None:
+        raise MeasuredEffectsError(newer)
     if not isinstance(document, dict) or not isinstance(document.get("effects"), list):
         raise MeasuredEffectsError(f"{where} has to be an object with a list `effects`.")
     attribute = document.get("segment_attribute", "segment")
@@ -146,6 +151,7 @@ def effect_from(row: object, where: str) -> ActionEffect:
 def effects_document(evidence: MeasuredEffects) -> dict[str, object]:
     """The effects as plain values for JSON."""
     return {
+        "format": FORMAT,
         "segment_attribute": evidence.segment_attribute,
         "effects": [effect.to_dict() for effect in evidence.effects],
     }

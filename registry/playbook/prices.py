@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry.toml_table import Table, TableError
+from registry.toml_table import Table, TableError, toml_values
 
 PRICES_FILE = "prices.toml"
 
@@ -132,7 +132,7 @@ def parse_prices(text: str, where: str = PRICES_FILE) -> PriceList:
         PricesError: it is not TOML, a name comes twice, or a plan names one that is not there.
     """
     try:
-        table = Table(tomllib.loads(text), where)
+        table = Table(toml_values(text), where)
         prices = PriceList(
             plans=_prices(table.tables("plan", ()), "plan"),
             addons=_prices(table.tables("addon", ()), "addon"),

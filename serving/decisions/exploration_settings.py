@@ -27,7 +27,7 @@ from experiments.policy.exploration import AccountChance, chance_for
 from experiments.randomisation.assignment import LotteryError
 from experiments.randomisation.holdout import HoldoutRule, HoldoutStatus, holdout_status
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
-from registry.toml_table import Table, TableError
+from registry.toml_table import Table, TableError, toml_values
 from serving.scoring.score import AccountScore
 from serving.settings import LOTTERY_KEY_VARIABLE
 
@@ -132,7 +132,7 @@ def read_exploration_settings(folder: Path, secret: str | None) -> ExplorationSe
     if not path.exists():
         return None
     try:
-        table = Table(tomllib.loads(path.read_text(encoding="utf-8")), CHANCE_FILE)
+        table = Table(toml_values(path.read_text(encoding="utf-8")), CHANCE_FILE)
         share = table.number("holdout_share", 0, least=0)
         key_id = table.text("key_id")
         explore, last_hours = table.flag("explore", False), table.flag("last_hours", False)

@@ -7,17 +7,17 @@ actions themselves stay where the plan was asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.planning.plan import Plan
+from features.version import newer_format
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 
-NEWEST = "newest.json"
+NEWEST, FORMAT = "newest.json", 1
 MOST_BYTES = 4_000_000
 
 
@@ -93,7 +93,8 @@ def build_saved_plan(
 
 def save_plan(workspace: Workspace, plan: SavedPlan) -> None:
     """Let this be the newest plan of the workspace."""
-    write_atomically(workspace.plans_dir / NEWEST, plan.model_dump_json(indent=1).encode())
+    content = {"format": FORMAT, **plan.model_dump(mode="json")}
+    write_atomically(workspace.plans_dir / NEWEST, json.dumps(content, indent=1).encode())
 
 
 def newest_plan(workspace: Workspace) -> SavedPlan | None:
@@ -106,7 +107,11 @@ def newest_plan(workspace: Workspace) -> SavedPlan | None:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise SavedPlanError(f"{NEWEST} is larger than a plan can be. {WHAT_NEXT}")
-        content: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        content: object = json.loads(path.read_text(encoding="utf-8"))
+        stated = content.get("format") if isinstance(content, dict) else None
+        newer = newer_format(stated, newest=FORMAT, what=NEWEST)
+        if newer is not None:
+            raise SavedPlanError(newer)
         return SavedPlan.model_validate(content)
     except FileNotFoundError:
         return None

@@ -23,7 +23,7 @@ from typing import Any
 
 from experiments.policy.account_state import Limits, PolicyError
 from registry.playbook.playbook import Playbook, load_playbook
-from registry.toml_table import Table, TableError
+from registry.toml_table import Table, TableError, toml_values
 
 LIMITS_FILE = "limits.toml"
 
@@ -72,7 +72,7 @@ def parse_limits(text: str, where: str = LIMITS_FILE) -> Mapping[str, Any]:
         LimitsError: the text is not TOML, or a key or a value cannot be used.
     """
     try:
-        table = Table(tomllib.loads(text), where)
+        table = Table(toml_values(text), where)
         changes = {name: _value(table, name) for name in KINDS if table.has(name)}
         table.end()
         with_changes(USUAL, changes)

@@ -20,6 +20,7 @@ from typing import Any
 
 from features.events.subject import Subject
 from features.lake.erased_subjects import FOLDER, ErasedSubjects
+from features.version import newer_format
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceError, hold_lock, write_atomically
 from registry.integrity.signing import SigningKey
@@ -185,7 +186,9 @@ def under_way(workspace: Workspace) -> Journal | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content.pop("version")
+        newer = newer_format(content.pop("version"), newest=VERSION, what=JOURNAL_FILE)
+        if newer is not None:
+            raise ErasureError(newer)
         lists = ("names", "learned", "written", "done", "digests")
         tuples = {name: tuple(content.get(name, ())) for name in lists}
         return Journal(**{**content, **tuples})
@@ -313,6 +316,9 @@ def take_request(workspace: Workspace, request: str, *, by: str) -> Mapping[str,
             f"account ID), which prints the id to approve; another one approves."
         )
     content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    newer = newer_format(content.get("version"), newest=VERSION, what=path.name)
+    if newer is not None:
+        raise ErasureError(newer)
     if " ".join(str(content["by"]).split()).casefold() == " ".join(by.split()).casefold():
         raise ErasureError(f"{by} asked for this erasure, so somebody else has to approve it.")
     return content

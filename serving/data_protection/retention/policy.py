@@ -20,7 +20,7 @@ from features.compute.lost_columns import longest_look_at_users, properties_read
 from features.events.schema import KINDS
 from features.lake.admission.horizons import Horizon
 from features.lake.erased_subjects import WRITTEN
-from features.toml_table import Table
+from features.toml_table import Table, toml_values
 from features.workspace_files import WorkspaceError
 
 POLICY_FILE = "retention.toml"
@@ -77,7 +77,7 @@ def read_rules(workspace: Path) -> tuple[Rule, ...]:
     """
     path = workspace / POLICY_FILE
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = toml_values(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
