@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sqlite3
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -150,6 +151,10 @@ def everything(root: Path) -> bytes:
         if not path.is_file():
             continue
         held.write(path.read_bytes())
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as packed:
+                for name in packed.namelist():
+                    held.write(packed.read(name))
         if path.suffix == ".parquet":
             held.write(repr(pl.read_parquet(path).rows()).encode())
         if path.name == "ledger.db":

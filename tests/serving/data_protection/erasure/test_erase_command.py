@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import keepwell
+from features.lake.erased_subjects import ErasedSubjects
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.data_protection.erasure.erase import under_way
@@ -83,6 +85,19 @@ def test_what_cannot_be_meant_is_refused(place: Workspace) -> None:
         assert why in said(keepwell_erase(place, *words)), words
     assert holds_account(place, "acct-07")
     assert "No erasure is under way" in said(keepwell_erase(place, "resume"))
+
+
+def test_an_id_that_nobody_has_leaves_a_receipt_that_says_so(place: Workspace) -> None:
+    """It is noted as erased all the same: the next export may hold it."""
+    done = keepwell_erase(place, "account", "acct-7", "--reason", "17", *BY)
+    assert done.exit_code == 0, said(done)
+    assert "Compare its spelling" in said(done)
+    (file,) = (place.root / "erasures").glob("receipt-*.json")
+    receipt = json.loads(file.read_text())
+    assert receipt["says"].startswith("Nothing was held under this id or these names.")
+    assert set(receipt["found"].values()) == {0}
+    assert holds_account(place, "acct-07")
+    assert list(ErasedSubjects(place.root).among("account", ["acct-7", "acct-07"])) == ["acct-7"]
 
 
 def test_an_interrupted_erasure_is_finished_by_the_next_command(
