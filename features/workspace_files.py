@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import sqlite3
 import stat
 import time
 from collections.abc import Iterator
@@ -99,6 +100,44 @@ def hold_lock(folder: Path, *, wait_seconds: float = 0.0, busy: str) -> Iterator
 def _lock_file(folder: Path) -> IO[str]:
     folder.mkdir(parents=True, exist_ok=True)
     return (folder / ".lock").open("a+")
+
+
+def rewrite_database(connection: sqlite3.Connection, *, wait_seconds: float, name: str) -> None:
+    """Write a database of SQLite anew, without what was deleted from it, and empty its log.
+
+    Raises:
+        WorkspaceBusyError: somebody reads an older state of it for longer than ``wait_seconds``.
+    """
+    connection.execute("VACUUM")
+    until = time.monotonic() + wait_seconds
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() >= until:
+            raise WorkspaceBusyError(
+                f"What was to go is deleted from {name}, but a process that reads it for longer than "
+                f"{wait_seconds:g} s keeps an older state in its log. Run this again when that process "
+                f"has ended."
+            )
+        time.sleep(0.05)
+
+
+@contextmanager
+def locked_for_long(name: str, *, then: str) -> Iterator[None]:
+    """Say in a sentence that others lock a database of SQLite for longer than it was waited for.
+
+    Raises:
+        WorkspaceBusyError: they do; ``then`` says what holds now and what to do.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as exc:
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF not in (
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+        ):
+            raise
+        raise WorkspaceBusyError(
+            f"Another process has locked a database ({name}) for longer than is waited for. {then}"
+        ) from exc
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -12,6 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from features.workspace_files import rewrite_database
+
+BUSY_SECONDS = 30.0
+"""So long others who write to the file, or read an older state of it, are waited for."""
+
 FORMAT = 2
 """Format of the file. Rows of another format are dropped; the next snapshot writes them again."""
 
@@ -123,8 +128,7 @@ class PackedFile:
 
     def rewrite(self) -> None:
         """Write the file anew, without what was deleted or replaced, and empty its log."""
-        self.connection.execute("VACUUM")
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        rewrite_database(self.connection, wait_seconds=BUSY_SECONDS, name="the online store")
 
     def drop(self, views: Iterable[str]) -> None:
         """Drop all rows of these views."""
@@ -141,7 +145,9 @@ class PackedFile:
 def _connect(path: Path) -> sqlite3.Connection:
     """Open the database, or make it if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
+    connection = sqlite3.connect(
+        path, check_same_thread=False, timeout=BUSY_SECONDS, isolation_level=None
+    )
     connection.execute("PRAGMA page_size = 16384")  # a row of 370 numbers lies in one page
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

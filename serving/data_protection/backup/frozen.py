@@ -197,6 +197,11 @@ def _copy_database(name: str, connection: sqlite3.Connection, copy: Path) -> Non
 
 
 def _unreadable(name: str, error: sqlite3.DatabaseError) -> BackupError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return BackupError(
+            f"Another process has locked {name} for longer than {PATIENCE:g} s. No backup was made, and "
+            f"nothing is damaged: try again when that process is done."
+        )
     place = _place(name)
     helps = (
         f"It can be made again with `{place.rebuilt_by}`."

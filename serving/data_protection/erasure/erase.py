@@ -22,7 +22,12 @@ from features.events.subject import Subject
 from features.lake.erased_subjects import FOLDER, ErasedSubjects
 from features.version import newer_format
 from features.workspace import Workspace
-from features.workspace_files import WorkspaceError, hold_lock, write_atomically
+from features.workspace_files import (
+    WorkspaceError,
+    hold_lock,
+    locked_for_long,
+    write_atomically,
+)
 from registry.integrity.signing import SigningKey
 from serving.data_protection.erasure.holds import Holds
 from serving.data_protection.erasure.places import SUBJECT_PLACES
@@ -49,6 +54,13 @@ HELD_NOTHING = (
 
 class ErasureError(WorkspaceError):
     """The erasure cannot be carried out like this."""
+
+
+COUNT_AGAIN = "Try again when that process is done; an erasure that has begun stays to be finished."
+RESUME = (
+    "What is erased stays erased, and the rest is finished by `keepwell erase resume` or the next start "
+    "of the service: run it when that process is done."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +135,11 @@ class Journal:
 def count_places(at: SubjectAt) -> dict[str, int]:
     """How much each place holds about a subject; places that hold nothing are there with 0."""
     at = replace(at, written=at.written or events_written_by(at))
-    return {place.name: place.find(at) for place in SUBJECT_PLACES}
+    found = {}
+    for place in SUBJECT_PLACES:
+        with locked_for_long(place.name, then=COUNT_AGAIN):
+            found[place.name] = place.find(at)
+    return found
 
 
 def begin_erasure(
@@ -228,7 +244,8 @@ def finish_erasure(
         for place in SUBJECT_PLACES:
             if place.name not in journal.done:
                 progress(place.name)
-                place.erase(at)
+                with locked_for_long(place.name, then=RESUME):
+                    place.erase(at)
                 journal = replace(journal, done=(*journal.done, place.name))
                 _write_journal(at.workspace, journal)
         left = _look_again(at, progress)
@@ -244,7 +261,8 @@ def _look_again(at: SubjectAt, progress: Progress) -> dict[str, int]:
             return {}
         for place in SUBJECT_PLACES:
             if place.name in left:
-                place.erase(at)
+                with locked_for_long(place.name, then=RESUME):
+                    place.erase(at)
         time.sleep(SECONDS_BETWEEN_ROUNDS)
     return {name: count for name, count in count_places(at).items() if count}
 

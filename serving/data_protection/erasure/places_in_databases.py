@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from features.events.subject import Subject
+from features.workspace_files import rewrite_database
 from serving.data_protection.erasure.protocol import SubjectAt
 from serving.ledger.ledger import Ledger
 from serving.ledger.stores.subjects import (
@@ -20,6 +21,7 @@ from serving.ledger.stores.subjects import (
 )
 
 BUSY_SECONDS = 30.0
+"""So long others who write to a database, or read an older state of it, are waited for."""
 
 
 class InLedger:
@@ -165,14 +167,8 @@ class InWaitingAccounts:
                 one.execute(f"DELETE FROM {table} WHERE account_id = ?", [at.subject.id]).rowcount
                 for table in _tables_with(one, "account_id")
             )
-            rewrite(one)
+            rewrite_database(one, wait_seconds=BUSY_SECONDS, name=file.name)
         return gone
-
-
-def rewrite(connection: sqlite3.Connection) -> None:
-    """Write a file of SQLite anew, without what was deleted, and empty its log."""
-    connection.execute("VACUUM")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _is_there(where: Path | str) -> bool:
@@ -240,6 +236,5 @@ def _change_texts(file: Path, needles: Sequence[str], change: Callable[[str], st
                 needles,
             ).rowcount
         connection.execute("COMMIT")
-        if found:
-            rewrite(connection)
+        rewrite_database(connection, wait_seconds=BUSY_SECONDS, name=file.name)
     return found

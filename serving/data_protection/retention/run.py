@@ -25,7 +25,7 @@ from features.lake.admission.horizons import FOLDER, Horizon, extend_horizons
 from features.lake.ageing import AgedLake, HeldNames, LakeAgeing
 from features.lake.lake import Lake
 from features.workspace import Workspace
-from features.workspace_files import hold_lock, write_atomically
+from features.workspace_files import hold_lock, locked_for_long, write_atomically
 from registry.integrity.signing import SigningKey
 from serving.data_protection.erasure.holds import Holds
 from serving.data_protection.retention.policy import (
@@ -186,12 +186,13 @@ def _applied(
     if rule.what == QUARANTINE:
         removed, held_back = lake.refused_removed, lake.refused_held_back
     elif rule.what == MESSAGES:
-        found = remove_old_messages(
-            outbox,
-            before,
-            is_held=lambda account, body: account in held.accounts or held.is_in(body),
-            only_count=dry_run,
-        )
+        with locked_for_long("the outbox", then="Run it again when that process is done."):
+            found = remove_old_messages(
+                outbox,
+                before,
+                is_held=lambda account, body: account in held.accounts or held.is_in(body),
+                only_count=dry_run,
+            )
         removed, held_back = found.removed, found.held_back
     elif rule.what in (SHADOW, PLANS):
         folder = workspace.shadow_dir if rule.what == SHADOW else workspace.plans_dir

@@ -10,9 +10,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from serving.ledger.database.dialects.protocol import WRITES
-from serving.ledger.database.dialects.supported import dialect_named
 from serving.ledger.stores.outbox import DEAD, MESSAGES, SENT
-from serving.ledger.stores.subjects import closing_engine
+from serving.ledger.stores.subjects import closing_engine, rewrite_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,5 +49,5 @@ def remove_old_messages(
                     )
                 )
         if gone and not only_count:
-            dialect_named(engine.dialect.name).erase_deleted(engine, MESSAGES.name)
+            rewrite_tables(engine, "the outbox", MESSAGES.name)
     return OldMessages(removed=len(gone), held_back=len(rows) - len(gone))

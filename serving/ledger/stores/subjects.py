@@ -9,6 +9,7 @@ is sent again is not carried out again.
 from __future__ import annotations
 
 import json
+import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,10 +23,11 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from features.events.provenance import OwnRecord, own_event_id
 from features.events.subject import REMOVED, Subject
+from features.workspace_files import WorkspaceBusyError
 from serving.ledger.database.chain import key_of
 from serving.ledger.database.change import REQUESTS
 from serving.ledger.database.database import LedgerDatabase, open_engine
-from serving.ledger.database.dialects.protocol import WRITES
+from serving.ledger.database.dialects.protocol import BUSY_SECONDS, WRITES
 from serving.ledger.database.dialects.supported import dialect_named
 from serving.ledger.database.redaction import NAMED_BY_CALLERS, RecordEdit, redact
 from serving.ledger.database.tables import (
@@ -182,7 +184,7 @@ def erase_messages(where: Path | str, subject: Subject, *, only_count: bool = Fa
                         )
                     )
         if not only_count:
-            dialect_named(engine.dialect.name).erase_deleted(engine, MESSAGES.name)
+            rewrite_tables(engine, "the outbox", MESSAGES.name)
     return len(found)
 
 
@@ -219,8 +221,8 @@ def erase_key_owner(file: Path, subject: Subject, *, at: datetime, only_count: b
                     connection.execute(
                         sa.update(API_KEYS).where(API_KEYS.c.key_id == row["key_id"]).values(values)
                     )
-        if found and not only_count:
-            dialect_named(engine.dialect.name).erase_deleted(engine, API_KEYS.name)
+        if not only_count:
+            rewrite_tables(engine, "the keys", API_KEYS.name)
     return found
 
 
@@ -239,12 +241,30 @@ def held_keys(file: Path, subject: Subject) -> list[HeldRecord]:
 
 @contextmanager
 def closing_engine(where: Path | str) -> Iterator[sa.Engine]:
-    """An engine for the length of a block."""
+    """An engine for the length of a block; that others lock a file is told as SQLite says it."""
     engine = open_engine(where)
     try:
         yield engine
+    except sa.exc.OperationalError as error:
+        if isinstance(error.orig, sqlite3.OperationalError):
+            raise error.orig from error
+        raise
     finally:
         engine.dispose()
+
+
+def rewrite_tables(engine: sa.Engine, name: str, *tables: str) -> None:
+    """Write the files of tables anew, without what was deleted.
+
+    Raises:
+        WorkspaceBusyError: somebody reads an older state of them for long.
+    """
+    if not dialect_named(engine.dialect.name).erase_deleted(engine, *tables):
+        raise WorkspaceBusyError(
+            f"What was to go is deleted from {name}, but a process that reads it for longer than "
+            f"{BUSY_SECONDS:g} s keeps an older state in its log. Run this again when that process has "
+            f"ended."
+        )
 
 
 def _edits(connection: Connection, subject: Subject) -> list[RecordEdit]:
