@@ -1,0 +1,72 @@
+"""Erase a subject in a process of its own, that can be killed.
+
+Polars has threads, which a plain fork would not have; so each process comes from a server that has
+imported everything and used nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import features.lake.forget as forget
+import serving.data_protection.erasure.erase as erasing
+from features.events.subject import Subject
+from features.workspace import Workspace
+from serving.data_protection.erasure.protocol import SubjectAt
+from serving.ledger.stores.outbox import FILE
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+LONGEST = 600.0
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["erase_once"])
+
+
+def subject_at(root: Path, kind: str, name: str) -> SubjectAt:
+    """A subject in a workspace whose databases are its own."""
+    workspace = Workspace(root, environment={})
+    return SubjectAt(
+        workspace=workspace,
+        subject=Subject(kind=kind, id=name),  # type: ignore[arg-type]
+        by="dpo",
+        at=NOW,
+        reason="letter 17",
+        database=workspace.ledger_db,
+        outbox=root / FILE,
+    )
+
+
+def shorter_waits() -> None:
+    """Do not wait for readers that are about to open old files: here is none."""
+    forget.LakeSubjects.erase.__kwdefaults__ = {"grace_seconds": 0.0}
+    erasing.SECONDS_BETWEEN_ROUNDS = 0.0
+
+
+def erase(root: Path, kind: str, name: str, begins: Connection) -> None:
+    """The whole erasure; says when it begins."""
+    shorter_waits()
+    at = subject_at(root, kind, name)
+    begins.send_bytes(b"now")
+    erasing.finish_erasure(at, erasing.begin_erasure(at), clock=lambda: NOW)
+
+
+def lived(root: Path, kind: str, name: str, *, kill_after: float) -> tuple[bool, float]:
+    """Whether an erasure ended before it was killed, and after how many seconds."""
+    ours, theirs = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=erase, args=(root, kind, name, theirs))
+    process.start()
+    theirs.close()
+    assert ours.poll(LONGEST), "it does not begin"
+    ours.recv_bytes()
+    began = time.monotonic()
+    process.join(timeout=kill_after)
+    took = time.monotonic() - began
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    assert process.exitcode in (0, -9)
+    return process.exitcode == 0, took

@@ -1,0 +1,97 @@
+"""An erasure that is killed at any moment is finished by the next start; no byte of the subject is left.
+
+Each life is a process that erases a subject from a copy of one workspace and is killed a random time
+after it began. What the next start does about it is what ``keepwell serve`` does first.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from canary_world import ACCOUNT, OF_ACCOUNT, OF_PERSON, PERSON, World, canary, everything
+from erase_once import LONGEST, lived
+
+from features.lake.forget import LakeSubjects
+from features.lake.lake import Lake
+from features.workspace import Workspace
+from serving.cli.data_protection.carrying_out import finish_interrupted
+from serving.data_protection.erasure.erase import under_way
+from serving.ledger.ledger import Ledger
+
+SOAK = 500
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waits for readers that are about to open old files would take hours here."""
+    monkeypatch.setattr(LakeSubjects.erase, "__kwdefaults__", {"grace_seconds": 0.0})
+    monkeypatch.setattr("serving.data_protection.erasure.erase.SECONDS_BETWEEN_ROUNDS", 0.0)
+
+
+def held(root: Path, numbers: set[int]) -> set[int]:
+    found = everything(root)
+    return {n for n in numbers if canary(n).encode() in found}
+
+
+def kill_erasures(world: World, folder: Path, kills: int) -> str:
+    """Kill so many erasures; the next start finishes each, or nothing had begun."""
+    chance, count = random.Random(kills), Counter[str]()
+    plain = folder / "plain"
+    world.client.app.state.service.close()  # type: ignore[attr-defined]
+    shutil.copytree(world.workspace.root, plain)
+    sizes = {"account": OF_ACCOUNT, "person": OF_PERSON}
+    names = {"account": ACCOUNT, "person": PERSON}
+    whole = held(plain, OF_ACCOUNT | OF_PERSON)
+    place, took = folder / "place", dict[str, float]()
+    while count["killed"] < kills:
+        kind = ("account", "person")[count["killed"] % 2]
+        numbers = sizes[kind]
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(plain, place)
+
+        if kind not in took:
+            done, took[kind] = lived(place, kind, names[kind], kill_after=LONGEST)
+            assert done
+            assert not held(place, numbers)
+            continue
+        longest = 1.05 * took[kind]
+        done, _ = lived(place, kind, names[kind], kill_after=chance.uniform(0, longest))
+        count["done" if done else "killed"] += 1
+        again = Workspace(place, environment={})
+        journal = under_way(again)
+        if journal is None and not done:
+            left = held(place, numbers)
+            if left:
+                assert left == numbers & whole, "half erased, and nothing says so"
+                assert not any((place / "erasures").glob("receipt-*"))
+                count["before it began"] += 1
+                continue
+            count["after its receipt"] += 1
+        elif journal is not None:
+            count[f"after {len(journal.done)} places"] += 1
+            assert finish_interrupted(again)
+        assert under_way(again) is None
+        assert held(place, numbers) == set()
+        assert len(list((place / "erasures").glob("receipt-*"))) == 1
+        assert not list((place / "events").glob(".*.tmp"))
+        if count["killed"] % 50 == 0:
+            print(f"{time.strftime('%H:%M:%S')} {dict(sorted(count.items()))}", flush=True)  # noqa: T201
+        Lake(again.events_dir, again.quarantine_dir).check()
+        with closing(Ledger(again.ledger_db)) as ledger:
+            assert ledger.verify().finding is None
+    return str(dict(sorted(count.items())))
+
+
+@pytest.mark.slow
+def test_five_hundred_killed_erasures_are_finished_by_the_next_start(
+    world: World, tmp_path: Path, short_waits: None
+) -> None:
+    print(kill_erasures(world, tmp_path, SOAK))  # noqa: T201
