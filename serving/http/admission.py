@@ -97,7 +97,8 @@ LONGEST_HELD = 2.0
 """Seconds that one request counts for at most, such as one that waited for a lock."""
 
 MOST_BODY_BYTES = 268_435_456
-"""Bytes of all bodies together that are held while their requests wait and are worked on."""
+"""Bytes of all bodies together that are held while they come, wait and are worked on; one caller
+may have half of them."""
 
 
 def in_class(of: RouteClass, routes: Iterable[BaseRoute]) -> None:
@@ -235,7 +236,7 @@ class Admission:
         self.places = places
         self.refused = refused
         self.knows = knows
-        self.held_bytes = 0
+        self.held_bytes: Counter[str] = Counter()  # of each caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on when it has a place, or refuse it."""
@@ -246,22 +247,44 @@ class Admission:
         places = self.places[of]
         caller = getattr(scope["state"].get("caller"), "key_id", "")
         held = 0
+
+        def hold(number: int) -> None:
+            nonlocal held
+            held += number
+            self.held_bytes[caller] += number
+            if (
+                self.held_bytes[caller] > MOST_BODY_BYTES // 2
+                or self.held_bytes.total() > MOST_BODY_BYTES
+            ):
+                raise places.refusal()
+
+        try:
+            await self._admit(scope, receive, send, places, caller, hold)
+        finally:
+            self.held_bytes[caller] -= held
+            self.held_bytes = +self.held_bytes
+
+    async def _admit(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        places: Places,
+        caller: str,
+        hold: Callable[[int], None],
+    ) -> None:
+        of = places.of
         try:
             if places.is_full(caller):
                 raise places.refusal()
             if scope["method"] not in ("GET", "HEAD"):
-                body = await read_body(receive)
+                body = await read_body(receive, hold)
                 if body is None:
                     return
                 check_values(body, of.most_values)
-                held = len(body)
-                self.held_bytes += held
-                if self.held_bytes > MOST_BODY_BYTES:
-                    raise places.refusal()
                 receive = replay_body(body, receive)
             await places.take(caller)
         except ProblemError as refusal:
-            self.held_bytes -= held
             self.refused(of.name)
             self.knows(scope["headers"], caller)
             await problem_response(refusal, scope["path"])(scope, receive, send)
@@ -279,7 +302,6 @@ class Admission:
         try:
             await self.app(scope, receive, send_freeing)
         finally:
-            self.held_bytes -= held
             if has_place:
                 places.give_back(time.monotonic() - began, caller=caller)
 

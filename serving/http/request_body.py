@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from serving.problems import TooLargeError
 
 
-async def read_body(receive: Receive) -> bytes | None:
+async def read_body(
+    receive: Receive, count: Callable[[int], None] = lambda _: None
+) -> bytes | None:
     """The body of a request; None where the caller went away.
+
+    ``count`` is told the bytes of each piece as it comes, and may refuse them.
 
     Raises:
         TooLargeError: it is larger than is read.
@@ -23,6 +29,7 @@ async def read_body(receive: Receive) -> bytes | None:
         if message["type"] == "http.disconnect":
             return None
         pieces.append(message.get("body", b""))
+        count(len(pieces[-1]))
         if not message.get("more_body", False):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -32,6 +32,9 @@ SHORTEST_KEY = 16
 NONCE_BYTES, KEY_BYTES, SALT_BYTES = 12, 32, 16
 PACKED, AS_IT_IS = b"z", b"0"
 WORTH_PACKING = 0.95
+MOST_UNPACKED = 1 << 28
+"""Bytes that an object may come out as; a forged one could name a thousand times its own."""
+
 SCRYPT_COST = 2**15
 """About 0.1 s and 32 MB for each command that opens a target, and for each guess at its key."""
 
@@ -57,7 +60,7 @@ class Sealing:
     def seal(self, content: bytes, name: str) -> bytes:
         """Content as it is stored under a name: packed where that is worth it, then encrypted."""
         packed = zlib.compress(content, level=1)
-        small = len(packed) < WORTH_PACKING * len(content)
+        small = len(packed) < WORTH_PACKING * len(content) and len(content) <= MOST_UNPACKED
         stored = PACKED + packed if small else AS_IT_IS + content
         if self.cipher is None:
             return stored
@@ -77,8 +80,11 @@ class Sealing:
                 )
             kind, content = stored[:1], stored[1:]
             if kind == PACKED:
-                return zlib.decompress(content)
-            if kind == AS_IT_IS:
+                opened = zlib.decompressobj()
+                found = opened.decompress(content, MOST_UNPACKED)
+                if opened.eof and not opened.unused_data:
+                    return found
+            elif kind == AS_IT_IS:
                 return content
         except (InvalidTag, ValueError, zlib.error):
             pass

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import zlib
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from features.workspace import Workspace
 from features.workspace_files import WorkspaceBusyError, hold_lock
 from registry.store.store import MemoryModelStore
 from serving.auth.api_keys import ApiKeys
+from serving.data_protection.backup import encryption
 from serving.data_protection.backup.chunks import FOLDER as CHUNKS
 from serving.data_protection.backup.encryption import DESCRIPTION, open_sealing
 from serving.data_protection.backup.errors import BackupError, DamagedBackupError
@@ -591,6 +593,17 @@ def test_a_restored_file_is_its_owners_whatever_the_manifest_says(
     restored(target, tmp_path / "new")
     name = made.backup.manifest.files[0].path
     assert (tmp_path / "new" / name).stat().st_mode & 0o7777 == 0o700
+
+
+def test_an_object_that_unpacks_to_far_more_than_any_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(encryption, "MOST_UNPACKED", 1_000_000)
+    largest = encryption.PACKED + zlib.compress(bytes(1_000_000))
+    assert encryption.Sealing().open(largest, "a") == bytes(1_000_000)
+    for bomb in (zlib.compress(bytes(1_000_001)), largest[1:] + b"more", largest[1:-1]):
+        with pytest.raises(DamagedBackupError):
+            encryption.Sealing().open(encryption.PACKED + bomb, "a")
+    own = encryption.Sealing().seal(bytes(1_000_001), "a")
+    assert encryption.Sealing().open(own, "a") == bytes(1_000_001)
 
 
 def test_the_name_of_a_chunk_leads_nowhere_else(

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.api.app import ROUTES
 from serving.auth.gate import patterns_of
 from serving.auth.roles import Need
+from serving.http import admission
 from serving.http.admission import CLASSES, FOR_OTHERS, STATUS, Admission, Places, RouteClass
 from serving.http.early_refusal import EarlyRefusal
 from serving.http.headers import SECURITY_HEADERS
@@ -62,12 +63,12 @@ class Small:
         async def large() -> str:
             return await run_in_threadpool(lambda: "x" * 20_000_000)
 
-        admission = Admission(app, self.places, self.refused.append)
+        admitted = Admission(app, self.places, self.refused.append)
 
         async def classified(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
                 scope["state"]["route_class"] = class_by_address("", scope["path"])
-            await admission(scope, receive, send)
+            await admitted(scope, receive, send)
 
         self.app: ASGIApp = classified
 
@@ -248,6 +249,22 @@ def test_a_key_is_refused_early_once_it_was_refused_and_others_are_not():
     assert early("GET", "/slow", other) is None
     asyncio.run(places[SLOW].take("other"))
     assert early("GET", "/slow", other) is not None
+
+
+def test_bodies_that_are_still_coming_count_as_held(small, url, monkeypatch):
+    monkeypatch.setattr(admission, "MOST_BODY_BYTES", 100_000)
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    half = b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"a" * 40_000
+    with closing(socket.create_connection(address, timeout=20)) as first:
+        first.sendall(half)
+        time.sleep(0.3)  # a body that came later would be refused instead
+        with closing(socket.create_connection(address, timeout=20)) as second:
+            second.sendall(half)
+            assert second.recv(65_536).startswith(b"HTTP/1.1 503 ")
+        first.sendall(b"a" * 20_000)
+        assert first.recv(65_536).startswith(b"HTTP/1.1 503 ")  # more than one caller may have
+    assert httpx.post(f"{url}/quick", content=b"a" * 40_000).text == "40000"
+    assert small.places[QUICK].refused == 2
 
 
 def test_every_route_has_a_class_and_all_places_fit_the_threads():
