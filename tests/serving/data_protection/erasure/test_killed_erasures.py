@@ -6,6 +6,7 @@ after it began. What the next start does about it is what ``keepwell serve`` doe
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import time
@@ -50,11 +51,14 @@ def kill_erasures(world: World, folder: Path, kills: int) -> str:
     sizes = {"account": OF_ACCOUNT, "person": OF_PERSON}
     names = {"account": ACCOUNT, "person": PERSON}
     whole = held(plain, OF_ACCOUNT | OF_PERSON)
-    place, took = folder / "place", dict[str, float]()
+    place, took, lives = folder / "place", dict[str, float](), itertools.count()
     while count["killed"] < kills:
         kind = ("account", "person")[count["killed"] % 2]
         numbers = sizes[kind]
         shutil.rmtree(place, ignore_errors=True)
+        place = (
+            folder / f"place-{next(lives)}"
+        )  # this process knows how far the lake of one had come
         shutil.copytree(plain, place)
 
         if kind not in took:

@@ -101,6 +101,7 @@ def test_without_the_key_of_the_digests_nothing_is_served(world: World, tmp_path
     assert canaries_in(place) == set()
 
 
+@pytest.mark.slow
 def test_in_the_place_of_the_workspace_the_key_is_taken_over(world: World, tmp_path: Path) -> None:
     backup = erased_after_a_backup(world, tmp_path / "target", None)
     world.client.app.state.service.close()  # type: ignore[attr-defined]

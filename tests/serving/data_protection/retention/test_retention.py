@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import httpx
 import polars as pl
 import pytest
 from fastapi.testclient import TestClient
+from served_process import Served
 from small_company import AS_OF, day, event
 from typer.testing import CliRunner
 
@@ -21,6 +24,7 @@ from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import Event, events_frame, properties_text
 from features.ingest.run import ingest_rows
 from features.lake.admission.horizons import FOLDER, applied_horizons
+from features.lake.erased_subjects import ErasedSubjects
 from features.lake.lake import Lake
 from features.steady_clock import Machine, SteadyClock
 from features.workspace import Workspace
@@ -29,6 +33,12 @@ from registry.integrity.signing import SigningKey
 from registry.store.store import MemoryModelStore
 from serving.cli.data_protection.retention import nightly
 from serving.data_protection.erasure.holds import Holds
+from serving.data_protection.pending_erasures import (
+    ErasureLine,
+    name_of_key,
+    pending_erasures,
+    set_pending,
+)
 from serving.data_protection.retention.nightly import last_run, run_if_due
 from serving.data_protection.retention.policy import RetentionError, read_rules
 from serving.data_protection.retention.run import RetentionReceipt, run_retention
@@ -410,3 +420,33 @@ def test_the_command_says_what_it_removes(place: Workspace) -> None:
     (place.root / "retention.toml").unlink()
     none = CliRunner().invoke(keepwell.app, words)
     assert "so all is kept" in " ".join(none.output.split())
+
+
+@pytest.mark.slow
+def test_keepwell_serve_erases_first_and_keeps_house(place: Workspace) -> None:
+    """As a process: what a restore left pending is gone before it answers, then retention runs."""
+    place.change_settings(clock=NOW)
+    erased = ErasedSubjects(place.root)
+    line = ErasureLine(
+        erasure_id="e1",
+        at=NOW.isoformat(),
+        kind="account",
+        subject=erased.digest("account", "acct-07"),
+        key=name_of_key(erased.key),
+    )
+    set_pending(place, [line])
+    service = Served(place)
+    try:
+        assert httpx.get(f"{service.url}/v1/accounts/acct-07/score").status_code == 404
+        assert httpx.get(f"{service.url}/v1/accounts/acct-05/score").status_code == 200
+        assert pending_erasures(place) == ()
+        until = time.monotonic() + 120
+        while last_run(place) is None and time.monotonic() < until:
+            time.sleep(0.1)
+    finally:
+        service.tell()
+        service.program.communicate(timeout=120)
+    (receipt,) = (place.root / FOLDER).glob("receipt-*.json")
+    assert json.loads(receipt.read_text())["by"] == "keepwell serve"
+    used = events_of(place).filter(pl.col("kind") == "user.session")
+    assert used.filter(pl.col("occurred_at") < day(DAYS))["user_id"].drop_nulls().is_empty()
