@@ -227,6 +227,16 @@ def page() -> str:
         "reads no store. The stores are looked at every five seconds: once the file is back, the "
         "service goes on by itself, without a start.",
         "",
+        "A damaged ledger is more than that: `/readyz` is 503 and says `failing`. What to do then, [step by "
+        "step](../how-to/verify-and-replay-the-ledger.md#when-the-ledger-was-deleted-put-back-from-an-"
+        "older-copy-or-damaged).",
+        "",
+        "To put one file back from a backup, restore to another folder (`keepwell restore TARGET "
+        "--workspace copy`) and copy the file from there while the service is stopped. "
+        "`events/manifest.json` fits only the parts of its own backup: where events came in since, put "
+        "the whole folder `events/` back. To remove `events/` and ingest the sources again loses the "
+        "events that programs sent to `POST /v1/events`.",
+        "",
         "Each cell below is a test with a running service (`tests/serving/damage`); all of them run "
         "in `make soak`.",
         "",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from features.cli.options import (
     DEFAULT_WORKSPACE,
@@ -111,9 +111,8 @@ def list_keys(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """List every key: whose it is, what it may, until when, and when it was last used. Shows none."""
     place = Workspace(workspace)
     now = time_of(place)
-    table = Table(
-        "id", "name", "owner", "role", "territories", "until", "last used", "is", "secrets"
-    )
+    words = ("name", "owner", "role", "territories", "until", "last used", "is", "secrets")
+    table = Table(Column("id", no_wrap=True), *words)  # whole on any terminal: commands take it
     with open_keys(place) as keys:
         for key in keys.all():
             role = key.role + (
@@ -219,14 +218,18 @@ def review(
             soft_wrap=True,
         )
         return
-    table = Table("key", "owner", "role", "may", "reaches", "is", "until", "last used", "refused")
+    words = ("owner", "role", "may", "reaches", "is", "until", "last used", "refused")
+    table = Table(Column("key", no_wrap=True), *words)
     for one in found.keys:
         until = one.expires_at[:10]
         cells = (one.key_id, one.owner, one.role, one.scopes, one.reaches, one.state, until)
         table.add_row(*cells, one.last_used, str(one.refused_attempts))
     out.print(table)
     if not found.needs_a_key:
-        out.print("No key was made yet: everybody who reaches the port is an admin.")
+        out.print(
+            "No key was made yet: everybody who reaches the port is an admin, unless the service has "
+            "KEEPWELL_API_KEY."
+        )
     elif found.unknown_secrets:
         out.print(f"{plural(found.unknown_secrets, 'attempt')} had a secret that is of no key.")
 

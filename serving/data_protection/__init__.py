@@ -1,6 +1,7 @@
-"""What protects the data of a workspace: where they are, copies, forgetting, and how long what is kept.
+"""Protect the data of a workspace: backups, erasures, and rules of how long data are kept.
 
-Every file of a workspace is in the one list of ``places``.
+All of them go by one list, ``places``, which names every file of a workspace. ``pending_erasures`` lists
+what a restored workspace still has to erase.
 """
 
 __all__ = ["backup", "erasure", "pending_erasures", "places", "retention"]

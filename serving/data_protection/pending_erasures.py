@@ -1,15 +1,15 @@
 """Erasures that a restored workspace still lacks, and the refusal to serve before they are applied.
 
-A backup of last month knows nothing of what was forgotten since. So each backup copies the erasures of
-the workspace to its target (the list of the erased, and ``erasures.jsonl`` for others who forget), and
-a restore looks for those that the backup does not hold: in the target, in the workspace that it
-replaces, and in a file that is named. They are pending (``erasures.pending.jsonl``), and nothing serves
-the workspace until each of their subjects is erased in it.
+A backup of last month knows nothing of the erasures since then. So each backup copies the erasures of
+its workspace to the target: those of ``erasures/subjects.json`` and those of ``erasures.jsonl``. A
+restore looks for erasures that the backup does not hold, in the target, in the workspace that it
+replaces and in a file that the command names. These are *pending*, in ``erasures.pending.jsonl``, and the
+workspace is not served until each of their subjects is erased in it.
 
-A line says under which id, when, of what kind and of whom. The subject is the keyed digest of the list of
-the erased, so that nobody is named; it is the same after the same subject is erased again. It also says
-by which key, so that nobody looks under another one and finds nothing, and whether the subject was let
-in again since.
+A line holds the id of the erasure, its moment, its kind and its subject. The subject is a keyed digest, so
+a line names nobody, and a second erasure of the same subject has the same digest. The line also names
+the key of the digest, since under another key nothing would be found, and the moment from which rows of the
+subject are taken in again, if they are.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ErasureLine:
 
 
 def name_of_key(key: bytes | None) -> str | None:
-    """What a key of digests is known by, which says nothing about it."""
+    """A name for a key of digests, from which the key cannot be computed."""
     return None if key is None else hmac.digest(key, b"name of this key", "sha256").hex()[:16]
 
 
@@ -123,18 +123,18 @@ def set_pending(workspace: Workspace, lines: Iterable[ErasureLine]) -> None:
 
 
 def refuse_pending_erasures(workspace: Workspace) -> None:
-    """Let nobody serve a workspace that holds what was to be forgotten.
+    """Refuse to serve a workspace that holds data of somebody who was erased.
 
     Raises:
         PendingErasuresError: erasures are pending.
     """
     pending = pending_erasures(workspace)
     if pending:
-        raise PendingErasuresError(told_pending(workspace, pending))
+        raise PendingErasuresError(pending_in_words(workspace, pending))
 
 
-def told_pending(workspace: Workspace, pending: tuple[ErasureLine, ...]) -> str:
-    """Which erasures a workspace lacks, and what to do, for a person."""
+def pending_in_words(workspace: Workspace, pending: tuple[ErasureLine, ...]) -> str:
+    """The sentences that tell a person which erasures a workspace lacks, and what to do."""
     told = ", ".join(f"{one.erasure_id} ({one.kind}, {one.at[:10]})" for one in pending)
     return (
         f"The workspace {workspace.root} was restored from a backup that is older than "
@@ -144,7 +144,7 @@ def told_pending(workspace: Workspace, pending: tuple[ErasureLine, ...]) -> str:
 
 
 def _what_to_do(workspace: Workspace, pending: tuple[ErasureLine, ...]) -> str:
-    """How pending erasures are applied that could not be found by their digests."""
+    """How a person applies pending erasures whose subjects were not found by their digests."""
     own = name_of_key(ErasedSubjects(workspace.root).key)
     if any(one.key is not None and one.key != own for one in pending):
         return (

@@ -1,7 +1,8 @@
-"""All places where a workspace keeps data: one literal tuple, from which others derive their work.
+"""List every place where a workspace stores data, in one literal tuple.
 
-A backup copies what the tuple says, an erasure looks where people or accounts are, and a test walks
-a used workspace and fails where a file is in no place. A new store is a new line here.
+A backup copies the files that ``PLACES`` names, and an erasure searches those that hold data about people or
+accounts. A test walks a used workspace and fails where a file belongs to no place. A new store is a new
+line here.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["SQLite", "Parquet", "JSON", "TOML", "text", "files", "secret", "lock", "draft"]
-"""The form of what is there. Beside a file of SQLite lie its log and its index, without a line of
-their own; ``draft`` is what a killed process may leave behind."""
+"""The form of the files. The log and the index beside a file of SQLite belong to its line; a ``draft``
+is a file that a killed process may leave behind."""
 
 About = Literal["people", "accounts", "nobody"]
 """Whose data: ``people`` means users, contacts or staff by name, and accounts with them."""
@@ -46,7 +47,7 @@ class Place:
     in_backup: InBackup = "always"
 
     def covers(self, name: str) -> bool:
-        """Whether a file of the workspace is of this place, by its path in it.
+        """Whether a file belongs to this place, by its path within the workspace.
 
         >>> place = Place(path="a/*.db", kind="SQLite", holds="rows", about="nobody")
         >>> [place.covers(name) for name in ("a/b.db", "a/b.db-wal", "a/c/b.db", "b.db")]
@@ -311,7 +312,7 @@ PLACES: tuple[Place, ...] = (
     Place(
         path="retention.toml",
         kind="TOML",
-        holds="how many days what is kept, and why",
+        holds="for how many days data are kept, and why",
         about="nobody",
     ),
     Place(

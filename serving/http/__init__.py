@@ -1,8 +1,8 @@
-"""What HTTP answers have in common: problems (RFC 9457), headers, metrics, admission.
+"""What all HTTP answers share, whatever the route: problems, headers, metrics, and limits of load.
 
-``ledger_problems`` says which problem each error of the ledger is.
-
-Knows no route.
+``problem_details`` answers refusals (RFC 9457), and ``ledger_problems`` translates errors of the ledger.
+``admission`` limits how many requests are worked on at once, and ``early_refusal`` refuses the rest
+cheaply. ``server`` holds the connections and the workers.
 """
 
 __all__ = [

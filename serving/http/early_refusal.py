@@ -1,8 +1,9 @@
 """Refuse a request from its first line alone, as bytes, where its class has no place.
 
-Behind the gate a refusal passes everything that a request passes, which under five times the load
-that can be served took the interpreter from what was served. Here it costs its bytes. What the gate
-would have said does not matter: nothing is done, and nothing is told but that the class is full.
+A refusal by the application runs all the code that a request runs. At five times the load that can be
+served, these refusals took the processor time of the requests that were served. Here a refusal only
+writes bytes. Authentication is not needed for it: nothing is done, and the answer says only that
+the class is full.
 Whose request it is follows from the key that it carries, if one of that key was refused behind the
 gate before; one of another key goes to the gate, where it may find a place.
 """

@@ -1,4 +1,4 @@
-"""What a browser may do with our answers: the same few headers on each.
+"""Headers that tell a browser what it may do with an answer; the same on each.
 
 Transport security (HSTS) is set by the proxy that speaks TLS, since the service speaks HTTP.
 """

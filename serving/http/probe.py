@@ -1,7 +1,7 @@
 """Answer a question about the service in bounded time, whatever its stores do.
 
-A probe has a thread of its own, so it waits for no other request, and asks one question at a time:
-while a store does not answer, whoever asks is told so, and no thread is added.
+A probe has a thread of its own, so it waits for no other request. It asks one question at a time: while a
+store does not answer, further callers wait for the same answer, and no thread is added.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SECONDS = 1.0
 
 
 class Probe(Generic[T]):
-    """One question at a time; who asks meanwhile is given the answer to the one under way."""
+    """Asks one question at a time; callers that come meanwhile get the same answer."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds

@@ -1,8 +1,8 @@
-"""Figures of all workers in one answer: each leaves its own in a shared folder, labelled with itself.
+"""Answer ``/metrics`` for all workers: each writes its figures to a shared folder.
 
-Prometheus asks whichever worker takes the connection. That one answers for all: its own figures as
-they are, those of the others as they were at most ``SHARE_SECONDS`` ago. Every line says its worker,
-so a worker that is replaced begins anew without a counter of the whole running backwards.
+Prometheus reaches whichever worker takes the connection. That worker answers with its own figures of now
+and with those of the others, which are at most ``SHARE_SECONDS`` old. Every line has the label
+``worker``, so a worker that is replaced starts a new series and no counter runs backwards.
 """
 
 from __future__ import annotations

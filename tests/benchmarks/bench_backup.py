@@ -18,7 +18,7 @@ import pytest
 
 from features.workspace import Workspace
 from serving.data_protection.backup.make import make_backup
-from serving.data_protection.backup.restore import Wishes, restore
+from serving.data_protection.backup.restore import RestoreOptions, restore
 from serving.data_protection.backup.target import FolderTarget
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -56,7 +56,7 @@ def test_backups_of_a_workspace(tmp_path: Path, key: str | None) -> None:
         lambda number: restore(
             targets[number],
             Workspace(tmp_path / f"restored-{number}"),
-            Wishes(),
+            RestoreOptions(),
             key=key,
             now=NOW,
         )

@@ -62,6 +62,9 @@ def test_a_key_from_its_making_to_its_end(tmp_path: Path) -> None:
         assert first not in listed.stdout
         assert second not in listed.stdout
 
+        narrow = keys("list", cwd=tmp_path, COLUMNS="60")
+        assert key_id in narrow.stdout, "whole on any terminal, for other commands take it"
+
         assert keys("revoke", key_id, cwd=tmp_path).returncode == 0
         assert opened.caller(second, now) is None
     assert "revoked" in keys("list", cwd=tmp_path).stdout

@@ -31,7 +31,7 @@ from features.workspace import FORMAT, FORMAT_FILE, Workspace
 from features.workspace_files import WorkspaceError
 from registry.playbook.prices import read_prices
 from serving.data_protection.backup.make import make_backup
-from serving.data_protection.backup.restore import Wishes, restore
+from serving.data_protection.backup.restore import RestoreOptions, restore
 from serving.data_protection.backup.target import FolderTarget
 from serving.data_protection.erasure.erase import JOURNAL_FILE, under_way
 from serving.data_protection.retention.policy import read_rules
@@ -181,7 +181,7 @@ def test_a_newer_workspace_is_not_restored(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(WorkspaceError, match="of a newer Keepwell"):
         make_backup(workspace, target, now=now, key=None)
     with pytest.raises(WorkspaceError, match="of a newer Keepwell"):
-        restore(target, Workspace(tmp_path / "back"), Wishes(), key=None, now=now)
+        restore(target, Workspace(tmp_path / "back"), RestoreOptions(), key=None, now=now)
     assert [path.name for path in tmp_path.iterdir() if "back" in path.name] == []
 
 

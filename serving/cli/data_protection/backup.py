@@ -102,14 +102,14 @@ def restore(
     cannot be is listed, and the workspace is not served before.
     """
     from serving.cli.data_protection.carrying_out import erase_what_came_later
-    from serving.data_protection.backup.restore import Wishes
+    from serving.data_protection.backup.restore import RestoreOptions
     from serving.data_protection.backup.restore import restore as restore_workspace
     from serving.data_protection.backup.target import open_target
     from serving.data_protection.pending_erasures import read_lines
     from serving.settings import BACKUP_KEY_VARIABLE, service_settings
 
     settings = service_settings(os.environ)
-    wishes = Wishes(
+    options = RestoreOptions(
         backup_id=backup_id,
         until=None if until is None else end_of(until),
         replaces=replace,
@@ -121,7 +121,7 @@ def restore(
         found = restore_workspace(
             open_target(target),
             Workspace(workspace),
-            wishes,
+            options,
             key=os.environ.get(BACKUP_KEY_VARIABLE) or None,
             now=datetime.now(UTC),
             progress=say,
@@ -139,16 +139,18 @@ def restore(
     if found.aside is not None:
         tell(f"What was there before is in {found.aside}; remove it when nobody needs it.")
     if manifest.left_out:
+        beside = "" if found.aside is None else f"{found.aside} or "
+        held = f"{beside}where you keep them"
         tell(
             f"Not in the backup, since it is not encrypted: {', '.join(manifest.left_out)}. Put "
-            f"them back from where you keep them, or API keys and webhooks do not work."
+            f"them back from {held}, or API keys and webhooks do not work."
         )
     if manifest.elsewhere:
         tell(f"Kept outside of the workspace, and not restored: {'; '.join(manifest.elsewhere)}.")
     if found.pending:
-        from serving.data_protection.pending_erasures import told_pending
+        from serving.data_protection.pending_erasures import pending_in_words
 
-        tell(told_pending(Workspace(workspace), found.pending))
+        tell(pending_in_words(Workspace(workspace), found.pending))
 
 
 def make_backup(workspace: Workspace, target: Target, wait: float) -> None:
@@ -241,7 +243,7 @@ def verify_backups(target: Target) -> None:
 
 def keep_newest(target: Target, number: int) -> None:
     """Remove all but the newest backups."""
-    from serving.data_protection.backup.retention import keep_newest as keep
+    from serving.data_protection.backup.keep_newest import keep_newest as keep
     from serving.settings import BACKUP_KEY_VARIABLE
 
     removed = keep(

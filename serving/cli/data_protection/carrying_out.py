@@ -60,7 +60,7 @@ def erase_what_came_later(place: Workspace, say: Callable[[str], None] = lambda 
     from features.store.feast import FeatureStoreError
     from registry.bundle.metadata import BundleError
     from registry.store.store import ModelStoreError
-    from serving.data_protection.erasure.again import erase_pending
+    from serving.data_protection.erasure.erase_pending import erase_pending
     from serving.data_protection.pending_erasures import pending_erasures
     from serving.ledger.errors import LedgerError, UnreadableDatabaseError
 

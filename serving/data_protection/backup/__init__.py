@@ -1,17 +1,17 @@
-"""Copies of a workspace in a target: made while it serves, checked, and restored as a whole.
+"""Back up a workspace to a target while it is served, check backups, and restore one as a whole.
 
-A target is a folder or an object storage. It holds chunks of content under the names of their hashes
-and one manifest a backup, so that a backup adds what is new and never changes what is there.
+A target is a folder or an object storage. It holds chunks of content, each under its hash, and one manifest
+for each backup. So a backup only adds new chunks and changes nothing that is there.
 """
 
 __all__ = [
     "encryption",
     "erasures",
     "errors",
+    "keep_newest",
     "make",
     "manifest",
     "restore",
-    "retention",
     "target",
     "verify",
 ]

@@ -1,7 +1,7 @@
 """The chunks of a target: content under the name of its hash, stored once and read back.
 
-A chunk that the newest backup names and that has the size it had there is taken as stored. One that no
-backup names was left by a process that was killed: it is read and compared before it counts.
+A chunk that the newest backup names, with the size that it names, counts as stored. A chunk that no backup
+names was left by a process that was killed: it is read and compared before it counts.
 """
 
 from __future__ import annotations

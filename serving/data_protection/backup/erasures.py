@@ -1,8 +1,8 @@
-"""Keep the list of erasures beside the backups, which it outlives: one sealed object an erasure.
+"""Store the list of erasures in the target, one sealed object for each; it stays when backups are removed.
 
-A workspace remembers its targets, so that an erasure is listed there at once and not with the next
-backup. A target that is encrypted also holds the key of the digests: a backup of before the first
-erasure has none, and may be restored on a machine that has nothing else.
+A workspace remembers its targets, so that an erasure is listed there at once and not only by the next
+backup. An encrypted target also holds the key of the digests, because a backup that was made before
+the first erasure has none, and may be restored on a machine that has nothing but the target.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Restore a workspace from a backup, whole or with the ledger of an earlier moment.
 
-All is written to a folder beside the place, compared with the manifest, and moved into the place in one
-step: a process that is killed at any moment leaves what was there, or the restored workspace. What
-was left beside the place is removed by the next restore.
+Every file is written to a folder beside the place and compared with the manifest; then the folder is moved
+into the place in one step. A process that is killed at any moment leaves the old workspace or the
+restored one. The next restore removes a folder that a killed one left beside the place.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RestoredWorkspace:
-    """What was restored, and where what was there before is now."""
+    """The backup that was restored, and where the workspace of before is now (``aside``)."""
 
     backup: Backup
     ledger: LedgerFacts | None
@@ -66,8 +66,8 @@ class RestoredWorkspace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What a restore was asked for.
+class RestoreOptions:
+    """What to restore, and how.
 
     Attributes:
         backup_id: which backup; None for the newest.
@@ -91,7 +91,7 @@ class Wishes:
 def restore(
     target: Target,
     workspace: Workspace,
-    wishes: Wishes,
+    options: RestoreOptions,
     *,
     key: str | None,
     now: datetime,
@@ -103,7 +103,7 @@ def restore(
     Args:
         target: where the backup is.
         workspace: the place.
-        wishes: which backup, and how.
+        options: which backup, and how.
         key: decrypts, where the target is encrypted.
         now: the moment of the restore.
         progress: is told of each file.
@@ -113,13 +113,13 @@ def restore(
         BackupError: the backup cannot be read, is damaged, or the place is not free.
         LedgerCopyError: there is no such place in the ledger, or its database is not empty.
     """
-    _check_place(workspace, wishes)
+    _check_place(workspace, options)
     sealing = open_sealing(target, key)
     with target.hold(alone=False, now=now):
         backup = (
             newest_backup(target, sealing)
-            if wishes.backup_id is None
-            else read_backup(target, sealing, wishes.backup_id)
+            if options.backup_id is None
+            else read_backup(target, sealing, options.backup_id)
         )
         if backup is None:
             raise BackupError(f"{target.address} holds no finished backup. Make one first.")
@@ -127,26 +127,26 @@ def restore(
             _write_files(backup, ChunkStore(target=target, sealing=sealing), staging, progress)
             staged = Workspace(staging)
             staged.refuse_newer()
-            ledger, cut_at = _ledger(backup, staged, wishes)
+            ledger, cut_at = _ledger(backup, staged, options)
             if ledger is not None:
-                _note_head(staged.ledger_head, backup, ledger, cut_at, wishes.by, now)
-            _set_pending(target, sealing, workspace, staged, wishes)
+                _note_head(staged.ledger_head, backup, ledger, cut_at, options.by, now)
+            _set_pending(target, sealing, workspace, staged, options)
             _keep_key_of_the_erased(workspace, staged, stored_key(target, sealing))
             if pending_erasures(staged):
                 erase_again(staged)
-                if ledger is not None and wishes.ledger_url is None:
+                if ledger is not None and options.ledger_url is None:
                     ledger = ledger_facts(staged.ledger_db)
             _sync(staging)
             aside = workspace.root.with_name(
                 f"{workspace.root.name}.before-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
             )
-            _check_place(workspace, wishes)
+            _check_place(workspace, options)
             (workspace.root / MARK).unlink(
                 missing_ok=True
             )  # of a restore that was killed at its end
             was_there = put_in_place(staging, workspace.root, aside)
-            if ledger is not None and wishes.head_elsewhere is not None:
-                _note_head(wishes.head_elsewhere, backup, ledger, cut_at, wishes.by, now)
+            if ledger is not None and options.head_elsewhere is not None:
+                _note_head(options.head_elsewhere, backup, ledger, cut_at, options.by, now)
             (workspace.root / MARK).unlink()
     return RestoredWorkspace(
         backup=backup,
@@ -157,13 +157,13 @@ def restore(
     )
 
 
-def _check_place(workspace: Workspace, wishes: Wishes) -> None:
+def _check_place(workspace: Workspace, options: RestoreOptions) -> None:
     root = workspace.root
     if root.exists() and not root.is_dir():
         raise BackupError(f"{root} is a file. Name a folder that is empty or not there yet.")
     if not root.exists() or not any(root.iterdir()):
         return
-    if not wishes.replaces:
+    if not options.replaces:
         raise BackupError(
             f"{root} holds something already, and nothing was changed. Name a folder that is empty "
             f"or not there yet, or add --replace, which moves what is there aside."
@@ -224,12 +224,12 @@ def _write_file(file: FileCopy, store: ChunkStore, staging: Path) -> None:
 
 
 def _ledger(
-    backup: Backup, staged: Workspace, wishes: Wishes
+    backup: Backup, staged: Workspace, options: RestoreOptions
 ) -> tuple[LedgerFacts | None, int | None]:
     """Compare the ledger, cut it where that was asked for, and hand it to its database."""
     stored = backup.manifest.ledger
     if stored is None:
-        if wishes.until is not None:
+        if options.until is not None:
             raise BackupError(
                 f"Backup {backup.id} holds no ledger, so there is nothing to restore up to a moment. "
                 f"Leave --until out."
@@ -246,11 +246,11 @@ def _ledger(
             f"another backup."
         )
     cut_at = None
-    if wishes.until is not None:
-        facts, cut_at = _cut(staged, wishes.until)
-    if wishes.ledger_url is not None:
+    if options.until is not None:
+        facts, cut_at = _cut(staged, options.until)
+    if options.ledger_url is not None:
         messages = staged.root / "webhooks.db"
-        load_ledger(wishes.ledger_url, staged.ledger_db, messages if messages.exists() else None)
+        load_ledger(options.ledger_url, staged.ledger_db, messages if messages.exists() else None)
         staged.ledger_db.unlink()
         messages.unlink(missing_ok=True)
     return facts, cut_at
@@ -280,9 +280,13 @@ def _cut(staged: Workspace, until: datetime | int) -> tuple[LedgerFacts, int]:
 
 
 def _set_pending(
-    target: Target, sealing: Sealing, workspace: Workspace, staged: Workspace, wishes: Wishes
+    target: Target,
+    sealing: Sealing,
+    workspace: Workspace,
+    staged: Workspace,
+    options: RestoreOptions,
 ) -> None:
-    """Note every erasure that is known and that the restored workspace does not hold."""
+    """Note as pending every known erasure that the restored workspace does not hold."""
     done = {line.erasure_id: line for line in done_erasures(staged)}
     known = joined(
         (
@@ -290,7 +294,7 @@ def _set_pending(
             *stored_erasures(target, sealing),
             *done_erasures(workspace),
             *pending_erasures(workspace),
-            *wishes.erasures,
+            *options.erasures,
         )
     )
     set_pending(staged, (line for line in known if line.erasure_id not in done))
@@ -301,9 +305,9 @@ def _set_pending(
 
 
 def _keep_key_of_the_erased(workspace: Workspace, staged: Workspace, stored: bytes | None) -> None:
-    """Take over the key of the list of the erased, or who is erased again has another digest.
+    """Take over the key of the digests of the erased, so that a second erasure has the same digest.
 
-    From the workspace that is replaced also where erasures are listed.
+    The list of targets is taken over too, from the workspace that is replaced.
     """
     before, after = (ErasedSubjects(one.root) for one in (workspace, staged))
     key = before.key or stored

@@ -22,9 +22,9 @@ FLOCK = "hhqqi4x"
 
 
 def put_in_place(finished: Path, place: Path, aside: Path) -> bool:
-    """Move a folder to a place; what is there goes to ``aside``. Whether there was something.
+    """Move a folder to a place, and the folder that is there to ``aside``; return whether there was one.
 
-    An empty folder at the place is replaced without being kept.
+    An empty folder at the place is replaced, and not moved aside.
     """
     if not place.exists():
         finished.rename(place)

@@ -4,4 +4,4 @@ Each place that holds data about somebody has its own way to find and erase a su
 modules; ``erase`` goes through all of them with a journal, so that a killed erasure is finished.
 """
 
-__all__ = ["again", "erase", "exports", "holds", "learned_from", "places", "protocol"]
+__all__ = ["erase", "erase_pending", "exports", "holds", "learned_from", "places", "protocol"]

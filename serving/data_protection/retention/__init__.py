@@ -1,6 +1,6 @@
-"""Retention: how long the workspace keeps what, and the nightly run that removes what is older.
+"""Retention: rules of how long data are kept, and the nightly run that removes older data.
 
-``retention.toml`` says days by kind of event and by place. What figures need stays, without persons.
+``retention.toml`` states days by kind of event and by place. Rows that figures need stay, without persons.
 """
 
 __all__ = ["nightly", "policy", "run"]

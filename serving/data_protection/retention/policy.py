@@ -1,4 +1,4 @@
-"""Read ``retention.toml``: how many days events of a kind, and entries of some places, are kept, and why.
+"""Read ``retention.toml``: for how many days events of a kind and entries of a place are kept, and why.
 
 ::
 

@@ -39,10 +39,10 @@ from serving.data_protection.backup import encryption
 from serving.data_protection.backup.chunks import FOLDER as CHUNKS
 from serving.data_protection.backup.encryption import DESCRIPTION, open_sealing
 from serving.data_protection.backup.errors import BackupError, DamagedBackupError
+from serving.data_protection.backup.keep_newest import keep_newest
 from serving.data_protection.backup.make import MadeBackup, make_backup
 from serving.data_protection.backup.manifest import Chunk, backup_ids, read_backup, write_manifest
-from serving.data_protection.backup.restore import RestoredWorkspace, Wishes, restore
-from serving.data_protection.backup.retention import keep_newest
+from serving.data_protection.backup.restore import RestoredWorkspace, RestoreOptions, restore
 from serving.data_protection.backup.target import FolderTarget, Target, open_target
 from serving.data_protection.backup.verify import verify_backups
 from serving.data_protection.pending_erasures import (
@@ -69,9 +69,11 @@ def stored(workspace: Workspace, target: Target, **more: object) -> MadeBackup:
 
 
 def restored(
-    target: Target, place: Path, wishes: Wishes | None = None, *, key: str | None = None
+    target: Target, place: Path, options: RestoreOptions | None = None, *, key: str | None = None
 ) -> RestoredWorkspace:
-    return restore(target, Workspace(place, environment={}), wishes or Wishes(), key=key, now=NOW)
+    return restore(
+        target, Workspace(place, environment={}), options or RestoreOptions(), key=key, now=NOW
+    )
 
 
 @pytest.fixture
@@ -125,7 +127,9 @@ def test_backups_that_are_made_under_load_are_each_one_state(
         assert len(scores) > 40
     assert 0 < last.chunks_added < last.chunks / 2
     for number, one in enumerate(made):
-        found = restored(target, tmp_path / f"new-{number}", Wishes(backup_id=one.backup.id))
+        found = restored(
+            target, tmp_path / f"new-{number}", RestoreOptions(backup_id=one.backup.id)
+        )
         again = Workspace(tmp_path / f"new-{number}", environment={})
         kept = one.backup.manifest.ledger
         assert kept is not None
@@ -265,7 +269,7 @@ def test_a_damaged_chunk_is_found_and_stored_again(
     assert found.damages[0].files != ()
     assert stored(used, target, key=key, now=NOW + timedelta(hours=1)).chunks_added == 1
     assert verify_backups(target, key=key, now=NOW).damages == ()
-    restored(target, tmp_path / "new", Wishes(backup_id=first.backup.id), key=key)
+    restored(target, tmp_path / "new", RestoreOptions(backup_id=first.backup.id), key=key)
 
 
 def test_a_manifest_that_was_altered_is_not_restored(
@@ -311,7 +315,7 @@ def test_nothing_is_restored_over_something(
         restored(target, place)
     with pytest.raises(BackupError, match="is a file"):
         restored(target, place / "workspace.toml")
-    found = restored(target, place, Wishes(replaces=True))
+    found = restored(target, place, RestoreOptions(replaces=True))
     assert found.aside is not None
     assert (found.aside / "workspace.toml").read_text() == 'tenant = "Before"\n'
     assert Workspace(place, environment={}).settings.tenant == "Sample & Sons"
@@ -331,21 +335,21 @@ def test_a_workspace_that_is_served_is_not_replaced(
     child = os.fork()  # the kernel tells of others only
     if child == 0:
         try:
-            restored(target, used.root, Wishes(replaces=True))
+            restored(target, used.root, RestoreOptions(replaces=True))
         except BackupError as error:
             os._exit(7 if f"Process {os.getppid()} has the ledger" in str(error) else 8)
         finally:
             os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     client.app.state.service.close()
-    assert restored(target, used.root, Wishes(replaces=True)).aside is not None
+    assert restored(target, used.root, RestoreOptions(replaces=True)).aside is not None
 
 
 def test_the_head_of_what_was_restored_is_noted_with_the_reason(
     used: Workspace, target: FolderTarget, tmp_path: Path
 ) -> None:
     made = stored(used, target)
-    found = restored(target, tmp_path / "new", Wishes(by="ann"))
+    found = restored(target, tmp_path / "new", RestoreOptions(by="ann"))
     place = Workspace(tmp_path / "new", environment={}).ledger_head
     note = read_note(place)
     assert note is not None
@@ -365,7 +369,7 @@ class TestUntil:
         with closing(Ledger(used.ledger_db)) as ledger, ledger.database.reading() as connection:
             links = {row.place: row.link for row in connection.execute(sa.select(CHAIN)).all()}
         for place in (0, 1, len(links) // 2, len(links)):
-            found = restored(target, tmp_path / f"new-{place}", Wishes(until=place))
+            found = restored(target, tmp_path / f"new-{place}", RestoreOptions(until=place))
             assert found.cut_at == place
             assert found.ledger is not None
             assert (found.ledger.finding, found.ledger.records) == (None, place)
@@ -375,7 +379,7 @@ class TestUntil:
             assert note is not None
             assert note.place == place
         with pytest.raises(LedgerCopyError, match="is none of them"):
-            restored(target, tmp_path / "beyond", Wishes(until=len(links) + 1))
+            restored(target, tmp_path / "beyond", RestoreOptions(until=len(links) + 1))
         assert not (tmp_path / "beyond").exists()
 
     def test_a_moment_takes_what_was_stored_by_then(
@@ -391,7 +395,7 @@ class TestUntil:
         client.app.state.service.close()
         stored(own_workspace, target)
         place = tmp_path / "new"
-        found = restored(target, place, Wishes(until=NOW + timedelta(hours=3)))
+        found = restored(target, place, RestoreOptions(until=NOW + timedelta(hours=3)))
         assert found.ledger is not None
         assert found.ledger.counts["decisions"] == 6
         again = Workspace(place, environment={})
@@ -415,14 +419,14 @@ class TestUntil:
                 Subject(kind="account", id="acct-00"), Erasing(by="ann", at=NOW, reason="asked for")
             )
         stored(used, target)
-        found = restored(target, tmp_path / "new", Wishes(until=records))
+        found = restored(target, tmp_path / "new", RestoreOptions(until=records))
         assert found.ledger is not None
         assert (found.ledger.finding, found.ledger.records) == (None, records + 1)
         with closing(Ledger(tmp_path / "new" / "ledger.db")) as ledger:
             assert ledger.decisions_of("acct-00") == ()
             (redaction,) = ledger.verify().redactions
             assert (redaction.by, redaction.reason) == ("ann", "asked for")
-        assert restored(target, tmp_path / "first", Wishes(until=1)).ledger is not None
+        assert restored(target, tmp_path / "first", RestoreOptions(until=1)).ledger is not None
 
 
 def test_erasures_of_later_are_pending_and_nothing_is_served_before(
@@ -442,7 +446,7 @@ def test_erasures_of_later_are_pending_and_nothing_is_served_before(
     note_erasure(used, later)
     stored(used, target, now=NOW + timedelta(hours=2))
     place = tmp_path / "new"
-    found = restored(target, place, Wishes(backup_id=old.backup.id, erasures=(elsewhere,)))
+    found = restored(target, place, RestoreOptions(backup_id=old.backup.id, erasures=(elsewhere,)))
     again = Workspace(place, environment={})
     assert found.pending == pending_erasures(again) == (later, elsewhere)
     with pytest.raises(PendingErasuresError, match="2 erasures"):
@@ -460,7 +464,7 @@ def test_whoever_was_erased_after_the_backup_is_erased_again(
     stored(used, target)
     erased, ann = ErasedSubjects(used.root), Subject(kind="person", id="ann@example.org")
     erased.add(ann, at=NOW + timedelta(hours=1), erasure="e-7")
-    found = restored(target, used.root, Wishes(replaces=True))
+    found = restored(target, used.root, RestoreOptions(replaces=True))
     assert [one.erasure_id for one in found.pending] == ["e-7"]
     with pytest.raises(PendingErasuresError, match=r"e-7 \(person, 2026-03-01"):
         refuse_pending_erasures(used)
@@ -468,7 +472,7 @@ def test_whoever_was_erased_after_the_backup_is_erased_again(
     ErasedSubjects(used.root).add(again, at=NOW + timedelta(hours=2), erasure="e-8")
     refuse_pending_erasures(used)
     stored(used, target, now=NOW + timedelta(hours=3))
-    assert restored(target, used.root, Wishes(replaces=True)).pending == ()
+    assert restored(target, used.root, RestoreOptions(replaces=True)).pending == ()
 
 
 def test_old_backups_go_and_what_others_need_stays(
@@ -483,10 +487,10 @@ def test_old_backups_go_and_what_others_need_stays(
     assert removed.backups == (made[0].backup.id, made[1].backup.id)
     assert removed.chunks == chunks - len(every_chunk(target)) == 2
     assert verify_backups(target, key=None, now=NOW).damages == ()
-    restored(target, tmp_path / "new", Wishes(backup_id=made[2].backup.id))
+    restored(target, tmp_path / "new", RestoreOptions(backup_id=made[2].backup.id))
     assert Workspace(tmp_path / "new", environment={}).settings.capacity == 31
     with pytest.raises(BackupError, match="holds no backup"):
-        restored(target, tmp_path / "gone", Wishes(backup_id=made[0].backup.id))
+        restored(target, tmp_path / "gone", RestoreOptions(backup_id=made[0].backup.id))
 
 
 def test_nothing_is_removed_while_a_backup_is_made(used: Workspace, target: FolderTarget) -> None:
@@ -636,13 +640,13 @@ def test_a_ledger_on_a_server_is_stored_with_the_workspace(
     restored(target, tmp_path / "file")
     assert figures_of(Workspace(tmp_path / "file", environment={})) == before
     with pytest.raises(LedgerCopyError, match="holds records already"):
-        restored(target, tmp_path / "taken", Wishes(ledger_url=address))
+        restored(target, tmp_path / "taken", RestoreOptions(ledger_url=address))
     empty = postgres.database()
-    restored(target, tmp_path / "server", Wishes(ledger_url=empty))
+    restored(target, tmp_path / "server", RestoreOptions(ledger_url=empty))
     again = Workspace(tmp_path / "server", environment={})
     assert not again.ledger_db.exists()
     assert figures_of(again, ledger=empty) == before
-    restored(target, tmp_path / "cut", Wishes(until=2))
+    restored(target, tmp_path / "cut", RestoreOptions(until=2))
     assert ledger_facts(tmp_path / "cut" / "ledger.db").records == 2
 
 

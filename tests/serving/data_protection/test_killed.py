@@ -21,10 +21,10 @@ from backup_worlds import KEY, figures_of
 from small_company import AS_OF
 
 from features.workspace import Workspace
+from serving.data_protection.backup.keep_newest import keep_newest
 from serving.data_protection.backup.make import make_backup
 from serving.data_protection.backup.manifest import backup_ids
-from serving.data_protection.backup.restore import Wishes, restore
-from serving.data_protection.backup.retention import keep_newest
+from serving.data_protection.backup.restore import RestoreOptions, restore
 from serving.data_protection.backup.target import FolderTarget
 from serving.data_protection.backup.verify import verify_backups
 from serving.ledger.ledger import Decision, Ledger
@@ -114,13 +114,13 @@ def kill_backups(workspace: Workspace, folder: Path, kills: int) -> str:
         assert found.damages == ()
         if number % 5 == 0:
             place = Workspace(folder / f"new-{number}", environment={})
-            given = restore(target, place, Wishes(), key=KEY, now=moment[0])
+            given = restore(target, place, RestoreOptions(), key=KEY, now=moment[0])
             assert given.ledger is not None
             assert given.ledger.finding is None
     moment[0] += timedelta(minutes=1)
     work()
     whole = Workspace(folder / "whole", environment={})
-    restore(target, whole, Wishes(), key=KEY, now=moment[0])
+    restore(target, whole, RestoreOptions(), key=KEY, now=moment[0])
     assert ledger_facts(whole.ledger_db) == ledger_facts(workspace.ledger_db)
     assert [one.name for one in (workspace.root / ".backup").iterdir()] == [".lock"]
     assert len(backup_ids(target)) == 3
@@ -142,14 +142,14 @@ def kill_restores(workspace: Workspace, folder: Path, kills: int) -> str:
         if one.manifest.ledger is not None
     }
     place = Workspace(folder / "place", environment={})
-    restore(target, place, Wishes(backup_id=stored[0].id), key=None, now=NOW)
+    restore(target, place, RestoreOptions(backup_id=stored[0].id), key=None, now=NOW)
     there, count, took = 0, Counter[str](), 0.0
     while count["killed"] < kills:
         wanted = 1 - there
-        wishes = Wishes(backup_id=stored[wanted].id, replaces=True)
+        options = RestoreOptions(backup_id=stored[wanted].id, replaces=True)
 
-        def work(wishes: Wishes = wishes) -> None:
-            restore(target, place, wishes, key=None, now=NOW)
+        def work(options: RestoreOptions = options) -> None:
+            restore(target, place, options, key=None, now=NOW)
 
         if not took:
             took = seconds_of(work)
@@ -164,7 +164,7 @@ def kill_restores(workspace: Workspace, folder: Path, kills: int) -> str:
             assert there == wanted
         count["killed after the exchange"] += not done and there == wanted
         assert place.settings.tenant == workspace.settings.tenant
-    last = Wishes(backup_id=stored[1].id, replaces=True)
+    last = RestoreOptions(backup_id=stored[1].id, replaces=True)
     restore(target, place, last, key=None, now=NOW)
     assert heads[ledger_facts(place.ledger_db).head] == 1
     left = [one for one in folder.glob(".place.restoring-*") if (one / ".restoring.lock").exists()]

@@ -1,7 +1,7 @@
-"""Carry out, in a workspace that was restored, the erasures that came after its backup.
+"""Erase again, in a restored workspace, whoever was erased after its backup was made.
 
-Only digests say who was erased, so the names that the workspace holds are hashed and compared. Somebody
-of whom it holds no name is noted as erased, so that no later export brings them in.
+Only digests say who was erased, so the names that the workspace holds are hashed and compared. A subject
+whose name it does not hold is noted as erased, so that no later file brings its rows in.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def erase_pending(
 ) -> ErasedAgain:
     """Apply the pending erasures whose digests the key of the workspace made, oldest first.
 
-    A legal hold does not keep them back: it is of the backup, and had ended when they were carried out.
+    A legal hold of the backup does not prevent them: it had ended when they were carried out.
 
     Args:
         workspace: the restored workspace.

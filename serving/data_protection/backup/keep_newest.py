@@ -1,7 +1,8 @@
 """Remove older backups, and the chunks that no backup names any more.
 
-Alone in the target, so that no backup counts on a chunk that is about to go. Manifests go first: a
-process that is killed in between leaves chunks without a backup, never a backup without chunks.
+It holds the target alone, so that no backup relies on a chunk that is about to be removed. Manifests are
+removed first: a process that is killed in between leaves chunks without a backup, never a backup
+without chunks.
 """
 
 from __future__ import annotations
