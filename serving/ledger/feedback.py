@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from experiments.policy.recommend import DO_NOTHING
 from serving.ledger.database.chain import insert_linked
@@ -28,6 +29,13 @@ from serving.ledger.reported_outcomes import decision_row
 Verdict = Literal["agree", "disagree", "snooze"]
 
 LONGEST_SNOOZE = timedelta(days=366)
+
+FOR = ", for "
+"""Between the owner of a key and whom they speak for, in who gave feedback."""
+
+MOST_A_DAY = 200
+"""Judgements of one person about one account within a day. All that was ever said about an account is
+read when it is decided about, so that one person could slow that down for everybody."""
 
 ONE_CLICK = timedelta(days=14)
 """How long the button on an account's page puts off."""
@@ -93,7 +101,8 @@ class FeedbackRecords:
         Raises:
             UnknownDecisionError: no such decision.
             InvalidFeedbackError: it is about an action that the decision did not rank, or put off to a
-                moment that has passed or is too far away, or puts off doing nothing.
+                moment that has passed or is too far away, or puts off doing nothing, or the person
+                has said too much about the account today.
             KeyReusedError: the key came before with another saying.
         """
         digest = hashlib.blake2b(
@@ -133,6 +142,8 @@ class FeedbackRecords:
                 new,
                 clock or now,
             )
+            if clock is not None:
+                _check_count(connection, decided.account_id, by, clock)
             row = {
                 "feedback_id": str(
                     uuid.uuid4()
@@ -180,6 +191,27 @@ class FeedbackRecords:
                 .order_by(CHAIN.c.place.desc())
             )  # a clock may stand still
             return tuple(map(as_feedback, rows))
+
+
+def _check_count(connection: Connection, account_id: str, by: str, clock: datetime) -> None:
+    """See that a person, whoever they speak for, has not said too much about an account today."""
+    person = by.partition(FOR)[0]
+    said = connection.scalar(
+        sa.select(sa.func.count()).where(
+            FEEDBACK.c.account_id == account_id,
+            FEEDBACK.c.heard_at > as_text(clock - timedelta(days=1)),
+            sa.or_(
+                FEEDBACK.c.by == person,
+                FEEDBACK.c.by.startswith(f"{person}{FOR}", autoescape=True),
+            ),
+        )
+    )
+    if said is not None and said >= MOST_A_DAY:
+        raise InvalidFeedbackError(
+            field="verdict",
+            message=f"{person} has said {MOST_A_DAY} things about this account within a day, the "
+            f"most that is stored; say it again tomorrow",
+        )
 
 
 def _check(action: str, ranked: list[str], new: NewFeedback, clock: datetime) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from serving.ledger import feedback
 from serving.ledger.database.tables import FEEDBACK
 from serving.ledger.errors import InvalidFeedbackError, KeyReusedError, UnknownDecisionError
 from serving.ledger.feedback import LONGEST_SNOOZE, FeedbackRecords, NewFeedback
@@ -89,6 +90,23 @@ def test_without_a_key_the_same_word_twice_is_two(records):
     for _ in range(2):
         records.record("d-1", AGREE, by="ann", key=None, now=NOW)
     assert len(records.of_decision("d-1")) == 2
+
+
+def test_one_person_says_so_much_about_an_account_in_a_day(records, monkeypatch):
+    monkeypatch.setattr(feedback, "MOST_A_DAY", 3)
+
+    def say(by: str, after: timedelta = timedelta(0)) -> None:
+        records.record("d-1", AGREE, by=by, key=None, now=NOW, heard_at=NOW + after)
+
+    for by in ("ann", "ann, for bob", "ann, for cem"):
+        say(by)
+    for by in ("ann", "ann, for dan"):
+        with pytest.raises(InvalidFeedbackError, match="ann has said 3 things about this account"):
+            say(by, timedelta(hours=23))
+    for by in ("an", "bob", "ann_"):
+        say(by)
+    say("ann", timedelta(hours=25))
+    assert len(records.of_account("acct-1")) == 7
 
 
 @pytest.mark.parametrize(
