@@ -115,6 +115,41 @@ REFUSED = {
 }
 
 
+POST = b"POST /body HTTP/1.1\r\nHost: a\r\n"
+BEHIND = b"GET /quick HTTP/1.1\r\nHost: a\r\n\r\n"
+
+SMUGGLED = {
+    "chunks, and a length": POST
+    + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "two other lengths": POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+    "two equal lengths": POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
+    "a list of lengths": POST + b"Content-Length: 5, 5\r\n\r\nabcde",
+    "a signed length": POST + b"Content-Length: +5\r\n\r\nabcde",
+    "a length in hexadecimal": POST + b"Content-Length: 0x5\r\n\r\nabcde",
+    "an unknown coding": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked, but not last": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "a vertical tab": POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    "a space behind the name": POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a size that is too large": POST
+    + b"Transfer-Encoding: chunked\r\n\r\n"
+    + b"f" * 18
+    + b"\r\nxx\r\n",
+    "a line that ends in LF": POST + b"Transfer-Encoding: chunked\r\n\r\n2;a\nxx\r\n0\r\n\r\n",
+    "a chunk without an end": POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nxxyy0\r\n\r\n",
+    "heads that end in LF": BEHIND.replace(b"\r\n", b"\n"),
+    "a CR within a header": GET + b"X: a\rContent-Length: 40\r\n\r\n",
+    "a header on two lines": GET + b"X: a\r\n b\r\n\r\n",
+    "a method in small letters": BEHIND.replace(b"GET", b"get"),
+}
+
+
+@pytest.mark.parametrize("what", SMUGGLED)
+def test_what_a_proxy_could_read_otherwise_ends_the_connection(address, what):
+    *before, answer = answers(exchange(address, SMUGGLED[what] + BEHIND))
+    assert_refusal(answer, 400, "not-http")
+    assert before == []
+
+
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_request_is_refused_in_the_shape_of_every_refusal(address, what):
     sent, status, slug = REFUSED[what]
