@@ -48,6 +48,7 @@ class FailedAttempts:
         found = None if place is None else self._failures.get(place)
         if place is None or found is None or found.shut_until <= now:
             return 0
+        found.shut_until = min(found.shut_until, now + LONGEST)  # the clock may have been put back
         if key_id is not None and key_id in self._came_in.get(place, ()):
             return 0
         return math.ceil((found.shut_until - now).total_seconds())

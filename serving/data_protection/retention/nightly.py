@@ -27,8 +27,10 @@ def is_due(last: datetime | None, now: datetime) -> bool:
     [True, True, False]
     >>> is_due(night, night + timedelta(hours=21)), is_due(night, night + timedelta(hours=24))
     (False, True)
+    >>> is_due(night + timedelta(days=365), night)
+    True
     """
-    if last is None:
+    if last is None or last > now + timedelta(days=1):  # by a clock that was put back since
         return True
     begins = now.astimezone(UTC).replace(hour=NIGHT_BEGINS, minute=0, second=0, microsecond=0)
     return now - last >= timedelta(days=1) or last < begins <= now

@@ -28,6 +28,9 @@ from serving.ledger.database.database import open_engine
 from serving.ledger.database.dialects.protocol import BUSY_SECONDS, WRITES
 from serving.ledger.database.dialects.supported import dialect_named
 
+MOST_AHEAD = 2 * 86_400.0
+"""No message is put off for so long; one that seems to be was put off by a wrong clock, and is due."""
+
 METADATA = sa.MetaData()
 ENDPOINTS = sa.Table(
     "webhook_endpoints",
@@ -286,7 +289,7 @@ class Outbox:
                 .where(
                     MESSAGES.c.endpoint == name,
                     MESSAGES.c.state == WAITING,
-                    MESSAGES.c.due_at <= now,
+                    sa.or_(MESSAGES.c.due_at <= now, MESSAGES.c.due_at > now + MOST_AHEAD),
                     is_first,
                 )
                 .order_by(MESSAGES.c.place)

@@ -214,6 +214,14 @@ def test_a_process_of_which_nobody_here_knows_has_not_ended():
         assert not has_ended(other)
 
 
+def test_a_lease_of_a_clock_that_was_put_back_holds_nothing(kept):
+    first = kept.begin()
+    taken = kept.begin(now=NOW - timedelta(days=365))
+    assert isinstance(taken, TakenKey)
+    with pytest.raises(InFlightError):  # whoever was taken over has no effect any more
+        kept.have_effect("one", kept.work_on(first))
+
+
 def test_a_lease_that_is_renewed_is_not_over(kept):
     taken = kept.begin()
     kept.keys.renew(taken, NOW + LEASE)

@@ -53,6 +53,13 @@ def test_what_is_refused_meanwhile_does_not_make_it_longer() -> None:
     assert attempts.seconds_to_wait(FAR, None, now + wait * SECOND) == 0
 
 
+def test_a_clock_that_is_put_back_shuts_nobody_out_for_longer() -> None:
+    attempts = FailedAttempts()
+    now = guessed(attempts, FREE + 20) - timedelta(days=365)
+    assert attempts.seconds_to_wait(FAR, None, now) == LONGEST.seconds
+    assert attempts.seconds_to_wait(FAR, None, now + LONGEST) == 0
+
+
 def test_others_and_who_came_in_from_there_before_are_not_shut_out() -> None:
     attempts = FailedAttempts()
     attempts.came_in(FAR, "key-owner")

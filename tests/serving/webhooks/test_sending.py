@@ -360,6 +360,17 @@ def test_a_receiver_that_asks_for_time_gets_it(ledger, receiver, sender, clock) 
     assert len(receiver.got) == 2
 
 
+def test_what_was_put_off_by_a_wrong_clock_does_not_wait_for_it(
+    ledger, receiver, sender, clock
+) -> None:
+    receiver.answer = lambda request: 503
+    decide(ledger, "d1-a")
+    sender.step("crm")
+    receiver.answer = lambda request: 200
+    clock.at -= 365 * 86_400
+    assert sender.step("crm") == 1
+
+
 def test_a_slow_receiver_is_left_and_asked_again(ledger, outbox, receiver, sender, clock) -> None:
     hold = threading.Event()
     receiver.answer = lambda request: (hold.wait(20), 200)[1]
