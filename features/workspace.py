@@ -30,7 +30,12 @@ from features.health.formula import (
 from features.reloaded_file import ReloadedFile
 from features.toml_table import Table, toml_values
 from features.version import newer_format
-from features.workspace_files import WorkspaceError, hold_lock, write_atomically
+from features.workspace_files import (
+    UnusableStoreError,
+    WorkspaceError,
+    hold_lock,
+    write_atomically,
+)
 
 SETTINGS_FILE = "workspace.toml"
 FORMULA_FILE = "health_formula.toml"
@@ -44,6 +49,10 @@ what the one before cannot read; that one then refuses the workspace as a whole.
 TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"
 
 log = logging.getLogger(__name__)
+
+
+class NewerWorkspaceError(UnusableStoreError):
+    """A newer Keepwell wrote the workspace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +97,6 @@ class Workspace:
 
     def __init__(self, root: str | Path, environment: Mapping[str, str] | None = None) -> None:
         self.root = Path(root).absolute()
-        self._settings_path = self.root / SETTINGS_FILE
         self._environment = os.environ if environment is None else environment
 
     def __repr__(self) -> str:
@@ -173,23 +181,13 @@ class Workspace:
     def settings(self) -> WorkspaceSettings:
         """The settings in ``workspace.toml``, with defaults for those that are missing.
 
+        Where a file of them cannot be used any more, those that this process read before hold.
+
         Raises:
             WorkspaceError: the file is not TOML, a setting does not exist or is of another type, or
                 there is no such health formula; or a newer Keepwell wrote the workspace.
         """
-        self.refuse_newer()
-        settings = _settings_file(self._settings_path).current()
-        if settings.health_formula in FORMULAS:
-            return settings
-        own = _own_formulas(self.formula_file).current().get(settings.health_formula)
-        if own is None:
-            try:
-                formula_id(settings.health_formula)
-            except HealthFormulaError as exc:
-                raise WorkspaceError(
-                    f"health_formula in {SETTINGS_FILE} in {self.root}: {exc}"
-                ) from exc
-        return replace(settings, own_formula=own)
+        return _held_settings(self.root).current()
 
     @property
     def settings_problem(self) -> str | None:
@@ -197,9 +195,9 @@ class Workspace:
 
         A process that has read no good ones yet gets the error.
         """
-        file = _settings_file(self.root / SETTINGS_FILE)
-        file.current()
-        return None if file.problem is None else str(file.problem)
+        held = _held_settings(self.root)
+        held.current()
+        return None if held.problem is None else str(held.problem)
 
     def change_settings(self, **changes: object) -> WorkspaceSettings:
         """Change these settings; the file is replaced as a whole."""
@@ -233,7 +231,7 @@ class Workspace:
             what=f"The workspace {self.root}",
         )
         if newer is not None:
-            raise WorkspaceError(newer)
+            raise NewerWorkspaceError(newer)
 
     def now(self, given: datetime | None = None) -> datetime:
         """The moment of the workspace: ``given``, else ``clock``, else ``complete_until``.
@@ -272,10 +270,61 @@ class Workspace:
             yield
 
 
+class _HeldSettings:
+    """The settings of one workspace, and those of before while a file of them cannot be used."""
+
+    def __init__(self, root: Path) -> None:
+        self.problem: WorkspaceError | None = None
+        self._workspace = Workspace(root)
+        self._file = ReloadedFile(
+            root / SETTINGS_FILE, _read_settings, lambda: _usual_settings(root)
+        )
+        self._good: WorkspaceSettings | None = None
+
+    def current(self) -> WorkspaceSettings:
+        try:
+            self._workspace.refuse_newer()
+            found = self._with_formula(self._file.current())
+        except NewerWorkspaceError:
+            raise
+        except WorkspaceError as error:
+            if self._good is None:
+                raise
+            self.problem = error
+            return self._good
+        self._good, self.problem = found, None
+        return found
+
+    def _with_formula(self, settings: WorkspaceSettings) -> WorkspaceSettings:
+        if settings.health_formula in FORMULAS:
+            return settings
+        workspace = self._workspace
+        own = _own_formulas(workspace.formula_file).current().get(settings.health_formula)
+        if own is None:
+            try:
+                formula_id(settings.health_formula)
+            except HealthFormulaError as exc:
+                raise WorkspaceError(
+                    f"health_formula in {SETTINGS_FILE} in {workspace.root}: {exc} {FORMULA_FILE} "
+                    f"beside it declares none of that name either."
+                ) from exc
+        return replace(settings, own_formula=own)
+
+
 @lru_cache(maxsize=16)
-def _settings_file(path: Path) -> ReloadedFile[WorkspaceSettings]:
-    """One reader for each file, because a service reads its settings with every request."""
-    return ReloadedFile(path, _read_settings, WorkspaceSettings, tolerated_errors=(WorkspaceError,))
+def _held_settings(root: Path) -> _HeldSettings:
+    """One reader for each workspace, because a service reads its settings with every request."""
+    return _HeldSettings(root)
+
+
+def _usual_settings(root: Path) -> WorkspaceSettings:
+    """Those of a workspace in which nobody ever stated any."""
+    if (root / FORMAT_FILE).exists():
+        raise WorkspaceError(
+            f"{SETTINGS_FILE} is missing in {root}, which has had one. Put it back from a backup, or "
+            f"write an empty file to go back to the usual settings."
+        )
+    return WorkspaceSettings()
 
 
 @lru_cache(maxsize=16)
@@ -286,8 +335,10 @@ def _format_file(path: Path) -> ReloadedFile[int | None]:
 def _read_format(path: Path) -> int:
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["version"])
-    except (ValueError, KeyError, TypeError) as exc:
-        raise WorkspaceError(
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise UnusableStoreError(
             f"{path.name} in {path.parent} is damaged ({exc}). Put it back from a backup; without it "
             f"the workspace counts as one of version 1."
         ) from exc
@@ -301,7 +352,9 @@ def _own_formulas(path: Path) -> ReloadedFile[Mapping[str, HealthFormula]]:
 def _read_own_formulas(path: Path) -> Mapping[str, HealthFormula]:
     try:
         found = read_formulas(path.read_text(encoding="utf-8"), path.name)
-    except (HealthFormulaError, tomllib.TOMLDecodeError) as exc:
+    except FileNotFoundError:
+        raise
+    except (HealthFormulaError, OSError, ValueError) as exc:
         raise WorkspaceError(f"{path.name} in {path.parent}: {exc}") from exc
     if taken := sorted(set(found) & set(FORMULAS)):
         raise WorkspaceError(
@@ -327,8 +380,8 @@ def _read_settings(path: Path) -> WorkspaceSettings:
         values = toml_values(text)
     except tomllib.TOMLDecodeError as exc:
         raise WorkspaceError(
-            f"{where} is not valid TOML ({exc}). Mend the file, or delete it to go back to the "
-            f"defaults."
+            f"{where} is not valid TOML ({exc}). Mend the file, or empty it to go back to the "
+            f"usual settings."
         ) from exc
     default = WorkspaceSettings()
     names = {one.name for one in fields(default) if one.metadata.get("is_setting", True)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict
 
 Damage = Literal["deleted", "truncated", "flipped", "replaced", "locked", "unreadable"]
 When = Literal["while serving", "at start"]
@@ -32,11 +32,17 @@ REQUESTS: Mapping[str, str] = {
     "timeline": "`GET /v1/accounts/{id}/timeline`",
     "events": "`POST /v1/events`",
     "models": "`GET /v1/models`",
+    "models page": "the page of models",
     "report": "`GET /v1/reports/{name}`",
+    "report page": "the page of a report",
+    "reports page": "the page of reports",
     "healthz": "`GET /healthz`",
     "readyz": "`GET /readyz`",
 }
 """The kinds of request that are made in each cell."""
+
+NEED_A_KEY = tuple(kind for kind in REQUESTS if kind not in ("healthz", "readyz"))
+"""Where keys were made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,7 @@ class Outcome:
     happens: str
     do: str
     refused: Mapping[str, int] = field(default_factory=dict)  # request to its status
+    scored_by: Literal["model", "health_formula"] = "model"
     degraded: str | None = None  # the store that /readyz names; None: "ok"
     says: str = ""  # words that are in the reason
     starts: bool = True  # False: the command ends, and says these words
@@ -104,6 +111,114 @@ OUTCOMES: Mapping[str, Outcome] = {
         do="wait for the other process, or end it",
         refused={"events": 503},
     ),
+    "models in memory": Outcome(
+        happens="scores go on by the models in memory; the lists of models say what is wrong",
+        do="put the file that `/readyz` names back from a backup, or train again",
+        degraded="models",
+    ),
+    "the formula": Outcome(
+        happens="the champion before answers where its bundle is whole, else the health formula, and "
+        "each score says why",
+        do="put the file that `/readyz` names back from a backup, or train again",
+        degraded="models",
+        scored_by="health_formula",
+    ),
+    "models wait": Outcome(
+        happens="scores go on by the models in memory; the lists of models wait five seconds for the "
+        "lock, and say so",
+        do="wait for the other program, or end it",
+        degraded="models",
+        says="locked by another program",
+    ),
+    "models wait at start": Outcome(
+        happens="the service waits some seconds for the lock and starts without models; the health "
+        "formula answers until the lock is free",
+        do="wait for the other program, or end it",
+        degraded="models",
+        says="locked by another program",
+        scored_by="health_formula",
+    ),
+    "no report": Outcome(
+        happens="the report is not known; nothing says that there was one",
+        do="put it back from a backup, or write it again: `keepwell report`",
+        refused={"report": 404, "report page": 404},
+    ),
+    "a damaged report": Outcome(
+        happens="the report is refused, and left out of the list of reports",
+        do="put it back from a backup, or write it again: `keepwell report`",
+        refused={"report": 503, "report page": 503},
+        degraded="reports",
+        says="The report success-calls.json is damaged",
+    ),
+    "no page of the report": Outcome(
+        happens="the report is there as JSON only",
+        do="put it back from a backup, or write it again: `keepwell report`",
+        refused={"report page": 404},
+    ),
+    "a damaged page of the report": Outcome(
+        happens="the page is refused; the JSON is served",
+        do="put it back from a backup, or write it again: `keepwell report`",
+        refused={"report page": 503},
+        degraded="reports",
+        says="The report success-calls.html is damaged",
+    ),
+    "priors alone": Outcome(
+        happens="actions are ranked by the effects that the playbook states, and every answer says why",
+        do="put it back from a backup, or measure again: `keepwell effects`",
+        degraded="reports",
+        says="Until then the playbook stands alone",
+    ),
+    "no measured effects": Outcome(
+        happens="actions are ranked by the effects that the playbook states, as if nothing had been "
+        "measured",
+        do="put it back from a backup, or measure again: `keepwell effects`",
+    ),
+    "no plan": Outcome(
+        happens="the page of reports says that the plan cannot be read; all else goes on",
+        do="make one again: `keepwell plan`",
+        degraded="reports",
+        says="The newest plan cannot be read",
+    ),
+    "taken as it is": Outcome(
+        happens="the file is read as if it had been meant, and nothing says so",
+        do="put the right file back",
+    ),
+    "settings of before": Outcome(
+        happens="everything is answered by the settings that were read before",
+        do="mend the file, or put it back from a backup",
+        degraded="settings",
+    ),
+    "draws of the start": Outcome(
+        happens="draws are made as at the start of the service",
+        do="mend the file, or put it back from a backup, before the next start",
+    ),
+    "nothing is limited or drawn": Outcome(
+        happens="the file is one that may be missing: the usual limits hold, no prices are known, and "
+        "nothing is drawn",
+        do="put it back from a backup",
+    ),
+    "no key is taken": Outcome(
+        happens="requests with a key are refused, and those without one as ever",
+        do="put `keys.db` back from a backup, and start the service again",
+        refused=dict.fromkeys(NEED_A_KEY, 503),
+        degraded="keys",
+        comes_back=False,
+    ),
+    "keys in memory": Outcome(
+        happens="the keys in memory go on until the file is written to, and are then refused",
+        do="put `keys.db` back from a backup, and start the service again",
+        comes_back=False,
+    ),
+    "bits of nothing": Outcome(
+        happens="nothing is missing: most of the file is empty. Bits of the structure, or of what says which "
+        "model serves, are noticed as if the file were cut short",
+        do="put `mlflow.db` back from a backup",
+    ),
+    "does not start": Outcome(
+        happens="the service does not start",
+        do="mend the file that the sentence names, or put it back from a backup",
+        starts=False,
+    ),
 }
 
 
@@ -112,6 +227,11 @@ SNAPSHOT: Mapping[Damage, str] = {
     "locked": "unharmed",
     "replaced": "unnoticed",
 }
+
+
+class _Both(TypedDict):
+    while_serving: Mapping[Damage, str]
+    at_start: Mapping[Damage, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +247,15 @@ class StoreRow:
     def outcome(self, damage: Damage, when: When) -> str:
         """The name of what happens."""
         return (self.while_serving if when == "while serving" else self.at_start)[damage]
+
+
+WRITTEN_BY_HAND: Mapping[Damage, str] = {"replaced": "taken as it is", "locked": "unharmed"}
+"""Nobody but the operator knows what should be in them, and nobody locks them."""
+
+
+def _both(outcomes: Mapping[Damage, str]) -> _Both:
+    """The same while it serves and at the start."""
+    return {"while_serving": outcomes, "at_start": outcomes}
 
 
 STORES: tuple[StoreRow, ...] = (
@@ -170,6 +299,140 @@ STORES: tuple[StoreRow, ...] = (
         },
         note="A row of another workspace is not noticed, nor a bit of a number that stays a number.",
     ),
+    StoreRow(
+        store="tracking store",
+        file="mlflow.db",
+        while_serving={
+            **dict.fromkeys(DAMAGES, "models in memory"),
+            "flipped": "bits of nothing",
+            "locked": "models wait",
+        },
+        at_start={
+            **dict.fromkeys(DAMAGES, "the formula"),
+            "flipped": "bits of nothing",
+            "locked": "models wait at start",
+        },
+        note="What SQLite finds wrong with the structure is noticed, and a champion whose bundle is "
+        "not the one that was registered. A tracking server is asked whether it answers.",
+    ),
+    StoreRow(
+        store="bundle",
+        file="artifacts/*/*/artifacts/bundle/*",
+        while_serving={**dict.fromkeys(DAMAGES, "models in memory"), "locked": "unharmed"},
+        at_start={**dict.fromkeys(DAMAGES, "the formula"), "locked": "unharmed"},
+        note="A manifest holds the digest of each file. No damaged bundle is ever served.",
+    ),
+    StoreRow(
+        store="report",
+        file="reports/*.json",
+        **_both(
+            {
+                **dict.fromkeys(DAMAGES, "a damaged report"),
+                "deleted": "no report",
+                "replaced": "taken as it is",
+                "locked": "unharmed",
+            }
+        ),
+        note="A damaged report is never shown in parts. Reports hold no digest: a letter that is another "
+        "one is noticed only where the file is no JSON any more.",
+    ),
+    StoreRow(
+        store="page of a report",
+        file="reports/*.html",
+        **_both(
+            {
+                **dict.fromkeys(DAMAGES, "a damaged page of the report"),
+                "deleted": "no page of the report",
+                "replaced": "taken as it is",
+                "locked": "unharmed",
+            }
+        ),
+        note="A page that is not text, or lacks its end, is damaged; a letter that is another one is not "
+        "noticed.",
+    ),
+    StoreRow(
+        store="measured effects",
+        file="reports/effects.json",
+        **_both(
+            {
+                **dict.fromkeys(DAMAGES, "priors alone"),
+                "deleted": "no measured effects",
+                "replaced": "taken as it is",
+                "locked": "unharmed",
+            }
+        ),
+    ),
+    StoreRow(
+        store="plan",
+        file="plans/newest.json",
+        **_both(
+            {
+                **dict.fromkeys(DAMAGES, "no plan"),
+                "deleted": "unharmed",
+                "replaced": "taken as it is",
+                "locked": "unharmed",
+            }
+        ),
+        note="The plan is one that leadership reads; it can be made again at any time.",
+    ),
+    StoreRow(
+        store="settings",
+        file="workspace.toml",
+        while_serving={**dict.fromkeys(DAMAGES, "settings of before"), **WRITTEN_BY_HAND},
+        at_start={**dict.fromkeys(DAMAGES, "does not start"), **WRITTEN_BY_HAND},
+        note="A file that was cut short after a whole line is TOML, and is taken as it is. One that is "
+        "missing counts as damaged where `workspace.format` says that there were settings.",
+    ),
+    StoreRow(
+        store="health formula",
+        file="health_formula.toml",
+        while_serving={**dict.fromkeys(DAMAGES, "settings of before"), **WRITTEN_BY_HAND},
+        at_start={**dict.fromkeys(DAMAGES, "does not start"), **WRITTEN_BY_HAND},
+        note="Only where the settings name it.",
+    ),
+    StoreRow(
+        store="limits",
+        file="limits.toml",
+        while_serving={
+            **dict.fromkeys(DAMAGES, "settings of before"),
+            **WRITTEN_BY_HAND,
+            "deleted": "nothing is limited or drawn",
+        },
+        at_start={
+            **dict.fromkeys(DAMAGES, "does not start"),
+            **WRITTEN_BY_HAND,
+            "deleted": "nothing is limited or drawn",
+        },
+        note="`prices.toml` is read in the same way.",
+    ),
+    StoreRow(
+        store="draws",
+        file="chance.toml",
+        while_serving={
+            **dict.fromkeys(DAMAGES, "settings of before"),
+            **WRITTEN_BY_HAND,
+            "replaced": "draws of the start",
+            "deleted": "draws of the start",
+        },
+        at_start={
+            **dict.fromkeys(DAMAGES, "does not start"),
+            **WRITTEN_BY_HAND,
+            "deleted": "nothing is limited or drawn",
+        },
+        note="The file is used at the start only, and looked at while the service runs.",
+    ),
+    StoreRow(
+        store="keys",
+        file="keys.db",
+        while_serving={
+            **dict.fromkeys(DAMAGES, "no key is taken"),
+            "flipped": "keys in memory",
+            "locked": "unharmed",
+        },
+        at_start=dict.fromkeys(DAMAGES, "does not start"),
+        note="A file of keys that is missing beside `keys.secret` never means that everybody may "
+        "come in.",
+    ),
 )
 
 
@@ -202,14 +465,10 @@ def cells() -> Iterator[Cell]:
 AFTER = (
     "## Not in the table",
     "",
-    "`workspace.toml` that cannot be read while the service runs: the settings of before hold, and "
-    "`/readyz` names `settings`; at the start the command ends with a sentence. One that is deleted "
-    "means the usual settings at once.",
-    "",
     "A disk that is full, or may only be read, while the service runs: `/readyz` names `disk`, and "
     "events are refused with 503; scores go on.",
     "",
-    "The ledger, the tracking store, bundles and reports have no cells yet.",
+    "The ledger has no cells yet.",
     "",
 )
 """What an operator should know of stores that have no row."""

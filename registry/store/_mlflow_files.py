@@ -18,6 +18,9 @@ EXPERIMENTS = "keepwell-"
 DEFAULT = "Default"  # MLflow makes this one itself
 LOCK_FILE = ".champion.lock"
 
+PATIENCE = 5.0
+"""Seconds to wait for a program that has the database locked."""
+
 # Every column of MLflow 3.17's tables that holds an artifact address.
 ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -90,7 +93,9 @@ class LocalPlace:
 
         A database that can only be read stays as it is: bundles are found by ``run_folder``.
         """
-        with closing(sqlite3.connect(self.database, timeout=20, isolation_level=None)) as link:
+        with closing(
+            sqlite3.connect(self.database, timeout=PATIENCE, isolation_level=None)
+        ) as link:
             found = link.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             tables = {name for (name,) in found}
             if "experiments" not in tables or not self._strays(link):

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from registry.store._mlflow_files import PATIENCE
+
 KNOWN_REVISION = "dc11669786a5"
 """Of MLflow 3.17's schema; a test compares the values read here with MLflow's own."""
-
-PATIENCE = 20.0
-"""Seconds to wait for a writer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +53,20 @@ class MlflowTables:
 
     @property
     def are_known(self) -> bool:
-        """Whether they are of the revision that is read here; False if that is unknown."""
-        try:
-            with self._link() as link:
-                found = link.execute("SELECT version_num FROM alembic_version").fetchall()
-        except sqlite3.DatabaseError:
+        """Whether they are of the revision that is read here; False where that is unknown.
+
+        Raises:
+            sqlite3.DatabaseError: the file cannot be read.
+        """
+        if not self.database.exists():
             return False
+        with self._link() as link:
+            try:
+                found = link.execute("SELECT version_num FROM alembic_version").fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" not in str(error):
+                    raise
+                return False
         return found == [(KNOWN_REVISION,)]
 
     def model(self, name: str) -> RegisteredModel:

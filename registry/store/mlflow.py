@@ -16,7 +16,7 @@ import re
 import sqlite3
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.integrity.signing import SigningKey
 from registry.promotion.promotion import EvidenceDocument
+from registry.store._local_condition import LocalCondition, locked_by_another
 from registry.store._mlflow_files import LocalPlace, UnusablePlaceError
 from registry.store._mlflow_sql import MlflowTables, RegisteredModel, RegisteredVersion, RunSummary
 from registry.store.champion_log import (
@@ -84,6 +85,7 @@ class MlflowModelStore:
         self._uri = tracking_uri
         self._key = key
         self._place = LocalPlace.of(tracking_uri, artifacts_dir)
+        self._condition = None if self._place is None else LocalCondition(self._place)
         self._is_settled = False
 
     # ── runs ───────────────────────────────────────────────────────────────────────────────────
@@ -157,9 +159,10 @@ class MlflowModelStore:
             raise unknown_version(label, version)
         run_id = registered[version].run_id
         expected = registered[version].tags.get("keepwell.fingerprint")
-        if self._place is not None:
-            folder = self._place.run_folder(model_name(label), run_id)
-            bundle = ModelBundle.load(folder / "bundle", key=self._key)
+        folder = self._bundle_folder(label, run_id)
+        stamps = None if folder is None else LocalCondition.stamps_of(folder)
+        if folder is not None:
+            bundle = ModelBundle.load(folder, key=self._key)
         else:
             with self._asked("fetch the bundle"), tempfile.TemporaryDirectory() as scratch:
                 fetched = self._client.download_artifacts(run_id, "bundle", scratch)
@@ -170,6 +173,8 @@ class MlflowModelStore:
                 "was registered. Register its run again, or roll back (keepwell models rollback "
                 f"{label})."
             )
+        if self._condition is not None and folder is not None and stamps:
+            self._condition.note_loaded(folder, stamps)
         return bundle
 
     def load_document(self, label: str, version: int, name: str) -> bytes | None:
@@ -196,6 +201,24 @@ class MlflowModelStore:
             raise no_champion(label)
         challenger = self._challenger_number(label)
         return self._described(label, registered[champion], champion, champion, challenger)
+
+    def check(self, labels: Sequence[str]) -> None:
+        """See that the store can be read, and that the bundles of these champions are whole.
+
+        What did not change since it was looked at is not read again. Of a server only whether it
+        answers is asked.
+        """
+        if self._condition is None:
+            self._registered(labels[0])
+            return
+        self._condition.check_database()
+        for label in labels:
+            champion, registered = self._champion_number(label), self._registered(label)
+            if champion is None or champion not in registered:
+                continue
+            folder = self._bundle_folder(label, registered[champion].run_id)
+            if folder is None or not self._condition.loads_as_before(folder):
+                self.load(label, champion)
 
     def champion(self, label: str) -> ModelBundle:
         """The bundle that serves, or NoChampionError."""
@@ -250,7 +273,10 @@ class MlflowModelStore:
 
     def pending_request(self, label: str) -> PromotionRequest | None:
         """The newest request, unless the champion changed after it."""
-        request = newest_request(self._tags_of(label))
+        try:
+            request = newest_request(self._tags_of(label))
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise self._failed("say what waits for approval", exc) from exc
         return request if request and request.changes == len(self.history(label)) else None
 
     def history(self, label: str) -> tuple[ChampionChange, ...]:
@@ -295,16 +321,28 @@ class MlflowModelStore:
             return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
         try:
             uri = self._place.tracking_uri
-            if not self._place.database.exists():
+            if self._is_empty:
                 _create_database(self._place)
         except (sqlite3.DatabaseError, OSError, UnusablePlaceError) as exc:
             raise self._failed("be opened", exc) from exc
         self._settle(self._place)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except SQLAlchemyError as exc:
+            raise self._failed("be opened", exc) from exc
 
     @property
     def _is_empty(self) -> bool:
+        if self._condition is not None:
+            self._condition.check_there()
         return self._place is not None and not self._place.database.exists()
+
+    def _bundle_folder(self, label: str, run_id: str) -> Path | None:
+        """Where a bundle is on this machine; None: on a server."""
+        place = self._place
+        return None if place is None else place.run_folder(model_name(label), run_id) / "bundle"
 
     @property
     def _tables(self) -> MlflowTables | None:
@@ -312,8 +350,11 @@ class MlflowModelStore:
         if self._place is None:
             return None
         tables = MlflowTables(self._place.database)
-        if not tables.are_known:
-            return None
+        try:
+            if not tables.are_known:
+                return None
+        except sqlite3.DatabaseError as exc:
+            raise self._failed("be read", exc) from exc
         self._settle(self._place)
         return tables
 
@@ -337,7 +378,7 @@ class MlflowModelStore:
         if tables is not None:
             try:
                 return tables.model(name)
-            except sqlite3.DatabaseError as exc:
+            except (sqlite3.DatabaseError, TypeError, ValueError) as exc:
                 raise self._failed("list the versions", exc) from exc
         with self._asked("list the versions"):
             return RegisteredModel(versions=self._asked_versions(name),
@@ -373,7 +414,7 @@ class MlflowModelStore:
         if tables is not None:
             try:
                 return tables.run(run_id)
-            except sqlite3.DatabaseError as exc:
+            except (sqlite3.DatabaseError, TypeError, ValueError) as exc:
                 raise self._failed("describe a version", exc) from exc
         with self._asked("describe a version"):
             run = self._client.get_run(run_id)
@@ -388,7 +429,10 @@ class MlflowModelStore:
         return None if number in promoted else number
 
     def _records(self, label: str) -> tuple[ChampionRecord, ...]:
-        return read_records(self._tags_of(label))
+        try:
+            return read_records(self._tags_of(label))
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise self._failed("say which model serves", exc) from exc
 
     def _tags_of(self, label: str) -> dict[int, Mapping[str, str]]:
         return {number: each.tags for number, each in self._registered(label).items()}
@@ -428,16 +472,19 @@ class MlflowModelStore:
         """MLflow's errors, wherever they come from, as one paragraph."""
         client = self._client  # opened outside: its own error is already said in words
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         assert client is not None
         try:
             yield
-        except (MlflowException, OSError) as exc:
+        except (MlflowException, OSError, SQLAlchemyError) as exc:
             raise self._failed(what, exc) from exc
 
     def _failed(self, what: str, exc: Exception) -> TrackingError:
         said = PASSWORD.sub("//", str(exc).partition("\n")[0])[:300].rstrip(". ")
         address = PASSWORD.sub("//", self._uri)
+        if self._place is not None and "database is locked" in str(exc):
+            return locked_by_another(self._place.database)
         return TrackingError(
             f"The tracking store {address} could not {what}: {said}. Check that it is there and "
             "reachable, or name another one with KEEPWELL_TRACKING_URI."

@@ -8,7 +8,7 @@ store in plain Python; one test suite is run on all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
@@ -40,6 +40,10 @@ class ChampionChangedError(ModelStoreError):
 
 class TrackingError(ModelStoreError):
     """The tracking server does not answer, or answers with an error."""
+
+
+class LockedTrackingError(TrackingError):
+    """Another program has the tracking store locked; it was waited for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +151,15 @@ class ModelStore(Protocol):
 
     def champion_version(self, label: str) -> ModelVersion:
         """The version that serves, or NoChampionError."""
+        ...
+
+    def check(self, labels: Sequence[str]) -> None:
+        """See that the store can be read, and that the bundles of these champions are whole.
+
+        Raises:
+            TrackingError: the store cannot be read.
+            BundleError: the bundle of a champion is damaged.
+        """
         ...
 
     def champion(self, label: str) -> ModelBundle:
@@ -314,6 +327,9 @@ class MemoryModelStore:
             if version.is_champion:
                 return version
         raise no_champion(label)
+
+    def check(self, labels: Sequence[str]) -> None:
+        """There is nothing that could be damaged."""
 
     def champion(self, label: str) -> ModelBundle:
         """The bundle that serves, or NoChampionError."""

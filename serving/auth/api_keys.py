@@ -308,6 +308,12 @@ class ApiKeys:
         """Every key by the digests of its secrets, read again if the file changed."""
         with self._lock, _translated():
             if self._stored is None and not self._store.exists:
+                if self._pepper_path.exists():
+                    raise ApiKeyError(
+                        f"{KEYS_FILE} is missing beside {PEPPER_FILE}, so keys were made here and "
+                        f"none can be recognised. Put it back from a backup, or remove "
+                        f"{PEPPER_FILE} to serve everybody on this machine without keys."
+                    )
                 return {}
             self._check_pepper()
             if self._store.was_replaced:
@@ -453,7 +459,8 @@ def _translated() -> Iterator[None]:
         with database_errors():
             yield
     except UnreadableDatabaseError as error:
+        is_locked = "locked" in str(error)
+        do = "Wait for the program that holds it" if is_locked else "Put it back from a backup"
         raise ApiKeyError(
-            f"{KEYS_FILE} cannot be read: {error}. Put it back from a "
-            f"backup; until then no key is taken."
+            f"{KEYS_FILE} cannot be read: {error}. {do}; until then no key is taken."
         ) from error

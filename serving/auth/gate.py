@@ -32,7 +32,7 @@ from serving.auth.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need
 from serving.auth.write_rate import WriteRate
 from serving.http.admission import READS, RouteClass, class_of
 from serving.http.headers import SECURITY_HEADERS
-from serving.http.problem_details import problem_response
+from serving.http.problem_details import RETRY_SECONDS, problem_response
 from serving.ledger.database.change import WaitBudget
 from serving.problems import (
     ForeignOriginError,
@@ -111,7 +111,8 @@ class Gate:
             caller = caller_with(presented, self.settings, self.keys, now)
         except ApiKeyError as error:
             raise KeysUnreadableError(
-                "The keys of this workspace cannot be read now, so none is taken."
+                "The keys of this workspace cannot be read now, so none is taken.",
+                headers={"Retry-After": str(RETRY_SECONDS)},
             ) from error
         if presented is not None:
             self._check_attempts(scope, caller, now)

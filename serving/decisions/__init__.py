@@ -1,6 +1,6 @@
 """Turn an answer of the policy into a decision that is stored, and the settings that decide.
 
-Limits, effects, the plan and the playbook are read again when their files change.
+Limits, effects, the plan, reports and the playbook are read again when their files change.
 """
 
 __all__ = [
@@ -9,5 +9,6 @@ __all__ = [
     "live_effects",
     "live_limits",
     "saved_plan",
+    "saved_reports",
     "validated_playbook",
 ]

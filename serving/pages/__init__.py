@@ -13,6 +13,5 @@ __all__ = [
     "model_card_page",
     "models_page",
     "portfolio_page",
-    "reports",
     "views",
 ]

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from registry.outcomes import CHURN, OUTCOME_OF_MODEL
 from registry.promotion.promotion import EvidenceDocument
+from serving.decisions.saved_reports import Report
 from serving.pages.frame import Frame
 from serving.pages.model_card_page import card_address
-from serving.pages.reports import Report
 from serving.pages.views.capacity_view import HoursView
 from serving.pages.views.figures import figure, words
 from serving.scoring.models_served import ModelRow, WithheldSegment

@@ -18,9 +18,11 @@ from registry.bundle.segment_gate import EVERYONE, SWITCH_FILE, SegmentSwitchErr
 from registry.outcomes import CHURN, EXPANSION, MODEL_NAMES, OUTCOME_OF_MODEL, SERVED
 from registry.store.store import (
     ChampionChange,
+    LockedTrackingError,
     ModelStore,
     ModelStoreError,
     NoChampionError,
+    TrackingError,
     effective_promotions,
 )
 from serving.scoring.score import OTHER_OUTCOMES, Models, ServedModel
@@ -42,22 +44,43 @@ UNREADABLE = (
 )
 
 
-def champions(store: ModelStore) -> Models:
-    """The champion of every label, and a sentence for each whose champion cannot be used."""
+def champions(store: ModelStore, held: Mapping[str, ServedModel] | None = None) -> Models:
+    """The champion of every label, and a sentence for each whose champion cannot be used.
+
+    Args:
+        store: of the models.
+        held: what serves by label. One that is still the champion is not loaded again, and goes on
+            while the store cannot be read.
+    """
+    held = held or {}
     served: dict[str, ServedModel] = {}
     refusals: dict[str, str] = {}
+    locked: LockedTrackingError | None = None
     for label in SERVED_LABELS:
         try:
+            if locked is not None:
+                raise locked  # asked again, it would be waited for again
             # loaded by its number: the champion may change between two questions
-            served[label] = _loaded(store, label, store.champion_version(label).version)
+            champion = store.champion_version(label)
+            known = held.get(label)
+            is_held = known is not None and known.fingerprint == champion.fingerprint
+            served[label] = (
+                replace(known, version=_words(label, champion.version))
+                if known is not None and is_held
+                else _loaded(store, label, champion.version)
+            )
         except NoChampionError:
             refusals[label] = f"no {label.replace('_', ' ')} model has been promoted"
         except (BundleError, ModelStoreError) as error:
-            refusals[label] = f"the {label} model could not be used: {without_paths(str(error))}"
-            before = _before(store, label)
+            said = f"the {label} model could not be used: {without_paths(str(error))}"
+            locked = error if isinstance(error, LockedTrackingError) else None
+            is_unreadable = isinstance(error, TrackingError)
+            before = held.get(label) if is_unreadable else _before(store, label)
             if before is not None:
                 served[label] = before
-                log.warning("%s %s goes on.", refusals[label], before.version)
+                log.warning("%s %s goes on.", said, before.version)
+            if before is None or not is_unreadable:
+                refusals[label] = said
     return Models(
         churn=served.get(CHURN.name),
         churn_formula=served.get(str(CHURN.formula_model)),
@@ -67,12 +90,13 @@ def champions(store: ModelStore) -> Models:
     )
 
 
-def models_of(workspace: Workspace, store: ModelStore) -> Models:
+def models_of(workspace: Workspace, store: ModelStore, before: Models | None = None) -> Models:
     """The champions, and the segments of this workspace for which each is withheld.
 
-    Where that cannot be read, no model answers: it may be withheld from anybody.
+    Where that cannot be read, no model answers: it may be withheld from anybody. ``before`` is what
+    serves already.
     """
-    models = champions(store)
+    models = champions(store, None if before is None else _by_label(before))
     named = {CHURN.name: models.churn, EXPANSION.name: models.expansion, **models.others}
     served = {label: named.get(label) for label in SWITCHED}
     try:
@@ -119,11 +143,34 @@ def withheld_segments(
     )
 
 
+def models_problem(workspace: Workspace, store: ModelStore) -> str | None:
+    """What is wrong with the store of the models, with a champion, or with the file that says for
+    whom they answer; None where all is well."""
+    try:
+        store.check(SERVED_LABELS)
+        read_switch(workspace.monitoring_dir / SWITCH_FILE)
+    except (BundleError, ModelStoreError, SegmentSwitchError) as error:
+        return without_paths(str(error))
+    return None
+
+
+def _by_label(models: Models) -> Mapping[str, ServedModel]:
+    named = {
+        CHURN.name: models.churn,
+        str(CHURN.formula_model): models.churn_formula,
+        EXPANSION.name: models.expansion,
+        **models.others,
+    }
+    return {label: one for label, one in named.items() if one is not None}
+
+
+def _words(label: str, version: int) -> str:
+    return f"{label} version {version}"
+
+
 def _loaded(store: ModelStore, label: str, version: int) -> ServedModel:
     bundle = store.load(label, version)
-    return ServedModel(
-        model=bundle, version=f"{label} version {version}", fingerprint=bundle.fingerprint
-    )
+    return ServedModel(model=bundle, version=_words(label, version), fingerprint=bundle.fingerprint)
 
 
 def _before(store: ModelStore, label: str) -> ServedModel | None:
@@ -156,6 +203,8 @@ def champion_stamp(store: ModelStore) -> tuple[str, ...]:
         try:
             version = store.champion_version(label)
             stamp.append(f"{label}:{version.version}:{version.fingerprint}")
+        except LockedTrackingError as error:
+            return (*stamp, type(error).__name__)  # asked again, it would be waited for again
         except ModelStoreError as error:
             stamp.append(f"{label}:{type(error).__name__}")
     return tuple(stamp)
@@ -179,10 +228,14 @@ def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, st
     """Every version, newest first, and a sentence for each label without a serving one."""
     rows: list[ModelRow] = []
     refusals: dict[str, str] = {}
+    locked: LockedTrackingError | None = None
     for label in SERVED_LABELS:
         try:
+            if locked is not None:
+                raise locked  # asked again, it would be waited for again
             versions, history = store.versions(label), store.history(label)
         except ModelStoreError as error:
+            locked = error if isinstance(error, LockedTrackingError) else None
             refusals[label] = without_paths(str(error))
             continue
         if not versions and label in OTHER_OUTCOMES:

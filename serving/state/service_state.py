@@ -37,6 +37,7 @@ from serving.decisions.decision_record import POLICY_KINDS, PolicyFacts, facts_o
 from serving.decisions.exploration_settings import (
     CHANCE_FILE,
     ExplorationSettings,
+    ExplorationSettingsError,
     read_exploration_settings,
 )
 from serving.decisions.live_effects import measured_effects
@@ -135,6 +136,17 @@ class ServiceState:
             self.metrics.clock_ahead.set(self.steady_clock.ahead.total_seconds())
         for one in self.conditions.look():
             self.metrics.degraded.labels(one.store).set(one.reason is not None)
+
+    def settings_problem(self) -> str | None:
+        """What is wrong with files of settings, of which those that were read before hold."""
+        self.limits.current()
+        self.prices.current()
+        problems = [self.workspace.settings_problem, self.limits.problem, self.prices.problem]
+        try:
+            read_exploration_settings(self.workspace.root, self.settings.lottery_key)
+        except ExplorationSettingsError as error:
+            problems.append(f"{error} Until then draws are made as at the start.")
+        return " ".join(filter(None, problems)) or None
 
     @property
     def portfolio(self) -> Portfolio:
@@ -255,13 +267,16 @@ class ServiceState:
         frame = self._online(newest, streamed)
         if frame.is_empty():
             raise NotReadyError("The online store has no features; run keepwell snapshot.")
-        models = models_of(self.workspace, self.store)
+        before = self.live.current_or_none()
+        models = models_of(self.workspace, self.store, None if before is None else before.models)
         peers = peers_of(frame, self.catalogue)
-        before = [moment for moment in moments if moment < moments[-1]]
+        earlier_moments = [moment for moment in moments if moment < moments[-1]]
         now = self.now()
         scores = self._scores(frame, models, now, peers)
         nobody = Peers(groups={})  # the earlier reasons are read by nobody
-        earlier = min(before, key=lambda m: abs(moments[-1] - m - TREND_LOOKBACK), default=None)
+        earlier = min(
+            earlier_moments, key=lambda m: abs(moments[-1] - m - TREND_LOOKBACK), default=None
+        )
         return portfolio_of(
             scores,
             previous=(

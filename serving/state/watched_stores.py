@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace_files import UnusableStoreError
-from serving.scoring.models_served import without_paths
+from serving.auth.api_keys import ApiKeyError, ApiKeys
+from serving.decisions.saved_reports import ReportFiles
+from serving.scoring.models_served import models_problem, without_paths
 from serving.state.store_conditions import Look, WatchedStore
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ PROBE_BYTES = 4096
 def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
     """The stores of a service, in the order in which they are shown."""
     workspace, clock = service.workspace, service.steady_clock
+    reports = ReportFiles(workspace)
     return (
         WatchedStore(
             name="events",
@@ -36,9 +39,25 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
             look=_refusal_of(lambda: _read_newest(SnapshotStore(workspace.snapshots_dir))),
         ),
         WatchedStore(
+            name="models",
+            missing="the models in memory go on; after a start the champion before answers, or the "
+            "health formula",
+            look=lambda: models_problem(workspace, service.store),
+        ),
+        WatchedStore(
+            name="reports",
+            missing="a report that is damaged is not shown, and damaged effects are not counted on",
+            look=lambda: without_paths(reports.problem() or "") or None,
+        ),
+        WatchedStore(
             name="settings",
             missing="the settings hold that were read before",
-            look=lambda: without_paths(workspace.settings_problem or "") or None,
+            look=lambda: without_paths(service.settings_problem() or "") or None,
+        ),
+        WatchedStore(
+            name="keys",
+            missing="no key is taken",
+            look=lambda: _keys_problem(service.keys),
         ),
         WatchedStore(
             name="disk",
@@ -51,6 +70,14 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
             look=lambda: clock.problem if clock is not None else None,
         ),
     )
+
+
+def _keys_problem(keys: ApiKeys) -> str | None:
+    try:
+        keys.all()
+    except ApiKeyError as error:
+        return without_paths(str(error))
+    return None
 
 
 def _read_newest(snapshots: SnapshotStore) -> None:

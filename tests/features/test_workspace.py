@@ -39,7 +39,7 @@ def test_settings_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
     assert workspace.settings.capacity == 25
     (tmp_path / SETTINGS_FILE).write_text("capacity = 30", encoding="utf-8")
     assert workspace.settings.capacity == 30
-    (tmp_path / SETTINGS_FILE).unlink()
+    (tmp_path / SETTINGS_FILE).write_text("", encoding="utf-8")
     assert workspace.settings.capacity == 20
 
 

@@ -15,7 +15,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+from serving.auth.api_keys import ApiKeys
 
 BESIDE = ("", "-wal", "-shm", "-journal")
 """What SQLite keeps beside a database, the database itself first."""
@@ -70,10 +73,22 @@ STORES: dict[str, Store] = {
         ),
         Store(
             name="report",
-            file=lambda root: _newest(root / "reports", "*.json"),
+            file=lambda root: root / "reports" / "success-calls.json",
             can_be_locked=False,
         ),
-        Store(name="settings", file=lambda root: root / "workspace.toml", can_be_locked=False),
+        *(
+            Store(name=name, file=lambda root, path=path: root.joinpath(path), can_be_locked=False)
+            for name, path in {
+                "page of a report": "reports/success-calls.html",
+                "measured effects": "reports/effects.json",
+                "plan": "plans/newest.json",
+                "settings": "workspace.toml",
+                "health formula": "health_formula.toml",
+                "limits": "limits.toml",
+                "draws": "chance.toml",
+            }.items()
+        ),
+        Store(name="keys", file=lambda root: root / "keys.db"),
     )
 }
 
@@ -183,6 +198,16 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+def make_key(root: Path) -> str:
+    """A key that may do everything in a workspace; requests need one from then on."""
+    keys = ApiKeys(root)
+    try:
+        made = keys.create(name="all", owner="ann", role="admin", now=datetime.now(UTC))
+    finally:
+        keys.close()
+    return made.secret
+
+
 def write_report(root: Path, *, title: str) -> None:
     """A report as ``keepwell report`` leaves it, as small as can be."""
     folder = root / "reports"
@@ -190,4 +215,6 @@ def write_report(root: Path, *, title: str) -> None:
     (folder / "success-calls.json").write_text(
         json.dumps({"title": title, "headline": "None yet."})
     )
-    (folder / "success-calls.html").write_text("<!doctype html><main><h1>Success calls</h1></main>")
+    (folder / "success-calls.html").write_text(
+        "<!doctype html><html><main><h1>Success calls</h1></main></html>"
+    )

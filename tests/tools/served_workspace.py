@@ -60,7 +60,10 @@ REQUESTS: Mapping[str, Ask] = {
         },
     ),
     "models": lambda client, _: client.get("/v1/models"),
+    "models page": lambda client, _: client.get("/models", headers={"accept": "text/html"}),
     "report": lambda client, _: client.get("/v1/reports/success-calls"),
+    "report page": lambda client, _: client.get("/reports/success-calls"),
+    "reports page": lambda client, _: client.get("/reports", headers={"accept": "text/html"}),
     "healthz": lambda client, _: client.get("/healthz"),
     "readyz": lambda client, _: client.get("/readyz"),
 }
@@ -74,11 +77,13 @@ class Served:
     address: str
     program: Program
     log: Path
+    key: str | None = None
     asked: int = 0
 
     def client(self, seconds: float = 30) -> httpx.Client:
         """A client of it."""
-        return httpx.Client(base_url=self.address, timeout=seconds)
+        headers = {} if self.key is None else {"X-API-Key": self.key}
+        return httpx.Client(base_url=self.address, timeout=seconds, headers=headers)
 
     def ask(self, kind: str, *, seconds: float = 30) -> httpx.Response:
         """The answer to one request."""
@@ -100,10 +105,16 @@ class Served:
 class StartRefusedError(Exception):
     """The command ended before it served; the message is what it said."""
 
+    def __init__(self, said: str, exit_code: int | None) -> None:
+        super().__init__(said)
+        self.exit_code = exit_code
+
 
 @contextmanager
-def served(root: Path, **environment: str) -> Iterator[Served]:
+def served(root: Path, *, key: str | None = None, **environment: str) -> Iterator[Served]:
     """The service of a workspace, by ``keepwell serve``, until the block ends.
+
+    Requests are made with ``key``, where there is one.
 
     Raises:
         StartRefusedError: it ended before it answered.
@@ -124,10 +135,11 @@ def served(root: Path, **environment: str) -> Iterator[Served]:
             "NO_COLOR": "1",
             "HOME": str(root.parent),
             "PYTHONPATH": str(ROOT),
+            "KEEPWELL_LOTTERY_KEY": "ab" * 32,  # for those that ask for draws
             **environment,
         },
     )
-    service = Served(address=f"http://127.0.0.1:{port}", program=program, log=log)
+    service = Served(address=f"http://127.0.0.1:{port}", program=program, log=log, key=key)
     try:
         _wait(service)
         yield service
@@ -142,7 +154,8 @@ def _wait(service: Served) -> None:
     until = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < until:
         if service.program.poll() is not None:
-            raise StartRefusedError(service.log.read_text(encoding="utf-8"))
+            said = service.log.read_text(encoding="utf-8")
+            raise StartRefusedError(said, service.program.poll())
         try:
             with service.client() as client:
                 client.get("/healthz")

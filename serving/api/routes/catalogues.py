@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -20,8 +19,8 @@ from serving.api.schemas.catalogues import (
     WithheldSegmentAnswer,
 )
 from serving.auth.roles import PRODUCT, needs
+from serving.decisions.saved_reports import report_named, reports_in
 from serving.pages.model_card_page import card_address
-from serving.pages.reports import report_named, reports_in
 from serving.problems import UnknownReportError
 from serving.scoring.models_served import model_rows, withheld_segments
 
@@ -94,6 +93,4 @@ def read_report(
     service: AtService, name: Annotated[str, Path(max_length=200, examples=[EXAMPLE_REPORT])]
 ) -> dict[str, Any]:
     """A report as it was written, in JSON."""
-    report = report_named(service.workspace.reports_dir, name)
-    content: dict[str, Any] = json.loads(report.json_file.read_text(encoding="utf-8"))
-    return content
+    return report_named(service.workspace.reports_dir, name).content()

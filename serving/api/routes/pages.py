@@ -16,6 +16,7 @@ from serving.api.dependencies import AtCaller, AtService, family_at
 from serving.api.route_problems import problems
 from serving.auth.roles import PRODUCT, READ, Caller, needs
 from serving.decisions.saved_plan import SavedPlanError, newest_plan
+from serving.decisions.saved_reports import report_named, reports_in
 from serving.http.headers import self_contained_policy
 from serving.http.ledger_problems import PROBLEM_KINDS
 from serving.ledger.errors import LedgerUnreachableError
@@ -34,7 +35,6 @@ from serving.pages.help_page import START, help_page
 from serving.pages.model_card_page import CARD, is_served_label, model_card_page
 from serving.pages.models_page import models_page, reports_page
 from serving.pages.portfolio_page import RUNNING, portfolio_page, source_line
-from serving.pages.reports import report_named, reports_in
 from serving.pages.views.autonomy_view import (
     Within,
     standing_of,
@@ -320,13 +320,7 @@ def show_reports(request: Request, service: AtService, caller: AtCaller) -> Resp
 @problems(UnknownReportError)
 def show_report(service: AtService, name: Annotated[str, Path(max_length=200)]) -> Response:
     """One report as it was written, shut off from everything else but the way back."""
-    report = report_named(service.workspace.reports_dir, name)
-    if report.html_file is None:
-        raise UnknownReportError(
-            "This report was written as JSON only.",
-            next_step=f"Read it at /v1/reports/{report.name}.",
-        )
-    written = report.html_file.read_text(encoding="utf-8")
+    written = report_named(service.workspace.reports_dir, name).page()
     return HTMLResponse(
         written.replace("<main>", f"<main>{WAY_BACK}", 1),
         headers={"content-security-policy": self_contained_policy(written)},

@@ -300,7 +300,7 @@ def test_a_run_that_did_not_finish_is_not_registered(store, training_run):
 
 def test_a_file_that_is_no_database_is_an_error_in_words(tmp_path):
     (tmp_path / "mlflow.db").write_text("this is not a database" * 100)
-    with pytest.raises(TrackingError, match=r"mlflow\.db could not be opened: file is not a data"):
+    with pytest.raises(TrackingError, match=r"mlflow\.db could not be read: file is not a data"):
         store_in(tmp_path).versions("churn")
 
 

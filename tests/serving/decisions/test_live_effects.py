@@ -13,7 +13,7 @@ from experiments.policy.account_state import AccountState, Limits, PastAction
 from experiments.policy.recommend import recommend
 from registry.playbook.playbook import load_playbook
 from serving.decisions.live_effects import evidence_in, measured_effects
-from serving.pages.reports import reports_in
+from serving.decisions.saved_reports import reports_in
 from serving.pages.views.actions_view import action_view
 
 

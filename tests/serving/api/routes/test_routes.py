@@ -461,7 +461,8 @@ def test_reports_are_listed_and_read(own_client, own_workspace):
         json.dumps({"title": "Success call", "headline": "No clear effect."}), encoding="utf-8"
     )
     (folder / "call.html").write_text(
-        "<head><style>p{}</style></head><main><p>No clear effect.</p></main>", encoding="utf-8"
+        "<html><head><style>p{}</style></head><main><p>No clear effect.</p></main></html>",
+        encoding="utf-8",
     )
     (folder / "broken.json").write_text("{", encoding="utf-8")
     (folder / "list.json").write_text("[]", encoding="utf-8")
