@@ -31,6 +31,7 @@ REQUESTS: Mapping[str, str] = {
     "next-actions": "`POST /v1/next-actions`",
     "timeline": "`GET /v1/accounts/{id}/timeline`",
     "events": "`POST /v1/events`",
+    "stop": "`POST /v1/controls/stop`",
     "models": "`GET /v1/models`",
     "models page": "the page of models",
     "report": "`GET /v1/reports/{name}`",
@@ -105,6 +106,36 @@ OUTCOMES: Mapping[str, Outcome] = {
         happens="the service puts the file aside and publishes the newest snapshot to a new one; what "
         "events changed since then follows with the next snapshot",
         do="nothing; `keepwell snapshot` brings the features of events since the newest snapshot",
+    ),
+    "nothing is stored": Outcome(
+        happens="scores, pages and next actions go on; no decision is stored, and what writes to the ledger "
+        "is refused. `/readyz` is `failing`",
+        do="put `ledger.db` and `ledger.head` back with `keepwell restore` and start the service again; "
+        "`keepwell ledger accept-head` where there is no newer one",
+        refused={"stop": 503, "readyz": 503},
+        degraded="ledger",
+        comes_back=False,
+    ),
+    "nothing is stored from the start": Outcome(
+        happens="scores, pages and next actions are served; no decision is stored, and what reads or writes "
+        "the ledger is refused. `/readyz` is `failing`",
+        do="put `ledger.db` and `ledger.head` back with `keepwell restore`; `keepwell ledger accept-head` "
+        "where there is no newer one",
+        refused={"stop": 503, "readyz": 503},
+        degraded="ledger",
+    ),
+    "nothing is stored yet": Outcome(
+        happens="scores, pages and next actions are served; what needs the ledger waits five seconds for the "
+        "lock and is then refused. `/readyz` is `failing`",
+        do="wait for the other program, or end it",
+        refused={"stop": 503, "readyz": 503},
+        degraded="ledger",
+    ),
+    "writes wait": Outcome(
+        happens="writes wait five seconds for the lock and are then refused with `Retry-After`; next "
+        "actions are answered and not stored",
+        do="wait for the other program, or end it",
+        refused={"stop": 503},
     ),
     "events wait": Outcome(
         happens="events wait five seconds for the lock and are then refused with `Retry-After`",
@@ -300,6 +331,20 @@ STORES: tuple[StoreRow, ...] = (
         note="A row of another workspace is not noticed, nor a bit of a number that stays a number.",
     ),
     StoreRow(
+        store="ledger",
+        file="ledger.db",
+        while_serving={**dict.fromkeys(DAMAGES, "nothing is stored"), "locked": "writes wait"},
+        at_start={
+            **dict.fromkeys(DAMAGES, "nothing is stored from the start"),
+            "flipped": "nothing is stored",
+            "locked": "nothing is stored yet",
+        },
+        note="What was acknowledged is compared with the newest head, which is noted in `ledger.head`. An "
+        "older copy is damaged too. `test_damaged_ledger.py` beside the tests of this table asks more of "
+        "each cell, and damages the note. After the start every record is looked at once, in the "
+        "background.",
+    ),
+    StoreRow(
         store="tracking store",
         file="mlflow.db",
         while_serving={
@@ -467,8 +512,6 @@ AFTER = (
     "",
     "A disk that is full, or may only be read, while the service runs: `/readyz` names `disk`, and "
     "events are refused with 503; scores go on.",
-    "",
-    "The ledger has no cells yet.",
     "",
 )
 """What an operator should know of stores that have no row."""

@@ -87,7 +87,7 @@ async def _refresh_scores(service: ServiceState, seconds: float) -> None:
     is_first = True
     while True:
         try:
-            await run_to_its_end(partial(service.look_at_ledger, whole=is_first))
+            await run_to_its_end(partial(service.look_at_ledger, whole=is_first, records=is_first))
             is_first = False
         except Exception:
             log.exception("the ledger could not be looked at")

@@ -143,7 +143,12 @@ class IdempotencyMiddleware:
             if work.was_late:
                 first = await run_in_threadpool(begin)
                 return replayed(first) if isinstance(first, StoredAnswer) else answered.response()
-            return await self._settle(keys, work, answered)
+            try:
+                return await self._settle(keys, work, answered)
+            except LedgerUnreachableError:
+                if work.is_noted:
+                    raise
+                return answered.response()  # nothing was changed, and the answer says so
         renewing = asyncio.create_task(self._go_on(begun))
         try:
             work = keys.open_request(begun)

@@ -214,21 +214,35 @@ class ServiceState:
             return False
         return True
 
-    def look_at_ledger(self, *, whole: bool = False) -> None:
+    def look_at_ledger(self, *, whole: bool = False, records: bool = False) -> None:
         """See that the ledger is the one it was, as every write does; what is found is in the log.
 
-        ``whole`` reads the whole structure of its database, which takes seconds where it is large.
+        ``whole`` reads the whole structure of its database, and ``records`` every record, which takes
+        seconds where it is large.
         """
         before = self.ledger.database.problem
         with contextlib.suppress(LedgerUnreachableError):
             self.ledger.database.look()
             if whole:
                 self.ledger.database.check_structure()
+            if records:
+                self.ledger.database.check_records()
         found = self.ledger.database.problem
         if found is not None and found != before:
             log.error("nothing is stored any more: %s", found)
         elif found is None and before is not None:
             log.warning("the ledger is the one it was again, and decisions are stored")
+
+    def ledger_problem(self) -> str | None:
+        """Why nothing is stored in the ledger now; None where it is."""
+        database = self.ledger.database
+        found = None
+        try:
+            database.check_readable()
+        except LedgerUnreachableError as error:
+            found = error.detail
+        found = database.problem or found
+        return found and f"{found} keepwell ledger verify says more."
 
     def close(self) -> None:
         """Let go of ledger and keys, and of the process that takes in large batches of events."""

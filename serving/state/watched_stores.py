@@ -28,6 +28,11 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
     reports = ReportFiles(workspace)
     return (
         WatchedStore(
+            name="ledger",
+            missing="nothing is decided, claimed, approved or reported; scores are served",
+            look=lambda: without_paths(service.ledger_problem() or "") or None,
+        ),
+        WatchedStore(
             name="events",
             missing="timelines, next actions and what depends on them may be missing, and no events "
             "are taken",

@@ -59,6 +59,11 @@ REQUESTS: Mapping[str, Ask] = {
             ]
         },
     ),
+    "stop": lambda client, number: client.post(
+        "/v1/controls/stop",
+        json={"reason": f"reason {number}", "action": "success_call"},
+        headers={"Idempotency-Key": f"stop-{number}"},
+    ),
     "models": lambda client, _: client.get("/v1/models"),
     "models page": lambda client, _: client.get("/models", headers={"accept": "text/html"}),
     "report": lambda client, _: client.get("/v1/reports/success-calls"),
@@ -92,11 +97,12 @@ class Served:
             return REQUESTS[kind](client, self.asked)
 
     def statuses(self, *, seconds: float = 30) -> dict[str, int]:
-        """The status of each kind of request; 0: no answer in that time."""
+        """The status of each kind of request, 200 for any success; 0: no answer in that time."""
         found = {}
         for kind in REQUESTS:
             try:
-                found[kind] = self.ask(kind, seconds=seconds).status_code
+                answer = self.ask(kind, seconds=seconds)
+                found[kind] = 200 if answer.is_success else answer.status_code
             except httpx.TimeoutException:
                 found[kind] = 0
         return found

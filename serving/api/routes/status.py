@@ -63,18 +63,23 @@ async def ready(service: AtService, request: Request, response: Response) -> Sta
         status="failing",
         detail=f"A store of the workspace did not answer within {probe.seconds:g} s. Another "
         f"program may have it locked.",
+        stores=_degraded(service),
     )
     if answer.status in ("starting", "failing"):
         response.status_code = 503
     return answer
 
 
-def _ready(service: ServiceState) -> StatusAnswer:
-    stores = tuple(
+def _degraded(service: ServiceState) -> tuple[DegradedStore, ...]:
+    return tuple(
         DegradedStore(store=one.store, reason=one.reason, missing=one.missing, since=one.since)
         for one in service.conditions.degraded()
         if one.reason is not None
     )
+
+
+def _ready(service: ServiceState) -> StatusAnswer:
+    stores = _degraded(service)
     try:
         portfolio = service.portfolio
         service.ledger.database.check_readable()

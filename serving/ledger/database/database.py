@@ -8,8 +8,11 @@ be reached is one error, whatever the driver calls it.
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field
@@ -29,13 +32,36 @@ from serving.ledger.database.noted_head import HeadNotes
 from serving.ledger.database.same_ledger import SameLedger
 from serving.ledger.database.url import address_without_password, ledger_url
 from serving.ledger.errors import (
+    LedgerDamagedError,
     LedgerUnreachableError,
     UnreadableDatabaseError,
     UnstorableTextError,
 )
 
+WAITED_FOR_SECONDS = 1.0
+"""So long after one request waited in vain for a ledger to be opened, others do not wait again."""
+
+NOT_UNDERSTOOD = frozenset(
+    {
+        AttributeError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        TypeError,
+        UnicodeDecodeError,
+        ValueError,
+        json.JSONDecodeError,
+    }
+)
+"""What fails where a record is not what was written, or where Keepwell has a fault."""
+
+VERIFIED_SECONDS = 60.0
+"""So long what was found holds when every record was looked at."""
+
 RETRY_SECONDS = 2
 """Seconds after which a caller is asked to try again."""
+
+log = logging.getLogger("keepwell.ledger")
 
 WRITERS_LOCK = 7_304_551_123
 """The number of the lock that the ledger's writers take in turn."""
@@ -49,6 +75,42 @@ class _Readiness:
     writers_turn: threading.Lock = field(default_factory=threading.Lock)
     is_ready: bool = False
     held_open: Connection | None = None
+    waited_in_vain_at: float = float("-inf")  # when it was last waited for
+    verifying: threading.Lock = field(default_factory=threading.Lock)
+    verified_at: float = float("-inf")  # when every record was last looked at
+    finding: str | None = None  # and what was found
+
+    def finding_of(self, verify: Callable[[str | None], ChainCheck]) -> str | None:
+        """What is wrong with the records; they are looked at once a minute at most."""
+        with self.verifying:
+            if time.monotonic() > self.verified_at + VERIFIED_SECONDS:
+                finding = verify(None).finding
+                self.finding = None if finding is None else finding.words
+                self.verified_at = time.monotonic()
+            return self.finding
+
+    def refuse_at_once(self) -> None:
+        """Refuse without waiting what comes right after somebody waited in vain.
+
+        Raises:
+            LedgerUnreachableError: somebody did, less than a second ago.
+        """
+        if time.monotonic() < self.waited_in_vain_at + WAITED_FOR_SECONDS:
+            raise _unreachable(TimeoutError("it was waited for just now"))
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Remember of this block, which opens the ledger, that it waited in vain."""
+        self.refuse_at_once()
+        began = time.monotonic()
+        try:
+            yield
+        except LedgerDamagedError:
+            raise
+        except LedgerUnreachableError:
+            if time.monotonic() > began + WAITED_FOR_SECONDS:
+                self.waited_in_vain_at = time.monotonic()
+            raise
 
 
 class LedgerDatabase:
@@ -136,6 +198,18 @@ class LedgerDatabase:
         if problem is not None:
             raise self._same.damaged(problem)
 
+    def check_records(self) -> None:
+        """Look at every record, at most once a minute, whether it is what was written.
+
+        Raises:
+            LedgerUnreachableError: the database cannot be reached, or a record is another one.
+        """
+        self.prepare()
+        with _reached(self._dialect, self._same):
+            finding = self._state.finding_of(self._verify_afresh)
+        if finding is not None:
+            raise self._same.damaged(finding, words=finding)
+
     def look(self) -> None:
         """See that the ledger is the one it was, as every write does; writes nothing.
 
@@ -162,15 +236,20 @@ class LedgerDatabase:
         """
         if self._state.is_ready:
             return
-        with self._held(self._state.upgrading):
+        self._state.refuse_at_once()
+        with self._held(self._state.upgrading), self._state.opening():
             if not self._state.is_ready:
-                with self._same.opening():
-                    self._same.check_before_opening()
-                    with self._begun(is_durable=True) as connection:
-                        self._same.check_opened(connection)
-                        upgrade(connection)
-                        self._same.keep(connection)
-                    self._hold_open()
+                try:
+                    with self._same.opening():
+                        self._same.check_before_opening()
+                        with self._begun(is_durable=True) as connection:
+                            self._same.check_opened(connection)
+                            upgrade(connection)
+                            self._same.keep(connection)
+                        self._hold_open()
+                except LedgerDamagedError:
+                    self._engine.dispose()  # the right file may be put in its place
+                    raise
                 self._state.is_ready = True
 
     def _hold_open(self) -> None:
@@ -181,6 +260,24 @@ class LedgerDatabase:
                 self._state.held_open = self._engine.connect()
                 self._state.held_open.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar()
                 self._state.held_open.rollback()
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Where something fails that works with what was read, see whether that is what was written.
+
+        Raises:
+            LedgerDamagedError: it is not; from then on nothing is stored.
+        """
+        try:
+            yield
+        except Exception as error:
+            if type(error) not in NOT_UNDERSTOOD:
+                raise
+            finding = self._state.finding_of(self._verify_afresh)
+            if finding is None:
+                raise
+            log.error("a record of the ledger cannot be understood", exc_info=error)
+            raise self._same.damaged(str(error), words=finding) from error
 
     def _verify_afresh(self, head: str | None) -> ChainCheck:
         """Look at every record, and for a head, over a connection that has read nothing yet."""
@@ -203,7 +300,11 @@ class LedgerDatabase:
             LedgerUnreachableError: the database cannot be reached.
         """
         self.prepare()
-        with _reached(self._dialect, self._same), self._engine.connect() as connection:
+        with (
+            _reached(self._dialect, self._same),
+            self._understood(),
+            self._engine.connect() as connection,
+        ):
             yield self._dialect.reading(connection)
 
     @contextmanager
@@ -229,7 +330,10 @@ class LedgerDatabase:
         """
         self.prepare()
         with self._turn():
-            with self._begun(is_durable=is_durable, has_turn=True) as connection:
+            with (
+                self._understood(),
+                self._begun(is_durable=is_durable, has_turn=True) as connection,
+            ):
                 self._same.check_begun(connection)
                 change = Change(connection)
                 yield change

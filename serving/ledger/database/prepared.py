@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.ledger.database.dialects.sqlite import SQLite, run_on_driver
+from serving.ledger.database.dialects.sqlite import SQLite, rows_by_driver, run_on_driver
 
 PART = 1_000
 """Ids asked for at once: a database bounds the parameters of a statement."""
@@ -41,8 +41,8 @@ class Prepared:
             return connection.execute(self._statement, dict(values)).all()
         sql, names = self._text(connection)
         given = {**self._fixed, **values}
-        cursor = run_on_driver(connection, sql, [given[name] for name in names])
-        return [self._row(*row) for row in cursor.fetchall()]
+        found = rows_by_driver(connection, sql, [given[name] for name in names])
+        return [self._row(*row) for row in found]
 
     def change(self, connection: Connection, values: Mapping[str, Any]) -> int:
         """Run it, and count the rows that it changed."""

@@ -31,6 +31,8 @@ from serving.ledger.errors import LedgerDamagedError
 
 AT_PLACE = sa.select(CHAIN.c.link).where(CHAIN.c.place == sa.bindparam("at"))
 
+UNREADABLE = "The ledger cannot be read: its database is damaged."
+
 RETRY_SECONDS = 60
 """Seconds after which a caller may ask again whether somebody has mended the ledger."""
 
@@ -202,13 +204,14 @@ class SameLedger:
         self._head, self._look = head, look
         self._note()
 
-    def damaged(self, cause: str) -> LedgerDamagedError:
-        """The error for a database that says of itself that it cannot be read.
+    def damaged(self, cause: str, words: str = UNREADABLE) -> LedgerDamagedError:
+        """The error for a database that says of itself that it cannot be read, or of which ``words``
+        say what was found.
 
         From then on nothing is written until the process starts again: what one statement cannot
         read, another may not notice, and would write beside it.
         """
-        self._broken = "The ledger cannot be read: its database is damaged."
+        self._broken = words
         return self._damaged(self._broken, cause=cause)
 
     def _note(self) -> None:

@@ -24,6 +24,8 @@ from features.workspace import FORMULA_FILE, Workspace
 from registry.store.mlflow import MlflowModelStore
 from serving.decisions.exploration_settings import CHANCE_FILE
 from serving.decisions.saved_plan import SavedPlan, save_plan
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.ledger import Ledger
 
 MORE_EVENTS = [event("acct-03", "feature.used", 2.5, count=3, name="search")]
 
@@ -38,6 +40,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_model(models, "churn", make_bundle(workspace, READS, [0.9, -0.7, -0.2, 0.1, -0.3]))
     write_report(root, title="Success calls")
     _add_settings(workspace)
+    _add_stop(workspace, "ann")
     return root
 
 
@@ -50,6 +53,7 @@ def other(untouched: Path) -> Path:
     _add_settings(workspace)
     workspace.change_settings(tenant="Others & Sons")
     make_key(root)
+    _add_stop(workspace, "bob")
     for name in ("artifacts", "mlflow.db"):
         place = untouched / name
         (shutil.copytree if place.is_dir() else shutil.copy2)(place, root / name)
@@ -93,6 +97,12 @@ def _add_settings(workspace: Workspace) -> None:
         limits=(),
     )
     save_plan(workspace, plan)
+
+
+def _add_stop(workspace: Workspace, by: str) -> None:
+    with closing(Ledger(workspace.ledger_db)) as ledger:
+        scope = Scope(action="success_call")
+        Controls(ledger.database).record("stop", scope, by=by, reason="x" * 500, at=AS_OF)
 
 
 def _add_events(workspace: Workspace, file: str) -> None:

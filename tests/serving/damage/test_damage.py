@@ -28,6 +28,7 @@ REPRESENTATIVE = {
     ("online store", "truncated", "at start"),
     ("tracking store", "truncated", "while serving"),
     ("bundle", "flipped", "at start"),
+    ("ledger", "truncated", "at start"),
     ("report", "truncated", "at start"),
     ("settings", "deleted", "at start"),
     ("draws", "flipped", "at start"),
@@ -49,8 +50,8 @@ def check(service: Served, outcome: Outcome) -> None:
         assert service.ask("score").json()["source"] == outcome.scored_by
     if outcome.degraded is not None:
         assert outcome.says in degraded(service)[outcome.degraded]
-        assert ready(service)["status"] == ("degraded" if "readyz" not in outcome.refused else
-                                            "starting")  # fmt: skip
+        is_failing = "readyz" in outcome.refused
+        assert ready(service)["status"] == ("failing" if is_failing else "degraded")
     for kind, status in outcome.refused.items():
         if status == 503 and kind != "readyz" and "page" not in kind:
             refusal = service.ask(kind, seconds=SECONDS_TO_ANSWER)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from serving.settings import ServiceSettings
 
 ACCOUNT = "acct-01"
 WAIT = 2.0
+SECONDS_TO_NOTICE = 30.0
 OLD = datetime.now(UTC) - AS_OF
 OLDER = datetime(2026, 1, 1, tzinfo=UTC)
 numbers = count()
@@ -150,9 +152,28 @@ def check_cell(client: httpx.Client, problem: str | None) -> None:
             assert client.get(path).status_code == 200, path
         for path in ("/v1/controls", "/approvals", f"/v1/accounts/{ACCOUNT}/timeline"):
             assert client.get(path).status_code in (200, 503), path
-        ready = client.get("/readyz")
-        assert ready.status_code == (200 if problem is None else 503), ready.text
-        assert ready.json()["status"] == ("ok" if problem is None else "failing")
+        check_shown(client, is_damaged=problem is not None)
+
+
+def check_shown(client: httpx.Client, *, is_damaged: bool) -> None:
+    """See that /readyz, every page and the gauge say within some looks what is wrong."""
+    until = time.monotonic() + SECONDS_TO_NOTICE
+    while True:
+        ready, page = client.get("/readyz"), client.get("/", headers={"accept": "text/html"})
+        gauge = f'keepwell_store_degraded{{store="ledger"}} {float(is_damaged)}'
+        found = (
+            ready.json()["status"],
+            ready.status_code,
+            [one["store"] for one in ready.json()["stores"]],
+            "Something is wrong with the ledger of this workspace" in page.text,
+            gauge in client.get("/metrics").text,
+        )
+        expected = ("failing", 503, ["ledger"], True, True) if is_damaged else (
+            "ok", 200, [], False, True)  # fmt: skip
+        if found == expected:
+            return
+        assert time.monotonic() < until, (found, ready.text)
+        time.sleep(0.05)
 
 
 @pytest.fixture

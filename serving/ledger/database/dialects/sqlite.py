@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class SQLite:
             code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
             or code == sqlite3.SQLITE_IOERR_SHORT_READ
             or str(error).startswith(("no such table", "no such column"))
+            or " has no column named " in str(error)
         )
 
     def structure_problem(self, connection: Connection) -> str | None:
@@ -168,9 +170,26 @@ def run_on_driver(connection: Connection, sql: str, values: Sequence[Any] = ()) 
     return _run(connection, sql, values)
 
 
+def rows_by_driver(connection: Connection, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    """All rows of a text, run by the driver itself, in the transaction of the connection.
+
+    Raises:
+        DBAPIError: as SQLAlchemy raises it; a damaged page may be met at any row.
+    """
+    cursor = run_on_driver(connection, sql, values)
+    with _as_sqlalchemy(connection, sql):
+        return cursor.fetchall()
+
+
 def _run(connection: Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-    try:
+    with _as_sqlalchemy(connection, sql):
         return _driver_of(connection).execute(sql, values)
+
+
+@contextmanager
+def _as_sqlalchemy(connection: Connection, sql: str) -> Iterator[None]:
+    try:
+        yield
     except sqlite3.Error as error:
         raise DBAPIError.instance(
             sql, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
