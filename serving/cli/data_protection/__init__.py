@@ -1,3 +1,3 @@
-"""The commands that protect the data of a workspace: copies, forgetting, and what is held about whom."""
+"""Commands that protect the data of a workspace: backup and restore, erasure, export, retention."""
 
 __all__ = ["backup", "carrying_out", "erase", "export", "retention"]

@@ -136,6 +136,10 @@ def restore(
             tell(
                 f"It is not as it was written, as at the time of the backup: {found.ledger.finding}"
             )
+    tell(
+        "Before you serve, set again what was set since this backup: keys that were revoked, stops and "
+        "legal holds are as they were when it was made."
+    )
     if found.aside is not None:
         tell(f"What was there before is in {found.aside}; remove it when nobody needs it.")
     if manifest.left_out:

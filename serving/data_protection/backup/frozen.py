@@ -1,10 +1,10 @@
-"""One state of a workspace, while others go on writing to it.
+"""Read one state of a workspace while other processes go on writing to it.
 
-For a moment the lake's lock is held: no event comes in, and nothing is told on the timeline. In that
-moment each database opens a transaction that reads one state, those that depend on others first: the
-outbox before the ledger whose places it notes, what was published before the features. Then the lock
-is let go, and the databases are copied from their transactions. All other files are replaced as a
-whole by whoever writes them, and parts of the lake never change.
+The lock of the lake is held for a moment, in which no event is written. In that moment a transaction
+is opened on each database, so that each is read as of then. A database that notes how far it has read
+another one comes first: the outbox before the ledger, ``touched.db`` before the features. Then the lock is
+released, and the databases are copied from their transactions. All other files are only ever replaced
+as a whole, and parts of the lake never change.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Make a backup: freeze the workspace, add what is new to the target, write the manifest last.
 
-A process that is killed at any moment leaves the backups that were there, and chunks that the next one
-takes up. What was stored is read back before the backup counts.
+A process that is killed at any moment leaves the earlier backups, and chunks that the next backup uses.
+Every new chunk is read back before the manifest is written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The manifest of a backup: all its files with the chunks they are made of, and what they came to.
+"""The manifest of a backup: its files with their chunks, and the counts that a restore compares.
 
-It is written last and never changed: a backup without one is none. Its name holds the moment and a
-hash of the stored manifest.
+It is written last and never changed; without it the chunks are not a backup. Its name holds the moment
+and a hash of the stored manifest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FileCopy:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerCopy:
-    """What the ledger came to: compared again after a restore."""
+    """Records, head and counts of the ledger, which a restore compares."""
 
     came_from: str  # "sqlite" or "postgresql"
     version: int
@@ -54,7 +54,7 @@ class LedgerCopy:
 
 @dataclass(frozen=True, kw_only=True)
 class LakeCopy:
-    """What the lake came to."""
+    """Counts of the lake."""
 
     generation: int
     rows: int

@@ -1,8 +1,9 @@
 """Where backups are: a local folder, or an object storage that fsspec reaches.
 
-Both hold objects under names such as ``chunks/ab/ab12…``; an object is there whole or not at all.
-Who removes objects does so alone; others hold the target together. On a folder the kernel lets go
-when a process ends. An object storage has no locks, so a lease is an object, which lapses.
+Both hold objects under names such as ``chunks/ab/ab12…``; an object is there as a whole or not at all.
+A process that removes objects holds the target alone; several that add or read share it. In a folder
+this is a lock, which the kernel releases when the process ends. An object storage has no locks: there it
+is an object, a lease that lapses.
 """
 
 from __future__ import annotations

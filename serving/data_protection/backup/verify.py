@@ -1,7 +1,7 @@
 """Read every chunk of backups again, and say which backups cannot be restored.
 
-A chunk that is damaged is renamed, so that the next backup stores its content again and heals every
-backup that names it.
+A damaged chunk is renamed, so that the next backup stores its content again. Every backup that names it is
+then whole again.
 """
 
 from __future__ import annotations

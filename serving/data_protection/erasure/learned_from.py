@@ -1,8 +1,8 @@
-"""Which models learned from an account, and when that is over.
+"""Find the models that learned from an account, until they are trained again.
 
-A model read the snapshots of before its day, of every account that had one. It keeps sums, weights and
-splits, no row (golden rows are erased from it). What it learned from one account among hundreds goes
-when it is trained again, since a training reads the events of then.
+A model was fitted to the snapshots before its day, of every account that had one. It stores sums, weights
+and splits, and no row but golden rows, which an erasure removes. What it learned from the account is gone
+once it is trained again, since the snapshots hold the account no more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Find, by keyed digests alone, which names a workspace holds: all that could be names is hashed.
+"""Find which erased names a workspace holds, by hashing every text that could be a name.
 
-A restored backup has to forget whoever was erased since, and nothing says who that was but digests.
+A restored backup has to erase again whoever was erased since, and only keyed digests say who that was.
 So every text of the workspace is taken apart: a value as a whole, the values within JSON, and runs of
 up to five words of free text, by the same borders at which a name is found in a text.
 """

@@ -1,4 +1,4 @@
-"""What a place has to be able to do so that a subject can be found, exported and erased there."""
+"""The interface of a place in which a subject can be found, exported and erased."""
 
 from __future__ import annotations
 
