@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import httptools
@@ -48,6 +49,9 @@ Refuses = Callable[[str, str, RawHeaders], bytes | None]
 """What refuses a request by its method, path and headers: the headers and body of a 503, or None."""
 
 RETRY_SECONDS = "5"
+GONE = "handler is closed"
+"""What uvloop says of a connection that has ended, before it says so to the protocol."""
+
 LOOK_SECONDS = 1.0
 LINGER_SECONDS = 2.0
 """After a refusal the other side has so long to read it and to close, and what it sends is dropped."""
@@ -175,7 +179,27 @@ class Connection(HttpToolsProtocol):
             if refused is not None:
                 self._answer_at_once(cycle, refused)
                 return
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._answer_while_open, cycle, app))
+
+    async def _answer_while_open(
+        self,
+        cycle: RequestResponseCycle,
+        app: ASGI3Application,
+        scope: Any,
+        receive: Any,
+        send: Any,
+    ) -> None:
+        """Let an answer go nowhere whose connection is gone: that is no fault of the application."""
+
+        async def send_while_open(message: Any) -> None:
+            try:
+                await send(message)
+            except RuntimeError as error:
+                if GONE not in str(error):
+                    raise
+                cycle.disconnected = True
+
+        await app(scope, receive, send_while_open)
 
     def _answer_at_once(self, cycle: RequestResponseCycle, refused: bytes) -> None:
         """Answer 503 without the application; a body that follows is read and dropped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -46,6 +47,10 @@ def small_app() -> ASGIApp:
     @app.get("/large")
     def large() -> str:
         return "x" * 30_000_000
+
+    @app.get("/half-large")
+    async def half_large() -> str:
+        return "x" * 300_000
 
     @app.post("/body")
     async def body(request: Request) -> int:
@@ -240,3 +245,18 @@ def test_an_answer_that_nobody_reads_is_given_up(address):
         assert len(read_all(connection)) < 30_000_000
     host, port = address
     assert httpx.get(f"http://{host}:{port}/quick").json() == "quick"
+
+
+def test_a_connection_that_is_dropped_before_its_answers_is_no_fault_of_ours(address, caplog):
+    asks = b"GET /half-large HTTP/1.1\r\nHost: a\r\n\r\n" * 500
+    callers = [socket.create_connection(address, timeout=10) for _ in range(10)]
+    for one in callers:
+        one.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            one.send(asks)
+    time.sleep(0.5)
+    for one in callers:
+        one.close()  # with what is unread: the other side is told that it was reset
+    time.sleep(0.5)
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+    assert answers(exchange(address, GET + b"Connection: close\r\n\r\n"))[0][0] == 200
