@@ -7,10 +7,15 @@ imported everything and used nothing.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
 import time
 from datetime import UTC, datetime
+from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest.mock import patch
 
 import features.lake.forget as forget
 import serving.data_protection.erasure.erase as erasing
@@ -54,8 +59,16 @@ def erase(root: Path, kind: str, name: str, begins: Connection) -> None:
     erasing.finish_erasure(at, erasing.begin_erasure(at), clock=lambda: NOW)
 
 
+@cache
+def start_server() -> None:
+    """Start the server of processes where it finds what it is to import."""
+    with patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(sys.path)}):
+        forkserver.ensure_running()
+
+
 def lived(root: Path, kind: str, name: str, *, kill_after: float) -> tuple[bool, float]:
     """Whether an erasure ended before it was killed, and after how many seconds."""
+    start_server()
     ours, theirs = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(target=erase, args=(root, kind, name, theirs))
     process.start()

@@ -228,6 +228,8 @@ def finish_erasure(
         ErasureError: another process is at it.
     """
     with _alone(at.workspace):
+        for draft in (at.workspace.root / FOLDER).glob(f".{JOURNAL_FILE}.*.tmp"):
+            draft.unlink(missing_ok=True)  # of an erasure that was killed: it names the subject
         subject, erased = journal.subject, ErasedSubjects(at.workspace.root)
         began = datetime.fromisoformat(journal.at)
         at = replace(

@@ -129,6 +129,16 @@ def test_an_erasure_that_was_killed_between_places_is_finished(
     assert {canary(n) for n in OF_ACCOUNT} & world.canaries() == set()
 
 
+def test_half_a_journal_of_a_killed_erasure_goes_at_once(world: World) -> None:
+    """Other drafts go when nobody has written to them for a minute."""
+    draft = world.workspace.root / "erasures" / ".under-way.json.4711.tmp"
+    draft.parent.mkdir(exist_ok=True)
+    draft.write_text(f'{{"id": "{ACCOUNT}"')
+    world.erase(Subject(kind="account", id=ACCOUNT))
+    assert not draft.exists()
+    assert {canary(n) for n in OF_ACCOUNT} & world.canaries() == set()
+
+
 def test_every_place_about_somebody_can_be_searched_and_erased() -> None:
     covered = {path for place in SUBJECT_PLACES for path in place.paths} | set(NAMELESS_PATHS)
     assert {place.path for place in PLACES if place.about != "nobody"} - covered == set()
