@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -52,9 +53,11 @@ def ask(
     times: int,
     connections: int = 4,
     looks: int = 12,
+    rate: float | None = None,
 ) -> Load:
-    """Send so many requests of these kinds in turn, as fast as the service answers."""
-    return asyncio.run(_ask(port, process, requests, times, connections, looks))
+    """Send so many requests of these kinds in turn: as fast as the service answers, or at most so many
+    a second."""
+    return asyncio.run(_ask(port, process, requests, times, connections, looks, rate))
 
 
 async def _ask(
@@ -64,13 +67,17 @@ async def _ask(
     times: int,
     connections: int,
     looks: int,
+    rate: float | None,
 ) -> Load:
     load, numbers = Load(), itertools.count()
     every = max(1, times // looks)
+    began = time.monotonic()
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MOST_HEAD)
         while (number := next(numbers)) < times:
+            if rate is not None:
+                await asyncio.sleep(began + number / rate - time.monotonic())
             if number % every == 0:
                 load.megabytes.append(process.memory_info().rss / 1e6)
             writer.write(requests[number % len(requests)](number // len(requests)))
