@@ -316,7 +316,8 @@ STORES: tuple[StoreRow, ...] = (
         file="snapshots/as_of_*.parquet",
         while_serving={**dict.fromkeys(DAMAGES, "the snapshot before"), **SNAPSHOT},
         at_start={**dict.fromkeys(DAMAGES, "the snapshot before"), **SNAPSHOT},
-        note="The newest snapshot is damaged here. Each holds a digest of its own file, but for those "
+        note="The newest snapshot is damaged here; with an older one nothing is compared, and `/readyz` says "
+        "so. Each holds a digest of its own file, but for those "
         "that an older version wrote; a whole snapshot of another workspace has the right one.",
     ),
     StoreRow(

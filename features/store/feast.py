@@ -263,7 +263,13 @@ class WorkspaceFeatures:
         for name in (file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm"))):
             with suppress(FileNotFoundError):
                 name.replace(name.with_name(f".{name.name}.damaged.tmp"))
-        self.publish(snapshot)
+        try:
+            self.publish(snapshot)
+        except DecodeError as exc:
+            raise OnlineStoreError(
+                f"Feast's registry in {self.workspace.feast_dir.name}/ cannot be read ({exc}). Remove "
+                f"registry.db there; it is made again."
+            ) from exc
 
     def online(self, account_ids: Sequence[str]) -> pl.DataFrame:
         """The newest features of these accounts, through Feast's online store.
@@ -279,7 +285,7 @@ class WorkspaceFeatures:
                 features=self.references,
                 entity_rows=[{"account_id": account_id} for account_id in account_ids],
             )
-        except (sqlite3.DatabaseError, DecodeError, UnicodeDecodeError) as exc:
+        except (sqlite3.DatabaseError, DecodeError, LookupError, TypeError, ValueError) as exc:
             raise OnlineStoreError(
                 f"The online store {self.workspace.online_db.name} cannot be read ({exc}). The "
                 f"service makes it again from the newest snapshot; so does keepwell snapshot, once "

@@ -72,7 +72,7 @@ def write_repo(workspace: Workspace) -> None:
         (DEFINITIONS_FILE, DEFINITIONS),
     ):
         path = workspace.feast_dir / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             write_atomically(path, text.encode())
 
 

@@ -294,8 +294,8 @@ class ServiceState:
         return portfolio_of(
             scores,
             previous=(
-                self._scores(snapshots.read(earlier), models, earlier, nobody)
-                if earlier is not None
+                self._scores(found, models, earlier, nobody)
+                if earlier is not None and (found := _readable(snapshots, earlier)) is not None
                 else ()
             ),
             as_of=max(score.as_of for score in scores),
@@ -359,7 +359,11 @@ class ServiceState:
         if not week_ago:
             return warning_signs(scores, None)
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
-        before = self._week.read(snapshots, week_ago[-1], self.catalogue, self.formula)
+        try:
+            before = self._week.read(snapshots, week_ago[-1], self.catalogue, self.formula)
+        except DamagedSnapshotError as error:
+            log.warning("%s Until then nothing is said of a fall since.", error)
+            return warning_signs(scores, None)
         return warning_signs(scores, before)
 
     def _scores(
@@ -376,6 +380,15 @@ class ServiceState:
             currency=settings.currency,
             peers=peers,
         )
+
+
+def _readable(snapshots: SnapshotStore, moment: datetime) -> pl.DataFrame | None:
+    """An earlier snapshot, which scores are compared with; None where it is damaged."""
+    try:
+        return snapshots.read(moment)
+    except DamagedSnapshotError as error:
+        log.warning("%s Until then no score is compared with those of that day.", error)
+        return None
 
 
 def open_service(

@@ -40,8 +40,8 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
         ),
         WatchedStore(
             name="snapshots",
-            missing="the snapshot before is used",
-            look=_refusal_of(lambda: _read_newest(SnapshotStore(workspace.snapshots_dir))),
+            missing="the snapshot before is used, or nothing is compared with that day",
+            look=_refusal_of(lambda: _check_all(SnapshotStore(workspace.snapshots_dir))),
         ),
         WatchedStore(
             name="models",
@@ -85,10 +85,9 @@ def _keys_problem(keys: ApiKeys) -> str | None:
     return None
 
 
-def _read_newest(snapshots: SnapshotStore) -> None:
-    moments = snapshots.moments()
-    if moments:
-        snapshots.check(moments[-1])
+def _check_all(snapshots: SnapshotStore) -> None:
+    for moment in reversed(snapshots.moments()):
+        snapshots.check(moment)
 
 
 def _refusal_of(check: Callable[[], object]) -> Look:

@@ -12,6 +12,7 @@ from damage_table import DAMAGES, OUTCOMES, REQUESTS, STORES, Cell, Outcome, cel
 from damaged_workspace import STORES as PLACES
 from damaged_workspace import damaged, make_key
 from served_workspace import Served, StartRefusedError, served
+from small_company import AS_OF
 from store_degradation import (
     SECONDS_TO_ANSWER,
     check_recovered,
@@ -19,6 +20,11 @@ from store_degradation import (
     ready,
     wait_until_degraded,
 )
+
+from features.workspace import Workspace
+from registry.store.mlflow import MlflowModelStore
+from serving.api.app import create_app
+from serving.settings import ServiceSettings
 
 REPRESENTATIVE = {
     ("manifest", "deleted", "while serving"),
@@ -171,3 +177,34 @@ def test_settings_that_break_while_serving_are_those_of_before(workspace):
         assert "Something is wrong with the settings of this workspace since" in page
         file.write_bytes(whole)
         check_recovered(service)
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    for at in range(len(content) // 2, len(content), max(1, len(content) // 8)):
+        content[at] = 0xFF
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["snapshots/as_of_20260201T000000Z.parquet", "feast/feature_store.yaml", "feast/registry.db"],
+)
+def test_a_service_starts_on_a_file_that_it_can_do_without(name: str, workspace: Path) -> None:
+    flip(workspace / name)
+    place = Workspace(workspace, environment={})
+    app = create_app(
+        place,
+        store=MlflowModelStore(place.tracking_uri),
+        now=lambda: AS_OF,
+        settings=ServiceSettings(lottery_key="ab" * 32),
+    )
+    service = app.state.service
+    service.look_at_stores()
+    found = {one.store: one.reason for one in service.conditions.degraded()}
+    service.close()
+    assert service.portfolio.scores
+    is_snapshot = name.startswith("snapshots")
+    assert set(found) == ({"snapshots"} if is_snapshot else set())
+    if is_snapshot:
+        assert "as_of_20260201T000000Z.parquet is damaged" in str(found["snapshots"])
