@@ -110,7 +110,7 @@ OUTCOMES: Mapping[str, Outcome] = {
     "nothing is stored": Outcome(
         happens="scores, pages and next actions go on; no decision is stored, and what writes to the ledger "
         "is refused. `/readyz` is `failing`",
-        do="put `ledger.db` and `ledger.head` back with `keepwell restore` and start the service again; "
+        do="stop the service, `keepwell restore --replace`, which notes the head, and start it again; "
         "`keepwell ledger accept-head` where there is no newer one",
         refused={"stop": 503, "readyz": 503},
         degraded="ledger",
@@ -119,8 +119,8 @@ OUTCOMES: Mapping[str, Outcome] = {
     "nothing is stored from the start": Outcome(
         happens="scores, pages and next actions are served; no decision is stored, and what reads or writes "
         "the ledger is refused. `/readyz` is `failing`",
-        do="put `ledger.db` and `ledger.head` back with `keepwell restore`; `keepwell ledger accept-head` "
-        "where there is no newer one",
+        do="stop the service, `keepwell restore --replace`, which notes the head; `keepwell ledger "
+        "accept-head` where there is no newer one",
         refused={"stop": 503, "readyz": 503},
         degraded="ledger",
     ),
