@@ -329,7 +329,8 @@ def test_a_workspace_that_is_served_is_not_replaced(
     used: Workspace, target: FolderTarget, make_client, store: MemoryModelStore
 ) -> None:
     stored(used, target)
-    (used.root / "keys.db").unlink()
+    for name in ("keys.db", "keys.secret"):
+        (used.root / name).unlink()
     client = make_client(used, store)
     decide(client, 70)
     child = os.fork()  # the kernel tells of others only

@@ -63,7 +63,7 @@ def test_a_restored_backup_holds_nobody_who_was_erased_since(world: World, tmp_p
     assert len(world.canaries()) >= 40
     backup = erased_after_a_backup(world, tmp_path / "target", KEY)
     world.client.app.state.service.close()  # type: ignore[attr-defined]
-    shutil.rmtree(world.workspace.root)
+    world.workspace.root.rename(tmp_path / "gone")
     place = tmp_path / "restored"
     back = command(
         "restore", str(tmp_path / "target"), "--backup", backup, "--workspace", str(place)
