@@ -247,7 +247,7 @@ class Lake:
 
     def append(
         self,
-        frame: pl.DataFrame,
+        frame: pl.DataFrame | Callable[[], pl.DataFrame],
         *,
         source: str,
         file: str,
@@ -257,23 +257,17 @@ class Lake:
     ) -> IngestSummary:
         """Add events that Keepwell made: validate and deduplicate them, then store or quarantine them.
 
+        A function is called once nobody else can write: what it reads elsewhere is not older than
+        what an erasure that came before has left.
+
         Raises:
             LakeError: the frame does not have the columns of ``EVENT_SCHEMA``.
         """
-        if dict(frame.schema) != {name: pl.Schema(EVENT_SCHEMA)[name] for name in EVENT_SCHEMA}:
-            raise LakeError(
-                f"The lake takes frames of EVENT_SCHEMA, and {file} has {dict(frame.schema)}. "
-                f"Build it with events_frame, or cast it."
-            )
-        draft = frame.with_columns(
-            pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(LINE),
-            pl.lit(None, pl.String).alias("problem"),
-            pl.lit(None, pl.String).alias("left"),
-        )
         with self.batch(wait_seconds=wait_seconds, is_ours=True) as batch:
+            rows = frame() if callable(frame) else frame
             summary = batch.add_file(
-                draft,
-                raw=frame,
+                _draft_of(rows, file),
+                raw=rows,
                 table=file,
                 file=file,
                 source=source,
@@ -542,6 +536,19 @@ class Batch:
             first_recorded=first,
             last_recorded=latest,
         )
+
+
+def _draft_of(frame: pl.DataFrame, file: str) -> pl.DataFrame:
+    if dict(frame.schema) != {name: pl.Schema(EVENT_SCHEMA)[name] for name in EVENT_SCHEMA}:
+        raise LakeError(
+            f"The lake takes frames of EVENT_SCHEMA, and {file} has {dict(frame.schema)}. "
+            f"Build it with events_frame, or cast it."
+        )
+    return frame.with_columns(
+        pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(LINE),
+        pl.lit(None, pl.String).alias("problem"),
+        pl.lit(None, pl.String).alias("left"),
+    )
 
 
 def _groups(small: list[Path]) -> Iterator[list[Path]]:

@@ -7,7 +7,7 @@ next chance, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -213,35 +213,40 @@ class TimelineStore:
         Raises:
             BusyError: another process is writing to the workspace.
         """
-        with _not_busy():
-            self._lake.append(
-                events_frame(list(events)),
-                source=SOURCE,
-                file=SOURCE,
-                now=now,
-                wait_seconds=WAIT_SECONDS,
-            )
+        self._append(events_frame(list(events)), now=now)
 
     def deliver(self, ledger: Ledger, *, now: datetime) -> int:
         """Put on the timeline what the ledger holds and the timeline lacks; how many it was.
 
         Repeating it changes nothing: each record has its own event id.
         """
-        decisions, outcomes, feedback = ledger.undelivered()
-        events = [
-            *map(decided_event, decisions),
-            *map(outcome_event, outcomes),
-            *map(judged_event, feedback),
-        ]
-        if events:
-            self.append(events, now=now)
-            ledger.mark_delivered(
-                [d.decision_id for d in decisions]
-                + [o.outcome_id for o in outcomes]
-                + [one.feedback_id for one in feedback],
-                at=now,
+        if not any(ledger.undelivered()):
+            return 0
+        read: list[str] = []
+
+        def events() -> pl.DataFrame:
+            """Read while nobody else writes: a person who is erased meanwhile does not come back."""
+            decisions, outcomes, feedback = ledger.undelivered()
+            read.extend(d.decision_id for d in decisions)
+            read.extend(o.outcome_id for o in outcomes)
+            read.extend(one.feedback_id for one in feedback)
+            return events_frame(
+                [
+                    *map(decided_event, decisions),
+                    *map(outcome_event, outcomes),
+                    *map(judged_event, feedback),
+                ]
             )
-        return len(events)
+
+        self._append(events, now=now)
+        ledger.mark_delivered(read, at=now)
+        return len(read)
+
+    def _append(self, events: pl.DataFrame | Callable[[], pl.DataFrame], *, now: datetime) -> None:
+        with _not_busy():
+            self._lake.append(
+                events, source=SOURCE, file=SOURCE, now=now, wait_seconds=WAIT_SECONDS
+            )
 
 
 @contextmanager
