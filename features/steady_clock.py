@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from features.version import newer_format
+from features.format_version import newer_format
 from features.workspace_files import WorkspaceError, hold_lock, write_atomically
 
 log = logging.getLogger("keepwell")

@@ -18,6 +18,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from features.events.bounds import Bounds, BoundsError
+from features.format_version import newer_format
 from features.health.formula import (
     DEFAULT_FORMULA,
     FORMER_IDS,
@@ -29,7 +30,6 @@ from features.health.formula import (
 )
 from features.reloaded_file import ReloadedFile
 from features.toml_table import Table, toml_values
-from features.version import newer_format
 from features.workspace_files import (
     UnusableStoreError,
     WorkspaceError,

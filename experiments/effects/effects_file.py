@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from experiments.effects.action_effect import ActionEffect, ActionEffectError, GoodOutcome
 from experiments.effects.belief import MeasuredEffects, MeasuredEffectsError
-from features.version import newer_format
+from features.format_version import newer_format
 
 EFFECTS_FILE, FORMAT = "effects.json", 1
 MOST_BYTES = 4_000_000

@@ -16,8 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from features.format_version import newer_format
 from features.reloaded_file import ReloadedFile
-from features.version import newer_format
 from features.workspace_files import UnusableStoreError
 
 MANIFEST = "manifest.json"

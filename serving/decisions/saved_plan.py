@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.planning.plan import Plan
-from features.version import newer_format
+from features.format_version import newer_format
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 

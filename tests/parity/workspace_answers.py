@@ -192,6 +192,10 @@ def standing(clock: datetime) -> Iterator[None]:
         *(each for _, some in keepwell.GROUPS.values() for each in some.values()),
     ]
     modules = {id(function.__globals__): function.__globals__ for function in functions}
+    with contextlib.suppress(ImportError):  # an earlier version has no options that know the time
+        from features.cli import options
+
+        modules[id(vars(options))] = vars(options)
     with contextlib.ExitStack() as stack:
         for names in modules.values():
             if names.get("datetime") is datetime:

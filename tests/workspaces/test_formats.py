@@ -24,9 +24,9 @@ from keepwell_command import run_keepwell
 from experiments.effects.effects_file import read_effects
 from experiments.policy.contact.limits_file import read_limits
 from features.cli.options import OWN_PACKAGES
+from features.format_version import newer_format
 from features.health.formula import read_formulas
 from features.lake.manifest import LakeError, read_manifest
-from features.version import newer_format
 from features.workspace import FORMAT, FORMAT_FILE, Workspace
 from features.workspace_files import WorkspaceError
 from registry.playbook.prices import read_prices

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from features.events.subject import Subject
+from features.format_version import newer_format
 from features.lake.erased_subjects import FOLDER, ErasedSubjects
-from features.version import newer_format
 from features.workspace import Workspace
 from features.workspace_files import (
     WorkspaceError,
