@@ -251,6 +251,11 @@ def _header(name: str, line: bytes) -> tuple[str, ...]:
                 parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             ).schema.names
         )
+    except UnicodeDecodeError as exc:
+        raise SourceFileError(
+            f"The header row of {name} is not UTF-8 text. Export it as UTF-8; spreadsheets call it "
+            f"'CSV UTF-8'. Nothing was written."
+        ) from exc
     except pa.ArrowInvalid as exc:
         shown = line.decode("utf-8", errors="replace")[:120]
         raise SourceFileError(

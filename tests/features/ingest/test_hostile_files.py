@@ -47,6 +47,12 @@ def test_lines_that_end_as_on_old_macs_are_refused_rather_than_read_as_no_rows(t
         read(tmp_path, "t.csv", b"a,b\r1,2\r3,4\r")
 
 
+@pytest.mark.parametrize("header", ["a,b,Kündigung".encode("latin-1"), b"\xff\xfe"])
+def test_a_header_in_another_encoding_is_named_with_what_to_do(tmp_path, header):
+    with pytest.raises(SourceFileError, match=r"header row of t\.csv is not UTF-8 text"):
+        read(tmp_path, "t.csv", header + b"\n1,2,3\n")
+
+
 @pytest.mark.parametrize(
     ("name", "first", "line"), [("t.csv", b"a,b\n", b"x\n"), ("t.jsonl", b"", b"x\n")]
 )
