@@ -36,6 +36,9 @@ from serving.recommendations.recommend import ProposedDecision, propose
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
+DEFAULT_LIMIT = 20
+"""Accounts that are answered where none is named and no limit is sent."""
+
 
 @router.post(
     "/next-actions",
@@ -53,12 +56,14 @@ def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest)
     """
     portfolio = service.portfolio
     if body.account_ids is None:
-        wanted = [s for s in portfolio.scores if not s.has_left][: body.limit]
+        most = DEFAULT_LIMIT if body.limit is None else body.limit
+        wanted = [s for s in portfolio.scores if not s.has_left][:most]
         unknown: list[str] = []
     else:
-        check_count("account ids", len(body.account_ids), service.settings.most_accounts_per_call)
+        most = service.settings.most_accounts_per_call
+        check_count("account ids", len(body.account_ids), min(most, body.limit or most))
         asked = list(dict.fromkeys(body.account_ids))
-        wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][: body.limit]
+        wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id]
         unknown = [a for a in asked if a not in portfolio.by_id]
 
     def response_to(found: Sequence[tuple[ProposedDecision, Decision | None]]) -> Response:

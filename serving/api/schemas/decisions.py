@@ -23,14 +23,18 @@ class NextActionsRequest(Request):
     """For which accounts to recommend; all with most revenue at risk when left out."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"account_ids": [EXAMPLE_ACCOUNT], "limit": 3}]}
+        json_schema_extra={"examples": [{"account_ids": [EXAMPLE_ACCOUNT]}, {"limit": 3}]}
     )
 
     account_ids: list[AccountId] | None = Field(
         default=None, min_length=1, fail_fast=True, description=MOST_ACCOUNTS
     )
-    limit: Whole = Field(
-        default=20, ge=1, le=1000, description="How many accounts, most revenue at risk first."
+    limit: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="How many accounts, most revenue at risk first; 20 where neither this nor ids are "
+        "sent. Every account that is named is answered, or the request is refused.",
     )
     actions_per_account: Whole = Field(default=5, ge=1, le=50)
 

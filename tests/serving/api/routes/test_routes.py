@@ -263,6 +263,14 @@ class TestDecisions:
         listed = own_client.get("/v1/accounts?limit=3").json()["items"]
         assert [i["account_id"] for i in answer["items"]] == [i["account_id"] for i in listed]
 
+    def test_every_account_that_is_named_is_answered_or_the_request_is_refused(self, own_client):
+        ids = [f"acct-{number:02d}" for number in range(30)]
+        answer = own_client.post("/v1/next-actions", json={"account_ids": ids}).json()
+        assert [one["account_id"] for one in answer["items"]] + answer["unknown"] == ids
+        refused = own_client.post("/v1/next-actions", json={"account_ids": ids, "limit": 3})
+        assert refused.status_code == 413
+        assert "30 account ids were sent, and one request takes 3 at most" in refused.text
+
     def test_an_outcome_is_stored_and_on_the_timeline(self, own_client, decided):
         decision = decided["items"][0]
         answer = own_client.post(
