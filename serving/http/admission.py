@@ -59,15 +59,15 @@ class RouteClass:
 
 STATUS = RouteClass(name="status", what="questions about the service", at_once=None)
 CONTROLS = RouteClass(name="controls", what="stops and settings", at_once=2, queue=16)
-READS = RouteClass(name="reads", what="reads", at_once=2, queue=64, most_wait=0.25)
-PAGES = RouteClass(name="pages", what="pages", at_once=2, queue=32, most_wait=0.5)
+READS = RouteClass(name="reads", what="reads", at_once=1, queue=64, most_wait=0.25)
+PAGES = RouteClass(name="pages", what="pages", at_once=1, queue=32, most_wait=0.5)
 DECISIONS = RouteClass(
-    name="decisions", what="decisions and reports of them", at_once=4, queue=64, most_wait=0.5
+    name="decisions", what="decisions and reports of them", at_once=1, queue=64, most_wait=0.5
 )
 EVENTS = RouteClass(
     name="events",
     what="batches of events",
-    at_once=2,
+    at_once=1,
     queue=32,
     most_wait=1.0,
     most_values=300_000,
