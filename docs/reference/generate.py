@@ -43,6 +43,9 @@ from features.events.schema import (  # noqa: E402
 )
 from features.health.formula import FORMULAS  # noqa: E402
 from features.ingest.columns import EARLIEST, LATEST  # noqa: E402
+from features.ingest.expressions.columns import FUNCTIONS  # noqa: E402
+from features.ingest.expressions.grammar import DEEPEST, LONGEST, MOST_PARTS  # noqa: E402
+from features.ingest.mapping import MOST_COMPUTED  # noqa: E402
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
 from registry.playbook.playbook import load_playbook  # noqa: E402
 from serving.api.app import ROUTERS  # noqa: E402
@@ -317,8 +320,53 @@ def events() -> str:
     return "\n".join([*lines, ""])
 
 
+def expressions() -> str:
+    """The language in which a mapping computes columns and chooses rows."""
+    lines = [
+        "# Expressions of a mapping",
+        "",
+        "`[tables.X.computed]` makes columns of the columns of a table, and `where` says which of its rows"
+        " are read. Both are written in a small language that can compute and compare, and nothing else: no"
+        " program, no file, no search by pattern"
+        " ([why](../decisions/features-lake.md#a-mapping-computes-in-a-language-of-its-own)).",
+        "",
+        MADE_BY,
+        "",
+        "```toml",
+        "where = \"status = 'paid' and amount > 0\"",
+        "[tables.subscriptions.computed]",
+        'mrr = "unit_price * seats / 12"',
+        "account = \"concat('eu-', customer_id)\"",
+        "plan = \"if(seats >= 100, 'large', 'small')\"",
+        "```",
+        "",
+        "| part | is written |",
+        "|---|---|",
+        "| a column | `amount`, or `[Amount in EUR]` where its name is no plain word |",
+        "| a text | `'paid'`; a quotation mark in it is written twice |",
+        "| a number | `12`, `0.5` |",
+        "| signs | `+ - * /`, `= != < <= > >=`, `and or not`, `in ('a', 'b')`, `is empty`, `is not empty` |",
+        "| a choice | `if(condition, then, else)`, and `known(a, b)`: the first that is not empty |",
+        *(f"| `{name}` | {cell(function.about)} |" for name, function in FUNCTIONS.items()),
+        "",
+        "- A column is read as what is needed: `amount > 10` as a number, `status = 'paid'` as text. Two"
+        " columns are compared as texts; write `number(a) > b` for numbers. A day is compared with"
+        " `date(day) >= '2024-01-31'`.",
+        "- A cell that is no number where one is needed refuses its row, and `number(a)` is unknown there."
+        " What is computed of an empty cell is empty; a row for which `where` is neither true nor false is"
+        " left out.",
+        "- Times are those of the table's `zone`, read as its `time_format` says, else as ISO 8601.",
+        "- A computed column may have the name of a column of the file, and then stands in its place. It"
+        " reads columns of the file only, no other computed ones.",
+        f"- An expression has at most {LONGEST:,} characters, {MOST_PARTS} parts and {DEEPEST} parts inside"
+        f" each other; a table computes at most {MOST_COMPUTED} columns.",
+    ]
+    return "\n".join(lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "events.md": events,
+    "expressions.md": expressions,
     "routes.md": routes,
     "problems.md": problems,
     "commands.md": commands,

@@ -13,7 +13,8 @@ import polars as pl
 
 from features.events.schema import LARGEST_COUNT, LONGEST_NAME, UTC_INSTANT
 from features.events.text_buffers import is_repetitive, text_buffers
-from features.ingest.mapping import MappingError
+from features.ingest.expressions.columns import read_number
+from features.ingest.mapped_tables import MappingError
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -39,7 +40,7 @@ class ColumnValues:
     problem: pl.Series
 
     @classmethod
-    def nulls(cls, height: int, dtype: type[pl.DataType]) -> ColumnValues:
+    def nulls(cls, height: int, dtype: pl.DataType | type[pl.DataType]) -> ColumnValues:
         """The values where a table has no such column: all null, without a problem."""
         return cls(
             values=pl.repeat(None, height, dtype=dtype, eager=True),
@@ -170,13 +171,13 @@ def _read_any_instants(
     return ColumnValues(values=found["instant"], problem=_with_name(found["problem"], name))
 
 
-def read_numbers(column: pl.Series, name: str) -> ColumnValues:
+def read_numbers(column: pl.Series, name: str, *, decimal: str = ".") -> ColumnValues:
     """Finite numbers; null where the text is empty or no finite number."""
     text = column.cast(pl.String, strict=False) if not column.dtype.is_numeric() else None
     if text is not None:
         text = text.str.strip_chars()
         empty = text.is_null() | (text == "")
-        values = text.cast(pl.Float64, strict=False)
+        values = text.to_frame("n").select(read_number(pl.col("n"), decimal)).to_series()
     else:
         empty = column.is_null()
         values = column.cast(pl.Float64)
@@ -195,14 +196,16 @@ def read_numbers(column: pl.Series, name: str) -> ColumnValues:
     return ColumnValues(values=clean, problem=_with_name(problem, name))
 
 
-def read_counts(column: pl.Series | None, name: str, height: int) -> ColumnValues:
+def read_counts(
+    column: pl.Series | None, name: str, height: int, *, decimal: str = "."
+) -> ColumnValues:
     """Whole numbers from 0; 1 where there is no such column, or no value in it."""
     if column is None:
         return ColumnValues(
             values=pl.repeat(1, height, dtype=pl.Int64, eager=True),
             problem=pl.repeat(None, height, dtype=pl.String, eager=True),
         )
-    numbers = read_numbers(column, name)
+    numbers = read_numbers(column, name, decimal=decimal)
     frame = pl.DataFrame({"values": numbers.values, "problem": numbers.problem})
     value = pl.col("values")
     problem = frame.select(

@@ -20,12 +20,20 @@ from features.ingest.columns import (
     read_numbers,
     read_words,
 )
-from features.ingest.mapping import END_OF_DAY, EventTable, parse_delay
+from features.ingest.expressions.columns import PROBLEM, with_computed
+from features.ingest.mapped_tables import (
+    END_OF_DAY,
+    EventTable,
+    MappedTable,
+    parse_delay,
+    writing_of,
+)
 from features.ingest.properties import read_properties
 
 
 def draft_events(raw: pl.DataFrame, table: EventTable) -> pl.DataFrame:
     """The draft of a table that has one event in a row."""
+    raw, left = computed_rows(raw, table)
     height = raw.height
     zone = table.source.zone
     occurred = read_instants(
@@ -59,11 +67,20 @@ def draft_events(raw: pl.DataFrame, table: EventTable) -> pl.DataFrame:
         "kind": _kinds(raw, table),
     }
     counts = {
-        name: read_counts(raw[column] if column is not None else None, name, height)
+        name: read_counts(
+            raw[column] if column is not None else None,
+            name,
+            height,
+            decimal=table.source.decimal,
+        )
         for name, column in (("event_count", table.event_count), ("user_count", table.user_count))
     }
     properties = read_properties(
-        raw, table.properties, constants=table.constants, json_column=table.properties_column
+        raw,
+        table.properties,
+        constants=table.constants,
+        json_column=table.properties_column,
+        decimal=table.source.decimal,
     )
     readings = (
         words["event_id"],
@@ -90,11 +107,35 @@ def draft_events(raw: pl.DataFrame, table: EventTable) -> pl.DataFrame:
             "user_count": counts["user_count"].values,
             "quantity": values * table.quantity_factor,
             "properties": properties.values,
-            "problem": first_problem(*readings),
-            "left": _left_by_table(raw, table),
+            "problem": first_problem(*readings, *computed_problems(raw)),
+            "left": _left_by_table(raw, left, table),
         }
     )
     return draft.cast(DRAFT_SCHEMA)
+
+
+def computed_rows(raw: pl.DataFrame, table: MappedTable) -> tuple[pl.DataFrame, pl.Series]:
+    """The rows with their computed columns, and why each is left out by ``only`` or ``where``."""
+    source = table.source
+    if not source.computed and source.where is None:
+        return raw, other_rows(raw, table.only)
+    made, is_read = with_computed(raw, source.computed, source.where, writing_of(table))
+    other = other_rows(made, table.only)
+    said = source.where.text if source.where is not None else ""
+    left = pl.DataFrame({"other": other, "is_read": is_read}).select(
+        pl.when(pl.col("other").is_not_null())
+        .then("other")
+        .when(~pl.col("is_read"))
+        .then(pl.lit(f"not {said}"))
+    )
+    return made, left.to_series()
+
+
+def computed_problems(raw: pl.DataFrame) -> tuple[ColumnValues, ...]:
+    """The problems of columns that were computed, as readings without values."""
+    if PROBLEM not in raw.columns:
+        return ()
+    return (ColumnValues(values=raw[PROBLEM], problem=raw[PROBLEM]),)
 
 
 def first_problem(*readings: ColumnValues) -> pl.Series:
@@ -122,8 +163,7 @@ def other_rows(raw: pl.DataFrame, only: Mapping[str, str]) -> pl.Series:
     return raw.select(pl.coalesce(clauses).alias("left")).to_series()
 
 
-def _left_by_table(raw: pl.DataFrame, table: EventTable) -> pl.Series:
-    other = other_rows(raw, table.only)
+def _left_by_table(raw: pl.DataFrame, other: pl.Series, table: EventTable) -> pl.Series:
     if table.when is None:
         return other
     empty = raw.select(
@@ -152,7 +192,7 @@ def _quantities(raw: pl.DataFrame, table: EventTable) -> ColumnValues:
     if table.quantity_words:
         words = {word: str(number) for word, number in table.quantity_words.items()}
         column = column.cast(pl.String, strict=False).str.strip_chars().replace(words)
-    return read_numbers(column, "quantity")
+    return read_numbers(column, "quantity", decimal=table.source.decimal)
 
 
 def _delayed(occurred: pl.Series, delay: str, zone: str) -> pl.Series:

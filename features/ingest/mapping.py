@@ -7,161 +7,47 @@ against itself and against the columns of a table; reads no table and writes not
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
-from fnmatch import fnmatch
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from features.events.schema import CUSTOM_PREFIX, KINDS, is_kind
+from features.ingest.expressions.columns import Formula
+from features.ingest.expressions.grammar import ExpressionError
+from features.ingest.mapped_tables import (
+    END_OF_DAY,
+    FORMATS,
+    SEPARATORS,
+    ContractTable,
+    Epoch,
+    EventTable,
+    InvoiceTable,
+    MappedTable,
+    MappingError,
+    MonthlyTable,
+    PropertySource,
+    SourceMapping,
+    TableSource,
+    parse_delay,
+)
 from features.toml_table import Table, is_number, toml_values
 
-Epoch = Literal["s", "ms", "us"]
+FORMS: Mapping[str, type[MappedTable]] = {
+    "events": EventTable,
+    "contract_periods": ContractTable,
+    "invoices": InvoiceTable,
+    "monthly_mrr": MonthlyTable,
+}
+"""What a row of a table may be, and the values that it has."""
 
-FORMATS = ("csv", "csv.gz", "parquet", "jsonl", "jsonl.gz")
-"""The formats of a table; its ``format`` or the ending of the file says which one."""
+MOST_COMPUTED = 20
+"""Columns that one table may compute."""
 
-END_OF_DAY = "end_of_day"
-"""Known at the last microsecond of the day it happened on: seen by an ``as_of`` of midnight."""
-
-DELAY = re.compile(r"(\d+)([smhdw])")
-UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-class MappingError(ValueError):
-    """The mapping file contradicts itself, or does not fit a table that it describes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PropertySource:
-    """The source of one property: a column as text or number, or a band of a number."""
-
-    column: str
-    type: Literal["text", "number"] = "text"
-    bands: tuple[tuple[float, str], ...] = ()  # (from, word), rising; replaces the number
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableSource:
-    """Where the rows of a table are: files by pattern, or a query on a database."""
-
-    name: str
-    files: tuple[str, ...] = ()
-    format: str | None = None
-    query: str | None = None
-    url_from: str | None = None  # the environment variable that holds the SQLAlchemy URL
-    zone: str | None = None  # of times that are written without one
-    ignored: tuple[str, ...] = ()  # columns that are not read, on purpose
-    complete_until: datetime | None = None
-
-    def takes(self, path: str) -> bool:
-        """Whether a file, by its name or its path below the folder, belongs to this table."""
-        name = path.rsplit("/", 1)[-1]
-        return any(fnmatch(path, pattern) or fnmatch(name, pattern) for pattern in self.files)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventTable:
-    """A table with one event in a row."""
-
-    source: TableSource
-    account: str
-    occurred_at: str
-    kind: str | None = None
-    kind_column: str | None = None
-    kinds: Mapping[str, str] = field(default_factory=dict)  # the source's word: our kind
-    recorded_at: str | None = None
-    recorded_delay: str | None = None
-    time_format: str | None = None
-    epoch: Epoch | None = None
-    event_id: str | None = None
-    user: str | None = None
-    event_count: str | None = None
-    user_count: str | None = None
-    quantity: str | None = None
-    quantity_factor: float = 1.0
-    quantity_words: Mapping[str, str | float | int] = field(default_factory=dict)  # word: number
-    zero_quantity: Literal["known", "unknown"] = "known"
-    when: str | None = None  # rows where this column is empty are left out
-    only: Mapping[str, str] = field(default_factory=dict)  # rows with other values are left out
-    properties: Mapping[str, PropertySource] = field(default_factory=dict)
-    properties_column: str | None = None
-    constants: Mapping[str, str | float | int] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns it reads, each once."""
-        named = (
-            self.event_id,
-            self.account,
-            self.user,
-            self.kind_column,
-            self.occurred_at,
-            self.recorded_at,
-            self.event_count,
-            self.user_count,
-            self.quantity,
-            self.when,
-            self.properties_column,
-            *self.only,
-            *(source.column for source in self.properties.values()),
-        )
-        return tuple(dict.fromkeys(name for name in named if name is not None))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContractTable:
-    """A table with one contract period in a row (see ``contract_periods.py``)."""
-
-    source: TableSource
-    account: str
-    start: str
-    end: str
-    mrr: str
-    time_format: str | None = None
-    epoch: Epoch | None = None
-    seats: str | None = None
-    price_plan: str | None = None
-    billing_months: str | None = None
-    discount: str | None = None
-    only: Mapping[str, str] = field(default_factory=dict)  # the contract rows; others are add-ons
-    end_of_period: Literal["own", "earliest"] = "own"  # earliest: add-on rows may end it early
-    constants: Mapping[str, str | float | int] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns it reads, each once."""
-        named = (
-            self.account,
-            self.start,
-            self.end,
-            self.mrr,
-            self.seats,
-            self.price_plan,
-            self.billing_months,
-            self.discount,
-            *self.only,
-        )
-        return tuple(dict.fromkeys(name for name in named if name is not None))
-
-
-MappedTable = EventTable | ContractTable
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceMapping:
-    """A whole mapping file: a source, its tables, and what is true of all of them."""
-
-    name: str
-    tables: tuple[MappedTable, ...]
-    complete_until: datetime | None = None
-    use_names: tuple[str, ...] = ()  # the product's own feature names that get a feature each
-    tenant: str | None = None
-    currency: str | None = None
+DAYS_OF_A_YEAR = 366.0
 
 
 def load_mapping(path: Path) -> SourceMapping:
@@ -202,37 +88,6 @@ def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
     return mapping
 
 
-def check_columns(table: MappedTable, present: Iterable[str], *, file: str) -> None:
-    """Check that a file has every column that its table reads.
-
-    Raises:
-        MappingError: a column is missing.
-    """
-    here = tuple(present)
-    missing = [name for name in table.columns if name not in here]
-    if missing:
-        raise MappingError(
-            f"{file} has no column {', '.join(map(repr, missing))}, which the mapping of table "
-            f"{table.source.name!r} reads. It has: {', '.join(here) or 'no columns at all'}. "
-            f"Name the right column in the mapping, or take the entry out. Nothing was written."
-        )
-
-
-def parse_delay(text: str) -> timedelta:
-    """A delay such as ``0s``, ``15m``, ``6h``, ``1d`` as a time span.
-
-    >>> parse_delay("6h")
-    datetime.timedelta(seconds=21600)
-    """
-    match = DELAY.fullmatch(text)
-    if match is None:
-        raise MappingError(
-            f"The recorded_delay {text!r} cannot be read. Write a number and one of "
-            f"{', '.join(UNIT_SECONDS)} (such as 6h), or {END_OF_DAY!r} for daily rows."
-        )
-    return timedelta(seconds=int(match[1]) * UNIT_SECONDS[match[2]])
-
-
 class _MappingTable(Table):
     error = MappingError
 
@@ -253,6 +108,13 @@ class _MappingTable(Table):
             constants[name] = value
         return constants
 
+    def constants_of(self, key: str) -> str | float | int:
+        """A text or a number."""
+        value = self._get(key, None)
+        if not isinstance(value, str) and not is_number(value):
+            raise self._wrong(key, "text or a number")
+        return value
+
     def zone(self) -> str | None:
         """The name of a time zone, or None where it is left out."""
         name = self.optional_text("zone")
@@ -271,12 +133,21 @@ def _table(
     name: str, body: object, file: str, zone: str | None, complete_until: datetime | None
 ) -> MappedTable:
     where = f"[tables.{name}] of {file}"
-    kind = _MappingTable(body, where).word("type", ("events", "contract_periods"), "events")
-    is_contracts = kind == "contract_periods"
-    declared = _names(TableSource) + _names(ContractTable if is_contracts else EventTable)
-    toml = _MappingTable(body, where, allowed={"type", *declared} - {"name", "source"})
+    form = _MappingTable(body, where).word("type", tuple(FORMS), "events")
+    declared = {"type", *_names(TableSource), *_names(FORMS[form])} - {"name", "source"}
+    toml = _MappingTable(body, where, allowed=declared)
     source = _source(name, toml, where, zone, complete_until)
-    table = _contracts(toml, source, where) if is_contracts else _events(toml, source, where)
+    table: MappedTable
+    if form == "events":
+        table = _events(toml, source, where)
+    elif source.zone is None:
+        raise MappingError(f"{where} needs zone, the time zone of its dates (such as UTC).")
+    elif form == "contract_periods":
+        table = _contracts(toml, source, where)
+    elif form == "invoices":
+        table = _invoices(toml, source, where)
+    else:
+        table = _monthly(toml, source, where)
     overlap = sorted(set(table.columns) & set(table.source.ignored))
     if overlap:
         raise MappingError(f"{where} both reads and ignores {', '.join(overlap)}.")
@@ -291,11 +162,17 @@ def _source(
         name=name,
         files=toml.texts("files", ()),
         format=toml.optional_word("format", FORMATS),
+        separator=toml.word("separator", tuple(SEPARATORS), ","),
+        decimal=toml.word("decimal", (".", ","), "."),
         query=toml.optional_text("query"),
         url_from=toml.optional_text("url_from"),
         zone=zone,
         ignored=toml.texts("ignored", ()),
         complete_until=toml.instant("complete_until", zone) or complete_until,
+        computed=_computed(toml, where),
+        where=_formula(toml.text("where"), f"{where}, `where`", is_condition=True)
+        if toml.has("where")
+        else None,
     )
     if bool(source.files) == bool(source.query):
         raise MappingError(
@@ -354,13 +231,12 @@ def _events(toml: _MappingTable, source: TableSource, where: str) -> EventTable:
 
 
 def _contracts(toml: _MappingTable, source: TableSource, where: str) -> ContractTable:
-    if source.zone is None:
-        raise MappingError(f"{where} needs zone, the time zone of its dates (such as UTC).")
-    return ContractTable(
+    table = ContractTable(
         source=source,
         account=toml.text("account"),
         start=toml.text("start"),
-        end=toml.text("end"),
+        end=toml.optional_text("end"),
+        cancelled=toml.optional_text("cancelled"),
         mrr=toml.text("mrr"),
         time_format=toml.optional_text("time_format"),
         epoch=toml.optional_word("epoch", get_args(Epoch)),
@@ -368,10 +244,89 @@ def _contracts(toml: _MappingTable, source: TableSource, where: str) -> Contract
         price_plan=toml.optional_text("price_plan"),
         billing_months=toml.optional_text("billing_months"),
         discount=toml.optional_text("discount"),
+        currency_column=toml.optional_text("currency_column"),
         only=toml.words("only"),
         end_of_period=toml.word("end_of_period", ("own", "earliest"), "own"),
         constants=toml.constants("constants"),
     )
+    if table.end is None and table.cancelled is None:
+        raise MappingError(
+            f"{where} must say how a contract ends: `end`, the column with the end of each period, "
+            f"or `cancelled`, the column with the day on which a customer left (empty for the others)."
+        )
+    return table
+
+
+def _invoices(toml: _MappingTable, source: TableSource, where: str) -> InvoiceTable:
+    covers: float | str | None = None
+    if toml.has("covers_months"):
+        given = toml.constants_of("covers_months")
+        covers = given if isinstance(given, str) else float(given)
+    if covers is None or (not isinstance(covers, str) and not 0 < covers <= 120):
+        raise MappingError(
+            f"{where} needs covers_months, how many months an invoice pays for (1 for monthly "
+            f"invoices, 12 for yearly ones), or the column that says it."
+        )
+    return InvoiceTable(
+        source=source,
+        account=toml.text("account"),
+        paid_on=toml.text("paid_on"),
+        amount=toml.text("amount"),
+        covers_months=covers,
+        grace_days=min(max(toml.number("grace_days", 30.0), 0.0), DAYS_OF_A_YEAR),
+        time_format=toml.optional_text("time_format"),
+        epoch=toml.optional_word("epoch", get_args(Epoch)),
+        price_plan=toml.optional_text("price_plan"),
+        seats=toml.optional_text("seats"),
+        currency_column=toml.optional_text("currency_column"),
+        only=toml.words("only"),
+        constants=toml.constants("constants"),
+    )
+
+
+def _monthly(toml: _MappingTable, source: TableSource, where: str) -> MonthlyTable:
+    table = MonthlyTable(
+        source=source,
+        account=toml.text("account"),
+        month=toml.optional_text("month"),
+        mrr=toml.optional_text("mrr"),
+        month_columns=toml.texts("month_columns", ()),
+        month_format=toml.text("month_format", "%Y-%m"),
+        price_plan=toml.optional_text("price_plan"),
+        seats=toml.optional_text("seats"),
+        currency_column=toml.optional_text("currency_column"),
+        only=toml.words("only"),
+        constants=toml.constants("constants"),
+    )
+    is_long = table.month is not None and table.mrr is not None
+    if is_long == bool(table.month_columns):
+        raise MappingError(
+            f"{where} must say where its months are: either month and mrr, two columns of a table "
+            f'with a row for each month, or month_columns = ["20*"], the columns of a table with a '
+            f"column for each month."
+        )
+    return table
+
+
+def _computed(toml: _MappingTable, where: str) -> dict[str, Formula]:
+    found = {
+        name: _formula(text, f"{where}, `computed.{name}`")
+        for name, text in toml.words("computed").items()
+    }
+    if len(found) > MOST_COMPUTED:
+        raise MappingError(
+            f"{where} computes {len(found)} columns; at most {MOST_COMPUTED} are read."
+        )
+    return found
+
+
+def _formula(text: str, where: str, *, is_condition: bool = False) -> Formula:
+    try:
+        return Formula.read(text, is_condition=is_condition)
+    except ExpressionError as exc:
+        raise MappingError(
+            f"{where} cannot be read: {exc}. The expression is {text!r:.200}."
+        ) from exc
 
 
 def _property(name: str, value: object, where: str) -> PropertySource:

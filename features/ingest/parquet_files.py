@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.ingest._text_chunks import PARQUET_MAGIC, SourceFileError
-from features.ingest.mapping import MappedTable, check_columns
+from features.ingest.mapped_tables import MappedTable, check_columns
 
 LARGEST_PIECE = 1 << 30
 """Bytes of text that are taken at once: a file of kilobytes can hold one long text in every row."""
@@ -70,6 +70,18 @@ def parquet_frames(
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,
     ) as exc:
+        raise _damaged(path, exc) from exc
+
+
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """The columns of a Parquet file, from its footer.
+
+    Raises:
+        SourceFileError: it is damaged or no Parquet file.
+    """
+    try:
+        return tuple(pq.read_schema(path).names)
+    except (pa.ArrowInvalid, OSError) as exc:
         raise _damaged(path, exc) from exc
 
 

@@ -7,13 +7,14 @@ characters. A bad value raises no error: its row alone is refused, with the reas
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 import polars as pl
 
 from features.events.schema import LONGEST_NAME, LONGEST_PROPERTIES, properties_text
 from features.ingest.columns import ColumnValues
-from features.ingest.mapping import PropertySource
+from features.ingest.mapped_tables import PropertySource
 
 
 def read_properties(
@@ -22,6 +23,7 @@ def read_properties(
     *,
     constants: Mapping[str, str | float | int] | None = None,
     json_column: str | None = None,
+    decimal: str = ".",
 ) -> ColumnValues:
     """The property map of every row as canonical JSON text."""
     fixed = dict(constants or {})
@@ -41,7 +43,7 @@ def read_properties(
     problems: list[str | None] = []
     for row in different.iter_rows(named=True):
         try:
-            texts.append(_one_map(row, sources, fixed, json_column))
+            texts.append(_one_map(row, sources, fixed, json_column, decimal))
             problems.append(None)
         except PropertyError as problem:
             texts.append(None)
@@ -97,6 +99,7 @@ def _one_map(
     sources: Mapping[str, PropertySource],
     fixed: Mapping[str, object],
     json_column: str | None,
+    decimal: str,
 ) -> str:
     found: dict[str, object] = {}
     if json_column and (text := row[json_column]):
@@ -108,17 +111,19 @@ def _one_map(
             raise PropertyError("properties is not a flat map of texts and numbers")
         found.update(parsed)
     for name, source in sources.items():
-        found[name] = _one_property(name, row[source.column], source)
+        found[name] = _one_property(name, row[source.column], source, decimal)
     return flat_properties(found | dict(fixed))
 
 
-def _one_property(name: str, value: object, source: PropertySource) -> str | float | int | None:
+def _one_property(
+    name: str, value: object, source: PropertySource, decimal: str
+) -> str | float | int | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if source.type == "text" and not source.bands:
         return value.strip() if isinstance(value, str) else str(value)
     try:
-        number = float(str(value))
+        number = float(_with_point(str(value)) if decimal == "," else str(value))
     except ValueError as exc:
         raise PropertyError(f"property {name} is no number") from exc
     if number != number or number in (float("inf"), float("-inf")):
@@ -127,3 +132,12 @@ def _one_property(name: str, value: object, source: PropertySource) -> str | flo
         words = [word for least, word in source.bands if number >= least]
         return words[-1] if words else None
     return int(number) if number.is_integer() else number
+
+
+def _with_point(text: str) -> str:
+    """A number with a decimal comma, as programs write it.
+
+    >>> _with_point("1.234,5"), _with_point("7")
+    ('1234.5', '7')
+    """
+    return re.sub("[.'’ \u00a0\u202f]", "", text).replace(",", ".")

@@ -28,8 +28,16 @@ from features.ingest._text_chunks import (
     text_blocks,
     whole_rows,
 )
-from features.ingest.mapping import FORMATS, MappedTable, MappingError, TableSource, check_columns
-from features.ingest.parquet_files import parquet_frames
+from features.ingest.mapped_tables import (
+    FORMATS,
+    SEPARATORS,
+    MappedTable,
+    MappingError,
+    TableSource,
+    check_columns,
+    fitted,
+)
+from features.ingest.parquet_files import parquet_columns, parquet_frames
 
 PIECE_ROWS = 200_000
 """Rows that are taken at once, whatever the format."""
@@ -65,6 +73,8 @@ def read_pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
     packed = form.endswith(".gz")
     if form.startswith("csv"):
         rows = whole_rows(text_blocks(path, "CSV", packed=packed), path.name, quoted=True)
+        if table.source.separator == "blanks":
+            rows = map(_one_blank, rows)
         return _csv_pieces(path.name, rows, table)
     rows = whole_rows(text_blocks(path, "JSON lines", packed=packed), path.name, quoted=False)
     return _jsonl_pieces(path.name, rows, table)
@@ -78,6 +88,24 @@ def read_table(path: Path, table: MappedTable) -> RawTable:
         present=pieces[-1].present,
         broken=tuple(line for piece in pieces for line in piece.broken),
     )
+
+
+def columns_of(path: Path, table: MappedTable) -> tuple[str, ...]:
+    """The columns of a file, from its beginning."""
+    source = table.source
+    form = format_of(path, source)
+    if form == "parquet":
+        return parquet_columns(path)
+    packed = form.endswith(".gz")
+    if form.startswith("csv"):
+        first = next(
+            whole_rows(text_blocks(path, "CSV", packed=packed), path.name, quoted=True), b""
+        )
+        first = _one_blank(first) if source.separator == "blanks" else first
+        return _header(path.name, first.partition(b"\n")[0], SEPARATORS[source.separator])
+    blocks = whole_rows(text_blocks(path, "JSON lines", packed=packed), path.name, quoted=False)
+    rows, _ = next(json_pieces(path.name, blocks))
+    return tuple(dict.fromkeys(column for _, row in rows for column in row))
 
 
 def format_of(path: Path, source: TableSource) -> str:
@@ -134,6 +162,7 @@ def read_query(table: MappedTable, environment: Mapping[str, str]) -> RawTable:
             f"The query of table {source.name!r} failed: {first_line}. Check the query and "
             f"{source.url_from}. Nothing was written."
         ) from exc
+    table = fitted(table, names, file=f"The query of {source.name!r}")
     check_columns(table, names, file=f"The query of {source.name!r}")
     columns = {
         name: pl.Series(name, [_plain(row[i]) for row in rows], strict=False)
@@ -221,7 +250,7 @@ def _csv_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Itera
             f"{name} ends its lines with carriage returns alone, as old Macs did. Export it with "
             f"line feeds. Nothing was written."
         )
-    present = _header(name, header)
+    present = _header(name, header, SEPARATORS[table.source.separator])
     check_columns(table, present, file=name)
     twice = [column for column in table.columns if present.count(column) > 1]
     if twice:
@@ -241,14 +270,16 @@ def _csv_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Itera
         line += content.count(b"\n")
 
 
-def _header(name: str, line: bytes) -> tuple[str, ...]:
+def _header(name: str, line: bytes, separator: bytes) -> tuple[str, ...]:
     try:
         # not open_csv: after an error its open thread aborts the process
         return tuple(
             pa.csv.read_csv(
                 pa.BufferReader(line + b"\n"),
                 read_options=pa.csv.ReadOptions(use_threads=False),
-                parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+                parse_options=pa.csv.ParseOptions(
+                    newlines_in_values=True, delimiter=separator.decode()
+                ),
             ).schema.names
         )
     except UnicodeDecodeError as exc:
@@ -289,7 +320,10 @@ def _csv_rows(
                     use_threads=False, block_size=len(content) + 1, column_names=present
                 ),
                 parse_options=pa.csv.ParseOptions(
-                    newlines_in_values=True, invalid_row_handler=keep, ignore_empty_lines=False
+                    newlines_in_values=True,
+                    invalid_row_handler=keep,
+                    ignore_empty_lines=False,
+                    delimiter=SEPARATORS[table.source.separator].decode(),
                 ),
                 convert_options=pa.csv.ConvertOptions(
                     include_columns=list(table.columns),
@@ -311,7 +345,7 @@ def _csv_rows(
         if rows is not None
         else pl.DataFrame(schema=dict.fromkeys(table.columns, pl.Binary))
     )
-    starts = _csv_lines(content, rows=frame.height + len(broken), line=line)
+    starts = _csv_lines(content, table.source.separator, rows=frame.height + len(broken), line=line)
     taken = {number for number, _, _ in broken}
     broken = [(starts[number - 1], reason, text) for number, reason, text in broken]
     numbers = (
@@ -335,11 +369,14 @@ def _csv_rows(
     return RawTable(frame=text, present=tuple(present), broken=tuple(sorted(broken)))
 
 
-def _csv_lines(content: bytes, *, rows: int, line: int) -> Sequence[int]:
+def _csv_lines(content: bytes, separator: str, *, rows: int, line: int) -> Sequence[int]:
     """The line on which each row begins; quoted text may hold line breaks."""
     if content.count(b"\n") == rows:
         return range(line + 1, line + rows + 1)
-    reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
+    reader = csv.reader(
+        io.StringIO(content.decode("utf-8", errors="replace"), newline=""),
+        delimiter=SEPARATORS[separator].decode(),
+    )
     starts = [line + 1]
     for _ in reader:
         starts.append(line + reader.line_num + 1)
@@ -362,6 +399,12 @@ def _jsonl_pieces(name: str, blocks: Iterator[bytes], table: MappedTable) -> Ite
             broken=tuple(broken),
         )
     check_columns(table, present, file=name)
+
+
+def _one_blank(content: bytes) -> bytes:
+    """Rows whose columns are apart by any number of blanks, with one blank between them."""
+    lines = (b" ".join(line.split()) for line in content.split(b"\n"))
+    return b"\n".join(lines)
 
 
 def _too_many_broken(name: str, what: str) -> str:

@@ -23,18 +23,23 @@ from pathlib import Path
 from features.events.bounds import Bounds
 from features.events.validation import DraftPiece
 from features.ingest._text_chunks import SourceFileError, text_blocks, whole_rows
-from features.ingest.contract_periods import draft_contracts
+from features.ingest.contracts.draft import draft_contracts, what_was_inferred
 from features.ingest.drafts import draft_events
 from features.ingest.json_events import draft_rows
-from features.ingest.mapping import (
+from features.ingest.mapped_tables import (
     ContractTable,
+    EventTable,
+    InvoiceTable,
     MappedTable,
     MappingError,
+    MonthlyTable,
     SourceMapping,
-    load_mapping,
+    fitted,
 )
+from features.ingest.mapping import load_mapping
 from features.ingest.readers import (
     RawTable,
+    columns_of,
     json_pieces,
     read_pieces,
     read_query,
@@ -107,17 +112,21 @@ def ingest_files(
     found = match_files(paths, mapping, besides=besides)
     summaries: list[FileSummary] = []
     with lake.batch(bounds=bounds) as batch:
-        for table, path, name in found.pairs:
+        for given, path, name in found.pairs:
+            table = given
+            if not isinstance(given, EventTable):
+                table = fitted(given, columns_of(path, given), file=name)
             summaries.append(
                 _take_table(batch, table, partial(_pieces, path, table), name, mapping.name, now)
             )
         for table in mapping.tables:
             if table.source.query is not None:
                 answer = read_query(table, environment or {})
+                query = f"The query of {table.source.name!r}"
                 summaries.append(
                     _take_table(
                         batch,
-                        table,
+                        fitted(table, answer.present, file=query),
                         partial(iter, [answer]),
                         f"the query of {table.source.name!r}",
                         mapping.name,
@@ -250,10 +259,10 @@ def _take_table(
         nonlocal present
         for raw in read():
             present = raw.present
-            if isinstance(table, ContractTable):
-                draft = draft_contracts(raw.frame, table, known_until=min(now, end) if end else now)
-            else:
+            if isinstance(table, EventTable):
                 draft = draft_events(raw.frame, table)
+            else:
+                draft = draft_contracts(raw.frame, table, known_until=min(now, end) if end else now)
             yield DraftPiece(draft=draft, raw=raw.frame, broken=raw.broken)
 
     summary = batch.add_pieces(
@@ -270,6 +279,7 @@ def _take_table(
         summary,
         ignored_columns=tuple(c for c in others if c in table.source.ignored),
         unmapped_columns=tuple(c for c in others if c not in table.source.ignored),
+        notes=what_was_inferred(table),
     )
 
 
@@ -284,9 +294,9 @@ def _event_pieces(path: Path, now: datetime) -> Iterator[DraftPiece]:
 def _pieces(path: Path, table: MappedTable) -> Iterator[RawTable]:
     """The pieces of a file. Contract periods come in one piece, because a row changes others."""
     return (
-        iter([read_table(path, table)])
-        if isinstance(table, ContractTable)
-        else read_pieces(path, table)
+        read_pieces(path, table)
+        if isinstance(table, EventTable)
+        else iter([read_table(path, table)])
     )
 
 
@@ -346,16 +356,36 @@ def _patterns(mapping: SourceMapping) -> str:
 
 def source_columns(table: MappedTable) -> dict[str, str]:
     """The column of each name that a reason may hold, such as ``account_id`` or ``property seats``."""
+    named: dict[str, str | None]
     if isinstance(table, ContractTable):
         named = {
             "account_id": table.account,
             "start": table.start,
             "end": table.end,
+            "cancelled": table.cancelled,
             "mrr": table.mrr,
             "seats": table.seats,
             "price_plan": table.price_plan,
             "billing_months": table.billing_months,
             "discount": table.discount,
+        }
+    elif isinstance(table, InvoiceTable):
+        covers = table.covers_months if isinstance(table.covers_months, str) else None
+        named = {
+            "account_id": table.account,
+            "paid_on": table.paid_on,
+            "amount": table.amount,
+            "covers_months": covers,
+            "seats": table.seats,
+            "price_plan": table.price_plan,
+        }
+    elif isinstance(table, MonthlyTable):
+        named = {
+            "account_id": table.account,
+            "month": table.month,
+            "amount": table.mrr,
+            "seats": table.seats,
+            "price_plan": table.price_plan,
         }
     else:
         named = {
@@ -371,4 +401,8 @@ def source_columns(table: MappedTable) -> dict[str, str]:
             "properties": table.properties_column,
             **{f"property {name}": source.column for name, source in table.properties.items()},
         }
-    return {name: column for name, column in named.items() if column is not None}
+    return {
+        name: column
+        for name, column in named.items()
+        if column is not None and column not in table.source.computed
+    }

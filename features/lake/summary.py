@@ -17,6 +17,12 @@ from features.events.validation import AFTER_COMPLETE
 QUARANTINED_AT = "quarantine/*.parquet"
 """The files of refused rows in a workspace."""
 
+FILES_SHOWN = 5
+"""Files of one table that the summary lists one by one; more are summed up."""
+
+REASONS_SHOWN = 10
+"""Reasons of one file, or of one table, in the summary."""
+
 NAMES_SHOWN = 50
 """Of columns or files in one line of the summary."""
 
@@ -49,6 +55,7 @@ class FileSummary:
     fates: tuple[RowFate, ...] = ()  # of every row, if the caller wants them
     unmapped_columns: tuple[str, ...] = ()  # not read: the mapping does not name them
     ignored_columns: tuple[str, ...] = ()  # not read: the mapping says so
+    notes: tuple[str, ...] = ()  # what was inferred, such as contracts from invoices
 
     @property
     def is_balanced(self) -> bool:
@@ -121,26 +128,8 @@ class IngestSummary:
             said.append(
                 f"What is new counts as {self.events:,} events, since a row may sum up several."
             )
-        for file in self.files:
-            said.append(
-                f"  {file.file} ({file.table}): {_counted(file.read, 'row')}"
-                f"{_made(file)}: {_sum(file)}"
-            )
-            for reason, count in sorted(file.quarantined.items()):
-                example = file.examples.get(reason)
-                first = "" if example is None else f"; {'the first: ' * (count > 1)}{example}"
-                said.append(f"    quarantined: {count:,} because {reason}{first}")
-            for reason, count in sorted(file.left_out.items()):
-                until = (
-                    ""
-                    if reason != AFTER_COMPLETE or file.complete_until is None
-                    else (f", {format_moment(file.complete_until)}")
-                )
-                said.append(f"    left out: {count:,} because {reason}{until}")
-            if file.ignored_columns:
-                said.append(f"    columns ignored on purpose: {_listed(file.ignored_columns)}")
-            if file.unmapped_columns:
-                said.append(f"    columns left alone: {_listed(file.unmapped_columns)}")
+        for file in by_table(self.files):
+            said += _lines_of(file)
         if self.unmapped_files:
             said.append(f"  files left alone: {_listed(self.unmapped_files)}")
         if self.empty_tables:
@@ -151,6 +140,71 @@ class IngestSummary:
                 f"line: {QUARANTINED_AT} in the workspace."
             )
         return said
+
+
+def by_table(files: Sequence[FileSummary]) -> list[FileSummary]:
+    """The files one by one; those of a table with more than ``FILES_SHOWN``, summed up as one."""
+    tables: dict[str, list[FileSummary]] = {}
+    for file in files:
+        tables.setdefault(file.table, []).append(file)
+    return [
+        one
+        for table in tables.values()
+        for one in (table if len(table) <= FILES_SHOWN else [_as_one(table)])
+    ]
+
+
+def _as_one(files: Sequence[FileSummary]) -> FileSummary:
+    """Many files of one table as if they were one; an example says of which file it is."""
+    examples: dict[str, str] = {}
+    for file in files:
+        for reason, example in file.examples.items():
+            examples.setdefault(reason, f"{file.file}: {example}")
+    return FileSummary(
+        file=f"{len(files):,} files, {files[0].file} to {files[-1].file}",
+        table=files[0].table,
+        read=sum(file.read for file in files),
+        derived=sum(file.derived for file in files),
+        landed=sum(file.landed for file in files),
+        duplicates=sum(file.duplicates for file in files),
+        corrected=sum(file.corrected for file in files),
+        quarantined=_added(file.quarantined for file in files),
+        examples=examples,
+        left_out=_added(file.left_out for file in files),
+        complete_until=files[0].complete_until,
+        unmapped_columns=tuple(dict.fromkeys(c for file in files for c in file.unmapped_columns)),
+        ignored_columns=tuple(dict.fromkeys(c for file in files for c in file.ignored_columns)),
+        notes=tuple(dict.fromkeys(note for file in files for note in file.notes)),
+    )
+
+
+def _lines_of(file: FileSummary) -> list[str]:
+    said = [
+        f"  {file.file} ({file.table}): {_counted(file.read, 'row')}{_made(file)}: {_sum(file)}"
+    ]
+    refused = sorted(file.quarantined.items(), key=lambda one: (-one[1], one[0]))
+    for reason, count in refused[:REASONS_SHOWN]:
+        example = file.examples.get(reason)
+        first = "" if example is None else f"; {'the first: ' * (count > 1)}{example}"
+        said.append(f"    quarantined: {count:,} because {reason}{first}")
+    if others := refused[REASONS_SHOWN:]:
+        rows = sum(count for _, count in others)
+        said.append(
+            f"    quarantined: {rows:,} for {_counted(len(others), 'other reason')}, in the quarantine"
+        )
+    for reason, count in sorted(file.left_out.items())[:REASONS_SHOWN]:
+        until = (
+            ""
+            if reason != AFTER_COMPLETE or file.complete_until is None
+            else (f", {format_moment(file.complete_until)}")
+        )
+        said.append(f"    left out: {count:,} because {reason}{until}")
+    if file.ignored_columns:
+        said.append(f"    columns ignored on purpose: {_listed(file.ignored_columns)}")
+    if file.unmapped_columns:
+        said.append(f"    columns left alone: {_listed(file.unmapped_columns)}")
+    said += [f"    note: {note}" for note in file.notes]
+    return said
 
 
 def _sum(counts: FileSummary | IngestSummary) -> str:

@@ -14,7 +14,7 @@ from features.ingest.columns import (
     read_numbers,
     read_words,
 )
-from features.ingest.mapping import MappingError, PropertySource
+from features.ingest.mapped_tables import MappingError, PropertySource
 from features.ingest.properties import PropertyError, flat_properties, read_properties
 
 NINE = datetime(2026, 3, 1, 9, tzinfo=UTC)

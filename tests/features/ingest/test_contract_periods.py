@@ -11,8 +11,8 @@ import pytest
 
 from features.events.schema import LINE
 from features.events.validation import validate_draft
-from features.ingest.contract_periods import draft_contracts
-from features.ingest.mapping import ContractTable, TableSource
+from features.ingest.contracts.draft import draft_contracts
+from features.ingest.mapped_tables import ContractTable, TableSource
 
 COLUMNS = ("account", "start", "end", "mrr", "seats", "plan", "units")
 TABLE = ContractTable(

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from features.ingest.mapping import MappingError
+from features.ingest.mapped_tables import MappingError
 from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.lake.quarantine import QUARANTINE_SCHEMA

@@ -14,7 +14,8 @@ import pytest
 from features.events.schema import LINE
 from features.ingest import readers
 from features.ingest._text_chunks import SourceFileError
-from features.ingest.mapping import EventTable, MappingError, TableSource, load_mapping
+from features.ingest.mapped_tables import EventTable, MappingError, TableSource
+from features.ingest.mapping import load_mapping
 from features.ingest.parquet_files import LARGEST_PIECE
 from features.ingest.readers import read_table
 from features.ingest.run import ingest_jsonl

@@ -30,7 +30,7 @@ from malformed_rows import (
 )
 
 from features.ingest._text_chunks import SourceFileError
-from features.ingest.mapping import MappingError
+from features.ingest.mapped_tables import MappingError
 from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary

@@ -7,14 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from features.ingest.mapping import (
-    ContractTable,
-    EventTable,
-    MappingError,
-    check_columns,
-    load_mapping,
-    read_mapping,
-)
+from features.ingest.mapped_tables import ContractTable, EventTable, MappingError, check_columns
+from features.ingest.mapping import load_mapping, read_mapping
 
 WHOLE = """
 name = "shop"

@@ -9,7 +9,7 @@ import pytest
 
 from features.events.schema import LINE
 from features.ingest._text_chunks import LARGEST_ROW, SourceFileError
-from features.ingest.mapping import EventTable, TableSource
+from features.ingest.mapped_tables import EventTable, TableSource
 from features.ingest.readers import PIECE_ROWS, read_pieces, read_table
 
 TABLE = EventTable(

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from features.events.validation import AFTER_COMPLETE, NOT_YET_KNOWN
 from features.ingest._text_chunks import SourceFileError
-from features.ingest.mapping import MappingError
+from features.ingest.mapped_tables import MappingError
 from features.ingest.run import ingest, ingest_rows
 from features.lake.deduplication.versions import NOT_LATER
 from features.lake.lake import Lake

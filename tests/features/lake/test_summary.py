@@ -116,3 +116,32 @@ def test_one_is_not_said_in_the_plural(summary, line):
 def test_a_summary_without_refused_rows_says_nothing_of_quarantine():
     [one] = [FileSummary(file="a", table="t", read=1, landed=1)]
     assert "quarantine" not in str(IngestSummary(files=(one,), events=1))
+
+
+def test_a_table_of_many_files_is_one_screen():
+    files = tuple(
+        FileSummary(
+            file=f"day-{n:03}.csv",
+            table="sales",
+            read=10,
+            landed=7,
+            quarantined={"quantity is no number": 2, f"reason {n}": 1},
+            examples={"quantity is no number": "line 4, column Amount: 'lots'"},
+            unmapped_columns=("Country",),
+            notes=("a note",),
+        )
+        for n in range(305)
+    )
+    lines = IngestSummary(files=files).lines()
+    assert len(lines) <= 20
+    assert "  305 files, day-000.csv to day-304.csv (sales): 3,050 rows: 2,135 landed" in lines[1]
+    assert (
+        "quarantined: 610 because quantity is no number; the first: day-000.csv: line 4" in lines[2]
+    )
+    assert "quarantined: 296 for 296 other reasons" in lines[12]
+    assert lines[13:15] == ["    columns left alone: Country", "    note: a note"]
+
+
+def test_a_few_files_of_a_table_are_listed_one_by_one():
+    files = tuple(FileSummary(file=f"{n}.csv", table="t", read=1, landed=1) for n in range(5))
+    assert len(IngestSummary(files=files).lines()) == 6
