@@ -45,6 +45,7 @@ from features.ingest.readers import (
     read_query,
     read_table,
 )
+from features.ingest.telltale_columns import ColumnWatch
 from features.lake.lake import Batch, Lake
 from features.lake.summary import FileSummary, IngestSummary
 from features.workspace import SETTINGS_FILE, Workspace
@@ -111,13 +112,16 @@ def ingest_files(
     began = time.perf_counter()
     found = match_files(paths, mapping, besides=besides)
     summaries: list[FileSummary] = []
+    watch = ColumnWatch(known_until=now)
     with lake.batch(bounds=bounds) as batch:
         for given, path, name in found.pairs:
             table = given
             if not isinstance(given, EventTable):
                 table = fitted(given, columns_of(path, given), file=name)
             summaries.append(
-                _take_table(batch, table, partial(_pieces, path, table), name, mapping.name, now)
+                _take_table(
+                    batch, table, partial(_pieces, path, table), name, mapping.name, now, watch
+                )
             )
         for table in mapping.tables:
             if table.source.query is not None:
@@ -131,12 +135,14 @@ def ingest_files(
                         f"the query of {table.source.name!r}",
                         mapping.name,
                         now,
+                        watch,
                     )
                 )
     return IngestSummary(
         files=tuple(summaries),
         unmapped_files=found.unmapped,
         empty_tables=found.empty_tables,
+        warnings=watch.warnings(),
         events=batch.events,
         seconds=time.perf_counter() - began,
     )
@@ -251,6 +257,7 @@ def _take_table(
     name: str,
     source: str,
     now: datetime,
+    watch: ColumnWatch,
 ) -> FileSummary:
     end = table.source.complete_until
     present: tuple[str, ...] = ()
@@ -263,6 +270,7 @@ def _take_table(
                 draft = draft_events(raw.frame, table)
             else:
                 draft = draft_contracts(raw.frame, table, known_until=min(now, end) if end else now)
+            watch.see(table, raw.frame, draft)
             yield DraftPiece(draft=draft, raw=raw.frame, broken=raw.broken)
 
     summary = batch.add_pieces(

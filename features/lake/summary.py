@@ -23,6 +23,9 @@ FILES_SHOWN = 5
 REASONS_SHOWN = 10
 """Reasons of one file, or of one table, in the summary."""
 
+WARNINGS_SHOWN = 10
+"""Warnings of columns in a summary."""
+
 NAMES_SHOWN = 50
 """Of columns or files in one line of the summary."""
 
@@ -76,6 +79,7 @@ class IngestSummary:
     files: tuple[FileSummary, ...]
     unmapped_files: tuple[str, ...] = ()  # not read
     empty_tables: tuple[str, ...] = ()  # no file of the run belonged to them
+    warnings: tuple[str, ...] = ()  # of columns that would mislead a model
     events: int = 0  # sum of event_count over the rows that landed or corrected
     seconds: float = 0.0
 
@@ -134,6 +138,9 @@ class IngestSummary:
             said.append(f"  files left alone: {_listed(self.unmapped_files)}")
         if self.empty_tables:
             said.append(f"  tables without a file in this run: {', '.join(self.empty_tables)}")
+        said += [f"Warning: {warning}." for warning in self.warnings[:WARNINGS_SHOWN]]
+        if more := len(self.warnings) - WARNINGS_SHOWN:
+            said += [f"Warning: {more:,} more columns are like these."] if more > 0 else []
         if refused:
             said.append(
                 f"{_counted(refused, 'refused row')} to look at, with reason, file and "
