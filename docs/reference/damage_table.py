@@ -57,6 +57,7 @@ class Outcome:
     degraded: str | None = None  # the store that /readyz names; None: "ok"
     says: str = ""  # words that are in the reason
     starts: bool = True  # False: the command ends, and says these words
+    heals: bool = False  # the service mends the store itself
     comes_back: bool = True  # once the file is back; a new start otherwise
 
 
@@ -87,12 +88,13 @@ OUTCOMES: Mapping[str, Outcome] = {
         degraded="events",
         says="Restore",
     ),
-    "the snapshot before": Outcome(
-        happens="everything is answered; which accounts there are, and their figures where the online "
-        "store has none, come from the snapshot before",
-        do="make the snapshot again: `keepwell snapshot --as-of DATE`, with the day in the file's name",
-        degraded="snapshots",
-        says="Make it again with: keepwell snapshot --as-of",
+    "made again from the events": Outcome(
+        happens="the service makes the snapshot again from the events, and `/readyz` says so meanwhile. "
+        "Everything is answered; which accounts there are, and their figures where the online "
+        "store has none, come from the snapshot before until then",
+        do="nothing. Where it could not be made again, `/readyz` says why, and `keepwell snapshot --as-of "
+        "DATE`, with the day in the file's name, does it once that is mended",
+        heals=True,
     ),
     "unnoticed": Outcome(
         happens="everything is answered; the accounts are those of that snapshot, and nothing says so",
@@ -253,13 +255,6 @@ OUTCOMES: Mapping[str, Outcome] = {
 }
 
 
-SNAPSHOT: Mapping[Damage, str] = {
-    "deleted": "unharmed",
-    "locked": "unharmed",
-    "replaced": "unnoticed",
-}
-
-
 class _Both(TypedDict):
     while_serving: Mapping[Damage, str]
     at_start: Mapping[Damage, str]
@@ -314,11 +309,12 @@ STORES: tuple[StoreRow, ...] = (
     StoreRow(
         store="snapshot",
         file="snapshots/as_of_*.parquet",
-        while_serving={**dict.fromkeys(DAMAGES, "the snapshot before"), **SNAPSHOT},
-        at_start={**dict.fromkeys(DAMAGES, "the snapshot before"), **SNAPSHOT},
-        note="The newest snapshot is damaged here; with an older one nothing is compared, and `/readyz` says "
-        "so. Each holds a digest of its own file, but for those "
-        "that an older version wrote; a whole snapshot of another workspace has the right one.",
+        **_both({**dict.fromkeys(DAMAGES, "made again from the events"), "locked": "unharmed"}),
+        note="The newest snapshot is damaged here; with an older one nothing is compared until it is made "
+        "again. Each holds a digest of its own file, but for those that an older version wrote, and "
+        "`snapshots/written.json` lists which files were written with which digest. Where that list is "
+        "missing, what is there is taken as it is. A snapshot that you no longer want comes back, unless "
+        "you remove its line of the list too.",
     ),
     StoreRow(
         store="online store",

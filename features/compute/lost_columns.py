@@ -15,7 +15,7 @@ import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
 from features.catalogue.feature import Expression, Feature
-from features.compute.snapshot_store import SnapshotStore
+from features.compute.snapshot_store import DamagedSnapshotError, SnapshotStore
 from features.health.formula import HealthFormula
 from features.kernel.aggregations import BY_NAME
 from features.lake.admission.horizons import Horizon
@@ -88,7 +88,7 @@ def keep_stored_values(
         assert isinstance(moment, datetime)
         gone = lost_columns(features, formula, horizons, moment)
         lost = [name for name in rows.columns if name in gone]
-        stored = store.read(moment) if lost and moment in there else rows.clear()
+        stored = _stored(store, moment, rows) if lost and moment in there else rows.clear()
         kept = [name for name in lost if name in stored.columns]
         left = rows.drop(lost).join(
             stored.select("account_id", *kept), on="account_id", how="left", maintain_order="left"
@@ -96,6 +96,14 @@ def keep_stored_values(
         unknown = [pl.lit(None, schema[name]).alias(name) for name in lost if name not in kept]
         frames.append(left.with_columns(unknown).select(rows.columns))
     return pl.concat(frames).sort(ROW).drop(ROW) if frames else snapshots
+
+
+def _stored(store: SnapshotStore, moment: datetime, rows: pl.DataFrame) -> pl.DataFrame:
+    """The stored snapshot of a moment; no rows where it is damaged, and its values are lost."""
+    try:
+        return store.read(moment)
+    except DamagedSnapshotError:
+        return rows.clear()
 
 
 def _computed(features: Catalogue) -> tuple[Feature | Expression, ...]:

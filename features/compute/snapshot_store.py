@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
+from features.compute.written_snapshots import Digests, WrittenSnapshots, also_allowing
 from features.reloaded_file import Stamp, stamp_of
 from features.workspace_files import UnusableStoreError, write_atomically
 
@@ -26,9 +28,11 @@ CONTENT = "keepwell.content"
 
 NO_DIGEST = "0" * 32
 
+NAME = re.compile(r"as_of_(\d{8}T\d{6}Z)\.parquet")
 
-_checked: dict[Path, Stamp] = {}
-"""The stamps of the snapshots that were found whole, in this process."""
+
+_checked: dict[Path, tuple[Stamp, Digests]] = {}
+"""The stamps of the snapshots that were found whole in this process, and the digests allowed then."""
 
 
 class SnapshotError(Exception):
@@ -36,7 +40,7 @@ class SnapshotError(Exception):
 
 
 class DamagedSnapshotError(SnapshotError, UnusableStoreError):
-    """A snapshot cannot be read, was cut short or altered."""
+    """A snapshot is missing, cannot be read, was cut short, altered or replaced."""
 
 
 class SnapshotStore:
@@ -44,6 +48,7 @@ class SnapshotStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._written = WrittenSnapshots(folder)
 
     def path(self, as_of: datetime) -> Path:
         """The path of the snapshot as of this moment, which may not exist."""
@@ -56,8 +61,9 @@ class SnapshotStore:
         file hold it.
         """
         for leftover in self.folder.glob(".as_of_*.tmp"):
-            leftover.unlink()  # of a process that was killed; the workspace lock is held here
-        paths = []
+            if leftover.is_file():
+                leftover.unlink()  # of a process that was killed; the workspace lock is held here
+        contents: dict[Path, bytes] = {}
         moments = frame.partition_by("as_of", as_dict=True)
         for (as_of,), rows in sorted(moments.items()):
             content = io.BytesIO()
@@ -67,18 +73,66 @@ class SnapshotStore:
                 statistics=True,
                 metadata={MADE_FROM: digest, CONTENT: NO_DIGEST},
             )
-            write_atomically(self.path(as_of), _with_own_digest(content.getvalue()))
-            paths.append(self.path(as_of))
-        return tuple(paths)
+            contents[self.path(as_of)] = _with_own_digest(content.getvalue())
+        new = {path.name: _digest_of(content) for path, content in contents.items()}
+        before = self._listed()
+        self._written.replace(also_allowing(before, new.items()))
+        for path, whole in contents.items():
+            if path.is_dir():  # nobody reads a folder; it makes way
+                path.replace(path.with_name(f".{path.name}.damaged.tmp"))
+            write_atomically(path, whole)
+        self._written.replace({**before, **{name: (one,) for name, one in new.items()}})
+        return tuple(contents)
+
+    def remove(self, as_of: datetime) -> None:
+        """Remove the snapshot of a moment; the lock of the workspace is held here."""
+        listed = dict(self._listed())
+        listed.pop(self.path(as_of).name, None)
+        self._written.replace(listed)
+        self.path(as_of).unlink(missing_ok=True)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a list says which snapshots were written."""
+        return self._written.read() is not None
+
+    def adopt(self) -> None:
+        """Take the snapshots as they are, where no list says what was written.
+
+        The lock of the workspace is held here.
+        """
+        if not self.is_listed:
+            self._written.replace(self._listed())
+
+    def _listed(self) -> Mapping[str, Digests]:
+        """The list of what was written; without one, what is there."""
+        listed = self._written.read()
+        if listed is not None:
+            return listed
+        return {self.path(m).name: self._stored_digest(m) for m in self.moments()}
+
+    def _stored_digest(self, as_of: datetime) -> Digests:
+        """The digest that a file holds of itself, if any."""
+        try:
+            stored = pl.read_parquet_metadata(self.path(as_of)).get(CONTENT)
+        except (pl.exceptions.PolarsError, OSError):
+            return ()
+        return (stored,) if stored else ()
 
     def moments(self) -> tuple[datetime, ...]:
         """The moments that have a snapshot, oldest first."""
-        names = sorted(
-            path.stem.removeprefix("as_of_") for path in self.folder.glob("as_of_*.parquet")
-        )
-        return tuple(
-            datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for name in names
-        )
+        return _moments(path.name for path in self.folder.glob("as_of_*.parquet"))
+
+    def damaged(self) -> dict[datetime, DamagedSnapshotError]:
+        """What is wrong with which snapshot, newest first; empty where all are as they were written."""
+        listed = self._written.read() or {}
+        found = {}
+        for moment in sorted({*self.moments(), *_moments(listed)}, reverse=True):
+            try:
+                self.check(moment)
+            except DamagedSnapshotError as error:
+                found[moment] = error
+        return found
 
     def digest(self, as_of: datetime) -> str | None:
         """The digest that the snapshot of this moment was written with; None without a snapshot."""
@@ -96,19 +150,26 @@ class SnapshotStore:
             DamagedSnapshotError: it is not the file that was written.
         """
         path = self.existing_path(as_of)
+        allowed = (self._written.read() or {}).get(path.name, ())
         try:
             content = path.read_bytes()
             metadata = pl.read_parquet_metadata(io.BytesIO(content))
             stored = metadata.get(CONTENT)
             is_older = metadata.keys() <= {MADE_FROM, "ARROW:schema"}  # it had no digest
-            if is_older or (stored and _own_digest(content, stored) == stored):
+            if not is_older and not (stored and _own_digest(content, stored) == stored):
+                said = "it was altered"
+            elif allowed and stored not in allowed:
+                said = "it is not the file that was written"
+            else:
                 return pl.read_parquet(io.BytesIO(content))
-            said = "it was altered"
         except (pl.exceptions.PolarsError, OSError) as exc:
             said = str(exc).partition("\n")[0]
-        raise DamagedSnapshotError(
-            f"The snapshot {path.name} is damaged ({said}). Make it again with: keepwell snapshot "
-            f"--as-of {as_of:%Y-%m-%d}"
+        raise self._damaged(as_of, said)
+
+    def _damaged(self, as_of: datetime, said: str) -> DamagedSnapshotError:
+        return DamagedSnapshotError(
+            f"The snapshot {self.path(as_of).name} is damaged ({said}). Make it again with: keepwell "
+            f"snapshot --as-of {as_of:%Y-%m-%d}"
         )
 
     def check(self, as_of: datetime) -> None:
@@ -118,10 +179,13 @@ class SnapshotStore:
             DamagedSnapshotError: it is not.
         """
         path = self.path(as_of)
-        stamp = stamp_of(path)
-        if stamp is not None and _checked.get(path) != stamp:
+        listed, stamp = self._written.read() or {}, stamp_of(path)
+        if stamp is None:
+            if path.name in listed:
+                raise self._damaged(as_of, "it is missing")
+        elif _checked.get(path) != (known := (stamp, listed.get(path.name, ()))):
             self.read(as_of)
-            _checked[path] = stamp
+            _checked[path] = known
 
     def existing_path(self, as_of: datetime) -> Path:
         """The path of the snapshot as of this moment.
@@ -178,6 +242,17 @@ def _own_digest(content: bytes, stored: str) -> str:
     head, found, tail = content.rpartition(stored.encode())
     whole = head + NO_DIGEST.encode() + tail if found else content
     return hashlib.blake2b(whole, digest_size=16).hexdigest()
+
+
+def _digest_of(content: bytes) -> str:
+    """The digest that a whole file holds of itself."""
+    return pl.read_parquet_metadata(io.BytesIO(content))[CONTENT]
+
+
+def _moments(names: Iterable[str]) -> tuple[datetime, ...]:
+    """The moments of files of snapshots, oldest first; other names are left out."""
+    found = sorted(match[1] for name in names if (match := NAME.fullmatch(name)))
+    return tuple(datetime.strptime(one, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for one in found)
 
 
 def _with_own_digest(content: bytes) -> bytes:

@@ -51,6 +51,7 @@ async def background_tasks(
     tasks = [
         asyncio.create_task(_note_key_uses(service)),
         asyncio.create_task(_look_at_stores(service, refresh_seconds)),
+        asyncio.create_task(_rebuild_stores(service, refresh_seconds)),
         asyncio.create_task(_refresh_scores(service, refresh_seconds)),
         asyncio.create_task(_follow_events(service, fresh)),
     ]
@@ -108,6 +109,18 @@ async def _look_at_stores(service: ServiceState, seconds: float) -> None:
         except Exception:
             log.exception("the stores could not be looked at")
         await asyncio.sleep(seconds)
+
+
+async def _rebuild_stores(service: ServiceState, seconds: float) -> None:
+    """Make damaged stores again that can be computed, one after the other."""
+    while True:
+        try:
+            made = await run_to_its_end(service.rebuild.step)
+        except Exception:
+            made = False
+            log.exception("a damaged store could not be made again; it is tried again")
+        if not made:
+            await asyncio.sleep(seconds)
 
 
 async def _follow_events(service: ServiceState, fresh: FreshScores) -> None:

@@ -153,6 +153,14 @@ PLACES: tuple[Place, ...] = (
         rebuilt_by="keepwell snapshot",
     ),
     Place(
+        path="snapshots/written.json",
+        kind="JSON",
+        holds="which snapshots were written, with the digest of each",
+        about="nobody",
+        rebuilt_by="keepwell serve",
+        in_backup="never",
+    ),
+    Place(
         path="feast/*",
         kind="files",
         holds="the names and types of features for Feast",

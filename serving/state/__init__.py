@@ -3,4 +3,4 @@
 Scores are refreshed when events, models or settings change.
 """
 
-__all__ = ["refresh", "service_state", "store_conditions", "watched_stores"]
+__all__ = ["refresh", "service_state", "store_conditions", "store_rebuild", "watched_stores"]

@@ -58,6 +58,7 @@ from serving.scoring.scored_columns import score_accounts
 from serving.scoring.visible_accounts import VisibleAccounts
 from serving.settings import ServiceSettings
 from serving.state.store_conditions import StoreConditions
+from serving.state.store_rebuild import StoreRebuild
 from serving.state.watched_stores import watched_stores
 from serving.timeline.contract_outcomes import join_slow_outcomes
 from serving.timeline.event_cache import AccountCache
@@ -123,6 +124,13 @@ class ServiceState:
         if self.whole is not None:
             return self.whole.conditions
         return StoreConditions(watched_stores(self), self.wall_clock)
+
+    @cached_property
+    def rebuild(self) -> StoreRebuild:
+        """What makes damaged stores again that can be computed."""
+        if self.whole is not None:
+            return self.whole.rebuild
+        return StoreRebuild(self.workspace, self.features)
 
     @property
     def steady_clock(self) -> SteadyClock | None:

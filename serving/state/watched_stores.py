@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from features.compute.snapshot_store import SnapshotStore
 from features.workspace_files import UnusableStoreError
 from serving.auth.api_keys import ApiKeyError, ApiKeys
 from serving.decisions.saved_reports import ReportFiles
@@ -41,7 +40,7 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
         WatchedStore(
             name="snapshots",
             missing="the snapshot before is used, or nothing is compared with that day",
-            look=_refusal_of(lambda: _check_all(SnapshotStore(workspace.snapshots_dir))),
+            look=lambda: without_paths(service.rebuild.snapshots_problem() or "") or None,
         ),
         WatchedStore(
             name="models",
@@ -83,11 +82,6 @@ def _keys_problem(keys: ApiKeys) -> str | None:
     except ApiKeyError as error:
         return without_paths(str(error))
     return None
-
-
-def _check_all(snapshots: SnapshotStore) -> None:
-    for moment in reversed(snapshots.moments()):
-        snapshots.check(moment)
 
 
 def _refusal_of(check: Callable[[], object]) -> Look:

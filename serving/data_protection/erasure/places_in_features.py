@@ -74,7 +74,7 @@ class InSnapshots:
                 continue
             changed += touched
             if left.is_empty():
-                store.path(moment).unlink()
+                store.remove(moment)
             else:
                 store.write(left, digest=now if fits else digest)
         return changed

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from features.compute.snapshot_store import DamagedSnapshotError, SnapshotStore
+from features.workspace_files import write_atomically
 
 MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -44,4 +45,28 @@ def test_a_truncated_snapshot_is_stale(store):
 def test_a_snapshot_of_an_older_version_is_read(store):
     path = store.path(MOMENT)
     store.read(MOMENT).write_parquet(path)
+    (store.folder / "written.json").unlink()
     assert store.read(MOMENT).height == 2
+
+
+def test_a_kill_between_the_file_and_the_list_damages_nothing(store, monkeypatch):
+    whole = store.read(MOMENT)
+    before = (store.folder / "written.json").read_bytes()
+
+    def kill(path, content):
+        if path.name == "written.json" and path.read_bytes() != before:
+            raise KeyboardInterrupt
+        write_atomically(path, content)
+
+    monkeypatch.setattr("features.compute.written_snapshots.write_atomically", kill)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(whole.with_columns(mrr=pl.lit(3.0)))
+    assert store.read(MOMENT)["mrr"].to_list() == [3.0, 3.0]
+    assert store.damaged() == {}
+
+
+def test_a_list_that_cannot_be_understood_says_nothing(store):
+    (store.folder / "written.json").write_text('{"format": 1, "files": 3}')
+    assert store.damaged() == {}
+    store.path(MOMENT).unlink()
+    assert store.damaged() == {}

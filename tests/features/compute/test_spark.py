@@ -198,9 +198,11 @@ def test_it_writes_the_files_that_one_machine_writes(session, workspace, tmp_pat
     assert {moment: store.path(moment).read_bytes() for moment in MOMENTS} == kept
     assert count == sum(said) == store.read_all().height
     assert find_stale_moments(workspace, MOMENTS) == ()
-    assert sorted(path.name for path in workspace.snapshots_dir.iterdir()) == sorted(
-        store.path(moment).name for moment in MOMENTS
-    )
+    assert {path.name for path in workspace.snapshots_dir.iterdir()} == {
+        "written.json",
+        *(store.path(moment).name for moment in MOMENTS),
+    }
+    assert store.damaged() == {}
 
 
 @pytest.mark.spark

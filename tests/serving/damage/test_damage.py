@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from store_degradation import (
     wait_until_degraded,
 )
 
+from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from registry.store.mlflow import MlflowModelStore
 from serving.api.app import create_app
@@ -43,6 +45,8 @@ REPRESENTATIVE = {
 """The cells that are tested each time; the others are tested by ``make soak``."""
 
 
+SECONDS_TO_MEND = 180.0
+
 REFUSED = 3
 """The exit code of a command that cannot use its workspace."""
 
@@ -64,6 +68,20 @@ def check(service: Served, outcome: Outcome) -> None:
             assert refusal.headers["content-type"] == "application/problem+json"
             assert int(refusal.headers["retry-after"]) > 0
             assert refusal.json()["next"]
+
+
+MENDED: dict[str, Callable[[Path], bool]] = {
+    "snapshot": lambda root: not SnapshotStore(root / "snapshots").damaged(),
+}
+"""Whether a store is as it was written, of those that the service mends itself."""
+
+
+def check_mended(cell: Cell, workspace: Path) -> None:
+    """See that the service mends a store by itself."""
+    until = time.monotonic() + SECONDS_TO_MEND
+    while not MENDED[cell.store](workspace):
+        assert time.monotonic() < until, f"{cell} was not mended"
+        time.sleep(0.1)
 
 
 def of(store: str, when: str, *, fast: bool) -> list[Cell]:
@@ -107,6 +125,8 @@ def check_while_serving(cells: list[Cell], workspace: Path, other: Path) -> None
                 in_cell(cell),
                 damaged(PLACES[cell.store], cell.damage, workspace, other=other),
             ):
+                if cell.outcome.heals:
+                    check_mended(cell, workspace)
                 check(service, cell.outcome)
             with in_cell(cell):
                 if cell.outcome.comes_back:
@@ -140,6 +160,8 @@ def started_on(cell: Cell, workspace: Path, other: Path) -> None:
             return
         running = service.__enter__()
         try:
+            if cell.outcome.heals:
+                check_mended(cell, workspace)
             check(running, cell.outcome)
         except BaseException:
             service.__exit__(None, None, None)

@@ -27,6 +27,7 @@ MADE_ELSEWHERE = {
     "erasures.jsonl": "erasures.jsonl",  # keepwell erase
     "erasures.pending.jsonl": "erasures.pending.jsonl",  # keepwell restore
     "backup.targets.json": "backup.targets.json",  # keepwell backup
+    "snapshots/written.json": "snapshots/written.json",  # keepwell snapshot, since 0.2
     "retention.toml": "retention.toml",
     "retention/*.json": "retention/horizons.json",  # keepwell retention run
     "reviews.secret": "reviews.secret",  # keepwell keys review --out
