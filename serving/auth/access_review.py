@@ -77,8 +77,12 @@ class AccessReview:
         return table_bytes(pl.DataFrame(rows, schema=schema), ".csv")
 
 
-def review_access(keys: ApiKeys, *, tenant: str, by: str, now: datetime) -> AccessReview:
+def review_access(
+    keys: ApiKeys, *, tenant: str, by: str, now: datetime, has_key_of_environment: bool = False
+) -> AccessReview:
     """Look at every key that was ever made.
+
+    ``has_key_of_environment``: the service has KEEPWELL_API_KEY, a key of an admin beside these.
 
     Raises:
         ApiKeyError: the keys cannot be read.
@@ -89,7 +93,7 @@ def review_access(keys: ApiKeys, *, tenant: str, by: str, now: datetime) -> Acce
         tenant=tenant,
         made_at=_text(now),
         by=by,
-        needs_a_key=bool(known),
+        needs_a_key=bool(known) or has_key_of_environment,
         keys=tuple(_reviewed(one, now) for one in known),
         unknown_secrets=0 if unknown is None else unknown.attempts,
     )

@@ -193,6 +193,7 @@ def review(
 ) -> None:
     """Show who may see and do what, until when, last used and refused; with --out as a signed file."""
     from serving.auth.access_review import review_access, sign_file
+    from serving.settings import service_settings
 
     if verify is not None:
         _verify(verify, signed_by, Workspace(workspace))
@@ -205,8 +206,15 @@ def review(
                 f"{file.name} ends neither in .json nor in .csv. Name one that does."
             )
         by = who(place, by, "administer")
+    has_key_of_environment = service_settings(os.environ).api_key is not None
     with open_keys(place) as keys:
-        found = review_access(keys, tenant=place.settings.tenant, by=by or "", now=now)
+        found = review_access(
+            keys,
+            tenant=place.settings.tenant,
+            by=by or "",
+            now=now,
+            has_key_of_environment=has_key_of_environment,
+        )
     if file is not None:
         content = found.as_csv() if file.suffix.lower() == ".csv" else found.as_json()
         fingerprint = sign_file(place.root, file, content, now=now)
@@ -230,7 +238,12 @@ def review(
             "No key was made yet: everybody who reaches the port is an admin, unless the service has "
             "KEEPWELL_API_KEY."
         )
-    elif found.unknown_secrets:
+    elif has_key_of_environment:
+        out.print(
+            "KEEPWELL_API_KEY is set here: where the service has it too, whoever knows it is an admin, and "
+            "every request needs a key."
+        )
+    if found.unknown_secrets:
         out.print(f"{plural(found.unknown_secrets, 'attempt')} had a secret that is of no key.")
 
 

@@ -18,7 +18,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from serving.ledger.database.database import LedgerDatabase
-from serving.ledger.stores.outbox import Endpoint, Message, Outbox, OutboxError
+from serving.ledger.stores.outbox import (
+    Endpoint,
+    Message,
+    Outbox,
+    OutboxError,
+    database_is_away,
+)
 from serving.webhooks.http_delivery import SECONDS, Attempt, post
 from serving.webhooks.messages import messages_after
 from serving.webhooks.signature import signed_headers
@@ -47,6 +53,8 @@ LOOK_SECONDS = 0.5
 ENDPOINTS_SECONDS = 2.0
 GONE = 410
 MOST_AT_ONCE = 8
+LONGEST_PAUSE = 60.0
+"""Seconds between two attempts while a database is away; the pauses double up to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +150,33 @@ def seconds_to_wait(attempts: int, rng: np.random.Generator) -> float:
     return float(longest * rng.uniform(0.5, 1.0))
 
 
+class _Failures:
+    """Failures in a row: each pause is twice as long, and what is the same is said once."""
+
+    def __init__(self, what: str, pause: float) -> None:
+        self._what, self._first = what, pause
+        self._pause, self._said = 0.0, ""
+
+    def note(self, error: Exception) -> float:
+        """Log a failure, of a database that is away in one line; the seconds until the next attempt."""
+        self._pause = min(max(2 * self._pause, self._first), LONGEST_PAUSE)
+        why = database_is_away(error)
+        if why is None:
+            log.error("%s; it is tried again", self._what, exc_info=error)
+        elif why != self._said:
+            self._said = why
+            log.warning(
+                "%s: %s It is tried again, every %g s at last", self._what, why, LONGEST_PAUSE
+            )
+        return self._pause
+
+    def end(self) -> None:
+        """Note that it works."""
+        if self._said:
+            log.info("no longer: %s", self._what)
+        self._pause, self._said = 0.0, ""
+
+
 async def keep_sending(sender: Sender, *, seconds: float = LOOK_SECONDS) -> None:
     """Send to every webhook, each at its own pace, until this is cancelled.
 
@@ -151,8 +186,11 @@ async def keep_sending(sender: Sender, *, seconds: float = LOOK_SECONDS) -> None
     pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="webhooks")
     loop = asyncio.get_running_loop()
     forget_at = sender.clock()
+    usual = min(ENDPOINTS_SECONDS, 4 * seconds)
+    failures = _Failures("the webhooks cannot be read", usual)
     try:
         while True:
+            pause = usual
             try:
                 found = await loop.run_in_executor(pool, sender.outbox.endpoints)
                 _start_and_stop(
@@ -163,9 +201,10 @@ async def keep_sending(sender: Sender, *, seconds: float = LOOK_SECONDS) -> None
                 if sender.clock() >= forget_at:
                     await loop.run_in_executor(pool, sender.forget)
                     forget_at = sender.clock() + FORGET_SECONDS
-            except Exception:
-                log.exception("the webhooks cannot be read; they are read again soon")
-            await asyncio.sleep(min(ENDPOINTS_SECONDS, 4 * seconds))
+                failures.end()
+            except Exception as error:  # noqa: BLE001 - it is logged
+                pause = failures.note(error)
+            await asyncio.sleep(pause)
     finally:
         for task in tasks.values():
             task.cancel()
@@ -187,12 +226,14 @@ def _start_and_stop(
 
 async def _send_to(name: str, sender: Sender, pool: ThreadPoolExecutor, seconds: float) -> None:
     loop = asyncio.get_running_loop()
+    failures = _Failures(f"sending to webhook {name} failed", max(seconds, 5.0))
     while True:
         try:
-            if not await loop.run_in_executor(pool, sender.step, name):
+            sent = await loop.run_in_executor(pool, sender.step, name)
+            failures.end()
+            if not sent:
                 await asyncio.sleep(seconds)
         except OutboxError:
             return  # it was removed
-        except Exception:
-            log.exception("sending to webhook %s failed; it is tried again", name)
-            await asyncio.sleep(max(seconds, 5.0))
+        except Exception as error:  # noqa: BLE001 - it is logged
+            await asyncio.sleep(failures.note(error))

@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection
 from serving.ledger.database.database import open_engine
 from serving.ledger.database.dialects.protocol import BUSY_SECONDS, WRITES
 from serving.ledger.database.dialects.supported import dialect_named
+from serving.ledger.errors import LedgerUnreachableError
 
 MOST_AHEAD = 2 * 86_400.0
 """No message is put off for so long; one that seems to be was put off by a wrong clock, and is due."""
@@ -91,6 +92,15 @@ class SecretCipher(Protocol):
 
 class OutboxError(Exception):
     """A webhook cannot be changed as it was asked."""
+
+
+def database_is_away(error: Exception) -> str | None:
+    """Why the database of the outbox or of the ledger does not answer; None: the error is another one."""
+    if isinstance(error, LedgerUnreachableError):
+        return error.detail
+    if isinstance(error, sa.exc.DBAPIError):
+        return str(error.orig).strip().partition("\n")[0]
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,22 @@ def test_it_says_who_may_what_and_whether_they_used_it(place: Workspace) -> None
     assert review.needs_a_key
 
 
+def test_the_key_of_the_environment_is_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Workspace(tmp_path / "new", environment={})
+    place.change_settings(tenant="New")
+    monkeypatch.setenv("KEEPWELL_API_KEY", "a key of sixteen characters or more")
+    file = tmp_path / "review.json"
+    assert command(place, "--out", str(file), "--by", "dpo").exit_code == 0
+    assert json.loads(file.read_bytes())["needs_a_key"] is True
+    told = said(command(place))
+    assert "whoever knows it is an admin" in told
+    assert "everybody who reaches the port" not in told
+    monkeypatch.delenv("KEEPWELL_API_KEY")
+    assert "everybody who reaches the port is an admin" in said(command(place))
+
+
 def test_attempts_add_up_over_processes(place: Workspace) -> None:
     for _ in range(2):
         with closing(ApiKeys(place.root)) as keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -48,6 +49,7 @@ from serving.webhooks.sending import (
     LONGEST_WAIT,
     MOST_ATTEMPTS,
     Sender,
+    keep_sending,
     seconds_to_wait,
 )
 from serving.webhooks.signature import secret_text
@@ -681,3 +683,39 @@ def test_a_process_killed_between_sending_and_marking_loses_nothing(
     bodies = {each.headers["webhook-id"]: each.body for each in receiver.got}
     assert all(each.body == bodies[each.headers["webhook-id"]] for each in receiver.got)
     assert outbox.counts("crm").sent == 8
+
+
+def test_a_database_that_is_away_is_said_once_and_asked_ever_less_often(
+    sender: Sender, outbox: Outbox, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    away, asked = sa.exc.OperationalError("SELECT 1", {}, Exception("no route to it\nmore")), []
+
+    class Away:
+        def endpoints(self) -> tuple[Endpoint, ...]:
+            asked.append(time.monotonic())
+            if len(asked) <= FAILURES:
+                raise away
+            return ()
+
+        def forget_sent(self, *, before: float) -> None:
+            pass
+
+    async def send_until(count: int) -> None:
+        task = asyncio.create_task(keep_sending(replace(sender, outbox=Away()), seconds=0.01))  # type: ignore[arg-type]
+        until = time.monotonic() + 60
+        while len(asked) < count and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with caplog.at_level("INFO", logger="keepwell.webhooks"):
+        asyncio.run(send_until(FAILURES + 2))
+    assert len(asked) >= FAILURES + 2
+    assert asked[FAILURES] - asked[0] >= 0.04 * (2**FAILURES - 1)  # each pause twice the last
+    said = [record for record in caplog.records if "cannot be read" in record.getMessage()]
+    assert [record.levelname for record in said] == ["WARNING", "INFO"]
+    assert "no route to it It is tried again" in said[0].getMessage()
+    assert not any(record.exc_info for record in caplog.records)
+
+
+FAILURES = 5
