@@ -42,7 +42,8 @@ class ReloadedFile(Generic[T]):
     Args:
         path: the file.
         read: returns the content of the file.
-        absent: returns the content where there is no file.
+        absent: returns the content where there is no file; it may raise a tolerated error, where a file
+            that is missing is not to be believed.
         settle_seconds: how long after its last change a file counts as completely written, and a
             missing one as deleted. Until then the content before is used, because half of a file
             may be readable. The first read waits for that.
@@ -96,7 +97,7 @@ class ReloadedFile(Generic[T]):
         try:
             found = self._absent() if stamp is None else self._read(self._path)
         except FileNotFoundError:  # deleted since its stamp was read; not cached
-            return self._absent()
+            return self._absent() if known is None else known[1]
         except self._tolerated_errors as error:
             if known is None:
                 raise

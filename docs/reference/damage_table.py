@@ -438,14 +438,14 @@ STORES: tuple[StoreRow, ...] = (
         while_serving={
             **dict.fromkeys(DAMAGES, "settings of before"),
             **WRITTEN_BY_HAND,
-            "deleted": "nothing is limited or drawn",
         },
         at_start={
             **dict.fromkeys(DAMAGES, "does not start"),
             **WRITTEN_BY_HAND,
             "deleted": "nothing is limited or drawn",
         },
-        note="`prices.toml` is read in the same way.",
+        note="`prices.toml` is read in the same way. To go back to the usual limits while the service "
+        "runs, empty the file.",
     ),
     StoreRow(
         store="draws",

@@ -119,7 +119,7 @@ def read_prices(folder: Path) -> PriceList:
         return NO_PRICES
     except (OSError, UnicodeDecodeError) as exc:
         raise PricesError(
-            f"{PRICES_FILE} cannot be read ({exc}). Mend the file, or remove it; offers then have no "
+            f"{PRICES_FILE} cannot be read ({exc}). Mend the file, or empty it; offers then have no "
             f"money."
         ) from exc
     return parse_prices(text)

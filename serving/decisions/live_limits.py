@@ -1,7 +1,8 @@
 """The limits and the price list of a workspace as they are now, read again when their file changes.
 
 A file that cannot be used changes nothing: what held before holds on, and the service says what is
-wrong with it. A file that is just being written, or put in another's place, is looked at again a
+wrong with it. So does one that is gone: nobody says by that that the usual values should hold; an empty
+file does. A file that is just being written, or put in another's place, is looked at again a
 moment later, because half of a file may be readable, too, and none means the usual values.
 """
 
@@ -40,15 +41,25 @@ class _CurrentFile(Generic[T]):
     ) -> None:
         self.problem: str | None = None
         self._what, self._usual, self._usual_words = what, usual, usual_words
-        self._name = path.name
+        self._name, self._error = path.name, error
+        self._was_there = False
         self._file = ReloadedFile(
             path,
             lambda file: read(file.parent),
-            lambda: usual,
+            self._absent,
             settle_seconds=SETTLED_SECONDS,
             tolerated_errors=(error,),
         )
         self._value = self._file.current()
+        self._was_there = self._value is not usual
+
+    def _absent(self) -> T:
+        if self._was_there:
+            raise self._error(
+                f"{self._name} is missing, which was there. Put it back from a backup, or write an empty "
+                f"file to go back to {self._usual_words}."
+            )
+        return self._usual
 
     def current(self) -> T:
         """The content, read again where the file is another one than last time."""
@@ -60,6 +71,7 @@ class _CurrentFile(Generic[T]):
             name = self._usual_words if value is self._usual else self._name
             log.info("%s read anew: %s", self._what, name)
         self._value, self.problem = value, problem or None
+        self._was_there |= value is not self._usual
         return value
 
 
@@ -94,6 +106,6 @@ class CurrentPrices(_CurrentFile[PriceList]):
             read_prices,
             NO_PRICES,
             what="prices",
-            usual_words="none",
+            usual_words="no prices",
             error=PricesError,
         )

@@ -57,7 +57,7 @@ def read_limits(folder: Path) -> Limits:
         return USUAL
     except (OSError, UnicodeDecodeError) as exc:
         raise LimitsError(
-            f"{LIMITS_FILE} cannot be read ({exc}). Mend the file, or remove it to "
+            f"{LIMITS_FILE} cannot be read ({exc}). Mend the file, or empty it to "
             f"go by the usual limits."
         ) from exc
     changes = parse_limits(text, LIMITS_FILE)

@@ -118,8 +118,38 @@ def test_what_is_just_being_written_or_replaced_waits(tmp_path, monkeypatch):
     assert limits.current().contacts_per_week == 1
     path.unlink()
     assert limits.current().contacts_per_week == 1
+    assert limits.problem is None
     time.sleep(0.35)
+    assert limits.current().contacts_per_week == 1
+    assert limits.problem is not None
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_file_that_is_gone_keeps_what_held_and_an_empty_one_does_not(
+    quiet, own_workspace, store, make_client
+):
+    client = make_client(own_workspace, store)
+    limits = client.app.state.service.limits
+    quiet.unlink()
+    for _ in range(2):
+        assert limits.current().contacts_per_week == 0
+        said = client.get("/readyz").json()["detail"]
+        assert "limits.toml is missing, which was there" in said
+        assert "write an empty file to go back to the usual ones" in said
+    quiet.write_text("", encoding="utf-8")
     assert limits.current() == Limits()
+    assert client.get("/readyz").json()["detail"] is None
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_file_that_never_was_is_not_missed(tmp_path):
+    limits = CurrentLimits(tmp_path)
+    assert (limits.current(), limits.problem) == (Limits(), None)
+    (tmp_path / LIMITS_FILE).write_text("contacts_per_week = 1", encoding="utf-8")
+    assert limits.current().contacts_per_week == 1
+    (tmp_path / LIMITS_FILE).unlink()
+    assert limits.current().contacts_per_week == 1
+    assert limits.problem is not None
 
 
 def test_at_the_start_a_file_is_waited_for(tmp_path, monkeypatch):

@@ -63,6 +63,18 @@ def test_a_list_that_can_not_be_used_keeps_what_held_and_is_told(own_workspace, 
     assert "Until then the prices hold that held before" in detail
 
 
+def test_a_list_that_is_gone_keeps_what_held_and_is_told(own_workspace, store, make_client):
+    path = own_workspace.root / PRICES_FILE
+    path.write_text(LIST, encoding="utf-8")
+    client = make_client(own_workspace, store)
+    path.unlink()
+    assert stored_plans(client)[1] == {"starter", "business"}
+    assert "prices.toml is missing, which was there" in client.get("/readyz").json()["detail"]
+    path.write_text("", encoding="utf-8")
+    assert stored_plans(client)[1] == set()
+    assert client.get("/readyz").json()["detail"] is None
+
+
 def test_at_the_start_there_is_nothing_to_hold_on_to(tmp_path):
     (tmp_path / PRICES_FILE).write_text("[[plan]]\nname = 3\n", encoding="utf-8")
     with pytest.raises(PricesError, match="name"):

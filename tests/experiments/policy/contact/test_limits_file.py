@@ -136,7 +136,7 @@ def test_what_can_not_be_used_is_named(tmp_path, text, message):
 
 def test_a_file_that_can_not_be_read_is_said(tmp_path):
     (tmp_path / LIMITS_FILE).write_bytes(b'time_zone = "Z\xfcrich"')
-    with pytest.raises(LimitsError, match=r"limits\.toml cannot be read .*remove it to go by"):
+    with pytest.raises(LimitsError, match=r"limits\.toml cannot be read .*empty it to go by"):
         read_limits(tmp_path)
     (tmp_path / LIMITS_FILE).unlink()
     (tmp_path / LIMITS_FILE).mkdir()
