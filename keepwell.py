@@ -173,11 +173,11 @@ def feedback(
     from features.lake.lake import Lake
     from serving.recommendations.feedback_evaluation import evaluate_feedback, with_leavers
     from serving.scoring.score import TIER_HORIZON_DAYS
-    from training.dataset.labels import label_named
+    from training.dataset.labels import label_in
     from training.dataset.outcome_lookup import look_up_outcomes
 
     place = Workspace(workspace)
-    moment, label = moment_of(place, as_of), label_named(CHURN.name)
+    moment, label = moment_of(place, as_of), label_in(place.settings, CHURN.name)
     judged = load_judgements(place, moment)
     events = (
         Lake(place.events_dir, place.quarantine_dir)
@@ -185,9 +185,10 @@ def feedback(
         .filter(pl.col("kind").is_in(label.reads))
         .collect()
     )
+    horizon = TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in label.horizons else label.horizons[-1]
     left = look_up_outcomes(
         label,
-        TIER_HORIZON_DAYS,
+        horizon,
         ((one.account_id, one.as_of) for one in judged),
         events,
         known_until=moment,

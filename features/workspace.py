@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import get_args
 
 from features.events.bounds import Bounds, BoundsError
 from features.format_version import newer_format
@@ -28,6 +29,7 @@ from features.health.formula import (
     formula_id,
     read_formulas,
 )
+from features.leaving import Leaving, LeavingError, Meaning
 from features.reloaded_file import ReloadedFile
 from features.toml_table import Table, toml_values
 from features.workspace_files import (
@@ -68,6 +70,7 @@ class WorkspaceSettings:
     models; with ``second_person`` a promotion waits until another person approves it.
     ``region`` is where the data of the workspace have to lie: events whose ``data_region`` says
     another are refused. ``bounds`` bound what events may say; they are a table of their own.
+    ``leaving`` says what leaving means where there are no contracts, a table of its own as well.
     ``own_formula`` is the health formula that ``health_formula.toml`` beside the settings declares,
     where ``health_formula`` names it.
     """
@@ -84,6 +87,7 @@ class WorkspaceSettings:
     second_person: bool = False
     region: str | None = None
     bounds: Bounds = field(default_factory=Bounds)
+    leaving: Leaving = field(default_factory=Leaving)
     own_formula: HealthFormula | None = field(default=None, metadata={"is_setting": False})
 
     @property
@@ -209,8 +213,9 @@ class Workspace:
             value = getattr(settings, setting.name)
             if value is None or value == () or not setting.metadata.get("is_setting", True):
                 continue
-            if not isinstance(value, Bounds):
+            if not isinstance(value, Bounds | Leaving):
                 lines.append(f"{setting.name} = {_toml(value)}")
+        lines += _leaving_lines(settings.leaving)
         lines += _bounds_lines(settings.bounds)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.root / SETTINGS_FILE, ("\n".join(lines) + "\n").encode())
@@ -402,7 +407,32 @@ def _read_settings(path: Path) -> WorkspaceSettings:
             _read_bounds(table.table("bounds", {}), f"bounds of {where}"),
             region=table.optional_text("region"),
         ),
+        leaving=_read_leaving(table.table("leaving", {}), f"leaving of {where}"),
     )
+
+
+def _read_leaving(values: Mapping[str, object], where: str) -> Leaving:
+    default = Leaving()
+    table = _SettingsTable(values, where, allowed={one.name for one in fields(default)})
+    try:
+        return Leaving(
+            means=table.word("means", get_args(Meaning), default.means),
+            kinds=table.texts("kinds", default.kinds),
+            days=table.whole("days", default.days),
+            used_within_days=table.whole("used_within_days", default.used_within_days),
+        )
+    except LeavingError as exc:
+        raise WorkspaceError(f"{where}: {exc}") from exc
+
+
+def _leaving_lines(leaving: Leaving) -> list[str]:
+    """What differs from leaving as the end of a contract, as a table of the file."""
+    if leaving == Leaving():
+        return []
+    return [
+        "[leaving]",
+        *(f"{one.name} = {_toml(getattr(leaving, one.name))}" for one in fields(leaving)),
+    ]
 
 
 def _read_bounds(values: Mapping[str, object], where: str) -> Bounds:

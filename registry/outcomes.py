@@ -8,11 +8,11 @@ the rules decides it from events, add a rule to ``training/dataset/labels.py`` f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Protocol
 
-Rule = Literal["contract_ends", "mrr_rises", "mrr_falls", "use_stops", "trial_converts"]
+Rule = Literal["contract_ends", "mrr_rises", "mrr_falls", "use_stops", "trial_converts", "no_use"]
 """How ``training/dataset/labels.py`` decides from events whether an account had an outcome."""
 
 Cohort = Literal["active", "in_use", "trial"]
@@ -22,6 +22,9 @@ Money = Literal["revenue_at_risk", "expected_expansion"]
 Section = Literal["risk", "growth", "outlook"]
 
 FORMULA_SUFFIX = "-formula"
+
+ORDER_KINDS = frozenset({"order.placed"})
+"""Kinds of event that are called an order; other use is called use."""
 
 
 class OutcomeError(ValueError):
@@ -63,6 +66,8 @@ class Outcome:
         cohort: the accounts that it is asked about.
         lead_days: from the moment of the question to the opening of the window.
         silence_days: for ``use_stops``: no use for so long.
+        use_kinds: for ``no_use``: the kinds of event that are use.
+        used_within_days: for ``no_use``: asked about accounts with use in so many days before.
         money: what its probability is multiplied into.
         section: where a page shows it; each of ``risk`` and ``growth`` belongs to one outcome.
         has_formula: whether the health formula answers, calibrated, where no model can.
@@ -79,6 +84,8 @@ class Outcome:
     cohort: Cohort = "active"
     lead_days: int = 0
     silence_days: int = 30
+    use_kinds: tuple[str, ...] = ()
+    used_within_days: int = 365
     money: Money | None = None
     section: Section = "outlook"
     has_formula: bool = False
@@ -183,6 +190,74 @@ OUTCOMES: tuple[Outcome, ...] = (
         horizons=(30,),
         cohort="trial",
     ),
+)
+
+
+class MeaningOfLeaving(Protocol):
+    """What a workspace says about leaving (``features/leaving.py``)."""
+
+    @property
+    def is_no_use(self) -> bool:
+        """Whether accounts leave without a contract that ends."""
+        ...
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of event that are use."""
+        ...
+
+    @property
+    def days(self) -> int:
+        """Of no use after the moment of the question."""
+        ...
+
+    @property
+    def used_within_days(self) -> int:
+        """Of the cohort: it had use in so many days before."""
+        ...
+
+
+def churn_of(leaving: MeaningOfLeaving) -> Outcome:
+    """Churn as a workspace means it.
+
+    Where no contract ends it is no use, or no order, in the days after the question. It then has one
+    horizon: silence for longer is rarer than for shorter, so that probabilities of several would
+    fall where those of other outcomes rise.
+    """
+    if not leaving.is_no_use:
+        return CHURN
+    of_orders = set(leaving.kinds) <= ORDER_KINDS
+    words = OF_ORDERS if of_orders else OF_USE
+    what, had = ("order", "ordered") if of_orders else ("use", "were in use")
+    return replace(
+        CHURN,
+        description=f"No {what} in {leaving.days} days, of accounts that {had} in the "
+        f"{leaving.used_within_days} days before.",
+        rule="no_use",
+        words=words,
+        horizons=(leaving.days,),
+        long_horizons=(),
+        cohort="in_use",
+        use_kinds=leaving.kinds,
+        used_within_days=leaving.used_within_days,
+    )
+
+
+OF_ORDERS = OutcomeWords(
+    verb="order nothing",
+    gerund="ordering nothing",
+    statement="No order",
+    happened="an account that ordered nothing",
+    not_happened="one that ordered again",
+    model="Model of no order",
+)
+OF_USE = OutcomeWords(
+    verb="fall out of use",
+    gerund="falling out of use",
+    statement="No use",
+    happened="an account that fell out of use",
+    not_happened="one that was used again",
+    model="Model of no use",
 )
 
 

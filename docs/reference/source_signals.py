@@ -44,6 +44,15 @@ def _signal(id: str, words: str, source: str, features: str = "", reason: str = 
 
 
 SIGNALS: tuple[Signal, ...] = (
+    # orders of companies without contracts
+    _signal(
+        "orders",
+        "how recently, how often and for how much an account buys, and the gaps between",
+        "purchases#recency-and-frequency",
+        "days_since_order days_since_first_order orders_count order_days_count orders_90d "
+        "order_amount order_amount_mean order_amount_365d order_last_gap order_mean_gap "
+        "order_last_gap_ratio order_pause_ratio order_pause_share",
+    ),
     # use
     _signal(
         "adoption_depth",

@@ -18,6 +18,7 @@ from features.catalogue.definitions.billing import BILLING
 from features.catalogue.definitions.contract import CONTRACT
 from features.catalogue.definitions.interventions import INTERVENTIONS
 from features.catalogue.definitions.onboarding import ONBOARDING
+from features.catalogue.definitions.orders import ORDERS
 from features.catalogue.definitions.reliability import RELIABILITY
 from features.catalogue.definitions.sentiment import SENTIMENT
 from features.catalogue.definitions.sponsor import SPONSOR
@@ -40,6 +41,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     *SENTIMENT,
     *SPONSOR,
     *BILLING,
+    *ORDERS,
     *CONTRACT,
     *ONBOARDING,
     *INTERVENTIONS,

@@ -34,6 +34,7 @@ Theme = Literal[
     "sentiment",
     "sponsor",
     "billing",
+    "orders",
     "contract",
     "onboarding",
     "interventions",

@@ -25,6 +25,7 @@ TITLES: Mapping[str, str] = {
     "sentiment": "What they say",
     "sponsor": "Sponsors and champions",
     "billing": "Billing",
+    "orders": "Orders",
     "contract": "Contract",
     "onboarding": "Onboarding",
     "interventions": "What we did",

@@ -113,6 +113,12 @@ KINDS: tuple[Kind, ...] = (
         properties=("invoice_id", "status", "due_on"),
     ),  # status: issued, paid, late, failed
     Kind(
+        name="order.placed",
+        description="The account bought something, without a contract that says so.",
+        quantity="amount",
+        properties=("order_id", "items", "channel"),
+    ),
+    Kind(
         name="ticket.created",
         description="A support ticket was opened.",
         quantity="severity, 1 is worst, 4 mildest",

@@ -55,6 +55,7 @@ class WindowEvent(NamedTuple):
     mask: Any  # the mask of its user, day or value; -1: unknown
     event_count: Any
     user_count: Any
+    day: Any  # its UTC day, from 0 for the first of its account
 
 
 class Operation:
@@ -309,6 +310,28 @@ class DaysSinceFirst(Operation):
         return (at - occurred[rows[oldest - 1]]) / DAY_IN_MICROSECONDS
 
 
+class LastGap(Operation):
+    """Days between the two newest distinct UTC days with an event; ``when_empty`` with one day.
+
+    The cells hold the newest day (``carried``), which is from 0, the gap before it (``number``), and
+    how many distinct days there were (``seen``).
+    """
+
+    name = "last_gap"
+
+    @staticmethod
+    def take(cells: Any, masks: Any, span: Span, event: WindowEvent, cutoffs: Any) -> None:
+        for cell in range(span.begin, span.stop):
+            if cells[cell].seen == 0 or event.day > cells[cell].carried:
+                cells[cell].number = event.day - cells[cell].carried
+                cells[cell].carried = event.day
+                cells[cell].seen += 1
+
+    @staticmethod
+    def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
+        return cells[cell].number if cells[cell].seen > 1 else when_empty
+
+
 class PeakUsers(Operation):
     """Largest ``user_count`` of one event."""
 
@@ -481,6 +504,7 @@ OPERATIONS = check_operations(
     ActiveDays,
     DaysSinceLast,
     DaysSinceFirst,
+    LastGap,
     DaysUntil,
     DaysSpanned,
     InState,
@@ -508,7 +532,7 @@ def take(number, cells, masks, start, span, place, opens, value, user, user_day,
 TAKE_ONE = """
     {test} number == {number}:
         of_{number}(cells, masks, span, WindowEvent(place, opens, value, mask_of(start, {thing}),
-                    event_count, user_count), cutoffs)
+                    event_count, user_count, day), cutoffs)
 """
 FINISH = """
 def finish(number, cells, cutoffs, occurred, rows, when_empty, out):

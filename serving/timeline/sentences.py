@@ -16,6 +16,7 @@ SENTENCES: Mapping[str, str] = {
     "error.raised": "Met an error ({name})",
     "job.retry": "A job had to be retried ({name})",
     "billing.invoice": "Invoice {status}",
+    "order.placed": "Placed an order",
     "ticket.created": "Opened a support ticket ({topic})",
     "ticket.updated": "Support ticket: {change}",
     "ticket.resolved": "Support ticket resolved",
@@ -72,6 +73,7 @@ DECIDED_ELSEWHERE = "Recommended elsewhere: {action}"
 
 QUANTITIES: Mapping[str, str] = {
     "billing.invoice": "{value} {currency}",
+    "order.placed": "{value} {currency}",
     "contract.started": "{value} {currency} a month",
     "contract.changed": "{value} {currency} a month",
     "contract.renewed": "{value} {currency} a month",

@@ -90,9 +90,9 @@ def test_the_name_says_its_window(feature: AnyFeature) -> None:
         assert int(days.group(1)) == feature.lookback.days
 
 
-def test_there_are_at_least_sixty_over_ten_themes() -> None:
+def test_there_are_at_least_sixty_over_eleven_themes() -> None:
     assert len(FEATURES) >= 60
-    assert len({feature.theme for feature in FEATURES}) == 10
+    assert len({feature.theme for feature in FEATURES}) == 11
 
 
 def test_wording_does_not_change_the_digest_and_the_window_does() -> None:
@@ -203,7 +203,7 @@ def a_seen_number(feature: Feature | Expression) -> Feature | Expression:
     """The feature, or where one event does not show, one of the same window that counts them."""
     if isinstance(feature, Expression):
         return replace(feature, formula=pl.len)
-    if feature.aggregate.after or feature.aggregate.operation == "second_busiest_day":
+    if feature.aggregate.after or feature.aggregate.operation in ("second_busiest_day", "last_gap"):
         return replace(feature, aggregate=Aggregate(operation="count"))
     return feature
 

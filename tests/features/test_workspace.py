@@ -12,6 +12,7 @@ import pytest
 
 from features.health.formula import FORMULAS
 from features.health.formula_text import formula_text
+from features.leaving import Leaving
 from features.workspace import FORMULA_FILE, SETTINGS_FILE, Workspace
 from features.workspace_files import WorkspaceBusyError, WorkspaceError
 
@@ -57,6 +58,13 @@ def test_settings_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
         ("redis = 6379", "`redis` has to be text"),
         ("capacity = 20.5", "`capacity` has to be a whole number, not 20.5"),
         ("second_person = 'yes'", "`second_person` has to be true or false"),
+        ("leaving = 3", "`leaving` has to be a table"),
+        ("[leaving]\nmeans = 'silence'", "`means` is 'silence'; allowed are contract_ends, no_use"),
+        ("[leaving]\nkinds = []", "kinds is empty"),
+        ("[leaving]\nkinds = ['order']", "There is no kind of event 'order'. Orders are"),
+        ("[leaving]\ndays = 0", "days is 0; it lies between 1 and 365"),
+        ("[leaving]\nused_within_days = 9999", "used_within_days is 9999; it lies between 1"),
+        ("[leaving]\nday = 30", r"unknown key\(s\) day. Did you mean days"),
     ],
 )
 def test_a_settings_file_that_can_not_be_read_says_why(
@@ -67,6 +75,18 @@ def test_a_settings_file_that_can_not_be_read_says_why(
     (tmp_path / "workspace.toml").write_text(text, encoding="utf-8")
     with pytest.raises(WorkspaceError, match=message):
         _ = Workspace(tmp_path).settings
+
+
+def test_what_leaving_means_stays_when_other_settings_change(tmp_path: Path) -> None:
+    assert Workspace(tmp_path).settings.leaving == Leaving()
+    (tmp_path / SETTINGS_FILE).write_text(
+        '[leaving]\nmeans = "no_use"\nkinds = "custom.visit"\ndays = 60\n[bounds]\ncount = 9\n'
+    )
+    workspace = Workspace(tmp_path)
+    workspace.change_settings(capacity=25)
+    said = Leaving(means="no_use", kinds=("custom.visit",), days=60)
+    assert workspace.settings.leaving == said
+    assert (workspace.settings.bounds.count, workspace.settings.capacity) == (9, 25)
 
 
 def test_the_moment_is_the_given_one_or_the_clock_or_where_the_data_end(tmp_path: Path) -> None:

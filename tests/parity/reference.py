@@ -84,6 +84,9 @@ def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float |
             return _days(as_of - seen[-1].event.occurred_at) if seen else feature.when_empty
         case "days_since_first":
             return _days(as_of - seen[0].event.occurred_at) if seen else feature.when_empty
+        case "last_gap":
+            ordered = sorted({s.event.occurred_at.astimezone(UTC).date() for s in seen})
+            return float((ordered[-1] - ordered[-2]).days) if ordered[1:] else feature.when_empty
         case "in_state":
             return _in_state(seen, feature, as_of)
         case "below_zero":

@@ -160,7 +160,7 @@ def test_the_reference_can_tell_every_operation_apart() -> None:
                 account_id="one",
                 user_id=f"u{n % 2}",
                 kind="feature.used",
-                occurred_at=AS_OFS[1] - timedelta(days=n + 0.25),
+                occurred_at=AS_OFS[1] - timedelta(days=n + 8 * (n > 0) + 0.25),
                 recorded_at=AS_OFS[1] - n * DAY - DAY / 8,
                 event_count=n + 3,
                 user_count=n + 7,

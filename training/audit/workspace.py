@@ -29,7 +29,7 @@ from training.audit.suspicious_features import check_features
 from training.dataset.cutoffs import reach_of
 from training.dataset.errors import TrainingError
 from training.dataset.history import History
-from training.dataset.labels import label_named
+from training.dataset.labels import label_in
 from training.pipeline.prepare import PreparedData, prepare
 
 
@@ -85,7 +85,7 @@ def set_of_workspace(workspace: Workspace, label: str, *, as_of: datetime) -> Au
     Raises:
         TrainingError: there is no such label, or the data cannot answer it.
     """
-    declared = label_named(label)
+    declared = label_in(workspace.settings, label)
     history = history_of(workspace, as_of=as_of)
     names = [f.name for f in history.catalogue.features if f.is_model_input] + [HEALTH_SCORE]
     moments = SnapshotStore(workspace.snapshots_dir).moments()

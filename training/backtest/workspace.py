@@ -24,7 +24,7 @@ from training.backtest.judge import (
 from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.renewals import RenewalBacktest, backtest_renewals
 from training.backtest.run import BacktestError, run_backtest
-from training.dataset.labels import Label, label_named
+from training.dataset.labels import Label, label_in
 from training.metrics import BOOTSTRAP_DRAWS
 from training.progress import Progress
 
@@ -58,7 +58,7 @@ def backtest_workspace(
         TrainingError: the data cannot answer; the message says why and what to do.
     """
     check_capacity(capacity)
-    data = _data(workspace, label_named(label), as_of)
+    data = _data(workspace, label_in(workspace.settings, label), as_of)
     played = run_backtest(
         data.label,
         events=data.events,
@@ -98,7 +98,7 @@ def backtest_workspace_renewals(
         BacktestError: too few origins, no date of renewal, or no decision that was over.
         TrainingError: the data cannot answer; the message says why and what to do.
     """
-    data = _data(workspace, label_named(CHURN.name), as_of)
+    data = _data(workspace, label_in(workspace.settings, CHURN.name), as_of)
     return backtest_renewals(
         data.label,
         events=data.events,

@@ -19,7 +19,16 @@ import polars as pl
 
 from features.events.schema import CONTRACT_TERMS, UTC_INSTANT
 from features.events.visibility import is_recorded, recorded_before, visible, visible_events
-from registry.outcomes import OUTCOMES, Cohort, Money, Outcome, Rule
+from features.workspace import WorkspaceSettings
+from registry.outcomes import (
+    CHURN,
+    OUTCOMES,
+    Cohort,
+    Money,
+    Outcome,
+    Rule,
+    churn_of,
+)
 from training.dataset.errors import TrainingError
 
 CONTRACT_KINDS = (*CONTRACT_TERMS, "contract.paused", "contract.resumed", "contract.cancelled")
@@ -52,6 +61,8 @@ class Label:
     grace_days: int = 30  # a new contract within fewer days of a cancellation: a late renewal
     pause_days: int = 90  # a pause that lasts this long is an ending
     silence_days: int = 30  # no use for this long is silence
+    use_kinds: tuple[str, ...] = ()  # of a label of the rule no_use: what is use
+    used_within_days: int = 365  # of the same: its cohort had use in so many days before
     rise: float = 1.10  # of the cutoff's MRR
     fall: float = 0.90
     money: Money | None = None  # what its probability is multiplied into
@@ -70,6 +81,14 @@ class Label:
                 f"Label {self.name!r} needs long horizons in rising order, each longer than "
                 f"{self.horizons[-1]} days; it has {self.long_horizons}."
             )
+        if self.rule == "no_use" and (len(self.horizons) > 1 or self.long_horizons):
+            raise LabelError(
+                f"Label {self.name!r} is about no use within a number of days, and has one horizon: "
+                f"no use in 90 days is rarer than no use in 30, so that several would contradict "
+                f"each other. Choose one of {(*self.horizons, *self.long_horizons)}."
+            )
+        if self.rule == "no_use" and not self.use_kinds:
+            raise LabelError(f"Label {self.name!r} does not say which kinds of event are use.")
         if self.horizons[0] <= 0 or self.lead_days < 0:
             raise LabelError(
                 f"Label {self.name!r}: horizons are positive and the lead is not negative."
@@ -84,7 +103,27 @@ class Label:
         """The kinds of event that decide this label."""
         if self.rule == "use_stops":
             return USE_KINDS
+        if self.rule == "no_use":
+            return self.use_kinds
         return (*CONTRACT_KINDS, *(TRIAL_KINDS if self.cohort == "trial" else ()))
+
+    @property
+    def next_step(self) -> str:
+        """What to look at where nobody is in the cohort."""
+        back = "that snapshots reach back (keepwell snapshot --from DATE --to DATE --every month)"
+        if self.rule == "no_use":
+            return (
+                f"It asks about accounts with {' or '.join(self.use_kinds)} in the "
+                f"{self.used_within_days} days before: check that such events are mapped (keepwell "
+                f"ingest) and {back}."
+            )
+        without = (
+            ' A company without contracts writes in workspace.toml: [leaving] and means = "no_use"; '
+            "then an account leaves that orders nothing in 90 days."
+            if self.rule == "contract_ends"
+            else ""
+        )
+        return f"Check that contract events are mapped (keepwell ingest) and {back}.{without}"
 
     @property
     def policy(self) -> dict[str, str | int | float]:
@@ -100,6 +139,14 @@ class Label:
             "silence_days": self.silence_days,
             "rise": self.rise,
             "fall": self.fall,
+            **(
+                {
+                    "use_kinds": ",".join(self.use_kinds),
+                    "used_within_days": self.used_within_days,
+                }
+                if self.rule == "no_use"
+                else {}
+            ),
         }
 
 
@@ -114,6 +161,8 @@ def label_of(outcome: Outcome) -> Label:
         cohort=outcome.cohort,
         lead_days=outcome.lead_days,
         silence_days=outcome.silence_days,
+        use_kinds=outcome.use_kinds,
+        used_within_days=outcome.used_within_days,
         money=outcome.money,
         formula_model=outcome.formula_model,
     )
@@ -133,6 +182,11 @@ def label_named(name: str) -> Label:
             return label
     names = ", ".join(label.name for label in LABELS)
     raise LabelError(f"There is no label {name!r}. Choose one of: {names}.")
+
+
+def label_in(settings: WorkspaceSettings, name: str) -> Label:
+    """The label of this name in a workspace, whose settings say what leaving means there."""
+    return label_of(churn_of(settings.leaving)) if name == CHURN.name else label_named(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,14 +211,15 @@ def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]
     """
     cutoffs = pl.LazyFrame({"as_of": list(as_ofs)}, schema={"as_of": UTC_INSTANT})
     read = events.lazy().filter(pl.col("kind").is_in(label.reads))
-    if label.rule == "use_stops":
+    if label.rule in ("use_stops", "no_use"):
+        within = label.used_within_days if label.rule == "no_use" else label.silence_days
         versions = [name for name in ("recorded_at", "superseded_at") if name in events.columns]
         read = read.group_by("account_id", *versions).agg(pl.col("occurred_at").max())
         return (
             visible_events(read.join(cutoffs, how="cross"), pl.col("as_of"))
             .group_by(ROW)
             .agg(pl.col("occurred_at").max())
-            .filter(pl.col("as_of") - pl.col("occurred_at") <= pl.duration(days=label.silence_days))
+            .filter(pl.col("as_of") - pl.col("occurred_at") <= pl.duration(days=within))
             .select(*ROW, *_no_terms())
             .sort("as_of", "account_id")
             .collect()
@@ -213,7 +268,7 @@ def label_rows(
         reason = (
             pl.when(closes > pl.lit(known_until, dtype=UTC_INSTANT))
             .then(pl.lit("immature"))
-            .when(pl.col("outcome_at") < opens)
+            .when((pl.col("outcome_at") < opens) & pl.lit(label.rule != "no_use"))
             .then(pl.lit("decided before the window"))
             .when(
                 pl.lit(label.rule in ("mrr_rises", "mrr_falls"))
@@ -318,6 +373,8 @@ def _outcomes(
     An event that happened before the cutoff and became known after it counts as an outcome before
     the window: the row is excluded, because its state was already over.
     """
+    if label.rule == "no_use":
+        return _unused(label, events, rows)
     if label.rule == "use_stops":
         return _first(
             rows, silences(label, events, known_until), "ended_at", "outcome_at"
@@ -357,6 +414,31 @@ def _outcomes(
         "undecided_from",
         outcome_at=pl.when(~lost).then(pl.col("outcome_at")),
         amount_ratio=pl.when(~lost).then(pl.col("amount_ratio")),
+    )
+
+
+def _unused(label: Label, events: pl.LazyFrame, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Per row when the days without use were over; null where there was use in them.
+
+    Use within ``[opens, closes)`` is enough, whenever it became known. Use before the cutoff that
+    became known later does not count: it says nothing of the time after.
+    """
+    opens = pl.col("as_of") + pl.duration(days=label.lead_days)
+    closes = opens + pl.duration(days=label.horizons[-1])
+    inside = (pl.col("occurred_at") >= opens) & (pl.col("occurred_at") < closes)
+    used = (
+        rows.select(ROW).join(events.select("account_id", "occurred_at"), on="account_id")
+    ).filter(inside)
+    return (
+        rows.select(ROW)
+        .join(used, on=ROW, how="left")
+        .group_by(ROW)
+        .agg(
+            outcome_at=pl.when(pl.col("occurred_at").is_null().all()).then(
+                (closes - pl.duration(microseconds=1)).first()
+            )
+        )
+        .with_columns(*_undated())
     )
 
 

@@ -122,8 +122,7 @@ def build_training_set(
     if frame.is_empty():
         raise NoAccountsError(
             f"No account is in the cohort of {label.name!r} ({label.cohort}) at any cutoff with a "
-            f"closed label window. Check that contract events are mapped (keepwell ingest) and "
-            f"that snapshots reach back far enough (keepwell snapshot --from … --to …)."
+            f"closed label window. {label.next_step}"
         )
     features = reader(frame.select(ROW))
     lacking = [name for name in digests if name not in features.columns]

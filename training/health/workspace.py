@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -17,7 +17,7 @@ from features.workspace import Workspace
 from registry.outcomes import CHURN
 from training.dataset.cutoffs import first_of_months, mature, reach_of
 from training.dataset.errors import TrainingError
-from training.dataset.labels import ROW, cohort_rows, label_named, label_rows
+from training.dataset.labels import ROW, cohort_rows, label_in, label_rows
 from training.dataset.splits import closed_by, newest
 from training.health.proposal import ProposalError, propose, signals_of
 from training.health.report import HealthBacktest, compare_formulas
@@ -60,7 +60,7 @@ def propose_for_workspace(
     written = settings.formula
     others = [one for one in FORMULAS.values() if one.id != written.id]
     known_until = min(as_of, settings.complete_until or as_of)
-    reach = reach_of(HORIZON_DAYS, lead_days=label_named(CHURN.name).lead_days)
+    reach = reach_of(HORIZON_DAYS, lead_days=label_in(workspace.settings, CHURN.name).lead_days)
     frame, churned = rows_of(workspace, written, others, known_until=known_until)
     source = (
         f"the churn of {int(churned.sum()):,} of {len(churned):,} rows up to {known_until:%Y-%m-%d}"
@@ -99,7 +99,9 @@ def rows_of(
     Raises:
         ProposalError: there is no snapshot from before which 90 days have passed.
     """
-    label = label_named(CHURN.name)
+    label = replace(
+        label_in(workspace.settings, CHURN.name), horizons=(HORIZON_DAYS,), long_horizons=()
+    )
     reach = reach_of(HORIZON_DAYS, lead_days=label.lead_days)
     store = SnapshotStore(workspace.snapshots_dir)
     moments = mature(first_of_months(store.moments()), reach=reach, known_until=known_until)

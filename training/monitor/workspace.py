@@ -26,7 +26,7 @@ from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.segment_gate import SWITCH_FILE, read_switch
 from registry.promotion.promotion import Json
 from registry.store.store import ModelStore, NoChampionError
-from training.dataset.labels import ROW, label_named
+from training.dataset.labels import ROW, label_in
 from training.monitor.plots import monitor_plots
 from training.monitor.report import document, lines
 from training.monitor.run import SEGMENT, Monitoring, monitor
@@ -124,7 +124,7 @@ def monitor_model(
     seed: int = 1,
 ) -> Monitoring:
     """One look at one champion; writes nothing."""
-    declared = label_named(label)
+    declared = label_in(workspace.settings, label)
     settings = workspace.settings
     digests = {
         **load_catalogue(settings.use_names).digests,

@@ -97,9 +97,7 @@ def prepare(
     if rows.is_empty():
         raise NoAccountsError(
             f"No account is in the cohort of {label.name!r} ({label.cohort}) at any of "
-            f"{len(seen)} snapshot(s) before {known_until:%Y-%m-%d}. Check that contract events "
-            f"are mapped (keepwell ingest) and that snapshots reach back (keepwell snapshot --from "
-            f"DATE --to DATE --every month)."
+            f"{len(seen)} snapshot(s) before {known_until:%Y-%m-%d}. {label.next_step}"
         )
     horizons, not_estimable = _estimable(label, seen, known_until)
     label = replace(label, horizons=horizons)

@@ -18,7 +18,7 @@ from features.version import code_version
 from features.workspace import Workspace
 from registry.store.pending_uploads import PendingUploads
 from registry.store.store import ModelStore
-from training.dataset.labels import label_named
+from training.dataset.labels import label_in
 from training.dataset.training_set import RememberingReader
 from training.dataset.treatments import TREATMENT_KINDS
 from training.models.binned_rows import BinnedRows, MakeGrower
@@ -69,7 +69,7 @@ def train_workspace(
         LabelError: a label that is not declared.
         TrainingError: the data cannot answer; the message says why and what to do.
     """
-    declared = [label_named(name) for name in labels]
+    declared = [label_in(workspace.settings, name) for name in labels]
     settings = workspace.settings
     digests = {
         feature.name: feature.digest

@@ -43,7 +43,13 @@ OPEN = {
     "champions_joined_count": "the same",
     "champions_left_count": "the same",
     "invoices_count": "the same",
+    "order_amount": "the same",
     "goals_set": "the same",
+    "order_amount_mean": "large orders are often rare ones",
+    "order_amount_365d": "money at stake, and not a sign of leaving",
+    "order_last_gap": "read beside the usual gap",
+    "order_last_gap_ratio": "one gap; the time since the last order says more",
+    "order_mean_gap": "how somebody buys, not whether they go on",
     "sla_judged_90d": "a part of a share",
     "tickets_resolved_90d": "the same",
 }
