@@ -10,6 +10,7 @@ __all__ = [
     "design",
     "estimates",
     "estimators",
+    "exclusions",
     "interventions",
     "outcomes",
     "power",

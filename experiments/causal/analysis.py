@@ -29,10 +29,11 @@ from experiments.causal.estimates import (
     verdict_of,
 )
 from experiments.causal.estimators import Estimator, estimator_for
+from experiments.causal.exclusions import EXCLUSIONS
 from experiments.causal.power import needed_per_arm
 from experiments.causal.sample import Floats, SampleError
 from experiments.causal.sentences import headline_of, money_sentence
-from experiments.causal.trials import CHURN, EXCLUSIONS, MRR_AFTER, REVENUE, Trials
+from experiments.causal.trials import CHURN, MRR_AFTER, REVENUE, Trials
 
 HISTOGRAM_BINS = 20
 

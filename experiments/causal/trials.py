@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.design import Design
+from experiments.causal.exclusions import leave_out, mark_groups, why_no_trials
 from experiments.causal.interventions import (
     ALL_ACTIONS,
     assignments,
@@ -34,15 +35,6 @@ LEAST_LEVEL = 20
 """A value of an attribute becomes a covariate from this many trials on."""
 
 CHURN, REVENUE, MRR_AFTER = "churn", "revenue", "mrr_after"
-
-EXCLUSIONS: dict[str, str] = {
-    "immature": "the follow-up is not over yet",
-    "not_a_customer": "no contract ran at the start",
-    "left_in_window": "the contract ended before the follow-up began",
-    "washout": "received the action shortly before",
-    "elsewhere": "received the action through another programme at that moment",
-    "no_snapshot": "no snapshot of features from shortly before the start",
-}
 
 
 class NoTrialsError(ValueError):
@@ -106,18 +98,11 @@ def build_trials(
     if design.mechanism == "judgement":  # no trial opens without a contract
         framed = framed.filter(pl.col("was_customer") | pl.col("is_treated"))
     framed = _add_exposure(framed, done, design, horizon)
-    framed = _only_using_groups(add_features(framed, features, design), design)
-    framed, excluded = _leave_out(framed, as_of=as_of)
+    framed = mark_groups(add_features(framed, features, design), design)
+    framed, excluded = leave_out(framed, as_of=as_of)
     arms = framed["is_treated"]
     if arms.n_unique() < 2:
-        left_out = ", ".join(
-            f"{sum(arm)} {EXCLUSIONS[why]}" for why, arm in excluded.items() if sum(arm)
-        )
-        raise NoTrialsError(
-            f"{design.intervention!r} has {int(arms.sum())} treated and "
-            f"{int((~arms).sum())} untreated usable trials as of {as_of:%Y-%m-%d}; left out: "
-            f"{left_out or 'none'}. Wait for follow-ups to end, or shorten the horizon."
-        )
+        raise NoTrialsError(why_no_trials(design, arms, excluded, as_of))
     return _as_arrays(framed.sort("start", "account_id"), design, excluded, features)
 
 
@@ -254,38 +239,6 @@ def add_features(framed: pl.DataFrame, features: pl.DataFrame, design: Design) -
             check_sortedness=False,
         )
     )
-
-
-def _only_using_groups(framed: pl.DataFrame, design: Design) -> pl.DataFrame:
-    """Without groups (CSMs) that never used the action: their accounts had no chance of it."""
-    name = f"x_{design.compare_within}"
-    if design.mechanism == "lottery" or name not in framed.columns:
-        return framed
-    using = framed.filter("is_treated")[name].drop_nulls().unique()
-    return framed.filter(pl.col(name).is_in(using.implode()) | pl.col("is_treated"))
-
-
-def _leave_out(
-    framed: pl.DataFrame,
-    *,
-    as_of: datetime,
-) -> tuple[pl.DataFrame, dict[str, tuple[int, int]]]:
-    """Keep usable trials; count the others by the first reason that applies, per arm."""
-    reasons = {
-        "immature": pl.col("followed_to") > as_of,
-        "not_a_customer": ~pl.col("was_customer"),
-        "left_in_window": ~pl.col("is_customer"),
-        "washout": pl.col("was_recent"),
-        "elsewhere": pl.col("is_elsewhere"),
-        "no_snapshot": pl.col("snapshot_at").is_null(),
-    }
-    excluded = {}
-    for reason, applies in reasons.items():
-        gone = framed.filter(applies)
-        arm = gone["is_treated"]
-        excluded[reason] = (int(arm.sum()), int((~arm).sum()))
-        framed = framed.filter(~applies)
-    return framed, excluded
 
 
 def _as_arrays(

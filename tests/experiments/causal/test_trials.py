@@ -247,6 +247,39 @@ def test_comparison_stays_within_groups_that_used_the_action() -> None:
     features = snapshots("abcd", MARCH).with_columns(pl.Series("csm", ["ann", "ann", "ben", None]))
     trials = build_trials(events, features, replace(JUDGED, compare_within="csm"), as_of=AS_OF)
     assert trials.account_ids == ("a", "b")
+    assert trials.excluded["group_without_action"] == (0, 2)  # ben's account, and nobody's
+
+
+@pytest.mark.parametrize("csm", [[None] * 4, ["ann", None, None, None]])
+def test_accounts_of_nobody_are_a_group_of_their_own(csm: list[str | None]) -> None:
+    """Where no account has a CSM, all are compared; a treated account of nobody opens that group."""
+    events = frame(
+        [contract(name) for name in "abcd"] + [called(name, MARCH + DAY) for name in "ab"]
+    )
+    features = snapshots("abcd", MARCH).with_columns(pl.Series("csm", csm, pl.String))
+    trials = build_trials(events, features, replace(JUDGED, compare_within="csm"), as_of=AS_OF)
+    assert trials.account_ids == ("a", "b", "c", "d")
+    assert trials.excluded["group_without_action"] == (0, 0)
+
+
+def test_a_company_without_the_attribute_is_compared_as_one_group() -> None:
+    events = frame([contract(name) for name in "abcd"] + [called("a", MARCH + DAY)])
+    features = snapshots("abcd", MARCH).drop("csm")
+    trials = build_trials(events, features, replace(JUDGED, compare_within="csm"), as_of=AS_OF)
+    assert trials.account_ids == ("a", "b", "c", "d")
+
+
+def test_an_empty_arm_is_explained_by_what_emptied_it() -> None:
+    events = frame([contract(name) for name in "abc"] + [called("a", MARCH + DAY)])
+    features = snapshots("abc", MARCH).with_columns(pl.Series("csm", ["ann", "ben", None]))
+    with pytest.raises(NoTrialsError) as refused:
+        build_trials(events, features, replace(JUDGED, compare_within="csm"), as_of=AS_OF)
+    assert "2 in a group (CSM) in which nobody received the action (0 treated, 2 untreated)" in str(
+        refused.value
+    )
+    assert str(refused.value).endswith(
+        "Wait until several groups use the action, or compare by a lottery."
+    )
 
 
 def test_what_is_certain_at_the_start_is_subtracted_from_money() -> None:
