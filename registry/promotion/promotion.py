@@ -60,6 +60,7 @@ class PromotionEvidence:
     other accounts. ``levels`` (came over promised) and ``slopes`` are by the rows that they are
     measured on: later ones by horizon, and those of the released model, which is refitted to all
     rows. ``base_rate_levels`` are those of the base rate on the same rows.
+    ``on_other_accounts``: the rows are of other accounts of the same months, not of later ones.
     """
 
     log_loss: float
@@ -81,6 +82,7 @@ class PromotionEvidence:
     levels: Mapping[str, Measured] = field(default_factory=dict)
     base_rate_levels: Mapping[str, Measured] = field(default_factory=dict)
     slopes: Mapping[str, Measured] = field(default_factory=dict)
+    on_other_accounts: bool = False
 
     @property
     def other(self) -> str:
@@ -248,6 +250,7 @@ def decide(
         _slope(challenger),
         _segments(challenger, most_false_alarms),
         _stable(challenger.explanations_agreement, least_agreement),
+        *(_later_months(challenger),) * challenger.on_other_accounts,
         _clean(audited),
     ))  # fmt: skip
 
@@ -379,6 +382,15 @@ def _stable(agreement: float | None, least: float) -> PromotionCheck:
     return _check(name, agreement >= least,
                   f"Fitted to other accounts it rests on {verdict}: rank agreement "
                   f"{agreement:.2f}, and at least {least:.2f} is needed.")  # fmt: skip
+
+
+def _later_months(challenger: PromotionEvidence) -> PromotionCheck:
+    return _unknown(
+        "later months",
+        f"It was judged on other accounts of the same months ({challenger.n_accounts} of them); nothing "
+        f"is known of later months, in which the rate may be another and the order of accounts is "
+        f"usually a little worse. Train again once the label windows of later cutoffs have closed.",
+    )
 
 
 def _clean(audited: AuditResult | None) -> PromotionCheck:

@@ -79,6 +79,10 @@ class TrainingRun:
             raise ModelStoreError(f"The plot {not_png[0]!r} needs a name that ends in .png.")
 
 
+JUDGED_ON_OTHER_ACCOUNTS = "judged_on_other_accounts"
+"""The metric of a version that had too few cutoffs to be judged on later months."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
     """One registered version of a model, without its numbers."""
@@ -91,6 +95,13 @@ class ModelVersion:
     metrics: Mapping[str, float]
     is_champion: bool = False
     is_challenger: bool = False
+
+    @property
+    def judged_on(self) -> str:
+        """The rows that its metrics are of."""
+        if JUDGED_ON_OTHER_ACCOUNTS in self.metrics:
+            return "other accounts of the same months; nothing is known of later months"
+        return "later months"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -307,7 +307,7 @@ def _state(row: ModelRow, *, churn_serves: bool) -> str:
 
 def _model(row: ModelRow, *, churn_serves: bool, withheld: tuple[str, ...]) -> ModelView:
     state = _state(row, churn_serves=churn_serves)
-    about = f"{row.run_name}; fingerprint {row.fingerprint[:12]}."
+    about = f"{row.run_name}; judged on {row.judged_on}; fingerprint {row.fingerprint[:12]}."
     if row.changed is not None:
         about += (
             f" {row.changed.how.capitalize()} on {instant(row.changed.at)} by {row.changed.by}."

@@ -221,6 +221,7 @@ class ModelRow:
     serving: bool
     challenger: bool
     metrics: Mapping[str, float]
+    judged_on: str
     changed: ChampionChange | None
 
 
@@ -251,6 +252,7 @@ def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, st
                 serving=v.is_champion,
                 challenger=v.is_challenger,
                 metrics=v.metrics,
+                judged_on=v.judged_on,
                 changed=next(
                     (change for change in reversed(history) if change.version == v.version), None
                 ),

@@ -31,10 +31,10 @@ from features.events.schema import UTC_INSTANT
 from registry.bundle.calibration import sigmoid
 from training.backtest.groups import mean_over_accounts
 from training.dataset.labels import ROW
-from training.dataset.training_set import TrainingSet
+from training.dataset.training_set import FIFTHS, TrainingSet
 from training.dataset.treatments import TreatedRows, treated_rows, treated_shares, treatment_log
 from training.metrics import account_draws
-from training.models.fitting.held_out import FIFTHS, scores_by_fifths
+from training.models.fitting.held_out import scores_by_fifths
 from training.models.model_selection import usable_columns
 from training.models.specs import LIGHTGBM
 from training.models.untreated_risk import (

@@ -59,6 +59,7 @@ class AuditedSet:
     name: str
     frame: pl.DataFrame
     reach: timedelta | None = None
+    is_split_by_accounts: bool = False  # the same cutoffs in train and test, of other accounts
 
     def __post_init__(self) -> None:
         lacking = [name for name in (*ROW, LABEL) if name not in self.frame.columns]

@@ -44,6 +44,10 @@ def check_rows(
             f"close by {complete_until:%Y-%m-%d}",
         )
     )
+    if audited.is_split_by_accounts:
+        findings += _on_both_sides(audited)
+        looked.append(CheckScope(check="rows", at="accounts of train and of test"))
+        return findings, looked
     parts = audited.frame[SPLIT].unique() if SPLIT in audited.frame.columns else pl.Series([])
     if set(PARTS) <= set(parts):
         findings += _crossing(audited)
@@ -107,6 +111,24 @@ def _not_closed(audited: AuditedSet, complete_until: datetime) -> list[LeakFindi
             f"{complete_until:%Y-%m-%d}, where the data end (the newest cutoff is "
             f"{newest:%Y-%m-%d})",
             next="Leave the label of these rows null: whoever has not left yet is not known to stay.",
+        )
+    ]
+
+
+def _on_both_sides(audited: AuditedSet) -> list[LeakFinding]:
+    """Accounts with rows in train and in test, where accounts were to be held out."""
+    sides = audited.frame.drop_nulls(SPLIT).group_by("account_id").agg(pl.col(SPLIT).n_unique())
+    both = sides.filter(pl.col(SPLIT) > 1)["account_id"].sort()
+    if both.is_empty():
+        return []
+    return [
+        LeakFinding(
+            check="rows",
+            feature=SPLIT,
+            rows=int(audited.frame["account_id"].is_in(both.to_list()).sum()),
+            evidence=f"{len(both):,} accounts have rows in train and in test at the same cutoffs, such "
+            f"as {both[0]!r}",
+            next="Hold whole accounts out; training/dataset/held_out_accounts.py draws so.",
         )
     ]
 

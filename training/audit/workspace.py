@@ -30,7 +30,7 @@ from training.dataset.cutoffs import reach_of
 from training.dataset.errors import TrainingError
 from training.dataset.history import History
 from training.dataset.labels import label_in
-from training.pipeline.prepare import PreparedData, prepare
+from training.pipeline.prepare import PARENT, PreparedData, prepare
 
 
 def audit(audited: AuditedSet, history: History, *, rng: np.random.Generator) -> AuditReport:
@@ -101,6 +101,8 @@ def set_of_workspace(workspace: Workspace, label: str, *, as_of: datetime) -> Au
         digests=dict.fromkeys(names, ""),
         cutoffs=moments,
         known_until=history.complete_until,
+        hold_out_accounts=True,
+        parents=lambda rows: features.historical(rows, [PARENT]),
     )
     return set_of(prepared, name=f"The training set of {label}")
 
@@ -143,6 +145,7 @@ def set_of(prepared: PreparedData, *, name: str) -> AuditedSet:
         name=name,
         frame=frame,
         reach=reach_of(training.horizons[-1], lead_days=training.label.lead_days),
+        is_split_by_accounts=prepared.split.by_accounts,
     )
 
 

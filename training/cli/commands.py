@@ -46,6 +46,14 @@ if TYPE_CHECKING:
 
 def train(
     label: Annotated[OutcomeName, typer.Argument(help="What to predict.")],
+    horizon: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Predict within so many days, and not within the horizons of the workspace; give it "
+            "again for another.",
+        ),
+    ] = None,
     as_of: AsOf = None,
     trials: Annotated[int, typer.Option(min=0, help="Trials of the tuning study.")] = 12,
     seconds: Annotated[
@@ -70,7 +78,9 @@ def train(
     ] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Train, judge on later data, and register; the best candidate becomes the challenger.
+    """Train, judge on later months, and register; the best candidate becomes the challenger.
+
+    With too few cutoffs for that, other accounts of the same months judge, and the summary says so.
 
     LightGBM, a logistic regression, the refined health formula and, for churn, the renewal model run
     against the base rate, the health formula and last month's usage, on rows later than all they
@@ -91,6 +101,7 @@ def train(
             seed,
             seconds=seconds,
             growing=growing,
+            horizons=tuple(sorted(set(horizon))) if horizon else None,
         )
     out.print(result.summary, highlight=False, markup=False)
     if result.promotion.approved and result.version is not None:
@@ -378,6 +389,7 @@ def train_models(
     by: str | None = None,
     seconds: float | None = None,
     growing: MakeGrower | None = None,
+    horizons: tuple[int, ...] | None = None,
 ) -> tuple[TrainingResult, ...]:
     """Train these labels and report progress; ``by`` promotes models whose evidence allows it."""
     store = store_at(models_address(place), os.environ)
@@ -413,6 +425,7 @@ def train_models(
             waiting=waiting,
             seconds=seconds,
             growing=growing or BinnedRows.of,
+            horizons=horizons,
         )
 
 

@@ -6,6 +6,7 @@ No label window crosses a split, and a window that is not over is left out.
 __all__ = [
     "cutoffs",
     "errors",
+    "held_out_accounts",
     "history",
     "labels",
     "outcome_lookup",

@@ -7,7 +7,8 @@ one::
                     (cutoffs whose windows would cross are embargoed)
 
 The same account may be on both sides, but at different cutoffs. Calibration needs no cutoffs of its
-own: it holds accounts out (`training.models.fitting.held_out`). Pure.
+own: it holds accounts out (`training.models.fitting.held_out`). Where there are too few cutoffs for
+that, accounts are held out to judge too (`held_out_accounts`), at the same cutoffs. Pure.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ TEST_SHARE = 1 / 4
 
 LEAST_BEFORE_TEST = 3
 """The fewest cutoffs to learn from: with monthly ones and windows of 90 days, seven in all."""
+
+FEWEST_BEFORE_TEST = 1
+"""What that shrinks to before accounts are held out instead: one cutoff fits, a later one judges."""
 
 MOST_FOLDS = 4
 """The most refits of a rolling origin; neighbouring cutoffs share one."""
@@ -47,6 +51,15 @@ class Split:
     before_test: tuple[datetime, ...]  # every cutoff whose window closes before the test opens
     embargoed: tuple[datetime, ...]
     test: tuple[datetime, ...]
+    by_accounts: bool = False  # the same cutoffs on both sides, of other accounts
+
+    @property
+    def judged_on(self) -> str:
+        """What the test rows are, as the start of a sentence."""
+        if not self.by_accounts:
+            return "Judged on later months"
+        months = "month" if len(self.test) == 1 else "months"
+        return f"Judged on other accounts of the same {months}; nothing is known of later months"
 
 
 def closed_by(
@@ -61,12 +74,20 @@ def newest(cutoffs: tuple[datetime, ...], share: float) -> tuple[datetime, ...]:
     return cutoffs[-max(1, math.ceil(share * len(cutoffs))) :]
 
 
-def time_split(cutoffs: tuple[datetime, ...], *, reach: timedelta) -> Split:
+def account_split(cutoffs: tuple[datetime, ...]) -> Split:
+    """The split of accounts: every cutoff trains, and every cutoff tests."""
+    return Split(before_test=cutoffs, embargoed=(), test=cutoffs, by_accounts=True)
+
+
+def time_split(
+    cutoffs: tuple[datetime, ...], *, reach: timedelta, least: int = LEAST_BEFORE_TEST
+) -> Split:
     """Cut the mature cutoffs into those that train and those that test.
 
     Args:
         cutoffs: mature cutoffs in order.
         reach: from a cutoff to the end of its label window: lead plus horizon.
+        least: the fewest cutoffs to learn from.
 
     Raises:
         SplitError: too few cutoffs for two parts with an embargo between them.
@@ -75,13 +96,13 @@ def time_split(cutoffs: tuple[datetime, ...], *, reach: timedelta) -> Split:
         raise SplitError("Cutoffs to split must be in order, each once.")
     test = newest(cutoffs, TEST_SHARE) if cutoffs else ()
     before_test = closed_by(cutoffs, test[0], reach=reach) if test else ()
-    if len(before_test) < LEAST_BEFORE_TEST:
+    if len(before_test) < least:
         raise SplitError(
             f"{len(cutoffs)} mature cutoff(s) are too few to train and test with label windows of "
-            f"{reach.days} days: the windows of {LEAST_BEFORE_TEST} cutoffs must close before the "
+            f"{reach.days} days: the windows of {least} cutoffs must close before the "
             f"newest quarter of all cutoffs begins, and {len(before_test)} do. Build older "
             f"snapshots (keepwell snapshot --from … --to … --every month), wait for labels to "
-            f"mature, or ask for a shorter horizon."
+            f"mature, or ask for another horizon alone (keepwell train … --horizon DAYS)."
         )
     placed = {*before_test, *test}
     return Split(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -21,6 +21,10 @@ from training.dataset.labels import ROW, Label, LabelledRows
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+
+
+FIFTHS = 5
+"""Parts of the accounts that are scored by fits of the others."""
 
 
 class FeatureReader(Protocol):
@@ -65,6 +69,7 @@ class TrainingSet:
     accounts: tuple[str, ...]
     account: NDArray[np.int64]  # position in accounts
     long_outcomes: Mapping[int, Vector] = field(default_factory=dict)  # by longer horizon, the same
+    families: NDArray[np.int64] | None = None  # of each account; None: each is one of its own
 
     def rows_at(self, cutoffs: tuple[datetime, ...]) -> NDArray[np.bool_]:
         """Which rows stand at these cutoffs and are decided at the longest horizon."""
@@ -78,6 +83,23 @@ class TrainingSet:
     def part(self, rows: NDArray[np.bool_] | NDArray[np.intp], columns: list[int]) -> Matrix:
         """The features of these rows (a mask or positions) and columns, contiguous by row."""
         return np.take(self.matrix[rows], columns, axis=1)
+
+    @property
+    def fifth(self) -> NDArray[np.int64]:
+        """The fifth of the accounts that each row belongs to; a family is in one of them."""
+        return (self.account if self.families is None else self.families[self.account]) % FIFTHS
+
+    def hide(self, rows: NDArray[np.bool_]) -> TrainingSet:
+        """The same rows, of which these have no outcome: what nothing may learn from."""
+
+        def hidden(outcome: Vector) -> Vector:
+            return np.where(rows, np.nan, outcome)
+
+        return replace(
+            self,
+            outcomes=np.where(rows[:, None], np.nan, self.outcomes),
+            long_outcomes={h: hidden(outcome) for h, outcome in self.long_outcomes.items()},
+        )
 
     @property
     def outcome(self) -> Vector:

@@ -42,11 +42,11 @@ from training.dataset.splits import (
     closed_by,
     newest,
 )
-from training.dataset.training_set import TrainingSet
+from training.dataset.training_set import FIFTHS, TrainingSet
 from training.models.calibration import CalibrationFit, fit_calibration
 from training.models.fit import fitting_of
 from training.models.fitting.fit_rows import fit_rows, usable_columns
-from training.models.fitting.held_out import FIFTHS, score_held_out
+from training.models.fitting.held_out import score_held_out
 from training.models.formula_prior import penalised_weights
 from training.models.linear_design import LinearDesign
 from training.models.specs import FEW_ACCOUNTS, RENEWAL, ModelSpec, Parameters

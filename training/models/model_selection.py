@@ -56,13 +56,16 @@ def run_contender(
     at: datetime,
     seed: int,
     grower: Grower | None = None,
+    hidden: NDArray[np.bool_] | None = None,
 ) -> Contender:
     """Fit before the test, calibrate on held-out accounts, and judge on the test rows.
 
     What was known ``at`` a moment, the first of the test, calibrates. How many trees are grown is
     learned on the rows before the test, whatever the parameters say.
-    ``grower`` is one of these rows; without it trees have one made of them.
+    ``grower`` is one of these rows; without it trees have one made of them. ``hidden`` are rows whose
+    outcomes only judge, where the test has the same cutoffs as what is fitted.
     """
+    whole, training = training, training if hidden is None else training.hide(hidden)
     columns = usable_columns(training, before_test, spec)
     if fitting_of(spec).is_grown:
         bins = grower  # on a cluster the number is learned here
@@ -79,7 +82,7 @@ def run_contender(
     probabilities, metrics = {}, {}
     for position, horizon in enumerate(training.horizons):
         probabilities[horizon] = calibrated.probability(raw, matrix, position)
-        outcome = training.outcomes[test, position]
+        outcome = whole.outcomes[test, position]
         decided = ~np.isnan(outcome)
         if not 0 < outcome[decided].sum() < decided.sum():
             continue  # a short horizon without any outcome cannot be judged

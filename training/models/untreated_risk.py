@@ -28,11 +28,10 @@ from registry.bundle.linear import LinearForm
 from registry.bundle.untreated_risk import NO_LOG, ONLY_CHURN, UntreatedRisk, UntreatedShift
 from training.dataset.cutoffs import reach_of
 from training.dataset.splits import closed_by
-from training.dataset.training_set import TrainingSet
+from training.dataset.training_set import FIFTHS, TrainingSet
 from training.dataset.treatments import TreatedRows, treated_shares
 from training.models.fit import fit_linear
 from training.models.fitting.fit_rows import usable_columns
-from training.models.fitting.held_out import FIFTHS
 from training.models.specs import LIGHTGBM
 
 Vector = NDArray[np.float64]
@@ -133,7 +132,7 @@ def fit_untreated_risk(
 
 def _centred_by_fifths(training: TrainingSet, near: Vector) -> Vector:
     """The scores without the level of the fit that each comes from: it would add to their error."""
-    fifth = training.account % FIFTHS
+    fifth = training.fifth
     counts = np.maximum(np.bincount(fifth, minlength=FIFTHS), 1)
     return np.asarray(near - (np.bincount(fifth, near, FIFTHS) / counts)[fifth])
 
@@ -198,7 +197,7 @@ def treatment_chance(
     x, y = training.matrix[:, columns], came.astype(np.float64)
     scores = np.empty(len(x))
     for fifth in range(FIFTHS):
-        out = training.account % FIFTHS == fifth
+        out = training.fifth == fifth
         scores[out] = _treatment_form(x[rows & ~out], y[rows & ~out]).score(x[out])
     return scores, _treatment_form(x[rows], y[rows])
 
@@ -375,7 +374,7 @@ def _chance_by_fifths(training: TrainingSet, known: Matrix, came: Bools, rows: B
     if len(np.unique(training.account[came])) < LEAST_TREATED_ACCOUNTS:
         return chance  # too few to learn from: counts as none
     for fifth in range(FIFTHS):
-        out = training.account % FIFTHS == fifth
+        out = training.fifth == fifth
         form = _treatment_form(known[rows & ~out], came[rows & ~out].astype(np.float64))
         chance[out] = sigmoid(form.score(known[out]))
     return np.minimum(chance, MOST_CHANCE)

@@ -138,17 +138,21 @@ def evidence_of(
             **horizon_gains(prepared, best.probabilities, at_horizons, seed=seed),
         },
         explanations_agreement=_agreement(best, prepared, grower, seed=seed),
-        levels=_levels_on_later_rows(best, prepared, seed=seed),
-        base_rate_levels=_levels_on_later_rows(contenders[BASE_RATE.name], prepared, seed=seed),
+        levels=_levels_on_test_rows(best, prepared, seed=seed),
+        base_rate_levels=_levels_on_test_rows(contenders[BASE_RATE.name], prepared, seed=seed),
         slopes={
-            later_rows(horizon): as_measured(calibration_slope(rows.outcome, mine, rows.account))
+            judged_rows(prepared, horizon): as_measured(
+                calibration_slope(rows.outcome, mine, rows.account)
+            )
         },
+        on_other_accounts=prepared.split.by_accounts,
     )
 
 
-def later_rows(horizon: int) -> str:
+def judged_rows(prepared: PreparedData, horizon: int) -> str:
     """The name of what is measured on the test rows at a horizon."""
-    return f"later rows, {horizon} days"
+    which = "other accounts" if prepared.split.by_accounts else "later rows"
+    return f"{which}, {horizon} days"
 
 
 def as_measured(found: Interval) -> Measured:
@@ -165,7 +169,7 @@ def level_on(y: Vector, p: Vector, account: NDArray[np.int64], *, seed: int) -> 
     return as_measured(came_over_promised(y, p, place, draws))
 
 
-def _levels_on_later_rows(
+def _levels_on_test_rows(
     contender: Contender, prepared: PreparedData, *, seed: int
 ) -> dict[str, Measured]:
     """Came over promised on the test rows, by horizon that enough accounts can judge."""
@@ -176,7 +180,7 @@ def _levels_on_later_rows(
         decided = ~np.isnan(outcome)
         y, account = outcome[decided], training.account[test][decided]
         if enough_accounts(y, account):
-            found[later_rows(horizon)] = level_on(
+            found[judged_rows(prepared, horizon)] = level_on(
                 y, contender.probabilities[horizon][decided], account, seed=seed
             )
     return found
@@ -285,7 +289,7 @@ def as_metrics(evidence: PromotionEvidence) -> dict[str, float]:
                 }
         elif isinstance(value, dict):
             numbers |= {f"{PREFIX}{name}_{part}": float(number) for part, number in value.items()}
-        elif value is not None:
+        elif value is not None and value is not False:
             numbers[f"{PREFIX}{name}"] = float(value)
     return numbers
 
@@ -309,6 +313,8 @@ def from_metrics(numbers: Mapping[str, float]) -> PromotionEvidence:
     for field in fields(PromotionEvidence):
         if field.name in BY_KEY:
             found[field.name] = _by_key(numbers, field.name)
+        elif field.name == "on_other_accounts":
+            found[field.name] = f"{PREFIX}{field.name}" in numbers
         elif field.name.startswith("over_"):
             parts = {
                 part.name: numbers.get(f"{PREFIX}{field.name}_{part.name}") for part in fields(Gain)

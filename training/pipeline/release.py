@@ -143,6 +143,7 @@ def release(
             seeds={"training": seed},
             notes={
                 "model": spec.name,
+                **({"judged_on": prepared.split.judged_on} if prepared.split.by_accounts else {}),
                 **{f"later_{c.horizon}d": f"{dated}{c.sentence}" for c in long_horizons},
             },
         ),

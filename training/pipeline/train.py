@@ -80,6 +80,7 @@ def train(
     progress: Progress | None = None,
     waiting: PendingUploads | None = None,
     attributes: FeatureReader | None = None,
+    parents: FeatureReader | None = None,
     seconds: float | None = None,
     journals: Path | None = None,
     interventions: pl.DataFrame | None = None,
@@ -105,6 +106,7 @@ def train(
         progress: called with the step, how far it is and how far it goes.
         waiting: where runs are saved while the store does not answer; None: then it is an error.
         attributes: of accounts (segment, tier), to judge each such group alone, reasons too.
+        parents: the accounts above accounts, so that a family is held out as a whole.
         seconds: no trial of the study begins later than this; None: only trials are counted.
         journals: a folder in which a study that is killed leaves its trials, to go on.
         growing: makes the grower of trees; the study's trees are always grown here.
@@ -133,6 +135,7 @@ def train(
             say=progress or no_progress,
             waiting=waiting,
             attributes=attributes,
+            parents=parents,
             seconds=seconds,
             journals=journals,
             interventions=interventions,
@@ -157,6 +160,7 @@ def _train(
     say: Progress,
     waiting: PendingUploads | None,
     attributes: FeatureReader | None,
+    parents: FeatureReader | None,
     seconds: float | None,
     journals: Path | None,
     interventions: pl.DataFrame | None,
@@ -171,6 +175,8 @@ def _train(
         digests=digests,
         cutoffs=cutoffs,
         known_until=known_until,
+        hold_out_accounts=True,
+        parents=parents,
     )
     specs, notes = _runners(prepared)
     candidates = _candidates(specs, prepared)
@@ -428,9 +434,10 @@ def _run_contest(
             prepared.test,
             studies[spec.name].parameters if spec.name in studies else spec.parameters,
             draws,
-            at=prepared.split.test[0],
+            at=prepared.learned_at,
             seed=seed,
             grower=growers.get(spec.name),
+            hidden=prepared.hidden,
         )
         for spec in specs
     }

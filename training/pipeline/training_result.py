@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from registry.bundle.bundle import ModelBundle
 from registry.promotion.promotion import Promotion
@@ -58,4 +59,36 @@ class TrainingResult:
                 f"where there is none, {instead}. {self.best.title} came closest and is "
                 f"kept as version {self.version}."
             )
-        return "\n".join((f"{self.label.name}: {verdict}", *self.promotion.reasons, *self.notes))
+        return "\n".join(
+            (
+                f"{self.label.name}: {verdict}",
+                f"{self.split.judged_on}: {self._judged_rows}.",
+                *self.promotion.reasons,
+                *self.notes,
+            )
+        )
+
+    @property
+    def _judged_rows(self) -> str:
+        """How many rows fitted and how many judged, and at which cutoffs."""
+        split, rows = self.split, self.rows
+        if split.by_accounts:
+            return (
+                f"{rows['fitted']:,} rows fitted and {rows['test']:,} rows of other accounts judged, "
+                f"at {_cutoffs(split.test)}"
+            )
+        return (
+            f"{rows['fitted']:,} rows at {_cutoffs(split.before_test)} fitted and {rows['test']:,} "
+            f"rows at {_cutoffs(split.test)} judged"
+        )
+
+
+def _cutoffs(moments: tuple[datetime, ...]) -> str:
+    """The cutoffs in words.
+
+    >>> _cutoffs((datetime(2023, 1, 1),))
+    'the cutoff of 2023-01-01'
+    """
+    if len(moments) == 1:
+        return f"the cutoff of {moments[0]:%Y-%m-%d}"
+    return f"{len(moments)} cutoffs from {moments[0]:%Y-%m-%d} to {moments[-1]:%Y-%m-%d}"

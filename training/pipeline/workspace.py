@@ -22,6 +22,7 @@ from training.dataset.labels import label_in
 from training.dataset.training_set import RememberingReader
 from training.dataset.treatments import TREATMENT_KINDS
 from training.models.binned_rows import BinnedRows, MakeGrower
+from training.pipeline.prepare import PARENT
 from training.pipeline.train import Clock, train
 from training.pipeline.training_result import TrainingResult
 from training.progress import Progress
@@ -105,6 +106,7 @@ def train_workspace(
                 progress=progress,
                 waiting=waiting,
                 attributes=attributes,
+                parents=lambda rows: features.historical(rows, [PARENT]),
                 interventions=interventions,
                 seconds=seconds,
                 journals=workspace.root / "studies",

@@ -54,6 +54,7 @@ def list_models(service: AtService) -> ModelsAnswer:
                 challenger=row.challenger,
                 fingerprint=row.fingerprint,
                 metrics=dict(row.metrics),
+                judged_on=row.judged_on,
                 card=card_address(row.label, row.version),
                 withheld=[
                     WithheldSegmentAnswer(segment=one.segment, since=one.since, why=one.why)

@@ -37,6 +37,11 @@ class ModelAnswer(Answer):
     challenger: bool
     fingerprint: str
     metrics: dict[str, float]
+    judged_on: str = Field(
+        description="The rows that `metrics` are of: `later months`, or other accounts where there were "
+        "too few months.",
+        examples=["later months"],
+    )
     card: str = Field(description="The address of its model card, a page.")
     withheld: list[WithheldSegmentAnswer]
 

@@ -110,7 +110,7 @@ def left_before_the_test_only(company) -> pl.DataFrame:
         pytest.param(
             lambda c: {"horizons": (720,)},
             HorizonTooLongError,
-            r"within 720 days is not estimable.*ask for a shorter horizon",
+            r"within 720 days is not estimable.*at most 515 days \(keepwell train churn --horizon 515\)",
             id="a label window beyond the data",
         ),
         pytest.param(

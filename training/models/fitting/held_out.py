@@ -26,7 +26,7 @@ from scipy.special import logit
 from registry.bundle.calibration import LEAST_DRAWS
 from registry.bundle.renewal_risk import RenewalRisk
 from training.dataset.cutoffs import reach_of
-from training.dataset.training_set import TrainingSet
+from training.dataset.training_set import FIFTHS, TrainingSet
 from training.models.binned_rows import Grower
 from training.models.calibration import CalibrationFit, fit_calibration, unseen_by
 from training.models.fitting.fit_rows import fit_rows
@@ -37,8 +37,6 @@ from training.models.specs import ModelSpec, Parameters
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-FIFTHS = 5
 
 HALF_LIFE_DAYS = 365
 """A row that is this much older weighs half as much in the level and the slope."""
@@ -186,7 +184,7 @@ def scores_by_fifths(
     """The score of every row, by a fit of the fitted rows without its account."""
     scores = np.zeros(len(training.account))
     for fifth in range(FIFTHS):
-        out = training.account % FIFTHS == fifth
+        out = training.fifth == fifth
         model = fit_rows(
             spec, training, fitted & ~out, columns, parameters, seed=seed, grower=grower
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from registry.bundle.calibration import sigmoid
 from registry.bundle.linear import LinearForm
 from registry.bundle.long_horizons import HorizonShare
-from training.dataset.training_set import TrainingSet
+from training.dataset.training_set import FIFTHS, TrainingSet
 from training.metrics import row_log_loss
 from training.models.calibration import CalibrationFit, fit_calibration
 from training.models.formula_prior import penalised_weights
@@ -26,8 +26,6 @@ from training.models.specs import RENEWAL
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-FIFTHS = 5
 
 LEAST_ACCOUNTS = 30
 """With fewer accounts that have the outcome by the longer horizon, or by the shorter, no share."""
@@ -140,7 +138,7 @@ def _fit_share(
     ends = training.label.lead_days + horizon
     names = [training.names[column] for column in columns]
     renewal = names.index(RENEWAL) if RENEWAL in names else None
-    fifth = training.account % FIFTHS
+    fifth = training.fifth
     held = np.zeros(len(outcome))
     for out in range(FIFTHS):
         form = _fit_form(

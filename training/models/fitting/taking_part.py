@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dataset.training_set import TrainingSet
+from training.dataset.training_set import FIFTHS, TrainingSet
 from training.models.fit import fitting_of
 from training.models.fitting.fit_rows import usable_columns
-from training.models.fitting.held_out import FIFTHS
 from training.models.renewal_risk import LEAST_LEFT, calendar_of, decisions_left
 from training.models.specs import ModelSpec
 
@@ -34,7 +33,7 @@ def why_not(spec: ModelSpec, training: TrainingSet, rows: NDArray[np.bool_]) -> 
     left = decisions_left(
         training.part(rows, columns), training.outcomes[rows], training.horizons, calendar
     )
-    fifth = training.account[rows][left] % FIFTHS
+    fifth = training.fifth[rows][left]
     fewest = len(left) - np.bincount(fifth, minlength=FIFTHS).max()
     if fewest < LEAST_LEFT:
         return (

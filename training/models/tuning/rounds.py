@@ -15,10 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dataset.training_set import TrainingSet
+from training.dataset.training_set import FIFTHS, TrainingSet
 from training.models.binned_rows import BinnedRows
 from training.models.boosting import staged_scores
-from training.models.fitting.held_out import FIFTHS
 from training.models.specs import Parameters
 from training.models.tuning.tune import levelled_rows
 
@@ -50,7 +49,7 @@ def learn_rounds(
         seed: of everything random.
         bins: of these rows.
     """
-    fifth, outcome = training.account % FIFTHS, training.outcome
+    fifth, outcome = training.fifth, training.outcome
     masks = [rows & (fifth == out) for out in range(FIFTHS)]
     if any(not 0 < outcome[rows & ~out].sum() < (rows & ~out).sum() for out in masks):
         return parameters

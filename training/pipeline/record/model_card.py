@@ -35,6 +35,11 @@ GROUPS = 8
 CARD_DRAWS = 200
 TOP = 10
 
+_TEST_ROWS = {
+    False: "On test rows, which are later than all fitted rows",
+    True: "On the test rows of other accounts; nothing is known of later months",
+}
+
 PURPOSE = (
     "It gives the probability of this outcome for each account, so that people who look after "
     "customers know whom to talk to first, and how much recurring revenue is at stake."
@@ -119,7 +124,7 @@ def _data(bundle: ModelBundle, prepared: PreparedData, *, seed: int) -> str:
             "## Data",
             "",
             f"As known on {prepared.known_until:%Y-%m-%d}. The metrics below are of a model that was "
-            f"fitted before the test, with an embargo; the model that serves is refitted on all "
+            f"fitted {_fitted_on(prepared)}; the model that serves is refitted on all "
             f"mature rows.",
             "",
             *lines,
@@ -131,6 +136,14 @@ def _data(bundle: ModelBundle, prepared: PreparedData, *, seed: int) -> str:
             f"{bundle.metadata.code_version}, seed {seed}, bundle `{bundle.fingerprint[:12]}`.",
         ]
     )
+
+
+def _fitted_on(prepared: PreparedData) -> str:
+    if prepared.split.by_accounts:
+        return (
+            "to other accounts than it is judged on, at the same cutoffs, no family on both sides"
+        )
+    return "before the test, with an embargo"
 
 
 def _policy(bundle: ModelBundle) -> str:
@@ -152,7 +165,7 @@ def _metrics(contenders: Mapping[str, Contender], prepared: PreparedData) -> str
     parts = [
         "## Metrics",
         "",
-        "On test rows, which are later than all fitted rows; 95 % intervals draw whole accounts.",
+        f"{_TEST_ROWS[prepared.split.by_accounts]}; 95 % intervals draw whole accounts.",
     ]
     for horizon in reversed(prepared.training.horizons):
         judged = {
@@ -299,6 +312,7 @@ def _limits(bundle: ModelBundle, prepared: PreparedData, rows: EvaluationRows) -
     limits = [
         f"It was judged on {few:,} accounts with the outcome, which sets the width of the "
         f"intervals above.",
+        *((f"{prepared.split.judged_on}.",) if prepared.split.by_accounts else ()),
         "All horizons rank accounts alike: one score, and an intercept for each horizon.",
         "Accounts that were acted on are in the data like all others: the plain risk is that of "
         "accounts as they are treated today.",

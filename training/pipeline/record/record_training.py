@@ -16,7 +16,12 @@ import polars as pl
 from registry.bundle.bundle import ModelBundle
 from registry.promotion.promotion import Promotion, PromotionEvidence
 from registry.store.pending_uploads import PendingUploads
-from registry.store.store import ModelStore, TrackingError, TrainingRun
+from registry.store.store import (
+    JUDGED_ON_OTHER_ACCOUNTS,
+    ModelStore,
+    TrackingError,
+    TrainingRun,
+)
 from training.metrics import flat
 from training.models.model_selection import Contender
 from training.models.tuning.study import Study
@@ -79,6 +84,8 @@ def record_training(
     for name, contender in contenders.items():
         loss = contender.metrics[horizon]["log_loss"].value
         metrics[f"baseline_{name}_log_loss_{horizon}d"] = loss
+    if prepared.split.by_accounts:
+        metrics[JUDGED_ON_OTHER_ACCOUNTS] = 1.0
     card = model_card(
         model,
         bundle,
@@ -104,6 +111,7 @@ def record_training(
             "model": shown.spec.name,
             "as_of": prepared.known_until.isoformat(),
             "data_fingerprint": training.fingerprint,
+            "judged_on": prepared.split.judged_on,
             "feature_contract": bundle.contract.fingerprint,
             "may_serve": "not judged"
             if promotion is None

@@ -40,7 +40,8 @@ def brief_of(result: TrainingResult) -> dict[str, Any]:
         "label": result.label.name,
         "horizon_days": horizon,
         "contenders": shown,
-        "test": f"{result.rows['test']:,} account-months, cutoffs "
+        "test": f"{result.rows['test']:,} account-months"
+        f"{' of other accounts' * result.split.by_accounts}, cutoffs "
         f"{result.split.test[0]:%Y-%m-%d} to {result.split.test[-1]:%Y-%m-%d}",
     }
 
@@ -75,6 +76,7 @@ def metrics_table(results: Sequence[TrainingResult]) -> str:
                 f"({result.rows['test']:,} test rows, "
                 f"{result.rows[f'test_outcomes_{horizon}d']} with the outcome; cutoffs "
                 f"{split.test[0]:%Y-%m-%d} to {split.test[-1]:%Y-%m-%d}, fitted on "
+                f"{'other accounts, ' * split.by_accounts}"
                 f"{split.before_test[0]:%Y-%m-%d} to {split.before_test[-1]:%Y-%m-%d})"
             )
             parts.append(
