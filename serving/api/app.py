@@ -98,6 +98,7 @@ def create_app(
     refresh_seconds: float = REFRESH_SECONDS,
     wall_clock: Callable[[], datetime] | None = None,
     housekeeping: Callable[[], object] | None = None,
+    scores_first: bool = True,
 ) -> FastAPI:
     """The service of one workspace, asked about its data as of ``now``, which may stand still.
 
@@ -105,7 +106,7 @@ def create_app(
     ``housekeeping`` is called again and again in a thread, and looks itself whether it is time.
 
     It scores every account once at the start, and again when a snapshot, a champion or a setting
-    changes.
+    changes. Without ``scores_first`` it answers meanwhile, and says that it is starting.
     """
     service = open_service(
         workspace,
@@ -116,7 +117,8 @@ def create_app(
     )
     service.look_at_ledger(whole=True)  # what is damaged refuses the first write already
     fresh = FreshScores(service)
-    service.refresh()
+    if scores_first:
+        service.refresh()
 
     @contextlib.asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -126,6 +128,7 @@ def create_app(
             refresh_seconds=refresh_seconds,
             sends_webhooks=wall_clock is not None and bool(service.settings.webhooks.hosts),
             housekeeping=housekeeping,
+            scores_at_once=not scores_first,
         ):
             yield
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
+from serving.api.garbage_collection import freeze_loaded_objects
 from serving.auth.api_keys import ApiKeyError
 from serving.http.shared_metrics import SHARE_SECONDS
 from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
@@ -46,13 +47,14 @@ async def background_tasks(
     refresh_seconds: float,
     sends_webhooks: bool,
     housekeeping: Callable[[], object] | None = None,
+    scores_at_once: bool = False,
 ) -> AsyncIterator[None]:
     """Run the tasks while the block lasts; at its end the service is closed."""
     tasks = [
         asyncio.create_task(_note_key_uses(service)),
         asyncio.create_task(_look_at_stores(service, refresh_seconds)),
         asyncio.create_task(_rebuild_stores(service, refresh_seconds)),
-        asyncio.create_task(_refresh_scores(service, refresh_seconds)),
+        asyncio.create_task(_refresh_scores(service, refresh_seconds, at_once=scores_at_once)),
         asyncio.create_task(_follow_events(service, fresh)),
     ]
     if service.metrics.shared is not None:
@@ -83,8 +85,20 @@ async def run_to_its_end(work: Callable[[], T]) -> T:
         raise
 
 
-async def _refresh_scores(service: ServiceState, seconds: float) -> None:
+async def _score_first(service: ServiceState) -> None:
+    """Score every account, and keep what is loaded then away from the garbage collector."""
+    try:
+        await run_to_its_end(service.refresh)
+    except Exception:
+        service.metrics.refresh_failures.inc()
+        log.exception("the accounts could not be scored; it is tried again")
+    freeze_loaded_objects()
+
+
+async def _refresh_scores(service: ServiceState, seconds: float, *, at_once: bool) -> None:
     """Look again and again whether anything changed; a failure is logged and tried again."""
+    if at_once:
+        await _score_first(service)
     is_first = True
     while True:
         try:

@@ -75,6 +75,7 @@ def serve(
         now=lambda: clock_of(place, steady),
         wall_clock=steady,
         housekeeping=nightly(place, steady),
+        scores_first=own is not None,  # a worker is let in once it can answer
     )
     if own is not None:
         application.state.service.metrics.shared = SharedMetrics(Path(own.folder), own.number)

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry.monitoring.figures import Figure
 from registry.monitoring.prometheus import MonitoringCollector
 from serving.http.shared_metrics import SharedMetrics
-from serving.scoring.portfolio import Portfolio, sum_of
+from serving.scoring.portfolio import Portfolio, total
 from serving.scoring.score import ScoredBy
 
 __all__ = ["CONTENT_TYPE_LATEST", "Measured", "ServiceMetrics"]
@@ -123,7 +123,7 @@ class ServiceMetrics:
             count = sum(score.score_source == source for score in portfolio.scores)
             self.accounts.labels(source).set(count)
         self.feature_age.set((portfolio.now - portfolio.as_of).total_seconds())
-        at_risk = sum_of(portfolio.scores).revenue_at_risk
+        at_risk = total(score.revenue_at_risk for score in portfolio.scores)
         self.revenue_at_risk.set(math.nan if at_risk is None else at_risk)
 
     def text(self) -> bytes:

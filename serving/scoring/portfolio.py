@@ -21,6 +21,7 @@ from serving.problems import BadCursorError, NotReadyError, UnknownAccountError
 from serving.scoring.account_families import Families, families_of
 from serving.scoring.alerts import WarningSigns
 from serving.scoring.explanations import Peers
+from serving.scoring.models_served import without_paths
 from serving.scoring.score import AccountScore, HorizonProbability, Models, SourceFreshness
 from serving.scoring.visible_accounts import VisibleAccounts
 from serving.text_format import plural
@@ -240,13 +241,13 @@ def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
         accounts=len(scores),
         with_revenue_at_risk=len(priced),
         contract_ended=sum(s.has_left for s in scores),
-        mrr=_total(s.mrr for s in scores),
-        revenue_at_risk=_total(s.revenue_at_risk for s in priced),
-        revenue_at_risk_low=_total(s.revenue_at_risk_low for s in priced),
-        revenue_at_risk_high=_total(s.revenue_at_risk_high for s in priced),
-        expected_expansion=_total(s.expected_expansion for s in scores),
-        expected_expansion_low=_total(s.expected_expansion_low for s in scores),
-        expected_expansion_high=_total(s.expected_expansion_high for s in scores),
+        mrr=total(s.mrr for s in scores),
+        revenue_at_risk=total(s.revenue_at_risk for s in priced),
+        revenue_at_risk_low=total(s.revenue_at_risk_low for s in priced),
+        revenue_at_risk_high=total(s.revenue_at_risk_high for s in priced),
+        expected_expansion=total(s.expected_expansion for s in scores),
+        expected_expansion_low=total(s.expected_expansion_low for s in scores),
+        expected_expansion_high=total(s.expected_expansion_high for s in scores),
         by_tier=tiers,
         by_level=levels,
     )
@@ -259,7 +260,8 @@ def not_scored(score: AccountScore) -> str | None:
     return CONTRACT_ENDED if score.has_left else NO_CONTRACT
 
 
-def _total(amounts: Iterable[float | None]) -> float | None:
+def total(amounts: Iterable[float | None]) -> float | None:
+    """The sum of what is known; None where nothing is."""
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if known else None
 
@@ -326,12 +328,19 @@ class LivePortfolio:
             stamp = self._stamp()
             if stamp == self._made_from:
                 return False
+            if self._current is None:
+                self._problem = "the accounts are being scored, which may take seconds"
             try:
                 made = self._make()
             except NotReadyError as error:
                 self._problem = error.detail.rstrip(".")
                 self._made_from = stamp
                 return False
+            except Exception as error:
+                self._problem = (
+                    f"scoring them failed ({without_paths(str(error))}), and is tried again"
+                )
+                raise
             self._current, self._made_from, self._problem = made, stamp, ""
             log.info("scored %d accounts as of %s", len(made.scores), made.as_of)
             return True

@@ -26,7 +26,14 @@ from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.metadata import AMOUNT_ERROR
 from registry.outcomes import CHURN, EXPANSION, Outcome, outcome_named
 from serving.scoring.expected_money import MoneyColumns, yearly
-from serving.scoring.explanations import Peers, Reasons, health_reasons, peer_words, peers_of
+from serving.scoring.explanations import (
+    PeerGroup,
+    Peers,
+    Reasons,
+    health_reasons,
+    peer_words,
+    peers_of,
+)
 from serving.scoring.reasons.choice import ChosenReasons, choose_reasons, segments_of
 from serving.scoring.reasons.facts import Facts
 from serving.scoring.reasons.in_words import ReasonedRows, UsualValues
@@ -45,7 +52,6 @@ from serving.scoring.score import (
     ScoringModel,
     ServedModel,
     columns_of,
-    features_of,
     risk_tiers,
     sentence,
     staleness,
@@ -399,8 +405,13 @@ class ScoredColumns:
         tiers: list[str | None] = [*(tier.name for tier in RISK_TIERS), None]
         why_risk = self._explained(self.churn, peers, of_leaving=True)
         why_growth = self._explained(self.expansion, peers, of_leaving=False)
+        known_features = self.frame.select(
+            pl.col(self.names.features).cast(pl.Float64).fill_nan(None)
+        )
+        similar_to: dict[tuple[str | None, ...], tuple[PeerGroup, ...]] = {}
         columns = zip(
-            self.frame.iter_rows(named=True),
+            self.frame.select("account_id", "as_of", *self.names.attributes).iter_rows(named=True),
+            known_features.iter_rows(),
             self.churn.versions(),
             refusals,
             no_growth,
@@ -413,14 +424,17 @@ class ScoredColumns:
         )
         scores = []
         for row, (
-            values, version, refusal, not_growing, tier, mrr, at_risk, rise, amount
+            values, known, version, refusal, not_growing, tier, mrr, at_risk, rise, amount
         ) in enumerate(columns):  # fmt: skip
-            features = features_of(values, self.names)
+            features: dict[str, float | None] = dict(zip(self.names.features, known, strict=True))
             attributes = {name: values[name] for name in self.names.attributes}
             health = partial(score_health, scoring.formula, features)
             growing = growth.get(row, ())
             grows = any(one.horizon_days == TIER_HORIZON_DAYS for one in growing)
-            similar = peers.of(peer_words(attributes, features))
+            words = peer_words(attributes, features)
+            similar = similar_to.get(said := tuple(words.values()))
+            if similar is None:
+                similar = similar_to[said] = peers.of(words)
             at_end, usual = _at_renewal(features.get(DAYS_TO_RENEWAL), renewals.get(row))
             scores.append(
                 AccountScore(

@@ -283,10 +283,11 @@ class ServiceState:
         if not moments:
             raise NotReadyError("There is no snapshot in this workspace.")
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
-        newest, moments = self._newest_readable(snapshots, moments)
+        known = moments
+        newest, moments = self._newest_readable(snapshots, known)
         with contextlib.closing(AccountRefresh(self.workspace)) as touched:
             streamed, _ = touched.published_since(0)
-        frame = self._online(newest, streamed)
+        frame = self._newest_features(newest, streamed, is_whole=moments == known)
         if frame.is_empty():
             raise NotReadyError("The online store has no features; run keepwell snapshot.")
         before = self.live.current_or_none()
@@ -328,9 +329,29 @@ class ServiceState:
                 problem = without_paths(str(error))
         raise NotReadyError(problem)
 
-    def _online(self, newest: pl.DataFrame, streamed: Sequence[str]) -> pl.DataFrame:
-        """The newest features of each account; those of the snapshot where nothing newer is to be had."""
-        wanted = sorted({*newest["account_id"], *streamed})
+    def _newest_features(
+        self, newest: pl.DataFrame, streamed: Sequence[str], *, is_whole: bool
+    ) -> pl.DataFrame:
+        """The newest features of each account.
+
+        The newest snapshot was published whole, so only accounts with events since can be newer in
+        the online store, and only they are read from there: Feast reads a row at a time. Where that
+        snapshot is damaged (not ``is_whole``) all are.
+        """
+        if not is_whole:
+            return self._online(newest, sorted({*newest["account_id"], *streamed}))
+        if not streamed:
+            return newest
+        found = self._online(newest, list(streamed))
+        if found is newest or found.is_empty():
+            return newest
+        later = found.join(newest.select("account_id", was="as_of"), on="account_id", how="left")
+        later = later.filter(pl.col("was").is_null() | (pl.col("as_of") >= pl.col("was")))
+        kept = newest.filter(~pl.col("account_id").is_in(later["account_id"].implode()))
+        return pl.concat([kept, later.drop("was").select(*newest.columns)])
+
+    def _online(self, newest: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
+        """The features of these accounts from the online store; the snapshot where it cannot be read."""
         try:
             found = self.features.online(wanted)
             if not found.is_empty() or self.workspace.settings.redis:

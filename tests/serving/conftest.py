@@ -86,6 +86,7 @@ def client_maker() -> Iterator[MakeClient]:
         *,
         now: Callable[[], datetime] = lambda: AS_OF,
         wall_clock: Callable[[], datetime] | None = None,
+        scores_first: bool = True,
         **settings: object,
     ) -> TestClient:
         app = create_app(
@@ -93,6 +94,7 @@ def client_maker() -> Iterator[MakeClient]:
             store=models,
             now=now,
             wall_clock=wall_clock,
+            scores_first=scores_first,
             settings=ServiceSettings(**settings),
         )  # type: ignore[arg-type]
         apps.append(app)

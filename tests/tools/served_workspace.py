@@ -164,8 +164,9 @@ def _wait(service: Served) -> None:
             raise StartRefusedError(said, service.program.poll())
         try:
             with service.client() as client:
-                client.get("/healthz")
-            return
+                if "being scored" not in client.get("/readyz").text:
+                    return
         except httpx.TransportError:
-            time.sleep(0.05)
+            pass
+        time.sleep(0.05)
     raise TimeoutError(f"no answer in {SECONDS_TO_START:g} s")

@@ -17,6 +17,7 @@ from real_server import running as served
 from small_company import AS_OF
 
 from features.compute.backfill import backfill
+from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.streaming.offsets import Message, ingest_messages
@@ -47,6 +48,31 @@ def running(own_client):
     fresh = FreshScores(service)
     fresh.catch_up()
     return own_client, service, fresh
+
+
+def test_while_the_accounts_are_scored_it_lives_and_says_so(own_workspace, store, make_client):
+    client = make_client(own_workspace, store, scores_first=False)
+    service = client.app.state.service
+    live = service.live
+    with live._refreshing:  # as while another thread scores
+        assert client.get("/healthz").status_code == 200
+        waiting = client.get("/readyz")
+        assert (waiting.status_code, waiting.json()["status"]) == (503, "starting")
+        assert client.get("/v1/accounts").status_code == 503
+    assert service.refresh()
+    assert client.get("/readyz").status_code == 200
+
+
+def test_the_first_portfolio_is_what_the_online_store_has_of_every_account(running):
+    client, service, fresh = running
+    client.post("/v1/events", json={"events": rows(*range(9))})
+    fresh.catch_up()
+    snapshots = SnapshotStore(service.workspace.snapshots_dir)
+    newest = snapshots.read(snapshots.moments()[-1])
+    every = WorkspaceFeatures(service.workspace).online(sorted(newest["account_id"]))
+    assert every["as_of"].n_unique() == 2  # one account has events since
+    found = service._newest_features(newest, ["acct-05"], is_whole=True)
+    assert_frame_equal(found.sort("account_id").select(every.columns), every, check_exact=True)
 
 
 def errors(client, account: str = "acct-05") -> float:
