@@ -289,6 +289,9 @@ def page_of(scores: Sequence[AccountScore], *, cursor: str | None, limit: int) -
     return Page(scores=taken, next_cursor=_cursor(taken[-1]) if len(rest) > limit else None)
 
 
+BEING_SCORED = "the accounts are being scored, which may take seconds"
+
+
 class LivePortfolio:
     """Holds the current portfolio and exchanges it when what it was made from has changed."""
 
@@ -297,7 +300,7 @@ class LivePortfolio:
         self._stamp = stamp
         self._made_from: Hashable = None
         self._current: Portfolio | None = None
-        self._problem = "no snapshot has been read"
+        self._problem = BEING_SCORED
         self._refreshing = threading.Lock()
 
     def current(self) -> Portfolio:
@@ -329,7 +332,7 @@ class LivePortfolio:
             if stamp == self._made_from:
                 return False
             if self._current is None:
-                self._problem = "the accounts are being scored, which may take seconds"
+                self._problem = BEING_SCORED
             try:
                 made = self._make()
             except NotReadyError as error:

@@ -137,7 +137,7 @@ def live(maker):
 
 
 def test_before_the_first_refresh_nothing_is_ready(live):
-    with pytest.raises(NotReadyError, match="no snapshot has been read"):
+    with pytest.raises(NotReadyError, match="are being scored"):
         live.current()
 
 
