@@ -62,7 +62,7 @@ CONTROLS = RouteClass(name="controls", what="stops and settings", at_once=2, que
 READS = RouteClass(name="reads", what="reads", at_once=1, queue=64, most_wait=0.25)
 PAGES = RouteClass(name="pages", what="pages", at_once=1, queue=32, most_wait=0.5)
 DECISIONS = RouteClass(
-    name="decisions", what="decisions and reports of them", at_once=1, queue=64, most_wait=0.5
+    name="decisions", what="decisions and reports of them", at_once=1, queue=64, most_wait=1.0
 )
 EVENTS = RouteClass(
     name="events",

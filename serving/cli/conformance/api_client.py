@@ -9,11 +9,16 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 SECONDS = 60.0
+
+ATTEMPTS = 20
+LONGEST_PAUSE = 5
+"""Seconds between two attempts, whatever the service advises."""
 
 
 class EngineCallError(Exception):
@@ -62,6 +67,17 @@ class EngineCalls:
         return self._call("POST", path, json.dumps(body).encode(), headers)
 
     def _call(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+        """The answer; what is refused because too much is worked on is sent again when it may be."""
+        for _ in range(ATTEMPTS - 1):
+            reply = self._call_once(method, path, body, headers)
+            if reply.kind != "too-many-at-once":
+                return reply
+            time.sleep(min(int(reply.headers.get("retry-after", "1")), LONGEST_PAUSE))
+        return self._call_once(method, path, body, headers)
+
+    def _call_once(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> Reply:
         if self.key is not None:
             headers["Authorization"] = f"Bearer {self.key}"
         host, port = self.url.hostname or "", self.url.port
