@@ -34,6 +34,7 @@ from features.cli.commands import (
     snapshot,
     take_snapshots,
 )
+from features.cli.init import init
 from features.cli.log_lines import write_log_lines
 from features.cli.options import (
     DEFAULT_WORKSPACE,
@@ -263,6 +264,7 @@ def demo(
 
 COMMANDS: Commands = {
     "simulate": simulate,
+    "init": init,
     "ingest": ingest,
     "consume": consume,
     "snapshot": snapshot,

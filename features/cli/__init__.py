@@ -3,4 +3,4 @@
 A command imports its modules when it runs.
 """
 
-__all__ = ["commands", "log_lines", "options", "terminal"]
+__all__ = ["commands", "init", "log_lines", "options", "terminal"]

@@ -3,4 +3,4 @@
 A mapping file says which column is what; rows that cannot be read go to quarantine with a reason.
 """
 
-__all__ = ["json_events", "readers", "run"]
+__all__ = ["columns", "expressions", "json_events", "mapped_tables", "readers", "run"]

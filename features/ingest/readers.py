@@ -90,6 +90,11 @@ def read_table(path: Path, table: MappedTable) -> RawTable:
     )
 
 
+def blocks_of(path: Path, form: str) -> Iterator[bytes]:
+    """The content of a text file, block by block, unpacked; errors are those of ``read_pieces``."""
+    return text_blocks(path, form.partition(".")[0].upper(), packed=form.endswith(".gz"))
+
+
 def columns_of(path: Path, table: MappedTable) -> tuple[str, ...]:
     """The columns of a file, from its beginning."""
     source = table.source

@@ -24,6 +24,7 @@ LISTED: dict[str, Callable[..., None]] = {
     },
 }
 WITHOUT_A_WORKSPACE = {
+    "init": "names the one that ingest will make",
     "ingest": "makes it",
     "consume": "makes it",
     "demo": "makes it",

@@ -1,0 +1,112 @@
+"""The command ``init``: look at a folder of exports and write a mapping that a person can edit."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from features.cli.options import DEFAULT_WORKSPACE, AnyWorkspace, CommandError, out
+from features.workspace_files import write_atomically
+
+if TYPE_CHECKING:
+    from features.setup.proposal import Proposal
+
+MAPPING_FILE = "mapping.toml"
+
+
+def init(
+    exports: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="The folder with your exports; asked, if not given."
+        ),
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option("--out", help="The mapping to write; mapping.toml in the folder, by default."),
+    ] = None,
+    zone: Annotated[
+        str, typer.Option(help="The time zone of times that come without one.")
+    ] = "UTC",
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what is proposed.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over a mapping that is there.")
+    ] = False,
+    workspace: AnyWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Look at a folder of exports, and propose a mapping with the reason behind each line.
+
+    It reads the files and writes the mapping alone: read it, correct it, and take the files in with
+    `keepwell ingest`. Exit code 3 where nothing can be proposed, with what is missing.
+    """
+    from features.setup.proposal import mapping_text, propose
+
+    folder = exports or _asked_folder(yes)
+    file = mapping or folder / MAPPING_FILE
+    if file.exists() and not replace:
+        raise CommandError(
+            f"{file} is there already. Read it, write another with --out FILE, or replace it with --replace."
+        )
+    proposal = propose(folder, zone=zone)
+    if proposal.tables:
+        if not yes:
+            proposal = _asked(proposal)
+        write_atomically(file, mapping_text(proposal).encode())
+    _show(proposal)
+    if not proposal.tables:
+        raise CommandError("No mapping was written, because no file can be mapped as it is.")
+    _show_next(proposal, file, workspace)
+
+
+def _asked_folder(yes: bool) -> Path:
+    if yes:
+        raise CommandError("Say where your exports are: keepwell init --from FOLDER --yes")
+    return Path(typer.prompt("Which folder holds your exports?")).expanduser()
+
+
+def _asked(proposal: Proposal) -> Proposal:
+    from features.setup.questions import QUESTIONS
+
+    for question in QUESTIONS:
+        while True:
+            answer = typer.prompt(question.text, default=question.proposed(proposal))
+            try:
+                proposal = question.answered(proposal, answer)
+                break
+            except ValueError as problem:
+                out.print(str(problem), highlight=False)
+    return proposal
+
+
+def _show(proposal: Proposal) -> None:
+    for finding in proposal.findings:
+        for table in finding.tables:
+            account = next((entry.value for entry in table.entries if entry.key == "account"), "")
+            names = ", ".join(finding.export.patterns)
+            out.print(
+                f"{names}: {table.what} (an account is {account.strip(chr(34))})",
+                highlight=False,
+                soft_wrap=True,
+            )
+    for gap in proposal.gaps:
+        out.print(f"Missing: {gap}.", highlight=False, soft_wrap=True)
+
+
+def _show_next(proposal: Proposal, file: Path, workspace: Path) -> None:
+    where = f"--workspace {shlex.quote(str(workspace))}"
+    out.print(f"\nWrote {file}, with the reason behind each line. Read it and correct it, then:")
+    out.print(
+        f"  keepwell ingest {shlex.quote(str(proposal.folder))} --mapping {shlex.quote(str(file))} {where}",
+        soft_wrap=True,
+    )
+    first, last = proposal.first_moment, proposal.complete_until
+    if first is not None and last is not None and first < last:
+        out.print(
+            f"  keepwell snapshot --from {first:%Y-%m-%d} --to {last:%Y-%m-%d} --every month {where}",
+            soft_wrap=True,
+        )
+    if any(table.is_contract for table in proposal.tables):
+        out.print(f"  keepwell check {where}", soft_wrap=True)

@@ -1,0 +1,48 @@
+"""What ``keepwell init`` asks about a proposal; without a person, the answers are those proposed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from features.setup.proposal import Proposal, with_answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question: what is asked, what is proposed, and what an answer changes.
+
+    ``answered`` raises ``ValueError`` with a sentence where an answer cannot be used.
+    """
+
+    text: str
+    proposed: Callable[[Proposal], str]
+    answered: Callable[[Proposal, str], Proposal]
+
+
+def _until(proposal: Proposal, answer: str) -> Proposal:
+    try:
+        day = datetime.strptime(answer.strip(), "%Y-%m-%d")  # noqa: DTZ007 - the zone is the file's
+    except ValueError as exc:
+        raise ValueError(f"{answer!r} is no day. Write it as 2024-07-01.") from exc
+    return with_answer(proposal, complete_until=day)
+
+
+QUESTIONS: tuple[Question, ...] = (
+    Question(
+        text="What do you call this source?",
+        proposed=lambda proposal: proposal.name,
+        answered=lambda proposal, answer: with_answer(
+            proposal, name=answer.strip() or proposal.name
+        ),
+    ),
+    Question(
+        text="Up to which day are the exports whole?",
+        proposed=lambda proposal: (
+            f"{proposal.complete_until:%Y-%m-%d}" if proposal.complete_until else ""
+        ),
+        answered=_until,
+    ),
+)
+"""All questions, in order. The folder is asked before them, because they need what is in it."""
