@@ -1,6 +1,7 @@
-"""The OpenAPI document: what FastAPI makes of the routes, with their problems and the write key.
+"""The OpenAPI document: what FastAPI makes of the routes, with their problems, keys and subjects.
 
-Each operation lists the kinds of problem that it answers with, an example of each beside it.
+Each operation lists the kinds of problem that it answers with, an example of each beside it. Its id
+is written at its route, because programs that are generated from the document call it by that name.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ DESCRIPTION = (
 
 Every score says its source (`model` or `health_formula`), why it is degraded, its moment and how
 fresh each source is. `null` is unknown, never zero. Money is in the tenant's reporting currency.
+A request carries a key in one of three ways; until the first key is made none is asked for.
 Every error has one shape (RFC 9457, `application/problem+json`) with a `next` step.
 
 Two times: `as_of`, `decided_at`, `occurred_at`, `received_at` and what is recommended are on the
@@ -42,6 +44,39 @@ Probabilities come with a 95 % interval. """
     + INTERVAL_COVERS
     + "\n"
 )
+
+
+SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of `keepwell keys create`, in the header Authorization.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key, in a header of its own.",
+    },
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The same key as the password, for browsers; the user name is not read.",
+    },
+}
+"""How a request can carry its key; one of them is enough. The gate reads all three."""
+
+TAGS: Mapping[str, str] = {
+    "accounts": "Accounts with their scores, reasons and timelines.",
+    "claims": "Carrying out what was decided: approve, claim, complete.",
+    "controls": "Stop and resume, levels of autonomy, capacities.",
+    "decisions": "What to do next, and what people and programs say came of it.",
+    "plans": "A team's week.",
+    "events": "Telemetry as it happens.",
+    "catalogues": "The playbook, the models, the reports.",
+    "status": "Whether the service works.",
+}
+"""The subjects of the routes, described."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +139,17 @@ class DocumentedApp(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             _add_problem_shape(document["components"])
+            document["components"]["securitySchemes"] = SECURITY_SCHEMES
+            document["tags"] = [
+                {"name": name, "description": about} for name, about in TAGS.items()
+            ]
             needs, problems = declared_needs(self.routes), problems_by_route(self.routes)
             for path, methods in document["paths"].items():
                 for method, operation in methods.items():
                     route = f"{method.upper()} {path}"
                     _add_problems(operation["responses"], problems.get(route, ()))
                     _add_write_key(operation, needs.get(route))
+                    _add_security(operation, needs.get(route))
             _add_links(document["paths"])
             self.openapi_schema = document
         return self.openapi_schema
@@ -175,6 +215,12 @@ def _add_links(paths: dict[str, Any]) -> None:
             }
             for target in link.to
         }
+
+
+def _add_security(operation: dict[str, Any], need: Need | None) -> None:
+    """Say that a key is needed, in any of the three ways; a probe needs none."""
+    if need is None or need.permission is not None:
+        operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
 
 
 def _add_write_key(operation: dict[str, Any], need: Need | None) -> None:

@@ -105,7 +105,7 @@ class TimelineQuery(BaseModel):
     limit: int = Field(default=200, ge=1, le=1000)
 
 
-@router.get("/accounts", summary="Accounts by revenue at risk")
+@router.get("/accounts", operation_id="list_accounts", summary="Accounts by revenue at risk")
 @from_portfolio
 @needs(READ)
 @problems(BadCursorError, NotReadyError)
@@ -130,6 +130,7 @@ def list_accounts(service: AtService, query: Annotated[AccountsQuery, Query()]) 
 
 @router.get(
     "/accounts/{account_id}",
+    operation_id="get_account",
     summary="One account",
     response_model=ACCOUNT_ANSWER,
 )
@@ -157,6 +158,7 @@ def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
 
 @router.get(
     "/accounts/{account_id}/score",
+    operation_id="get_score",
     summary="The score at one horizon",
 )
 @from_score
@@ -172,6 +174,7 @@ def read_score(
 
 @router.get(
     "/accounts/{account_id}/timeline",
+    operation_id="get_timeline",
     summary="The timeline",
 )
 @needs(READ)
@@ -205,7 +208,7 @@ def read_timeline(
     )
 
 
-@router.post("/scores", summary="Scores of several accounts")
+@router.post("/scores", operation_id="score_accounts", summary="Scores of several accounts")
 @needs(READ)
 @problems(TooManyError, UnknownHorizonError, NotReadyError)
 def score_several(service: AtService, body: ScoresRequest) -> ScoresAnswer:

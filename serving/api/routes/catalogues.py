@@ -24,10 +24,10 @@ from serving.pages.model_card_page import card_address
 from serving.problems import UnknownReportError
 from serving.scoring.models_served import model_rows, withheld_segments
 
-router = APIRouter(prefix="/v1", tags=["what there is"])
+router = APIRouter(prefix="/v1", tags=["catalogues"])
 
 
-@router.get("/actions", summary="The playbook")
+@router.get("/actions", operation_id="list_actions", summary="The playbook")
 @needs(PRODUCT)
 def list_actions() -> ActionsAnswer:
     """Every action and sequence, with what each costs and is believed to change, and the source.
@@ -38,7 +38,7 @@ def list_actions() -> ActionsAnswer:
     return ActionsAnswer(items=book.rows(), sequences=[s.as_row() for s in book.sequences])
 
 
-@router.get("/models", summary="The models")
+@router.get("/models", operation_id="list_models", summary="The models")
 @needs(PRODUCT)
 def list_models(service: AtService) -> ModelsAnswer:
     """Every version of every model with its metrics, and which one serves."""
@@ -68,7 +68,7 @@ def list_models(service: AtService) -> ModelsAnswer:
     )
 
 
-@router.get("/reports", summary="The reports")
+@router.get("/reports", operation_id="list_reports", summary="The reports")
 @needs(PRODUCT)
 def list_reports(service: AtService) -> ReportsAnswer:
     """The causal reports of this workspace, newest first."""
@@ -87,7 +87,7 @@ def list_reports(service: AtService) -> ReportsAnswer:
     )
 
 
-@router.get("/reports/{name}", summary="One report")
+@router.get("/reports/{name}", operation_id="get_report", summary="One report")
 @needs(PRODUCT)
 @problems(UnknownReportError)
 def read_report(

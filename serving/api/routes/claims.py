@@ -62,7 +62,7 @@ from serving.recommendations.claim_recheck import find_rule_against
 from serving.recommendations.recommend import decide_and_store
 from serving.state.service_state import ServiceState
 
-router = APIRouter(prefix="/v1", tags=["carrying out"])
+router = APIRouter(prefix="/v1", tags=["claims"])
 
 DecisionId = Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_DECISION])]
 ClaimId = Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_CLAIM])]
@@ -93,6 +93,7 @@ APPROVAL_PROBLEMS: tuple[Refusal, ...] = (
 
 @router.get(
     "/decisions/{decision_id}",
+    operation_id="get_decision",
     summary="A decision, and what became of it",
 )
 @needs(READ)
@@ -109,6 +110,7 @@ def see_decision(service: AtService, decision_id: DecisionId) -> DecisionAnswer:
 
 @router.post(
     "/decisions/{decision_id}/approvals",
+    operation_id="approve_decision",
     status_code=201,
     summary="Approve or reject a decision",
 )
@@ -140,6 +142,7 @@ def approve(
 
 @router.post(
     "/decisions/{decision_id}/claims",
+    operation_id="claim_decision",
     status_code=201,
     summary="Claim a decision",
 )
@@ -189,7 +192,7 @@ def claim(
     return claim_answer(made)
 
 
-@router.get("/claims/{claim_id}", summary="A claim as it stands now")
+@router.get("/claims/{claim_id}", operation_id="get_claim", summary="A claim as it stands now")
 @needs(READ)
 @problems(UnknownClaimError, LedgerUnreachableError, NotReadyError)
 def see_claim(service: AtService, claim_id: ClaimId) -> ClaimAnswer:
@@ -199,6 +202,7 @@ def see_claim(service: AtService, claim_id: ClaimId) -> ClaimAnswer:
 
 @router.post(
     "/claims/{claim_id}/heartbeat",
+    operation_id="extend_claim",
     summary="Prolong a claim",
 )
 @needs(CLAIM)
@@ -228,6 +232,7 @@ def heartbeat(
 
 @router.post(
     "/claims/{claim_id}/complete",
+    operation_id="complete_claim",
     summary="Say that it was carried out",
 )
 @needs(CLAIM)
@@ -271,6 +276,7 @@ def complete(
 
 @router.post(
     "/claims/{claim_id}/fail",
+    operation_id="fail_claim",
     summary="Say that it was not carried out",
 )
 @needs(CLAIM)

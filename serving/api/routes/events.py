@@ -24,11 +24,12 @@ zone, such as {EXAMPLE_TIME}.
 Kinds: {", ".join(sorted(KIND_NAMES))}; and your own as `custom.` and a name.
 """
 
-router = APIRouter(prefix="/v1", tags=["telemetry"])
+router = APIRouter(prefix="/v1", tags=["events"])
 
 
 @router.post(
     "/events",
+    operation_id="send_events",
     summary="Send telemetry",
     description=DESCRIPTION,
 )

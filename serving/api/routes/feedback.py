@@ -83,6 +83,7 @@ class FeedbackListAnswer(Answer):
 
 @router.post(
     "/decisions/{decision_id}/feedback",
+    operation_id="give_feedback",
     status_code=201,
     summary="Agree, disagree or put off",
 )
@@ -128,6 +129,7 @@ def say(
 
 @router.get(
     "/decisions/{decision_id}/feedback",
+    operation_id="list_feedback",
     summary="What people said to a decision",
 )
 @needs(READ)

@@ -42,6 +42,7 @@ DEFAULT_LIMIT = 20
 
 @router.post(
     "/next-actions",
+    operation_id="next_actions",
     summary="Recommend and store the next actions",
     response_model=NextActionsAnswer,
 )
@@ -90,6 +91,7 @@ def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest)
 
 @router.post(
     "/decisions/{decision_id}/outcomes",
+    operation_id="report_outcome",
     status_code=201,
     summary="Report what came of a decision",
 )

@@ -52,7 +52,7 @@ WRITES: Mapping[str, Any] = {
 }
 
 
-@router.get("", summary="What is stopped and set")
+@router.get("", operation_id="get_controls", summary="What is stopped and set")
 @needs(Need(permission="watch", of="company"))
 @problems(LedgerUnreachableError)
 def see_controls(service: AtService) -> ControlsAnswer:
@@ -64,7 +64,7 @@ def see_controls(service: AtService) -> ControlsAnswer:
     )
 
 
-@router.post("/stop", summary="Stop everything, or a part", **WRITES)
+@router.post("/stop", operation_id="stop_actions", summary="Stop everything, or a part", **WRITES)
 @needs(Need(permission="approve", of="company", writes=True))
 @problems(UnknownControlError, LedgerUnreachableError, NotReadyError)
 def stop(service: AtService, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
@@ -73,7 +73,9 @@ def stop(service: AtService, caller: AtCaller, body: StopRequest, key: Idempoten
     return record_control(service, caller, body, "stop", body.scope)
 
 
-@router.post("/resume", summary="Let go on what was stopped", **WRITES)
+@router.post(
+    "/resume", operation_id="resume_actions", summary="Let go on what was stopped", **WRITES
+)
 @needs(Need(permission="administer", of="company", writes=True))
 @problems(UnknownControlError, LedgerUnreachableError)
 def resume(
@@ -87,7 +89,12 @@ def resume(
     return record_control(service, caller, body, "resume", body.scope)
 
 
-@router.post("/levels", summary="Set how far actions may go by themselves", **WRITES)
+@router.post(
+    "/levels",
+    operation_id="set_level",
+    summary="Set how far actions may go by themselves",
+    **WRITES,
+)
 @needs(Need(permission="administer", of="company", writes=True))
 @problems(UnknownControlError, LevelTooHighError, LedgerUnreachableError, NotReadyError)
 def set_level(
@@ -100,7 +107,12 @@ def set_level(
     return record_control(service, caller, body, "level", scope, value=body.level)
 
 
-@router.post("/capacities", summary="Set how many may be claimed in a week", **WRITES)
+@router.post(
+    "/capacities",
+    operation_id="set_capacity",
+    summary="Set how many may be claimed in a week",
+    **WRITES,
+)
 @needs(Need(permission="administer", of="company", writes=True))
 @problems(UnknownControlError, LedgerUnreachableError, NotReadyError)
 def set_capacity(

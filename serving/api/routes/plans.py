@@ -40,7 +40,7 @@ def check_may_save(caller: Caller) -> None:
         )
 
 
-@router.post("/plans", summary="Plan a team's week")
+@router.post("/plans", operation_id="plan_week", summary="Plan a team's week")
 @needs(Need(permission="watch", of="accounts"))
 @problems(ImpossiblePlanError, LedgerUnreachableError, NotReadyError)
 def make_a_plan(

@@ -41,14 +41,19 @@ class StatusAnswer(Answer):
     stores: tuple[DegradedStore, ...] = ()
 
 
-@router.get("/healthz", summary="Is the process alive")
+@router.get("/healthz", operation_id="get_health", summary="Is the process alive")
 @needs(PROBE_NEED)
 async def alive() -> StatusAnswer:
     """Answers as long as the process does; reads nothing, and waits for no thread."""
     return StatusAnswer(status="ok")
 
 
-@router.get("/readyz", summary="Can it answer", responses={503: {"model": StatusAnswer}})
+@router.get(
+    "/readyz",
+    operation_id="get_readiness",
+    summary="Can it answer",
+    responses={503: {"model": StatusAnswer}},
+)
 @needs(PROBE_NEED)
 async def ready(service: AtService, request: Request, response: Response) -> StatusAnswer:
     """Whether accounts are scored, the ledger can be read and is the one it was; says what is
@@ -109,6 +114,7 @@ def _ready(service: ServiceState) -> StatusAnswer:
 
 @router.get(
     "/metrics",
+    operation_id="get_metrics",
     summary="Figures for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}},
