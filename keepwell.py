@@ -63,6 +63,7 @@ from serving.cli.next_actions import account_lines, actions, plan
 from serving.cli.policies import evaluate_policy
 from serving.cli.scores import LOOKED_BACK_AT, score
 from serving.cli.service import clock, conformance, serve
+from training.cli.check import check
 from training.cli.commands import (
     audit,
     backtest,
@@ -266,6 +267,7 @@ COMMANDS: Commands = {
     "simulate": simulate,
     "init": init,
     "ingest": ingest,
+    "check": check,
     "consume": consume,
     "snapshot": snapshot,
     "features": features,

@@ -144,6 +144,7 @@ def test_the_blocks_of_a_page_run_in_their_order(page: str, worlds: Path, tmp_pa
     for world in WORLDS:
         if world in text or world == "crm":
             shutil.copytree(worlds / ".keepwell" / world, tmp_path / ".keepwell" / world)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     port = free_port()
     for block in blocks_of(PAGES[page]):
         if name := block.comments.get("file"):

@@ -3,4 +3,4 @@
 Each finding names the feature, the rows and the next step.
 """
 
-__all__ = ["report", "workspace"]
+__all__ = ["readiness", "readiness_report", "report", "workspace"]

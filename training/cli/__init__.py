@@ -3,4 +3,4 @@
 Imports what a command needs when it runs.
 """
 
-__all__ = ["commands", "health"]
+__all__ = ["check", "commands", "health"]
