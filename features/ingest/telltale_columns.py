@@ -1,7 +1,8 @@
 """Warn of columns that would mislead a model, while a mapping and its tables are read.
 
-Three are named: an ``end`` that only leavers have (it is the day they left, and not a renewal date), an
-attribute that only leavers have (it was written when they left), and a column with one value.
+Four are named: contract rows of an account that run at the same time; an ``end`` that only leavers have
+(it is the day they left, and not a renewal date); an attribute that only leavers have (it was written
+when they left); and a column with one value.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from features.events.schema import CONTRACT_TERMS, UTC_INSTANT
+from features.ingest.contracts.timeline import MID_TERM
 from features.ingest.mapped_tables import (
     ContractSource,
     ContractTable,
@@ -31,6 +33,9 @@ MOST_VALUES = 20
 
 MOST_OF_A_VALUE = 0.95
 """The share of accounts with a value that have left, from which the value gives them away."""
+
+MOST_EARLY = 0.5
+"""The share of later rows of accounts that start early, from which they may be contracts of their own."""
 
 MOST_ACCOUNTS = 5_000_000
 """Attributes are remembered of so many accounts at most."""
@@ -86,6 +91,8 @@ class ColumnWatch:
     def _see_contracts(self, table: ContractSource, draft: pl.DataFrame) -> None:
         good = draft.filter(pl.col("problem").is_null() & pl.col("left").is_null())
         self._contracts.append(good.select("account_id", "kind", "occurred_at"))
+        if isinstance(table, ContractTable):
+            self._see_overlaps(table, good)
         if isinstance(table, ContractTable) and table.end is not None and table.cancelled is None:
             starts = good.filter(pl.col("kind").is_in(CONTRACT_TERMS))
             ends = (
@@ -100,6 +107,20 @@ class ColumnWatch:
                     f"it. It is a day of leaving, not an end that was agreed: write cancelled = "
                     f'"{table.end}" in place of end'
                 )
+
+    def _see_overlaps(self, table: ContractTable, good: pl.DataFrame) -> None:
+        later = good.filter(
+            pl.col("kind").is_in(CONTRACT_TERMS) & (pl.col("kind") != "contract.started")
+        )
+        reason = later["properties"].str.json_path_match("$.reason")
+        early = int((reason == MID_TERM).sum())
+        if early >= LEAST_ROWS and early >= MOST_EARLY * later.height:
+            self._ends.append(
+                f"{early:,} of {later.height:,} later rows of table {table.source.name!r} start before the "
+                f"row before them ends, and each is read as a change of the one contract of its "
+                f"account. If an account has several contracts at once, sum them up by account and "
+                f"month in the export, or its MRR rises and falls with every row"
+            )
 
     def _told_by_attributes(self) -> list[str]:
         status = self._leavers()

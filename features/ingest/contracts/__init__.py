@@ -1,3 +1,3 @@
 """Contract events from what companies export: periods, one row a customer, invoices, MRR by month."""
 
-__all__ = ["draft"]
+__all__ = ["draft", "timeline"]

@@ -86,3 +86,15 @@ def test_a_column_with_one_value_is_named(tmp_path):
 
 def test_a_value_of_few_accounts_gives_nobody_away(tmp_path):
     assert warnings(tmp_path, attribute=lambda n: "x" if n in range(4) else "y", used="") == ()
+
+
+def test_contracts_of_one_account_at_the_same_time_are_named(tmp_path):
+    rows = [f"a{n},2023-0{k}-01,,{10 * k}" for n in range(10) for k in range(1, 5)]
+    (tmp_path / "c.csv").write_text("\n".join(["id,start,stop,mrr", *rows]) + "\n")
+    (tmp_path / "m.toml").write_text(
+        'name = "t"\nzone = "UTC"\ncomplete_until = 2024-01-01\n[tables.c]\nfiles = ["c.csv"]\n'
+        'type = "contract_periods"\naccount = "id"\nstart = "start"\ncancelled = "stop"\nmrr = "mrr"\n'
+    )
+    [said] = ingest(Workspace(tmp_path / "w"), [tmp_path / "c.csv"], tmp_path / "m.toml").warnings
+    assert said.startswith("30 of 30 later rows of table 'c' start before the row before them ends")
+    assert "sum them up by account and month" in said
