@@ -64,3 +64,8 @@ class Leaving:
     def is_no_use(self) -> bool:
         """Whether accounts leave without a contract that ends."""
         return self.means == "no_use"
+
+    @property
+    def is_of_orders(self) -> bool:
+        """Whether it is orders that stop, and not use."""
+        return set(self.kinds) <= {"order.placed"}

@@ -207,6 +207,11 @@ class MeaningOfLeaving(Protocol):
         ...
 
     @property
+    def is_of_orders(self) -> bool:
+        """Whether it is orders that stop, and not use."""
+        ...
+
+    @property
     def days(self) -> int:
         """Of no use after the moment of the question."""
         ...
@@ -226,9 +231,8 @@ def churn_of(leaving: MeaningOfLeaving) -> Outcome:
     """
     if not leaving.is_no_use:
         return CHURN
-    of_orders = set(leaving.kinds) <= ORDER_KINDS
-    words = OF_ORDERS if of_orders else OF_USE
-    what, had = ("order", "ordered") if of_orders else ("use", "were in use")
+    words = OF_ORDERS if leaving.is_of_orders else OF_USE
+    what, had = ("order", "ordered") if leaving.is_of_orders else ("use", "were in use")
     return replace(
         CHURN,
         description=f"No {what} in {leaving.days} days, of accounts that {had} in the "

@@ -34,6 +34,7 @@ LEAST_SHARE = 0.00005
 """A share below it would be written as none, which it is not."""
 
 NOUNS = (
+    "order",
     "account",
     "action",
     "alert",

@@ -10,11 +10,13 @@ from markupsafe import Markup
 
 from experiments.policy.recommend import Recommendation
 from features.alerts.alert import Alert
+from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.catalogue.feature import AnyFeature
 from features.health.formula import HealthFormula
 from features.health.score import TREND_LOOKBACK, ComponentScore, Health, trend
-from registry.outcomes import CHURN, EXPANSION
+from registry.outcomes import EXPANSION
 from registry.playbook.playbook import load_playbook
+from serving.leaving_words import LeavingWords, status_words, words_of
 from serving.pages.frame import Frame, Notice
 from serving.pages.portfolio_page import source_line
 from serving.pages.views.account_links import (
@@ -59,9 +61,10 @@ from serving.pages.views.outlooks_view import (
 from serving.pages.views.policy_words import is_about_growth, note_words
 from serving.pages.views.reasons_view import ReasonsView, reasons_view
 from serving.scoring.account_families import Family
+from serving.scoring.expected_money import MONTHS_PER_YEAR
 from serving.scoring.outlooks import untreated_lines
 from serving.scoring.portfolio import Portfolio, not_scored
-from serving.scoring.score import HIGH_TIERS, TIER_HORIZON_DAYS, AccountScore
+from serving.scoring.score import HIGH_TIERS, AccountScore
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
@@ -133,6 +136,7 @@ class AccountPage:
 
     frame: Frame
     account_id: str
+    words: LeavingWords
     name: str
     about: str
     facts: tuple[Fact, ...]
@@ -202,8 +206,8 @@ def account_page(
     account, ``waits`` what of it waits for a person, in words, and ``clock`` is the moment by the
     clock of the service.
     """
-    at_90 = score.churn_at(TIER_HORIZON_DAYS)
-    name = score.account_id
+    at_90 = score.churn_at(score.risk_days)
+    name, said = score.account_id, words_of(score.leaving)
     before = portfolio.previous.get(name)
     probability = at_90.probability if at_90 else None
     unscored = not_scored(score)
@@ -216,6 +220,7 @@ def account_page(
             notices=(*stopped, *_notices(score)),
         ),
         account_id=name,
+        words=said,
         name=display_name(score),
         about=_about(score),
         facts=_facts(score, portfolio),
@@ -250,14 +255,18 @@ def account_page(
         ),
         at_risk_note=(
             words(
-                "{chance} chance to leave × {monthly} a month × 12 months",
+                "{chance} {chance_inside} × {yearly} bought in the last 365 days"
+                if score.leaving.is_no_use
+                else "{chance} {chance_inside} × {monthly} a month × 12 months",
+                chance_inside=said.chance_inside,
+                yearly=figure("bought_365d", name, money(_yearly(score), score.currency)),
                 chance=figure(CHURN_AT_90, name, percent(probability)),
                 monthly=figure("mrr", name, money(score.mrr, score.currency)),
             )
             if score.revenue_at_risk is not None
-            else "there is no revenue that could be lost"
+            else said.nothing_at_risk
             if unscored
-            else "needs a probability and the monthly revenue"
+            else said.unknown_revenue
         ),
         growth=(
             unscored
@@ -290,7 +299,9 @@ def account_page(
             if part.points is not None
         ),
         health_unknown=_unknown_parts(score),
-        reasons=reasons_view(score.reasons, probability, CHURN, of=name, health=score.health),
+        reasons=reasons_view(
+            score.reasons, probability, score.outcome, of=name, health=score.health
+        ),
         growth_reasons=(
             reasons_view(
                 score.expansion_reasons,
@@ -359,12 +370,22 @@ def _tier(score: AccountScore) -> str:
         return "not scored"
     if score.risk_tier is None:
         return "risk not known"
-    return f"{score.risk_tier} risk, next {TIER_HORIZON_DAYS} days"
+    return f"{score.risk_tier} risk, next {score.risk_days} days"
+
+
+def _yearly(score: AccountScore) -> float | None:
+    return None if score.mrr is None else MONTHS_PER_YEAR * score.mrr
 
 
 def _about(score: AccountScore) -> str:
     parts: list[str] = []
-    if score.mrr is not None:
+    if score.mrr is not None and score.leaving.is_no_use:
+        bought = figure("bought_365d", score.account_id, money(_yearly(score), score.currency))
+        parts.append(words("{bought} bought in the last 365 days", bought=bought))
+        since = score.features.get("days_since_order")
+        if since is not None:
+            parts.append(spoken(f"last order {since:,.0f} days ago"))
+    elif score.mrr is not None:
         monthly = figure("mrr", score.account_id, money(score.mrr, score.currency))
         parts.append(words("{monthly} a month", monthly=monthly))
     seats, renewal = score.features.get("seats"), score.features.get("days_to_renewal")
@@ -387,8 +408,14 @@ def _about(score: AccountScore) -> str:
 
 def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
     facts = [Fact(label="Account", value=score.account_id)]
+    said = words_of(score.leaving)
     facts += [
-        Fact(label=label, value=plain(value))
+        Fact(
+            label=said.status if name == CONTRACT_STATUS else label,
+            value=plain(
+                (status_words(value, score.leaving) or value) if name == CONTRACT_STATUS else value
+            ),
+        )
         for name, label in FACTS
         if (value := score.attributes.get(name))
     ]
@@ -429,10 +456,7 @@ def health_differs(score: AccountScore, formula: HealthFormula) -> str:
     is_worst = score.health.band == formula.bands[-1].name
     if not (is_best and not tiers.isdisjoint(HIGH_TIERS)) and not (is_worst and tiers == {"low"}):
         return ""
-    return (
-        "This differs from the chance to leave: health adds up the written rules below, while the "
-        "chance is learned from which past accounts left, and counts when the contract ends."
-    )
+    return words_of(score.leaving).differs
 
 
 def _trend_basis(score: AccountScore, before: AccountScore | None) -> Health | None:
@@ -468,7 +492,7 @@ def signs_differ(score: AccountScore, alerts: Sequence[Alert]) -> str:
         return ""
     return (
         "A warning sign says what has happened. The chance says how past accounts like this one "
-        "ended: most of them stayed. A sign that is for today is answered all the same."
+        f"ended: {words_of(score.leaving).stands}. A sign that is for today is answered all the same."
     )
 
 

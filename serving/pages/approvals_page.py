@@ -15,6 +15,7 @@ from experiments.policy.recommend import Candidate, Recommendation
 from registry.playbook.actions import Action
 from registry.store.approval import person
 from serving.auth.roles import Caller
+from serving.leaving_words import words_of
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
 from serving.ledger.kill_switch import Control, Scope
 from serving.ledger.pending_approvals import PendingDecision
@@ -208,13 +209,13 @@ def _why_no_longer(action_id: str, answer: Recommendation | None) -> str:
 
 def _chance(score: AccountScore | None) -> Markup | str:
     """The chance to leave as it is now, and that at the renewal where it is later."""
-    at = None if score is None else score.churn_at(TIER_HORIZON_DAYS)
+    at = None if score is None else score.churn_at(score.risk_days)
     if score is None or at is None or at.probability is None:
         return ""
     name = score.account_id
     said = words(
-        "Chance to leave within {days} days: {chance} ({interval}; average of all accounts: {average})",
-        days=str(TIER_HORIZON_DAYS),
+        "{what}: {chance} ({interval}; average of all accounts: {average})",
+        what=words_of(score.leaving).chance,
         average=figure(BASE_RATE, name, percent(at.base_rate)),
         chance=figure(CHURN_AT_90, name, percent(at.probability)),
         interval=percent_figures(CHURN_AT_90, name, at.low, at.high),

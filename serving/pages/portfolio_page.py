@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from features.alerts.alert import Alert
 from features.health.formula import HealthFormula
+from serving.leaving_words import LeavingWords, words_of
 from serving.pages.frame import Frame, Notice, Option
 from serving.pages.views.account_links import account_href, display_name, level_class, name_of
 from serving.pages.views.charts import share_bar
@@ -20,8 +21,6 @@ from serving.scoring.account_families import Family
 from serving.scoring.expected_money import MONTHS_PER_YEAR
 from serving.scoring.explanations import reason_text
 from serving.scoring.portfolio import (
-    CONTRACT_ENDED,
-    NO_CONTRACT,
     AccountFilter,
     Portfolio,
     not_scored,
@@ -47,17 +46,7 @@ SOON_DAYS = 90
 """A renewal within so many days is said as a reason to look now."""
 
 NOTHING = "\N{EN DASH}"
-NOT_SCORED = "accounts without a running contract are not scored"
-
 RUNNING: Literal["running"] = "running"
-STATUS_CHOICES = (
-    (RUNNING, "Running contracts"),
-    ("trial", "Trials"),
-    ("paused", "Paused"),
-    ("ended", "Ended"),
-    ("none", "No contract known"),
-    ("all", "All accounts"),
-)
 RUNNING_STATUSES = frozenset({"active", "paused", "trial"})
 
 
@@ -112,8 +101,8 @@ class PortfolioPage:
     lines: tuple[AccountLine, ...]
     shown: str
     next_href: str | None
-    horizon_days: int
     interval_note: str
+    words: LeavingWords
 
 
 def portfolio_page(
@@ -133,6 +122,7 @@ def portfolio_page(
     page = page_of(chosen, cursor=cursor, limit=ACCOUNTS_PER_PAGE)
     widest = max((s.revenue_at_risk or 0.0 for s in chosen), default=0.0)
     given = _given(wanted, status)
+    said = words_of(portfolio.leaving)
     following = None
     if page.next_cursor is not None:
         following = "/?" + urlencode({**given, "cursor": page.next_cursor})
@@ -165,11 +155,11 @@ def portfolio_page(
             len(page.scores),
             len(chosen),
             cursor is not None,
-            order=("most revenue at risk first" if widest else "by id"),
+            order=(said.at_risk_first if widest else "by id"),
         ),
         next_href=following,
-        horizon_days=TIER_HORIZON_DAYS,
         interval_note=INTERVAL_COVERS,
+        words=said,
     )
 
 
@@ -178,12 +168,14 @@ def source_line(portfolio: Portfolio, of: AccountScore | None = None) -> str:
     scores = portfolio.scores if of is None else (of,)
     versions = sorted({s.model_version for s in scores if s.model_version})
     by_model = any(s.source == "model" for s in scores)
-    scored: str = "churn scored by the health formula"
+    what = words_of(portfolio.leaving).scored
+    scored: str = f"{what} scored by the health formula"
     if of is not None and (unscored := not_scored(of)):
         scored = f"not scored: {unscored}"
     elif by_model:
         scored = words(
-            "churn scored by the model ({versions})",
+            "{what} scored by the model ({versions})",
+            what=what,
             versions=figure("model_version", "churn", ", ".join(versions)),
         )
     newest = max((f.last_recorded_at for f in portfolio.freshness), default=None)
@@ -250,7 +242,7 @@ def _given(wanted: AccountFilter, status: str) -> dict[str, str]:
 
 def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) -> tuple[Tile, ...]:
     """The sums over the accounts that are listed; ``accounts`` is the name of their set."""
-    total = sum_of(chosen)
+    total, said = sum_of(chosen), words_of(portfolio.leaving)
 
     def amount(name: str, value: float | None) -> Markup:
         return figure(name, accounts, money(value, portfolio.currency))
@@ -264,15 +256,16 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) 
     note = "no probability or no revenue is known"
     if total.with_revenue_at_risk:
         note = words(
-            "between {low} and {high}; of {yearly} yearly revenue",
+            "between {low} and {high}; of {yearly} {revenue}",
+            revenue=said.of_yearly,
             low=amount("revenue_at_risk_low", total.revenue_at_risk_low),
             high=amount("revenue_at_risk_high", total.revenue_at_risk_high),
             yearly=amount("yearly_revenue", yearly),
         )
     at_risk = Tile(
-        label=f"Yearly revenue at risk within {TIER_HORIZON_DAYS} days",
+        label=said.at_risk,
         value=why_not or amount("revenue_at_risk", total.revenue_at_risk),
-        note=NOT_SCORED if why_not else note,
+        note=said.not_scored if why_not else note,
     )
     urgent = total.by_tier.get("critical", 0) + total.by_tier.get("high", 0)
     tiers = [
@@ -283,20 +276,20 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio, accounts: str) 
     if total.by_tier.get("unknown"):
         tiers.append(words("{n} not known", n=count("accounts_unknown", total.by_tier["unknown"])))
     if total.contract_ended:
-        ended = plural(total.contract_ended, CONTRACT_ENDED, "contracts ended")
+        ended = plural(total.contract_ended, said.gone_one, said.gone_many)
         tiers.append(figure("contract_ended", accounts, ended))
-    if total.by_tier.get(NO_CONTRACT):
-        number = count("accounts_without_contract", total.by_tier[NO_CONTRACT])
-        tiers.append(words("{n} without a contract", n=number))
+    if total.by_tier.get(said.none_one):
+        number = count("accounts_without_contract", total.by_tier[said.none_one])
+        tiers.append(words("{n} {none}", n=number, none=said.none_many))
     no_tier = total.accounts and not any(t.name in total.by_tier for t in RISK_TIERS)
     risk = Tile(
-        label=f"High or critical churn risk within {TIER_HORIZON_DAYS} days",
+        label=f"High or critical {inside_sentence(said.risk)}",
         value=(
             why_not or NOT_KNOWN
             if no_tier
             else figure("accounts_high_or_critical", accounts, plural(urgent, "account"))
         ),
-        note=NOT_SCORED if why_not else Markup(" · ").join(tiers) or "no account",
+        note=said.not_scored if why_not else Markup(" · ").join(tiers) or "no account",
     )
     grows = Tile(
         label=f"Yearly growth expected within {TIER_HORIZON_DAYS} days",
@@ -331,7 +324,7 @@ def _why_no_growth(chosen: Sequence[AccountScore]) -> str:
     """Why nobody's growth is known, in the words of the first account that still could grow."""
     running = [s for s in chosen if not s.has_no_contract]
     if not running:
-        return NOT_SCORED if chosen else "no account"
+        return words_of(chosen[0].leaving).not_scored if chosen else "no account"
     note = next((s.expansion_note for s in running if s.expansion_note), None)
     return inside_sentence(note).rstrip(".") if note else "the monthly revenue is not known"
 
@@ -339,10 +332,11 @@ def _why_no_growth(chosen: Sequence[AccountScore]) -> str:
 def _choices(
     portfolio: Portfolio, wanted: AccountFilter, status: str, formula: HealthFormula
 ) -> tuple[Choice, ...]:
+    said = words_of(portfolio.leaving)
     found = [
         _choice(
             "tier",
-            "Churn risk, 90 days",
+            said.risk if portfolio.leaving.is_no_use else "Churn risk, 90 days",
             "Any",
             [t.name for t in reversed(RISK_TIERS)],
             wanted.tier,
@@ -379,10 +373,10 @@ def _choices(
     found.append(
         Choice(
             name="status",
-            label="Contract",
+            label=said.status,
             options=tuple(
                 Option(value=value, text=text, is_chosen=value == status)
-                for value, text in STATUS_CHOICES
+                for value, text in said.statuses
             ),
         )
     )
@@ -417,13 +411,14 @@ def why_now(score: AccountScore, signs: Sequence[Alert]) -> str:
     foremost, against = score.reasons.foremost, score.reasons.against
     if foremost:
         return foremost.sentence
-    return f"Likely to stay: {inside_sentence(against.text)}" if against else "Nothing stands out"
+    stays = words_of(score.leaving).stays
+    return f"{stays}: {inside_sentence(against.text)}" if against else "Nothing stands out"
 
 
 def _line(
     score: AccountScore, widest: float, formula: HealthFormula, signs: Sequence[Alert]
 ) -> AccountLine:
-    at_90 = score.churn_at(TIER_HORIZON_DAYS)
+    at_90 = score.churn_at(score.risk_days)
     name, traits, left = score.account_id, score.attributes, not_scored(score)
     about = [
         traits.get("account_name") and name,

@@ -45,6 +45,7 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
         now=as_of,
         max_age=timedelta(days=settings.max_feature_age_days),
         currency=settings.currency,
+        leaving=settings.leaving,
     )
     return sorted(scores, key=portfolio_order)
 

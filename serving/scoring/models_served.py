@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from features.leaving import Leaving
 from features.workspace import Workspace
 from registry.bundle.bundle import BundleError
 from registry.bundle.segment_gate import EVERYONE, SWITCH_FILE, SegmentSwitchError, read_switch
@@ -26,6 +27,7 @@ from registry.store.store import (
     effective_promotions,
 )
 from serving.scoring.score import OTHER_OUTCOMES, Models, ServedModel
+from serving.scoring.without_contracts import other_meaning
 
 log = logging.getLogger("keepwell.serving")
 
@@ -37,6 +39,8 @@ SERVED_LABELS = tuple(name for name in MODEL_NAMES if OUTCOME_OF_MODEL[name].is_
 
 SWITCHED = tuple(outcome.name for outcome in SERVED if outcome.can_be_withheld)
 """The models that monitoring can withhold from a segment."""
+
+FORMULA_MODEL = str(CHURN.formula_model)
 
 UNREADABLE = (
     f"the file that says whom the model may answer for ({SWITCH_FILE}) cannot be read; "
@@ -96,7 +100,9 @@ def models_of(workspace: Workspace, store: ModelStore, before: Models | None = N
     Where that cannot be read, no model answers: it may be withheld from anybody. ``before`` is what
     serves already.
     """
-    models = champions(store, None if before is None else _by_label(before))
+    models = _of_this_meaning(
+        champions(store, None if before is None else _by_label(before)), workspace.settings.leaving
+    )
     named = {CHURN.name: models.churn, EXPANSION.name: models.expansion, **models.others}
     served = {label: named.get(label) for label in SWITCHED}
     try:
@@ -111,6 +117,21 @@ def models_of(workspace: Workspace, store: ModelStore, before: Models | None = N
             for label, one in served.items()
             if one is not None
         },
+    )
+
+
+def _of_this_meaning(models: Models, leaving: Leaving) -> Models:
+    """Without the models of churn that learned another meaning of leaving, and why."""
+    wrong = {
+        label: why
+        for label, served in ((CHURN.name, models.churn), (FORMULA_MODEL, models.churn_formula))
+        if served is not None and (why := other_meaning(served, leaving)) is not None
+    }
+    return replace(
+        models,
+        churn=None if CHURN.name in wrong else models.churn,
+        churn_formula=None if FORMULA_MODEL in wrong else models.churn_formula,
+        refusals={**models.refusals, **wrong},
     )
 
 

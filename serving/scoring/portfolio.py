@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
 
+from features.leaving import Leaving
 from serving.problems import BadCursorError, NotReadyError, UnknownAccountError
 from serving.scoring.account_families import Families, families_of
 from serving.scoring.alerts import WarningSigns
@@ -170,6 +171,11 @@ class Portfolio:
         return tuple(sorted({v for s in self.scores if (v := s.attributes.get(attribute))}))
 
     @property
+    def leaving(self) -> Leaving:
+        """What leaving means in the workspace."""
+        return self.scores[0].leaving if self.scores else Leaving()
+
+    @property
     def horizons(self) -> tuple[HorizonProbability, ...]:
         """The horizons that are served."""
         return self.scores[0].churn if self.scores else ()
@@ -257,6 +263,10 @@ def not_scored(score: AccountScore) -> str | None:
     """In words why an account has no risk that could be known; None where it may have one."""
     if not score.has_no_contract:
         return None
+    if score.leaving.is_no_use:
+        what = "order" if score.leaving.is_of_orders else "use"
+        within = f"in {score.leaving.used_within_days} days" if score.has_left else "yet"
+        return f"no {what} {within}"
     return CONTRACT_ENDED if score.has_left else NO_CONTRACT
 
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
+from features.leaving import Leaving
 from registry.bundle.feature_contract import FeatureContract, Row
 from registry.bundle.segment_gate import EVERYONE, segment_key
 from registry.bundle.untreated_risk import UntreatedRisk
-from registry.outcomes import OUTLOOKS
+from registry.outcomes import OUTLOOKS, Outcome, churn_of
 from registry.promotion.reason_evidence import ReasonEvidence
 from serving.scoring.expected_money import Money, yearly_of_one
 from serving.scoring.explanations import Reasons
@@ -69,14 +70,21 @@ NONE = -1
 """In a column of codes: there is none."""
 
 
-def risk_tiers(probability: Floats, base_rate: Floats) -> Codes:
+def risk_tiers(probability: Floats, base_rate: Floats, *, by_odds: bool = False) -> Codes:
     """The tier of each probability by its place in ``RISK_TIERS``, ``NONE`` where it is unknown.
 
-    The lower edge belongs to the tier.
+    The lower edge belongs to the tier. ``by_odds`` compares odds, for outcomes that are usual: twice a
+    chance of 80 % is none.
 
     >>> risk_tiers(np.array([0.049, 0.05, 0.1, 0.2, np.nan]), np.full(5, 0.05)).tolist()
     [0, 1, 2, 3, -1]
+    >>> risk_tiers(np.array([0.7, 0.8, 0.9, 0.95]), np.full(4, 0.8), by_odds=True).tolist()
+    [0, 1, 2, 3]
     """
+    if by_odds:
+        with np.errstate(divide="ignore"):
+            probability = probability / (1 - probability)
+            base_rate = base_rate / (1 - base_rate)
     reached = np.full(len(probability), NONE, np.int64)
     for tier in RISK_TIERS:
         reached += probability >= tier.from_multiple * base_rate
@@ -261,6 +269,17 @@ class AccountScore:
     usual_at_renewal: float | None = None  # the same of the usual score with such a contract
     others: Mapping[str, HorizonProbability] = field(default_factory=dict)  # by outcome
     other_notes: Mapping[str, str] = field(default_factory=dict)  # why one is missing
+    leaving: Leaving = field(default_factory=Leaving)  # what leaving means in the workspace
+
+    @property
+    def outcome(self) -> Outcome:
+        """Churn as the workspace means it."""
+        return churn_of(self.leaving)
+
+    @property
+    def risk_days(self) -> int:
+        """The horizon of its risk tier and revenue at risk."""
+        return self.leaving.days if self.leaving.is_no_use else TIER_HORIZON_DAYS
 
     @property
     def renewal_tier(self) -> str | None:
@@ -311,8 +330,9 @@ class AccountScore:
 
     @property
     def churn_probability_90d(self) -> float | None:
-        """The probability that tiers and revenue at risk are made of."""
-        at = self.churn_at(TIER_HORIZON_DAYS)
+        """The probability that tiers and revenue at risk are made of: of 90 days, but where a workspace
+        without contracts states others."""
+        at = self.churn_at(self.risk_days)
         return None if at is None else at.probability
 
     @property

@@ -22,6 +22,7 @@ from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.health.formula import HealthFormula
 from features.health.score import Health, score_health
+from features.leaving import Leaving
 from registry.bundle.feature_contract import FeatureContractError
 from registry.bundle.metadata import AMOUNT_ERROR
 from registry.outcomes import CHURN, EXPANSION, Outcome, outcome_named
@@ -56,6 +57,7 @@ from serving.scoring.score import (
     sentence,
     staleness,
 )
+from serving.scoring.without_contracts import as_customers, why_gone, why_not_yet
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -260,9 +262,16 @@ class Scoring:
     max_age: timedelta
     currency: str
     peers: Peers | None = None
+    leaving: Leaving = field(default_factory=Leaving)
+
+    @property
+    def risk_days(self) -> int:
+        """The horizon of risk tiers and of revenue at risk."""
+        return self.leaving.days if self.leaving.is_no_use else TIER_HORIZON_DAYS
 
     def columns(self, frame: pl.DataFrame) -> ScoredColumns:
         """The scores of all accounts of a snapshot frame, in its order."""
+        frame = as_customers(frame, self.leaving)
         return ScoredColumns(
             scoring=self, frame=frame, names=columns_of(frame, self.catalogue.by_name)
         )
@@ -311,8 +320,11 @@ class ScoredColumns:
     def churn(self) -> OutcomeColumns:
         """The probabilities to leave: the model's, where it refuses those of the formula."""
         models = self.scoring.models
-        refusals = self._refusals(ENDED)
-        refusals.add(self.without_contract, NO_CONTRACT)
+        leaving = self.scoring.leaving
+        refusals = self._refusals(why_gone(leaving) if leaving.is_no_use else ENDED)
+        refusals.add(
+            self.without_contract, why_not_yet(leaving) if leaving.is_no_use else NO_CONTRACT
+        )
         of_model = self._model_columns(CHURN.name, models.churn, refusals)
         asked = ~refusals.answered & ~self.without_contract
         by_formula: ModelColumns | None = None
@@ -344,10 +356,10 @@ class ScoredColumns:
 
     @cached_property
     def revenue_at_risk(self) -> MoneyColumns:
-        """What the probability to leave within 90 days comes to a year."""
+        """What the probability to leave comes to a year."""
         return yearly(
-            self.churn.probability(TIER_HORIZON_DAYS),
-            *self.churn.interval(TIER_HORIZON_DAYS),
+            self.churn.probability(self.scoring.risk_days),
+            *self.churn.interval(self.scoring.risk_days),
             self.mrr,
         )
 
@@ -383,7 +395,9 @@ class ScoredColumns:
     def tiers(self) -> Codes:
         """The risk tier of each account, ``NONE`` where it is unknown."""
         return risk_tiers(
-            self.churn.probability(TIER_HORIZON_DAYS), self.churn.base_rate(TIER_HORIZON_DAYS)
+            self.churn.probability(self.scoring.risk_days),
+            self.churn.base_rate(self.scoring.risk_days),
+            by_odds=self.scoring.leaving.is_no_use,
         )
 
     def accounts(self) -> list[AccountScore]:
@@ -473,6 +487,7 @@ class ScoredColumns:
                     features=features,
                     at_renewal=at_end,
                     usual_at_renewal=usual,
+                    leaving=scoring.leaving,
                     others={name: found[row][-1] for name, found in others.items() if row in found},
                     other_notes={
                         name: note
@@ -528,7 +543,8 @@ class ScoredColumns:
         return None
 
     def _outcome(self, label: str, served: ServedModel | None) -> OutcomeColumns:
-        refusals = self._refusals(HAS_ENDED)
+        leaving = self.scoring.leaving
+        refusals = self._refusals(why_gone(leaving) if leaving.is_no_use else HAS_ENDED)
         outcome = outcome_named(label)
         if outcome.cohort == "active":
             refusals.add(self.without_contract, HAS_NOT_BEGUN)
@@ -606,10 +622,12 @@ def score_accounts(
     max_age: timedelta,
     currency: str,
     peers: Peers | None = None,
+    leaving: Leaving | None = None,
 ) -> list[AccountScore]:
     """The scores of all accounts of a snapshot frame, in its order.
 
-    ``peers`` says what is usual among similar accounts where the frame is a part of a snapshot.
+    ``peers`` says what is usual among similar accounts where the frame is a part of a snapshot;
+    ``leaving`` what leaving means, left out: that a contract ends.
     """
     return Scoring(
         models=models,
@@ -619,6 +637,7 @@ def score_accounts(
         max_age=max_age,
         currency=currency,
         peers=peers,
+        leaving=leaving or Leaving(),
     ).accounts(frame)
 
 

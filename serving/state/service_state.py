@@ -408,6 +408,7 @@ class ServiceState:
             max_age=timedelta(days=settings.max_feature_age_days),
             currency=settings.currency,
             peers=peers,
+            leaving=settings.leaving,
         )
 
 

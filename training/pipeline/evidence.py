@@ -260,6 +260,7 @@ def champion_probabilities(
     if (
         champion is None
         or training.horizons[-1] not in champion.horizons
+        or champion.metadata.label_policy.get("rule", training.label.rule) != training.label.rule
         or any(training.digests.get(f.name) != f.digest for f in champion.contract.features)
     ):
         return {}

@@ -11,10 +11,12 @@ from markupsafe import Markup
 from features.catalogue.feature import AnyFeature
 from features.catalogue.parts import whole_of
 from features.health.score import split_change
+from serving.leaving_words import words_of
 from serving.pages.views.charts import columns_picture
 from serving.pages.views.reasons_view import STANDS_OUT
+from serving.scoring.expected_money import MONTHS_PER_YEAR
 from serving.scoring.explanations import fact_text
-from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore
+from serving.scoring.score import AccountScore
 from serving.text_format import day, inside_sentence, money, percent, plain, plural, signed
 from serving.timeline.days import TimelineDay, WeekOfUse
 
@@ -48,7 +50,7 @@ def change_lines(
     if old is not None and new is not None and before.source == now.source:
         lines.append(
             ChangeLine(
-                what=f"Chance to leave within {TIER_HORIZON_DAYS} days",
+                what=words_of(now.leaving).chance,
                 text=f"still {percent(new)}"
                 if percent(old) == percent(new)
                 else f"{percent(old)} → {percent(new)} ({signed(100 * (new - old))} points)",
@@ -68,9 +70,11 @@ def change_lines(
         lines.append(ChangeLine(what="Health", text=text))
     old_mrr, new_mrr = before.features.get("mrr"), now.features.get("mrr")
     if old_mrr is not None and new_mrr is not None and old_mrr != new_mrr:
+        if now.leaving.is_no_use:
+            old_mrr, new_mrr = MONTHS_PER_YEAR * old_mrr, MONTHS_PER_YEAR * new_mrr
         lines.append(
             ChangeLine(
-                what="Monthly revenue",
+                what="Bought in 365 days" if now.leaving.is_no_use else "Monthly revenue",
                 text=f"{money(old_mrr, now.currency)} → {money(new_mrr, now.currency)}",
             )
         )

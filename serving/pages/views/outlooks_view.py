@@ -65,6 +65,8 @@ def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...
         score: of the account.
         models: what it was scored with.
     """
+    if score.leaving.is_no_use:
+        return ()  # all of them are about contracts
     found = other_outlooks(score)
     leaves = score.model_version or ""
     grows = _version(models.expansion)

@@ -31,6 +31,7 @@ from serving.scoring.score import (
 )
 from serving.scoring.scored_columns import ModelColumns, ScoredColumns, Scoring
 from serving.scoring.scores_file.reason_columns import REMEMBERED, ReasonSentences
+from serving.scoring.without_contracts import READS
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -115,6 +116,7 @@ class FileColumns:
                 ACCOUNT_AGE,
                 *PEER_ATTRIBUTES,
                 TERM,
+                *(READS if self.scoring.leaving.is_no_use else ()),
                 *self.scoring.formula.inputs,
                 *(name for one in served if one for name in one.model.contract.names),
             }
@@ -125,10 +127,10 @@ class FileColumns:
         scored = self.scoring.columns(frame)
         churn, expansion = scored.churn, scored.expansion
         by_model = churn.refusals.answered
-        at_90 = churn.probability(TIER_HORIZON_DAYS)
+        of_tiers = churn.probability(self.scoring.risk_days)
         low, high = churn.interval(TIER_HORIZON_DAYS)
         health = health_column(frame, self.scoring.formula)
-        unscored = (np.isnan(at_90) & health.is_null().to_numpy()) | scored.without_contract
+        unscored = (np.isnan(of_tiers) & health.is_null().to_numpy()) | scored.without_contract
         source = np.where(by_model, 1, 2)
         source[unscored] = 0
         columns: dict[str, pl.Series | pl.Expr] = {
@@ -141,7 +143,7 @@ class FileColumns:
             "health_band": self._bands(health),
             "score_source": _words(("none", "model", "health_formula"), source),
             "degraded": _words((*churn.refusals.sentences, None), churn.refusals.codes),
-            "model_version": _versions(churn.answers, len(at_90)),
+            "model_version": _versions(churn.answers, len(of_tiers)),
             "risk_tier": _words((*(tier.name for tier in RISK_TIERS), None), scored.tiers),
             "mrr": _known(scored.mrr),
             "revenue_at_risk": _known(scored.revenue_at_risk.expected),

@@ -107,6 +107,7 @@ def write_scores(
         now=as_of,
         currency=settings.currency,
         max_age=timedelta(days=settings.max_feature_age_days),
+        leaving=settings.leaving,
         peers=peers_in_file(
             path,
             [n for n in dict.fromkeys((*reads, *formula.inputs)) if n in declared.by_name],

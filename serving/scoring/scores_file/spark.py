@@ -7,7 +7,7 @@ whole snapshot and travels with the models to the executors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +18,7 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.spark import map_batches
 from features.health.formula import HealthFormula
+from features.leaving import Leaving
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.scoring.explanations import MOST_REASONS, Peers
@@ -43,6 +44,7 @@ class ScoringTask:
     formula: HealthFormula
     max_age: timedelta
     currency: str
+    leaving: Leaving = field(default_factory=Leaving)
     most_reasons: int = MOST_REASONS
 
     @property
@@ -73,6 +75,7 @@ class ScoringTask:
             max_age=self.max_age,
             currency=self.currency,
             peers=self.peers,
+            leaving=self.leaving,
         )
         return FileColumns(scoring=scoring, most_reasons=self.most_reasons)
 
@@ -107,6 +110,7 @@ def scores_on_spark(
         formula=settings.formula,
         currency=settings.currency,
         max_age=timedelta(days=settings.max_feature_age_days),
+        leaving=settings.leaving,
         most_reasons=most_reasons,
     )
     rows = session.read.parquet(str(path.resolve()))

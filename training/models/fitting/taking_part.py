@@ -9,7 +9,7 @@ from training.dataset.training_set import FIFTHS, TrainingSet
 from training.models.fit import fitting_of
 from training.models.fitting.fit_rows import usable_columns
 from training.models.renewal_risk import LEAST_LEFT, calendar_of, decisions_left
-from training.models.specs import ModelSpec
+from training.models.specs import HEALTH_SCORE, ModelSpec
 
 
 def is_made_for(spec: ModelSpec, training: TrainingSet) -> bool:
@@ -25,6 +25,10 @@ def why_not(spec: ModelSpec, training: TrainingSet, rows: NDArray[np.bool_]) -> 
     columns = usable_columns(training, rows, spec)
     if not columns:
         return f"{spec.reads or 'every model input'} is unknown or constant in the training rows."
+    names = [training.names[column] for column in columns]
+    if spec.form == "prior" and training.label.rule == "no_use" and HEALTH_SCORE not in names:
+        # a model would serve whose name says health, of which nothing is known
+        return f"{HEALTH_SCORE} is unknown or constant in the training rows."
     if spec.form != "renewal":
         return None
     calendar = calendar_of([training.names[column] for column in columns])
