@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from features.cli.options import DEFAULT_WORKSPACE, AnyWorkspace, CommandError, out
+from features.leaving import LeavingError
+from features.workspace import SETTINGS_FILE, Workspace
 from features.workspace_files import write_atomically
 
 if TYPE_CHECKING:
     from features.setup.proposal import Proposal
 
 MAPPING_FILE = "mapping.toml"
+USE = ("feature.used", "user.session")
 
 
 def init(
@@ -32,27 +36,29 @@ def init(
         str, typer.Option(help="The time zone of times that come without one.")
     ] = "UTC",
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what is proposed.")] = False,
-    replace: Annotated[
+    overwrite: Annotated[
         bool, typer.Option("--replace", help="Write over a mapping that is there.")
     ] = False,
     workspace: AnyWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Look at a folder of exports, and propose a mapping with the reason behind each line.
 
-    It reads the files and writes the mapping alone: read it, correct it, and take the files in with
-    `keepwell ingest`. Exit code 3 where nothing can be proposed, with what is missing.
+    It reads the files and writes the mapping: read it, correct it, and take the files in with
+    `keepwell ingest`. It first asks whether customers sign contracts; what leaving means where they do
+    not goes into workspace.toml. Exit code 3 where nothing can be proposed, with what is missing.
     """
     from features.setup.proposal import mapping_text, propose
 
     folder = exports or _asked_folder(yes)
     file = mapping or folder / MAPPING_FILE
-    if file.exists() and not replace:
+    if file.exists() and not overwrite:
         raise CommandError(
             f"{file} is there already. Read it, write another with --out FILE, or replace it with --replace."
         )
     proposal = propose(folder, zone=zone)
     if proposal.tables:
         if not yes:
+            _ask_leaving(proposal, Workspace(workspace))
             proposal = _asked(proposal)
         write_atomically(file, mapping_text(proposal).encode())
     _show(proposal)
@@ -65,6 +71,45 @@ def _asked_folder(yes: bool) -> Path:
     if yes:
         raise CommandError("Say where your exports are: keepwell init --from FOLDER --yes")
     return Path(typer.prompt("Which folder holds your exports?")).expanduser()
+
+
+def _ask_leaving(proposal: Proposal, place: Workspace) -> None:
+    """Ask whether customers sign contracts, and write what leaving means where that changes."""
+    before = place.settings.leaving
+    has_contracts = any(table.is_contract for table in proposal.tables)
+    signs = typer.confirm(
+        "Do customers sign contracts that can end? Without contracts they leave by ordering or using "
+        "nothing any more",
+        default=has_contracts and not before.is_no_use,
+    )
+    leaving = replace(before, means="contract_ends" if signs else "no_use")
+    if not signs:
+        kinds = {
+            entry.value.strip('"')
+            for table in proposal.tables
+            for entry in table.entries
+            if entry.key == "kind"
+        }
+        use = tuple(kind for kind in ("order.placed", *USE) if kind in kinds)
+        leaving = replace(leaving, kinds=use or before.kinds)
+        while True:
+            days = typer.prompt(
+                "Gone is a customer with nothing in how many days", default=before.days, type=int
+            )
+            within = typer.prompt(
+                "Asked about are customers with something in the last how many days",
+                default=before.used_within_days,
+                type=int,
+            )
+            try:
+                leaving = replace(leaving, days=days, used_within_days=within)
+                break
+            except LeavingError as problem:
+                out.print(str(problem), highlight=False)
+    if leaving != before:
+        with place.lock():
+            place.change_settings(leaving=leaving)
+        out.print(f"What leaving means is in {place.root / SETTINGS_FILE}.", highlight=False)
 
 
 def _asked(proposal: Proposal) -> Proposal:

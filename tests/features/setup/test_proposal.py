@@ -14,6 +14,7 @@ from features.ingest.mapping import load_mapping
 from features.setup.look import NoExportsError, look_at, month_columns
 from features.setup.proposal import mapping_text, propose
 from features.setup.questions import QUESTIONS
+from features.workspace import Workspace
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
@@ -102,7 +103,7 @@ def test_a_folder_without_exports_is_a_sentence(tmp_path):
 
 def test_answers_change_the_proposal_and_a_wrong_one_is_asked_again(tmp_path):
     written(tmp_path, customers__csv=CUSTOMERS)
-    answers = ["acme", "soon", "2024-02-01", *[""] * (len(QUESTIONS) - 2)]
+    answers = ["", "acme", "soon", "2024-02-01", *[""] * (len(QUESTIONS) - 2)]
     told = CliRunner().invoke(
         keepwell.app,
         ["init", "--workspace", str(tmp_path / "w")],
@@ -111,6 +112,22 @@ def test_answers_change_the_proposal_and_a_wrong_one_is_asked_again(tmp_path):
     assert "'soon' is no day" in told.output
     found = tomllib.loads((tmp_path / "mapping.toml").read_text(encoding="utf-8"))
     assert (found["name"], found["complete_until"]) == ("acme", datetime(2024, 2, 1))  # noqa: DTZ001
+
+    assert not (tmp_path / "w" / "workspace.toml").exists()  # contracts, as they are found
+
+
+def test_the_first_question_says_what_leaving_means(tmp_path):
+    written(tmp_path, logins__csv="account,user,at\na,u,2024-01-05\nb,v,2024-02-06\n")
+    answers = ["n", "0", "365", "60", "200", *[""] * len(QUESTIONS)]
+    told = CliRunner().invoke(
+        keepwell.app,
+        ["init", "--workspace", str(tmp_path / "w")],
+        input="\n".join([str(tmp_path), *answers]) + "\n",
+    )
+    assert "days is 0; it lies between 1 and 365" in told.output, told.output
+    found = Workspace(tmp_path / "w").settings.leaving
+    assert (found.means, found.days, found.used_within_days) == ("no_use", 60, 200)
+    assert found.kinds == ("user.session",)
 
 
 def test_a_mapping_that_is_there_is_not_written_over(tmp_path):
