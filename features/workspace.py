@@ -71,6 +71,9 @@ class WorkspaceSettings:
     ``region`` is where the data of the workspace have to lie: events whose ``data_region`` says
     another are refused. ``bounds`` bound what events may say; they are a table of their own.
     ``leaving`` says what leaving means where there are no contracts, a table of its own as well.
+    ``horizons`` is a table too: the days within which an outcome is predicted, such as
+    ``churn = [30, 90, 180]``; an outcome that it does not name keeps its own. Risk levels and revenue
+    at risk look 90 days ahead.
     ``own_formula`` is the health formula that ``health_formula.toml`` beside the settings declares,
     where ``health_formula`` names it.
     """
@@ -88,6 +91,7 @@ class WorkspaceSettings:
     region: str | None = None
     bounds: Bounds = field(default_factory=Bounds)
     leaving: Leaving = field(default_factory=Leaving)
+    horizons: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     own_formula: HealthFormula | None = field(default=None, metadata={"is_setting": False})
 
     @property
@@ -213,9 +217,12 @@ class Workspace:
             value = getattr(settings, setting.name)
             if value is None or value == () or not setting.metadata.get("is_setting", True):
                 continue
-            if not isinstance(value, Bounds | Leaving):
+            if not isinstance(value, Bounds | Leaving | Mapping):
                 lines.append(f"{setting.name} = {_toml(value)}")
         lines += _leaving_lines(settings.leaving)
+        if settings.horizons:
+            lines += ["[horizons]"]
+            lines += [f"{name} = {list(days)}" for name, days in settings.horizons.items()]
         lines += _bounds_lines(settings.bounds)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.root / SETTINGS_FILE, ("\n".join(lines) + "\n").encode())
@@ -408,6 +415,7 @@ def _read_settings(path: Path) -> WorkspaceSettings:
             region=table.optional_text("region"),
         ),
         leaving=_read_leaving(table.table("leaving", {}), f"leaving of {where}"),
+        horizons=_read_horizons(table.table("horizons", {}), f"horizons of {where}"),
     )
 
 
@@ -423,6 +431,28 @@ def _read_leaving(values: Mapping[str, object], where: str) -> Leaving:
         )
     except LeavingError as exc:
         raise WorkspaceError(f"{where}: {exc}") from exc
+
+
+LONGEST_HORIZON = 1826
+"""Five years of days."""
+
+
+def _read_horizons(values: Mapping[str, object], where: str) -> dict[str, tuple[int, ...]]:
+    """The horizons of each outcome that is named, in rising order; outcomes are declared elsewhere."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, days in values.items():
+        whole = [
+            day
+            for day in (days if isinstance(days, list) else [])
+            if isinstance(day, int) and not isinstance(day, bool) and 1 <= day <= LONGEST_HORIZON
+        ]
+        if not isinstance(days, list) or not days or len(whole) < len(days):
+            raise WorkspaceError(
+                f"{where}: {name} is {days!r}. Write a list of whole days between 1 and "
+                f"{LONGEST_HORIZON}, such as {name} = [30, 90]."
+            )
+        found[name] = tuple(sorted(set(whole)))
+    return found
 
 
 def _leaving_lines(leaving: Leaving) -> list[str]:

@@ -59,6 +59,10 @@ def test_settings_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
         ("capacity = 20.5", "`capacity` has to be a whole number, not 20.5"),
         ("second_person = 'yes'", "`second_person` has to be true or false"),
         ("leaving = 3", "`leaving` has to be a table"),
+        ("horizons = 3", "`horizons` has to be a table"),
+        ("[horizons]\nchurn = 90", "churn is 90. Write a list of whole days between 1 and 1826"),
+        ("[horizons]\nchurn = []", r"churn is \[\]. Write a list"),
+        ("[horizons]\nchurn = [30, 0]", r"churn is \[30, 0\]. Write a list"),
         ("[leaving]\nmeans = 'silence'", "`means` is 'silence'; allowed are contract_ends, no_use"),
         ("[leaving]\nkinds = []", "kinds is empty"),
         ("[leaving]\nkinds = ['order']", "There is no kind of event 'order'. Orders are"),
@@ -81,11 +85,13 @@ def test_what_leaving_means_stays_when_other_settings_change(tmp_path: Path) -> 
     assert Workspace(tmp_path).settings.leaving == Leaving()
     (tmp_path / SETTINGS_FILE).write_text(
         '[leaving]\nmeans = "no_use"\nkinds = "custom.visit"\ndays = 60\n[bounds]\ncount = 9\n'
+        "[horizons]\nchurn = [180, 30]\n"
     )
     workspace = Workspace(tmp_path)
     workspace.change_settings(capacity=25)
     said = Leaving(means="no_use", kinds=("custom.visit",), days=60)
     assert workspace.settings.leaving == said
+    assert workspace.settings.horizons == {"churn": (30, 180)}
     assert (workspace.settings.bounds.count, workspace.settings.capacity) == (9, 25)
 
 

@@ -7,6 +7,7 @@ events.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from features.events.visibility import recorded_before
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
+from registry.bundle.bundle import ModelBundle
 from registry.promotion.promotion import AuditResult
 from training.audit.future_perturbation import check_altered_future
 from training.audit.leakage import check_against_history
@@ -52,12 +54,20 @@ def audit(audited: AuditedSet, history: History, *, rng: np.random.Generator) ->
 
 
 def audit_for_promotion(
-    workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1
+    workspace: Workspace,
+    label: str,
+    *,
+    as_of: datetime,
+    horizons: tuple[int, ...] | None = None,
+    seed: int = 1,
 ) -> AuditResult:
-    """The result of the audit of a label's training set, as evidence for a promotion."""
+    """The result of the audit of a label's training set, as evidence for a promotion.
+
+    ``horizons`` are those of the training, where they were asked for by name.
+    """
     try:
         report = audit(
-            set_of_workspace(workspace, label, as_of=as_of),
+            set_of_workspace(workspace, label, as_of=as_of, horizons=horizons),
             history_of(workspace, as_of=as_of),
             rng=np.random.default_rng(seed),
         )
@@ -79,13 +89,30 @@ def history_of(workspace: Workspace, *, as_of: datetime) -> History:
     )
 
 
-def set_of_workspace(workspace: Workspace, label: str, *, as_of: datetime) -> AuditedSet:
-    """The rows that a training of this label would learn from and be judged on.
+def horizons_asked_for(workspace: Workspace, bundle: ModelBundle) -> tuple[int, ...] | None:
+    """The horizons that a training was asked for by name; None where it had those of the workspace."""
+    declared = label_in(workspace.settings, bundle.label)
+    trained = {int(days) for days in str(bundle.metadata.label_policy["horizons"]).split(",")}
+    if trained & {*declared.horizons} and {*declared.long_horizons} <= trained:
+        return None
+    return tuple(sorted(trained))
+
+
+def set_of_workspace(
+    workspace: Workspace,
+    label: str,
+    *,
+    as_of: datetime,
+    horizons: tuple[int, ...] | None = None,
+) -> AuditedSet:
+    """The rows that a training of this label, and these horizons, would learn from and be judged on.
 
     Raises:
         TrainingError: there is no such label, or the data cannot answer it.
     """
     declared = label_in(workspace.settings, label)
+    if horizons is not None:
+        declared = replace(declared, horizons=horizons, long_horizons=())
     history = history_of(workspace, as_of=as_of)
     names = [f.name for f in history.catalogue.features if f.is_model_input] + [HEALTH_SCORE]
     moments = SnapshotStore(workspace.snapshots_dir).moments()

@@ -188,23 +188,24 @@ def _print_sheet(sheet: ReportTable) -> None:
 
 
 def audit(
-    file: Annotated[
-        Path | None,
+    what: Annotated[
+        str,
         typer.Argument(
-            help="A Parquet file with account_id, as_of, features, label and maybe split; the "
-            "workspace's own training set, by default."
+            help="What the workspace's own training set predicts; or a Parquet file with account_id, "
+            "as_of, features, label and maybe split."
         ),
-    ] = None,
+    ] = CHURN.name,
     label: Annotated[
         str | None,
-        typer.Option(
-            help="The file's column with the label (label, by default), or what the workspace's own "
-            "set predicts (churn, by default)."
-        ),
+        typer.Option(help="The file's column with the label (label, by default)."),
     ] = None,
     horizon: Annotated[
-        int | None,
-        typer.Option(min=1, help="Days from a cutoff to the end of its label window, for a file."),
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Predict within so many days, as in `keepwell train`; of a file, the days from a "
+            "cutoff to the end of its label window.",
+        ),
     ] = None,
     as_json: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
     as_of: AsOf = None,
@@ -214,7 +215,16 @@ def audit(
 
     Ends with 1 where something was found, so that a pipeline stops, and with 0 where not.
     """
-    place = Workspace(workspace if file is not None else require_workspace(workspace))
+    own = (what if label is None else label) if what == CHURN.name else what
+    is_own = own in tuple(one.value for one in OutcomeName) and not Path(what).is_file()
+    if not is_own and not Path(what).suffix and not Path(what).exists():
+        raise CommandError(
+            f"There is no label {own!r}, and no file of that name. Choose one of: "
+            f"{', '.join(one.value for one in OutcomeName)}; or name a Parquet file."
+        )
+    if not is_own and horizon and len(horizon) > 1:
+        raise CommandError(f"{what} has one label; give --horizon once.")
+    place = Workspace(require_workspace(workspace) if is_own else workspace)
     moment = moment_of(place, as_of)
 
     import numpy as np
@@ -225,9 +235,16 @@ def audit(
 
     with show_progress("Auditing"):
         audited = (
-            set_of_workspace(place, label or CHURN.name, as_of=moment)
-            if file is None
-            else set_of_file(file, label=label or "label", horizon_days=horizon)
+            set_of_workspace(
+                place,
+                own,
+                as_of=moment,
+                horizons=tuple(sorted(set(horizon))) if horizon else None,
+            )
+            if is_own
+            else set_of_file(
+                Path(what), label=label or "label", horizon_days=horizon[0] if horizon else None
+            )
         )
         report = audit_set(audited, history_of(place, as_of=moment), rng=np.random.default_rng(1))
     if as_json is not None:
@@ -450,14 +467,19 @@ def promotion_evidence(
     force: bool,
 ) -> EvidenceDocument:
     """Print the evidence for a version; refuse it if a check fails."""
-    as_of = store.load(label, version).metadata.as_of
+    bundle = store.load(label, version)
 
     from registry.promotion.promotion import check_lines
-    from training.audit.workspace import audit_for_promotion
+    from training.audit.workspace import audit_for_promotion, horizons_asked_for
     from training.pipeline.evidence import promotion_of_version
 
     with show_progress("Auditing the rows it learned from"):
-        found = audit_for_promotion(place, label, as_of=as_of)
+        found = audit_for_promotion(
+            place,
+            label,
+            as_of=bundle.metadata.as_of,
+            horizons=horizons_asked_for(place, bundle),
+        )
     decision, evidence = promotion_of_version(
         store, label, version, audited=found, capacity=capacity or place.settings.capacity
     )

@@ -9,6 +9,7 @@ __all__ = [
     "held_out_accounts",
     "history",
     "labels",
+    "left_out",
     "outcome_lookup",
     "splits",
     "training_set",

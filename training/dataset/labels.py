@@ -12,7 +12,7 @@ taken for "stayed". Pure: frames of values to frames of values; reads and writes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
@@ -185,8 +185,21 @@ def label_named(name: str) -> Label:
 
 
 def label_in(settings: WorkspaceSettings, name: str) -> Label:
-    """The label of this name in a workspace, whose settings say what leaving means there."""
-    return label_of(churn_of(settings.leaving)) if name == CHURN.name else label_named(name)
+    """The label of this name in a workspace, whose settings say what leaving means there, and its horizons.
+
+    Horizons beyond the label's own longest are long ones, where it has shorter ones beside them.
+
+    Raises:
+        LabelError: there is no such label, or the settings name horizons of one that there is not.
+    """
+    for other in settings.horizons:
+        label_named(other)
+    label = label_of(churn_of(settings.leaving)) if name == CHURN.name else label_named(name)
+    wanted = settings.horizons.get(name)
+    if wanted is None:
+        return label
+    near = tuple(h for h in wanted if h <= label.horizons[-1]) or wanted[:1]
+    return replace(label, horizons=near, long_horizons=tuple(h for h in wanted if h not in near))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from registry.store.pending_uploads import FORMULA_EVIDENCE, PendingUploads
 from registry.store.store import ModelStore
 from training.dataset.errors import FeatureMatrixError
 from training.dataset.labels import Label
+from training.dataset.left_out import rows_not_asked_about
 from training.dataset.training_set import FeatureReader
 from training.dataset.treatments import treated_rows, treatment_log
 from training.metrics import BOOTSTRAP_DRAWS, Interval, account_draws
@@ -340,6 +341,12 @@ def _train(
         split=prepared.split,
         rows=prepared.counts,
         excluded=prepared.labelled.excluded,
+        not_asked=rows_not_asked_about(
+            label,
+            events,
+            prepared.labelled.frame,
+            tuple(prepared.labelled.frame["as_of"].unique().sort()),
+        ),
         metrics={name: c.metrics for name, c in contenders.items()},
         differences={
             name: _difference(gain_over(best, c.probabilities[horizon], prepared, seed=seed))

@@ -9,6 +9,7 @@ from datetime import datetime
 from registry.bundle.bundle import ModelBundle
 from registry.promotion.promotion import Promotion
 from training.dataset.labels import Label
+from training.dataset.left_out import left_out_sentence
 from training.dataset.splits import Split
 from training.metrics import Interval
 from training.models.specs import ModelSpec
@@ -24,6 +25,7 @@ class TrainingResult:
     split: Split
     rows: Mapping[str, int]
     excluded: Mapping[int, Mapping[str, int]]  # horizon, reason, rows
+    not_asked: Mapping[str, int]  # reason, rows of accounts outside of the cohort
     metrics: Mapping[str, Mapping[int, Mapping[str, Interval]]]  # contender, horizon, metric
     differences: Mapping[str, Interval]  # log loss of the best minus that of each other
     studies: Mapping[str, Study]
@@ -59,10 +61,13 @@ class TrainingResult:
                 f"where there is none, {instead}. {self.best.title} came closest and is "
                 f"kept as version {self.version}."
             )
+        horizon = self.label.horizons[-1]
+        left_out = left_out_sentence(self.excluded.get(horizon, {}), self.not_asked, horizon)
         return "\n".join(
             (
                 f"{self.label.name}: {verdict}",
                 f"{self.split.judged_on}: {self._judged_rows}.",
+                *([] if left_out is None else [left_out]),
                 *self.promotion.reasons,
                 *self.notes,
             )

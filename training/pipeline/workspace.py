@@ -6,6 +6,7 @@ Features are read through Feast, once for all labels whose cohorts are the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import polars as pl
@@ -83,36 +84,43 @@ def train_workspace(
     attributes = RememberingReader(lambda rows: features.historical(rows, ATTRIBUTES))
     moments = SnapshotStore(workspace.snapshots_dir).moments()
     known_until = min(as_of, settings.complete_until or as_of)
+    clipped = (
+        (
+            f"The data are complete until {known_until:%Y-%m-%d} (complete_until), so nothing later than "
+            f"that was used, although {as_of:%Y-%m-%d} was asked about.",
+        )
+        if known_until < as_of
+        else ()
+    )
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     events = lake.versions_before(known_until)
     interventions = events.filter(pl.col("kind").is_in(TREATMENT_KINDS)).collect()
     results = []
     for label in declared:
-        results.append(
-            train(
-                label,
-                events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
-                reader=reader,
-                digests=digests,
-                cutoffs=moments,
-                known_until=known_until,
-                store=store,
-                clock=clock,
-                code_version=code_version(),
-                seed=seed,
-                trials=trials,
-                by=by,
-                horizons=horizons,
-                progress=progress,
-                waiting=waiting,
-                attributes=attributes,
-                parents=lambda rows: features.historical(rows, [PARENT]),
-                interventions=interventions,
-                seconds=seconds,
-                journals=workspace.root / "studies",
-                growing=growing,
-            )
+        result = train(
+            label,
+            events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
+            reader=reader,
+            digests=digests,
+            cutoffs=moments,
+            known_until=known_until,
+            store=store,
+            clock=clock,
+            code_version=code_version(),
+            seed=seed,
+            trials=trials,
+            by=by,
+            horizons=horizons,
+            progress=progress,
+            waiting=waiting,
+            attributes=attributes,
+            parents=lambda rows: features.historical(rows, [PARENT]),
+            interventions=interventions,
+            seconds=seconds,
+            journals=workspace.root / "studies",
+            growing=growing,
         )
+        results.append(replace(result, notes=(*clipped, *result.notes)))
         if each is not None:
             each(results[-1])
     return tuple(results)

@@ -72,6 +72,19 @@ def test_a_leaky_file_ends_with_one_and_names_the_column(place: Path) -> None:
     assert {finding["feature"] for finding in report["findings"]} == {"reason_code"}
 
 
+def test_what_is_neither_a_label_nor_a_file_is_refused(place: Path) -> None:
+    done = keepwell("audit", "chrun", "-w", "ws", cwd=place)
+    assert done.returncode == 3
+    assert "There is no label 'chrun', and no file of that name. Choose one of: churn," in " ".join(
+        done.stderr.split()
+    )
+
+
+def test_the_label_and_the_horizon_are_named_as_in_a_training(place: Path) -> None:
+    done = keepwell("audit", "expansion", "--horizon", "45", "-w", "ws", cwd=place)
+    assert "within 45 days" in " ".join((done.stdout + done.stderr).split())
+
+
 def test_snapshots_of_older_declarations_are_to_be_made_again(place: Path) -> None:
     workspace = Workspace(place / "ws")
     store = SnapshotStore(workspace.snapshots_dir)

@@ -10,12 +10,14 @@ from polars.testing import assert_frame_equal
 
 from features.compute.backfill import month_starts
 from features.events.schema import KIND_NAMES, UTC_INSTANT, events_frame
+from features.workspace import WorkspaceSettings
 from training.dataset.labels import (
     LABELS,
     Label,
     LabelError,
     cohort_rows,
     contract_endings,
+    label_in,
     label_named,
     label_rows,
 )
@@ -504,3 +506,23 @@ def test_a_negative_lead_and_a_horizon_of_no_days_are_refused(horizons, lead_day
             horizons=horizons,
             lead_days=lead_days,
         )
+
+
+@pytest.mark.parametrize(
+    ("said", "near", "long"),
+    [
+        ({}, (30, 60, 90), (180, 365)),
+        ({"churn": (45,)}, (45,), ()),
+        ({"churn": (30, 90, 180)}, (30, 90), (180,)),
+        ({"churn": (180, 365)}, (180,), (365,)),
+        ({"expansion": (30,)}, (30, 60, 90), (180, 365)),
+    ],
+)
+def test_horizons_follow_the_workspace(said, near, long) -> None:
+    label = label_in(WorkspaceSettings(horizons=said), "churn")
+    assert (label.horizons, label.long_horizons) == (near, long)
+
+
+def test_horizons_of_an_outcome_that_there_is_not_are_refused() -> None:
+    with pytest.raises(LabelError, match="There is no label 'chrun'"):
+        label_in(WorkspaceSettings(horizons={"chrun": (30,)}), "churn")

@@ -145,16 +145,30 @@ def test_renewals_are_judged_by_the_days_to_them(workspace) -> None:
     assert f"Of {result.crossings.n_left} accounts that left at a renewal" in result.summary
 
 
-@pytest.mark.parametrize("days", [180, 365])
-def test_half_a_year_and_a_year_can_not_be_estimated_here(workspace, days) -> None:
-    with pytest.raises(HorizonTooLongError, match=f"within {days} days is not estimable"):
-        train_workspace(
-            workspace,
-            ("churn",),
-            store=MemoryModelStore(),
-            as_of=AS_OF,
-            clock=lambda: AS_OF,
-            trials=0,
-            seed=1,
-            horizons=(days,),
-        )
+def trained_for(workspace, days: int, *, as_of=AS_OF):
+    (result,) = train_workspace(
+        workspace,
+        ("churn",),
+        store=MemoryModelStore(),
+        as_of=as_of,
+        clock=lambda: AS_OF,
+        trials=0,
+        seed=1,
+        horizons=(days,),
+    )
+    return result
+
+
+def test_a_year_alone_is_judged_on_other_accounts_and_says_what_was_left_out(workspace) -> None:
+    result = trained_for(workspace, 365, as_of=datetime(2023, 6, 1, tzinfo=UTC))
+    assert "nothing is known of later months" in result.summary
+    assert "rows whose label window has not closed" in result.summary
+    assert "rows of accounts whose contract had ended" in result.summary
+    assert "complete until 2023-04-01 (complete_until)" in result.summary
+    assert "2023-06-01 was asked about" in result.summary
+
+
+def test_two_years_can_not_be_estimated_here(workspace) -> None:
+    said = r"closes on 2024-02-01.*at most 424 days \(keepwell train churn --horizon 424\)"
+    with pytest.raises(HorizonTooLongError, match=said):
+        trained_for(workspace, 730)
