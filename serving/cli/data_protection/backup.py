@@ -24,6 +24,7 @@ from features.workspace import TRACKING_VARIABLE, Workspace
 
 if TYPE_CHECKING:
     from serving.data_protection.backup.target import Target
+    from serving.data_protection.safety_switches import AppliedSwitches
 
 TargetArgument = Annotated[
     str,
@@ -99,7 +100,8 @@ def restore(
 
     With KEEPWELL_LEDGER_URL the ledger is written to that database, which has to be empty. Erasures
     that came after the backup are carried out again before the workspace is in its place; one that
-    cannot be is listed, and the workspace is not served before.
+    cannot be is listed, and the workspace is not served before. What was switched off after the backup
+    (keys, stops, legal holds) is switched off again, as the workspace that is replaced has it.
     """
     from serving.cli.data_protection.carrying_out import erase_what_came_later
     from serving.data_protection.backup.restore import RestoreOptions
@@ -136,10 +138,7 @@ def restore(
             tell(
                 f"It is not as it was written, as at the time of the backup: {found.ledger.finding}"
             )
-    tell(
-        "Before you serve, set again what was set since this backup: keys that were revoked, stops and "
-        "legal holds are as they were when it was made."
-    )
+    tell_switches(found.switches)
     if found.aside is not None:
         tell(f"What was there before is in {found.aside}; remove it when nobody needs it.")
     if manifest.left_out:
@@ -155,6 +154,26 @@ def restore(
         from serving.data_protection.pending_erasures import pending_in_words
 
         tell(pending_in_words(Workspace(workspace), found.pending))
+
+
+def tell_switches(switches: AppliedSwitches) -> None:
+    """Say what was switched off again, and what nobody can know here."""
+    again = [
+        words
+        for words in (
+            f"revoked or ended keys: {', '.join(switches.keys)}" if switches.keys else "",
+            f"stops: {', '.join(switches.stops)}" if switches.stops else "",
+            f"legal holds: {switches.holds}" if switches.holds else "",
+        )
+        if words
+    ]
+    if again:
+        tell(f"Switched off again, as it was after this backup: {'; '.join(again)}.")
+    if switches.not_known:
+        tell(
+            f"Not known here, so as at the time of this backup: {'; '.join(switches.not_known)}. Set "
+            f"again what was set since, before you serve."
+        )
 
 
 def make_backup(workspace: Workspace, target: Target, wait: float) -> None:

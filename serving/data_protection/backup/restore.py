@@ -39,6 +39,14 @@ from serving.data_protection.pending_erasures import (
     pending_erasures,
     set_pending,
 )
+from serving.data_protection.safety_switches import (
+    AppliedSwitches,
+    FormerSwitches,
+    apply_keys_and_holds,
+    apply_stops,
+    former_stops,
+    with_stops,
+)
 from serving.ledger.database.noted_head import HeadNotes, NotedHead
 from serving.ledger.stores.ledger_copy import (
     LedgerFacts,
@@ -63,6 +71,7 @@ class RestoredWorkspace:
     cut_at: int | None
     aside: Path | None
     pending: tuple[ErasureLine, ...]
+    switches: AppliedSwitches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +136,13 @@ def restore(
             _write_files(backup, ChunkStore(target=target, sealing=sealing), staging, progress)
             staged = Workspace(staging)
             staged.refuse_newer()
-            ledger, cut_at = _ledger(backup, staged, options)
+            former = former_stops(workspace)
+            ledger, cut_at, stopped = _ledger(backup, staged, options, former, now)
             if ledger is not None:
                 _note_head(staged.ledger_head, backup, ledger, cut_at, options.by, now)
             _set_pending(target, sealing, workspace, staged, options)
             _keep_key_of_the_erased(workspace, staged, stored_key(target, sealing))
+            switches = with_stops(apply_keys_and_holds(workspace, staged), stopped, former)
             if pending_erasures(staged):
                 erase_again(staged)
                 if ledger is not None and options.ledger_url is None:
@@ -154,6 +165,7 @@ def restore(
         cut_at=cut_at,
         aside=aside if was_there else None,
         pending=pending_erasures(workspace),
+        switches=switches,
     )
 
 
@@ -224,9 +236,13 @@ def _write_file(file: FileCopy, store: ChunkStore, staging: Path) -> None:
 
 
 def _ledger(
-    backup: Backup, staged: Workspace, options: RestoreOptions
-) -> tuple[LedgerFacts | None, int | None]:
-    """Compare the ledger, cut it where that was asked for, and hand it to its database."""
+    backup: Backup,
+    staged: Workspace,
+    options: RestoreOptions,
+    former: FormerSwitches,
+    now: datetime,
+) -> tuple[LedgerFacts | None, int | None, tuple[str, ...]]:
+    """Compare the ledger, cut it where asked, stop again what was stopped, hand it to its database."""
     stored = backup.manifest.ledger
     if stored is None:
         if options.until is not None:
@@ -234,7 +250,7 @@ def _ledger(
                 f"Backup {backup.id} holds no ledger, so there is nothing to restore up to a moment. "
                 f"Leave --until out."
             )
-        return None, None
+        return None, None, ()
     facts = ledger_facts(staged.ledger_db)
     if stored.finding is None and (
         (facts.finding, facts.records, facts.head) != (None, stored.records, stored.head)
@@ -248,12 +264,15 @@ def _ledger(
     cut_at = None
     if options.until is not None:
         facts, cut_at = _cut(staged, options.until)
+    stopped = apply_stops(staged.ledger_db, former, now=now) if former.stops else ()
+    if stopped:
+        facts = ledger_facts(staged.ledger_db)
     if options.ledger_url is not None:
         messages = staged.root / "webhooks.db"
         load_ledger(options.ledger_url, staged.ledger_db, messages if messages.exists() else None)
         staged.ledger_db.unlink()
         messages.unlink(missing_ok=True)
-    return facts, cut_at
+    return facts, cut_at, stopped
 
 
 def _note_head(
@@ -326,7 +345,7 @@ def _sync(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_dir():
             sync_folder(path)
-    for name in ("ledger.db", "webhooks.db", "ledger.head"):
+    for name in ("ledger.db", "webhooks.db", "ledger.head", "keys.db"):
         path = folder / name
         if path.exists():
             with path.open("rb") as held:

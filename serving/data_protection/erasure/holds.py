@@ -82,6 +82,15 @@ class Holds:
         self._write(left)
         return True
 
+    def take_over(self, holds: Iterable[Hold]) -> int:
+        """Hold whoever is held elsewhere under the same key of digests; how many were not held here."""
+        here = self.all()
+        digests = {one.digest for one in here}
+        new = [one for one in holds if one.digest not in digests]
+        if new:
+            self._write([*here, *new])
+        return len(new)
+
     def check(self, subject: Subject) -> None:
         """Refuse to erase a subject that is held.
 
