@@ -91,7 +91,7 @@ class LakeSubjects:
         manifest = self._lake.manifest
         found = [self._named(name, subject) for name in manifest.parts]
         refused = [
-            _refused(pl.read_parquet(self._lake.quarantine_folder / name), subject)
+            _refused(pl.read_parquet(self._lake.quarantine_folder / name), subject, self._written)
             for name in manifest.quarantine
         ]
         return HeldInLake(
@@ -244,7 +244,7 @@ class LakeSubjects:
         folder = self._lake.quarantine_folder
         for number, name in enumerate(old.quarantine):
             frame = pl.read_parquet(folder / name)
-            named = _refused(frame, subject)
+            named = _refused(frame, subject, self._written)
             if named.is_empty():
                 yield name
                 continue
@@ -299,16 +299,27 @@ def _naming(events: pl.LazyFrame, subject: Subject) -> pl.DataFrame:
     return found.filter(pl.Series(keep, dtype=pl.Boolean))
 
 
-def _refused(rows: pl.DataFrame, subject: Subject) -> pl.DataFrame:
-    """Refused rows that name a subject. Which column names whom is not known of a row that was
-    refused, so any value that is the name counts."""
+def _refused(rows: pl.DataFrame, subject: Subject, written: Collection[str]) -> pl.DataFrame:
+    """Refused rows that name a subject, or are events whose texts it wrote. Which column names whom
+    is not known of a row that was refused, so any value that is the name counts."""
     quoted = [f'"{needle}"' for needle in subject.needles]
     keep = [
         any(subject.is_in(text or "") for text in (raw, reason, file))
         or any(one in (raw or "") for one in quoted)
+        or (bool(written) and _event_id(raw) in written)
         for raw, reason, file in rows.select("raw", "reason", "file").iter_rows()
     ]
     return rows.filter(pl.Series(keep, dtype=pl.Boolean))
+
+
+def _event_id(raw: str | None) -> str | None:
+    """The id of the event that a refused row would have been; None where it holds none."""
+    try:
+        row = json.loads(raw or "")
+    except ValueError:
+        return None
+    event_id = row.get("event_id") if isinstance(row, dict) else None
+    return event_id if isinstance(event_id, str) else None
 
 
 def _new_id(event_id: str, changes: _Changes) -> str:

@@ -127,6 +127,23 @@ def test_a_person_becomes_one_pseudonym_and_every_count_stays(lake: Lake, tmp_pa
     assert lake.scan().filter(pl.col("superseded_at").is_not_null()).collect().height == 1
 
 
+def test_a_refused_event_whose_text_a_person_wrote_goes_too(lake: Lake, tmp_path: Path) -> None:
+    """Keepwell's own events name nobody: the ledger knows who wrote the reason of an outcome."""
+    rows = [
+        {"event_id": name, "account_id": "stays", "kind": "no.kind", "properties": {"reason": text}}
+        for name, text in (("outcome-1", "zqwritten"), ("outcome-2", "zqothers"))
+    ]
+    ingest_rows(lake, rows, now=NOW, source="keepwell")
+    person = Subject(kind="person", id="zq-ann", pseudonym="erased-2")
+    at = LakeSubjects(lake, READ, written=("outcome-1",))
+    assert at.held(person).quarantined.height == 1
+    at.erase(person, grace_seconds=0)
+    held = everything(tmp_path)
+    assert b"zqwritten" not in held
+    assert b"zqothers" in held
+    assert at.held(person).rows == 0
+
+
 def test_a_killed_erasure_leaves_the_lake_of_before_and_is_done_again(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
