@@ -3,4 +3,4 @@
 The only home of MLflow.
 """
 
-__all__ = ["approval", "mlflow", "open_store", "pending_uploads", "store"]
+__all__ = ["approval", "mlflow", "open_store", "pending_uploads", "pyfunc", "store"]

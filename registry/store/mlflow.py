@@ -37,6 +37,7 @@ from registry.store.champion_log import (
     read_records,
     request_tag,
 )
+from registry.store.pyfunc import write_mlmodel
 from registry.store.store import (
     ChampionChange,
     ModelVersion,
@@ -103,6 +104,7 @@ class MlflowModelStore:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "run"
                 _write_files(run, folder, self._key)
+                write_mlmodel(folder / "bundle", run.bundle, run_id=run_id)
                 self._client.log_artifacts(run_id, str(folder))
             # Only a finished run can be registered, so one that was killed stays out of the way.
             self._client.set_terminated(run_id, "FINISHED", end_time=_milliseconds(run.ended_at))
