@@ -221,6 +221,7 @@ def served(workspace: Path) -> Iterator[TestClient]:
             stack.enter_context(patch("serving.http.server.running.serve_until_signal", serve))
         keepwell.COMMANDS["serve"](workspace=workspace, port=0)
     client = TestClient(made[0], base_url="http://127.0.0.1:8000", headers={"x-api-key": API_KEY})
+    made[0].state.service.refresh()  # `keepwell serve` scores after it has begun to answer
     yield client  # not started yet: what it does by itself every few seconds would come in between
     with client:
         pass  # started and stopped, so that it lets go of its files
