@@ -96,18 +96,15 @@ OUTCOMES: Mapping[str, Outcome] = {
         "DATE`, with the day in the file's name, does it once that is mended",
         heals=True,
     ),
-    "unnoticed": Outcome(
-        happens="everything is answered; the accounts are those of that snapshot, and nothing says so",
-        do="make the snapshot again: `keepwell snapshot` finds those that are of other events",
-    ),
     "scores in memory": Outcome(
         happens="scores go on from memory; those of new events follow after the next start",
         do="start the service again; it makes the store anew",
     ),
     "made again": Outcome(
         happens="the service puts the file aside and publishes the newest snapshot to a new one; what "
-        "events changed since then follows with the next snapshot",
-        do="nothing; `keepwell snapshot` brings the features of events since the newest snapshot",
+        "events changed since then follows within seconds. `/readyz` says so meanwhile",
+        do="nothing",
+        heals=True,
     ),
     "nothing is stored": Outcome(
         happens="scores, pages and next actions go on; no decision is stored, and what writes to the ledger "
@@ -319,13 +316,15 @@ STORES: tuple[StoreRow, ...] = (
     StoreRow(
         store="online store",
         file="online.db",
-        while_serving={**dict.fromkeys(DAMAGES, "scores in memory"), "locked": "unharmed"},
-        at_start={
+        while_serving={
             **dict.fromkeys(DAMAGES, "made again"),
+            "flipped": "scores in memory",
             "locked": "unharmed",
-            "replaced": "unnoticed",
         },
-        note="A row of another workspace is not noticed, nor a bit of a number that stays a number.",
+        at_start={**dict.fromkeys(DAMAGES, "made again"), "locked": "unharmed"},
+        note="The file has an id and counts its transactions, and `online.head` notes both: another file in "
+        "its place, or an older one, is noticed. Where the note is missing, the file is taken as it is. "
+        "A bit of a number that stays a number is not noticed.",
     ),
     StoreRow(
         store="ledger",

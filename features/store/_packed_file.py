@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from features.store._packed_identity import count_transaction, note_transaction
 from features.workspace_files import rewrite_database
 
 BUSY_SECONDS = 30.0
@@ -48,7 +49,9 @@ class PackedFile:
     """An open file of the store, with the numbers of its views and layouts, which are never reused."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self.connection = _connect(path)
+        self._inode = _inode(path)
         self._views: dict[str, int] = {}
         self._layouts: dict[tuple[str, ...], int] = {}
         self._fields: dict[int, list[str]] = {}
@@ -58,13 +61,20 @@ class PackedFile:
         """Everything that is written inside is stored, or nothing is."""
         try:
             with _transaction(self.connection):
+                counted = count_transaction(self.connection)
                 yield
         except BaseException:
             self._views.clear()  # new numbers are not in the file
             self._layouts.clear()
             raise
+        note_transaction(self._path, counted)
         # move the rows to the file itself, because others look at its time; does not wait
         self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another file is in its place since it was opened."""
+        return _inode(self._path) != self._inode
 
     def view(self, name: str) -> int | None:
         """The number of a view; None if it never had rows."""
@@ -161,6 +171,13 @@ def _connect(path: Path) -> sqlite3.Connection:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
     return connection
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _format(connection: sqlite3.Connection) -> int:

@@ -8,6 +8,8 @@ with ``historical``, serving with ``online``.
 from __future__ import annotations
 
 import logging
+import secrets
+import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,6 +31,7 @@ from google.protobuf.message import DecodeError
 
 from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
+from features.store._packed_identity import note_of, replaced
 from features.store.feast_repo import configuration
 from features.store.packed import PackedOnlineStore
 from features.workspace import Workspace
@@ -254,6 +257,13 @@ class WorkspaceFeatures:
         finally:
             online.close_file()
 
+    def online_problem(self) -> str | None:
+        """Why the file of the online store is not the one that was written last; None: it is."""
+        if self.workspace.settings.redis:
+            return None
+        why = replaced(self.workspace.online_db)
+        return why and f"The online store {self.workspace.online_db.name} is damaged ({why})."
+
     def rebuild_online(self, snapshot: pl.DataFrame) -> None:
         """Put a damaged file of the online store aside, and publish a snapshot to a new one."""
         file = self.workspace.online_db
@@ -261,8 +271,14 @@ class WorkspaceFeatures:
         self._store = None
         self._applied = ()
         for name in (file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm"))):
+            aside = name.with_name(f".{name.name}.damaged.tmp")
+            if name.is_dir() and aside.exists():
+                aside = aside.with_name(f".{name.name}.{secrets.token_hex(4)}.tmp")
+            elif aside.is_dir():
+                shutil.rmtree(aside)
             with suppress(FileNotFoundError):
-                name.replace(name.with_name(f".{name.name}.damaged.tmp"))
+                name.replace(aside)
+        note_of(file).unlink(missing_ok=True)
         try:
             self.publish(snapshot)
         except DecodeError as exc:

@@ -232,7 +232,8 @@ class PackedOnlineStore(OnlineStore):
 
     def _open(self, config: RepoConfig) -> PackedFile:
         place = (config.repo_path, config.online_store.path)
-        if getattr(self._own, "place", None) != place:
+        opened: PackedFile | None = getattr(self._own, "file", None)
+        if getattr(self._own, "place", None) != place or (opened and opened.is_replaced):
             self.close_file()
         if not hasattr(self._own, "file"):
             self._own.file, self._own.place = PackedFile(Path(place[0] or "", place[1])), place

@@ -160,6 +160,15 @@ class AccountRefresh:
         self._last = accounts[-1]
         return RefreshedAccounts(frame=frame, number=number, left=left)
 
+    def start_over(self) -> None:
+        """Let every account wait that has events since the newest snapshot, as for the first time.
+
+        That is needed where the online store was made again from that snapshot.
+        """
+        with self._connected() as connection:
+            connection.execute("DELETE FROM seen")
+        self._done = None
+
     def newest_number(self) -> int:
         """The number of the last publication; 0 before the first."""
         with self._connected() as connection:

@@ -116,6 +116,7 @@ def create_app(
         settings=settings or ServiceSettings(),
     )
     service.look_at_ledger(whole=True)  # what is damaged refuses the first write already
+    service.rebuild.step_online()  # before anything is read from another file in its place
     fresh = FreshScores(service)
     if scores_first:
         service.refresh()

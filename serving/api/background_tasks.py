@@ -53,7 +53,7 @@ async def background_tasks(
     tasks = [
         asyncio.create_task(_note_key_uses(service)),
         asyncio.create_task(_look_at_stores(service, refresh_seconds)),
-        asyncio.create_task(_rebuild_stores(service, refresh_seconds)),
+        asyncio.create_task(_rebuild_stores(service, fresh, refresh_seconds)),
         asyncio.create_task(_refresh_scores(service, refresh_seconds, at_once=scores_at_once)),
         asyncio.create_task(_follow_events(service, fresh)),
     ]
@@ -125,10 +125,12 @@ async def _look_at_stores(service: ServiceState, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _rebuild_stores(service: ServiceState, seconds: float) -> None:
+async def _rebuild_stores(service: ServiceState, fresh: FreshScores, seconds: float) -> None:
     """Make damaged stores again that can be computed, one after the other."""
     while True:
         try:
+            if await run_to_its_end(service.rebuild.step_online):
+                await run_to_its_end(fresh.start_over)
             made = await run_to_its_end(service.rebuild.step)
         except Exception:
             made = False

@@ -175,6 +175,14 @@ PLACES: tuple[Place, ...] = (
         rebuilt_by="keepwell snapshot",
     ),
     Place(
+        path="online.head",
+        kind="JSON",
+        holds="which file of the online store was written last",
+        about="nobody",
+        rebuilt_by="keepwell serve",
+        in_backup="never",
+    ),
+    Place(
         path="touched.db",
         kind="SQLite",
         holds="which accounts have new events",

@@ -26,6 +26,10 @@ class FreshScores:
         """Let go of the database of touched accounts."""
         self._touched.close()
 
+    def start_over(self) -> None:
+        """Score again what events have changed since the newest snapshot."""
+        self._touched.start_over()
+
     def catch_up(self) -> int:
         """Score all that was touched since the last time, here or by another process; how many."""
         scored = 0

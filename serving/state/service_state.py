@@ -274,6 +274,7 @@ class ServiceState:
         return (
             tuple(f.stat().st_mtime_ns if f.exists() else None for f in files),
             moments,
+            self.rebuild.online_made,
             champion_stamp(self.store),
             self.now().replace(minute=0, second=0, microsecond=0),  # ages move with the clock
         )

@@ -11,18 +11,21 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
+
+import polars as pl
 
 from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import backfill
 from features.compute.lost_columns import lost_columns
-from features.compute.snapshot_store import SnapshotError, SnapshotStore
+from features.compute.snapshot_store import DamagedSnapshotError, SnapshotError, SnapshotStore
 from features.lake.admission import horizons
 from features.lake.erased_subjects import FOLDER as ERASURES
 from features.lake.lake import Lake
 from features.reloaded_file import stamp_of
 from features.store.feast import WorkspaceFeatures
+from features.streaming.refresh import AccountRefresh
 from features.workspace import Workspace
 from features.workspace_files import (
     UnusableStoreError,
@@ -34,6 +37,7 @@ from serving.scoring.models_served import without_paths
 
 log = logging.getLogger("keepwell.serving")
 
+ONLINE_PAUSE = timedelta(minutes=5)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=1)
 
 BUSY = "Another process is at work on this workspace, and snapshots are made again after it."
@@ -63,6 +67,10 @@ class StoreRebuild:
         self._pause = FIRST_PAUSE
         self._again_at = 0.0
         self._said = ""
+        self._online_said = ""
+        self._online_failed: str | None = None
+        self._online_again_at = 0.0
+        self.online_made = 0
 
     def snapshots_problem(self) -> str | None:
         """What is wrong with the newest damaged snapshot, and what is done about it; None: nothing."""
@@ -103,6 +111,55 @@ class StoreRebuild:
         log.info("the snapshot as of %s was made again", moment)
         self._all_is_well()
         return True
+
+    def online_problem(self) -> str | None:
+        """What is wrong with the online store, and what is done about it; None: nothing."""
+        problem = self._features.online_problem()
+        return problem and " ".join(filter(None, (problem, self._online_said)))
+
+    def step_online(self) -> bool:
+        """Make an online store again that is not the one that was written; whether it was made.
+
+        It begins with the newest snapshot that is whole. What events have changed since follows.
+        """
+        problem = self._features.online_problem()
+        if problem is None:
+            self._online_said = ""
+            return False
+        if problem == self._online_failed and self._seconds() < self._online_again_at:
+            return False
+        try:
+            with self._alone():
+                if self._features.online_problem() is None:
+                    return True  # another process has made it
+                self._online_said = "It is being made again from the newest snapshot."
+                log.warning("%s It is made again from the newest snapshot.", problem)
+                self._features.rebuild_online(self._newest_whole())
+                with closing(AccountRefresh(self._workspace)) as touched:
+                    touched.start_over()
+        except WorkspaceBusyError as error:
+            self._online_said = f"It is made again once no other process is at work: {error}"
+            return False
+        except (SnapshotError, WorkspaceError, OSError, sqlite3.Error) as error:
+            self._online_failed = problem
+            self._online_again_at = self._seconds() + ONLINE_PAUSE.total_seconds()
+            self._online_said = (
+                f"It could not be made again: {error} It is tried again every "
+                f"{ONLINE_PAUSE.total_seconds() / 60:g} minutes."
+            )
+            log.error("the online store could not be made again: %s", error)
+            return False
+        self._online_said, self._online_failed = "", None
+        self.online_made += 1
+        log.info("the online store was made again")
+        return True
+
+    def _newest_whole(self) -> pl.DataFrame:
+        """The newest snapshot that is as it was written."""
+        for moment in reversed(self._snapshots.moments()):
+            with suppress(DamagedSnapshotError):
+                return self._snapshots.read(moment)
+        raise SnapshotError("There is no snapshot that is whole.")
 
     def _make(self, moment: datetime) -> None:
         settings = self._workspace.settings

@@ -43,6 +43,11 @@ def watched_stores(service: ServiceState) -> tuple[WatchedStore, ...]:
             look=lambda: without_paths(service.rebuild.snapshots_problem() or "") or None,
         ),
         WatchedStore(
+            name="online store",
+            missing="scores go on from memory, and those of new events may be late",
+            look=lambda: without_paths(service.rebuild.online_problem() or "") or None,
+        ),
+        WatchedStore(
             name="models",
             missing="the models in memory go on; after a start the champion before answers, or the "
             "health formula",

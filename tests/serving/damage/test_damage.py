@@ -23,6 +23,7 @@ from store_degradation import (
 )
 
 from features.compute.snapshot_store import SnapshotStore
+from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from registry.store.mlflow import MlflowModelStore
 from serving.api.app import create_app
@@ -72,6 +73,10 @@ def check(service: Served, outcome: Outcome) -> None:
 
 MENDED: dict[str, Callable[[Path], bool]] = {
     "snapshot": lambda root: not SnapshotStore(root / "snapshots").damaged(),
+    "online store": lambda root: (
+        (root / "online.db").is_file()
+        and WorkspaceFeatures(Workspace(root, environment={})).online_problem() is None
+    ),
 }
 """Whether a store is as it was written, of those that the service mends itself."""
 

@@ -28,6 +28,7 @@ MADE_ELSEWHERE = {
     "erasures.pending.jsonl": "erasures.pending.jsonl",  # keepwell restore
     "backup.targets.json": "backup.targets.json",  # keepwell backup
     "snapshots/written.json": "snapshots/written.json",  # keepwell snapshot, since 0.2
+    "online.head": "online.head",  # with the first rows of a newer Keepwell
     "retention.toml": "retention.toml",
     "retention/*.json": "retention/horizons.json",  # keepwell retention run
     "reviews.secret": "reviews.secret",  # keepwell keys review --out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from features.lake.admission.horizons import extend_horizons
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from features.workspace_files import hold_lock
+from serving.state.refresh import FreshScores
 from serving.state.store_rebuild import FIRST_PAUSE, StoreRebuild
 
 
@@ -156,3 +158,109 @@ def test_a_service_whose_only_snapshot_is_damaged_serves_once_it_is_made_again(
     assert service.rebuild.step()
     assert service.refresh()
     assert client.get("/v1/accounts/acct-03/score").status_code == 200
+
+
+def online(workspace: Workspace) -> pl.DataFrame:
+    every = SnapshotStore(workspace.snapshots_dir).read(AS_OF)["account_id"].to_list()
+    return WorkspaceFeatures(workspace).online(every).sort("account_id")
+
+
+def of_another(workspace: Workspace) -> Path:
+    """A whole online store, of another workspace, with half of the accounts."""
+    root = workspace.root.with_name("another")
+    shutil.copytree(workspace.root, root)
+    another = Workspace(root, environment={})
+    another.online_db.unlink()
+    rows = SnapshotStore(another.snapshots_dir).read(AS_OF)
+    WorkspaceFeatures(another).publish(rows.with_columns(mrr=pl.lit(7.0)))
+    return another.online_db
+
+
+@pytest.mark.parametrize("what", ["another", "an older one", "none", "a folder", "half"])
+def test_an_online_store_in_the_place_of_the_own_is_made_again(what, rebuild, own_workspace):
+    file, whole = own_workspace.online_db, online(own_workspace)
+    if what == "another":
+        shutil.copyfile(of_another(own_workspace), file)
+    elif what == "an older one":
+        older = file.read_bytes()
+        features = WorkspaceFeatures(own_workspace)
+        features.publish(SnapshotStore(own_workspace.snapshots_dir).read(AS_OF))
+        file.write_bytes(older)
+    else:
+        content = file.read_bytes()
+        file.unlink()
+        if what == "a folder":
+            file.mkdir()
+        elif what == "half":
+            file.write_bytes(content[: len(content) // 2])
+    assert "The online store online.db is damaged" in rebuild.online_problem()
+    assert rebuild.step_online()
+    assert rebuild.online_problem() is None
+    assert not rebuild.step_online()
+    assert_frame_equal(online(own_workspace), whole)
+    for _ in range(2):
+        own_workspace.online_db.unlink()
+        own_workspace.online_db.mkdir()  # what was put aside before does not stand in the way
+        (own_workspace.online_db / "x").touch()
+        assert rebuild.step_online()
+
+
+def test_what_events_changed_since_the_snapshot_follows(own_workspace, store, make_client):
+    client = make_client(own_workspace, store)
+    answer = client.post(
+        "/v1/events",
+        json={
+            "events": [
+                {
+                    "event_id": f"n{number}",
+                    "account_id": "acct-05",
+                    "kind": "error.raised",
+                    "occurred_at": (AS_OF - timedelta(hours=number + 1)).isoformat(),
+                }
+                for number in range(20)
+            ]
+        },
+    )
+    assert answer.status_code < 300, answer.text
+    with closing(FreshScores(client.app.state.service)) as fresh:
+        fresh.catch_up()
+    own_workspace.online_db.unlink()
+    again = make_client(own_workspace, store)
+    service = again.app.state.service
+    with closing(FreshScores(service)) as fresh:
+        fresh.catch_up()
+    assert service.portfolio.account("acct-05").features["errors_28d"] >= 20
+
+
+def test_a_service_that_starts_on_another_online_store_serves_its_own_figures(
+    own_workspace, store, make_client
+):
+    def figures(client):
+        scores = client.app.state.service.portfolio.scores
+        return {one.account_id: one.features["mrr"] for one in scores}
+
+    before = figures(make_client(own_workspace, store))
+    shutil.copyfile(of_another(own_workspace), own_workspace.online_db)
+    assert figures(make_client(own_workspace, store)) == before
+
+
+def test_an_online_store_that_cannot_be_made_is_said_once(
+    rebuild, own_workspace, snapshots, clock, caplog
+):
+    own_workspace.online_db.unlink()
+    for moment in snapshots.moments():
+        cut(snapshots.path(moment))
+    for _ in range(20):
+        assert not rebuild.step_online()
+    assert "There is no snapshot that is whole" in rebuild.online_problem()
+    assert len([r for r in caplog.records if "online store could not be" in r.message]) == 1
+    assert rebuild.step()
+    clock.now += 300
+    assert rebuild.step_online()
+
+
+def test_an_online_store_of_an_older_version_is_taken_as_it_is(rebuild, own_workspace):
+    own_workspace.online_db.with_suffix(".head").unlink()
+    assert rebuild.online_problem() is None
+    WorkspaceFeatures(own_workspace).publish(SnapshotStore(own_workspace.snapshots_dir).read(AS_OF))
+    assert own_workspace.online_db.with_suffix(".head").exists()
