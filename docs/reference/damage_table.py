@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
-Damage = Literal["deleted", "truncated", "flipped", "replaced", "locked", "unreadable"]
+Damage = Literal["deleted", "truncated", "flipped", "replaced", "locked", "unreadable", "altered"]
 When = Literal["while serving", "at start"]
 
 DAMAGES: Mapping[Damage, str] = {
@@ -22,6 +22,11 @@ DAMAGES: Mapping[Damage, str] = {
     "locked": "another process holds its lock",
     "unreadable": "the operating system does not let the service read it",
 }
+ALTERED: Mapping[Damage, str] = {
+    "altered": "one digit is another one, and the file still has the right form",
+}
+"""A damage that is done to texts beside those of all stores."""
+
 WHENS: tuple[When, ...] = ("while serving", "at start")
 
 REQUESTS: Mapping[str, str] = {
@@ -267,6 +272,11 @@ class StoreRow:
     at_start: Mapping[Damage, str]
     note: str = ""
 
+    @property
+    def damages(self) -> tuple[Damage, ...]:
+        """What is done to it."""
+        return tuple(one for one in (*DAMAGES, *ALTERED) if one in self.at_start)
+
     def outcome(self, damage: Damage, when: When) -> str:
         """The name of what happens."""
         return (self.while_serving if when == "while serving" else self.at_start)[damage]
@@ -368,35 +378,36 @@ STORES: tuple[StoreRow, ...] = (
         file="reports/*.json",
         **_both(
             {
-                **dict.fromkeys(DAMAGES, "a damaged report"),
+                **dict.fromkeys((*DAMAGES, *ALTERED), "a damaged report"),
                 "deleted": "no report",
                 "replaced": "taken as it is",
                 "locked": "unharmed",
             }
         ),
-        note="A damaged report is never shown in parts. Reports hold no digest: a letter that is another "
-        "one is noticed only where the file is no JSON any more.",
+        note="A damaged report is never shown in parts. Reports, their pages, measured effects and the plan "
+        "hold a digest of themselves, which is compared whenever they are read. Of one that an older "
+        "version wrote, only those faults are noticed that make it unreadable. The digest is against "
+        "accidents: whoever may write the file can write another digest.",
     ),
     StoreRow(
         store="page of a report",
         file="reports/*.html",
         **_both(
             {
-                **dict.fromkeys(DAMAGES, "a damaged page of the report"),
+                **dict.fromkeys((*DAMAGES, *ALTERED), "a damaged page of the report"),
                 "deleted": "no page of the report",
                 "replaced": "taken as it is",
                 "locked": "unharmed",
             }
         ),
-        note="A page that is not text, or lacks its end, is damaged; a letter that is another one is not "
-        "noticed.",
+        note="A page that is not text, lacks its end, or is another one than its digest says, is damaged.",
     ),
     StoreRow(
         store="measured effects",
         file="reports/effects.json",
         **_both(
             {
-                **dict.fromkeys(DAMAGES, "priors alone"),
+                **dict.fromkeys((*DAMAGES, *ALTERED), "priors alone"),
                 "deleted": "no measured effects",
                 "replaced": "taken as it is",
                 "locked": "unharmed",
@@ -408,7 +419,7 @@ STORES: tuple[StoreRow, ...] = (
         file="plans/newest.json",
         **_both(
             {
-                **dict.fromkeys(DAMAGES, "no plan"),
+                **dict.fromkeys((*DAMAGES, *ALTERED), "no plan"),
                 "deleted": "unharmed",
                 "replaced": "taken as it is",
                 "locked": "unharmed",
@@ -494,7 +505,7 @@ def cells() -> Iterator[Cell]:
     """Every cell."""
     for row in STORES:
         for when in WHENS:
-            for damage in DAMAGES:
+            for damage in row.damages:
                 yield Cell(
                     store=row.store,
                     damage=damage,
@@ -540,7 +551,7 @@ def page() -> str:
         "",
         "| damage | means |",
         "|---|---|",
-        *(f"| {name} | {means} |" for name, means in DAMAGES.items()),
+        *(f"| {name} | {means} |" for name, means in {**DAMAGES, **ALTERED}.items()),
         "",
     ]
     for row in STORES:
@@ -551,7 +562,7 @@ def page() -> str:
         lines += ["|---|---|---|---|---|"]
         for when in WHENS:
             by_outcome: dict[str, list[str]] = {}
-            for damage in DAMAGES:
+            for damage in row.damages:
                 by_outcome.setdefault(row.outcome(damage, when), []).append(damage)
             for name, damages in by_outcome.items():
                 found = OUTCOMES[name]

@@ -16,6 +16,7 @@ from typing import Any, get_args
 from experiments.effects.action_effect import ActionEffect, ActionEffectError, GoodOutcome
 from experiments.effects.belief import MeasuredEffects, MeasuredEffectsError
 from features.format_version import newer_format
+from registry.integrity.sealed_document import AlteredDocumentError, seal, unseal
 
 EFFECTS_FILE, FORMAT = "effects.json", 1
 MOST_BYTES = 4_000_000
@@ -75,6 +76,12 @@ def parse_effects(text: str, where: str = EFFECTS_FILE) -> MeasuredEffects:
     newer = newer_format(stated, newest=FORMAT, what=where)
     if newer is not None:
         raise MeasuredEffectsError(newer)
+    try:
+        document = unseal(document) if isinstance(document, dict) else document
+    except AlteredDocumentError as exc:
+        raise MeasuredEffectsError(
+            f"{where} is damaged ({exc}). Put it back from a backup, or measure again: keepwell effects."
+        ) from exc
     if not isinstance(document, dict) or not isinstance(document.get("effects"), list):
         raise MeasuredEffectsError(f"{where} has to be an object with a list `effects`.")
     attribute = document.get("segment_attribute", "segment")
@@ -163,7 +170,7 @@ def write_effects(evidence: MeasuredEffects, folder: Path) -> Path:
     path = folder / EFFECTS_FILE
     draft = path.with_suffix(".json.part")
     draft.write_text(
-        json.dumps(effects_document(evidence), indent=1, allow_nan=False), encoding="utf-8"
+        json.dumps(seal(effects_document(evidence)), indent=1, allow_nan=False), encoding="utf-8"
     )
     draft.replace(path)
     return path

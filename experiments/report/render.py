@@ -32,6 +32,7 @@ from experiments.report.charts import (
 )
 from experiments.report.counted_effects import CountedEffect
 from experiments.report.report import Report
+from registry.integrity.sealed_document import seal, seal_page
 
 REPORT_SCHEMA = 1
 """Raised when a field of the JSON changes its meaning or goes."""
@@ -58,11 +59,12 @@ TONE_OF: dict[Verdict, Tone] = {
 def write_report(report: Report, folder: Path, *, name: str = "report") -> tuple[Path, Path]:
     """Write ``<name>.html`` and ``<name>.json`` into the folder; returns both paths.
 
-    Each file is swapped as a whole: a reader sees the old or the new one.
+    Each file is swapped as a whole: a reader sees the old or the new one. Each holds a digest of itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page, data = folder / f"{name}.html", folder / f"{name}.json"
-    for path, text in ((data, report_json(report)), (page, report_html(report))):
+    sealed = json.dumps(seal(json.loads(report_json(report))), indent=1, ensure_ascii=False) + "\n"
+    for path, text in ((data, sealed), (page, seal_page(report_html(report)))):
         draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)

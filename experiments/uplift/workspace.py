@@ -39,6 +39,7 @@ from features.events.visibility import visible_events
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
+from registry.integrity.sealed_document import seal
 from registry.playbook.actions import Action, Grade
 from registry.playbook.playbook import load_playbook
 
@@ -172,7 +173,7 @@ def write_effects(
     )
     path = workspace.reports_dir / EFFECTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(found.to_dict(), indent=1, allow_nan=False).encode())
+    write_atomically(path, json.dumps(seal(found.to_dict()), indent=1, allow_nan=False).encode())
     return path, found
 
 

@@ -16,6 +16,7 @@ from experiments.planning.plan import Plan
 from features.format_version import newer_format
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
+from registry.integrity.sealed_document import seal, unseal
 
 NEWEST, FORMAT = "newest.json", 1
 MOST_BYTES = 4_000_000
@@ -93,7 +94,7 @@ def build_saved_plan(
 
 def save_plan(workspace: Workspace, plan: SavedPlan) -> None:
     """Let this be the newest plan of the workspace."""
-    content = {"format": FORMAT, **plan.model_dump(mode="json")}
+    content = seal({"format": FORMAT, **plan.model_dump(mode="json")})
     write_atomically(workspace.plans_dir / NEWEST, json.dumps(content, indent=1).encode())
 
 
@@ -112,7 +113,7 @@ def newest_plan(workspace: Workspace) -> SavedPlan | None:
         newer = newer_format(stated, newest=FORMAT, what=NEWEST)
         if newer is not None:
             raise SavedPlanError(newer)
-        return SavedPlan.model_validate(content)
+        return SavedPlan.model_validate(unseal(content) if isinstance(content, dict) else content)
     except FileNotFoundError:
         return None
     except SavedPlanError:

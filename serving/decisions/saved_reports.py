@@ -20,6 +20,12 @@ from experiments.effects.effects_file import EFFECTS_FILE, read_effects
 from features.reloaded_file import Stamp, stamp_of
 from features.workspace import Workspace
 from features.workspace_files import UnusableStoreError
+from registry.integrity.sealed_document import (
+    END_OF_PAGE,
+    AlteredDocumentError,
+    unseal,
+    unseal_page,
+)
 from serving.decisions.saved_plan import NEWEST, SavedPlanError, newest_plan
 from serving.problems import UnknownReportError
 
@@ -27,12 +33,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
 
 NOT_WRITTEN = "No report of this name has been written in this workspace."
 
-END_OF_PAGE = "</html>"
-"""How every page of a report ends; one that does not was cut short."""
-
 
 class DamagedReportError(UnusableStoreError):
-    """A file of a report cannot be read, or was cut short."""
+    """A file of a report cannot be read, was cut short or altered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +185,10 @@ def _content(path: Path) -> dict[str, Any]:
         raise _damaged(path, error) from error
     if not isinstance(content, dict):
         raise UnknownReportError(NOT_WRITTEN)
-    return content
+    try:
+        return unseal(content)
+    except AlteredDocumentError as error:
+        raise _damaged(path, error) from error
 
 
 def _page(path: Path) -> str:
@@ -190,9 +196,9 @@ def _page(path: Path) -> str:
         written = path.read_text(encoding="utf-8")
         if not written.rstrip().endswith(END_OF_PAGE):
             raise ValueError("it was cut short")
+        return unseal_page(written)
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    return written
 
 
 def _damaged(path: Path, error: Exception) -> DamagedReportError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from registry.integrity.sealed_document import seal, seal_page
 from serving.auth.api_keys import ApiKeys
 
 BESIDE = ("", "-wal", "-shm", "-journal")
@@ -92,7 +94,7 @@ STORES: dict[str, Store] = {
     )
 }
 
-DAMAGES = ("deleted", "truncated", "flipped", "replaced", "locked", "unreadable")
+DAMAGES = ("deleted", "truncated", "flipped", "replaced", "locked", "unreadable", "altered")
 
 
 @contextmanager
@@ -163,12 +165,22 @@ def _damage(file: Path, damage: str, there: list[Path], another: Path) -> None:
         beside = file.with_name(f".{file.name}.new")
         shutil.copyfile(another, beside)
         beside.replace(file)
+    elif damage == "altered":
+        file.write_bytes(with_another_digit(file.read_bytes()))
     elif damage == "unreadable":  # whoever is root reads any file, and nobody reads a folder
         for one in there:
             one.unlink()
         file.mkdir()
     else:
         raise ValueError(damage)
+
+
+def with_another_digit(content: bytes) -> bytes:
+    """A text in which the last digit of what it says, before its own digest, is another one."""
+    said = re.split(rb'"content_digest"|<!-- digest', content)[0]
+    *_, last = re.finditer(rb"[0-9]", said)
+    digit = b"%d" % ((int(last[0]) + 1) % 10)
+    return content[: last.start()] + digit + content[last.end() :]
 
 
 def places_to_flip(size: int) -> range:
@@ -213,8 +225,8 @@ def write_report(root: Path, *, title: str) -> None:
     folder = root / "reports"
     folder.mkdir(exist_ok=True)
     (folder / "success-calls.json").write_text(
-        json.dumps({"title": title, "headline": "None yet."})
+        json.dumps(seal({"title": title, "headline": "None yet.", "low": 0.25}), indent=1)
     )
     (folder / "success-calls.html").write_text(
-        "<!doctype html><html><main><h1>Success calls</h1></main></html>"
+        seal_page("<!doctype html><html><main><h1>Success calls</h1></main></html>")
     )

@@ -21,6 +21,7 @@ from features.workspace_files import write_atomically
 from registry.bundle.bundle import ModelBundle
 from registry.bundle.metadata import BundleError, GoldenRows
 from registry.integrity.hashed_folder import SIGNATURE
+from registry.integrity.sealed_document import seal_again
 from serving.data_protection.erasure.places_in_databases import replace_in_database
 from serving.data_protection.erasure.places_in_features import rows_naming, scrub_frame
 from serving.data_protection.erasure.protocol import SubjectAt
@@ -99,7 +100,7 @@ class InFiles:
                 if at.subject.kind == "account" and place.path in MADE_AGAIN:
                     path.unlink()
                 else:
-                    scrubbed = at.subject.scrub(text)
+                    scrubbed = seal_again(text, at.subject.scrub(text))
                     write_atomically(path, scrubbed.encode("utf-8", errors="surrogateescape"))
         return changed
 

@@ -370,3 +370,13 @@ def test_the_risk_survives_the_file(tmp_path):
         before = MeasuredEffects(effects=(effect(untouched_risk=risk),))
         write_effects(before, tmp_path)
         assert read_effects(tmp_path) == before
+
+
+def test_a_digit_that_is_another_one_is_noticed(tmp_path):
+    path = write_effects(MeasuredEffects(effects=(effect(),)), tmp_path)
+    whole = path.read_text(encoding="utf-8")
+    estimate = f'"estimate": {effect().estimate}'
+    assert estimate in whole
+    path.write_text(whole.replace(estimate, '"estimate": 0.0123'), encoding="utf-8")
+    with pytest.raises(MeasuredEffectsError, match=r"effects\.json is damaged"):
+        read_effects(tmp_path)

@@ -128,3 +128,18 @@ def test_of_many_the_dearest_are_shown_and_the_others_counted() -> None:
     assert [line.name for line in view.lines][:2] == ["m19", "m18"]
     assert len(view.lines) == MOST_LINES + 1  # and the budget
     assert view.left_out == "8 others, each worth no more than these."
+
+
+def test_a_digit_that_is_another_one_is_noticed_and_a_plan_of_before_is_read(tmp_path):
+    workspace = Workspace(tmp_path, environment={})
+    made = build_saved_plan(plan(3.0), as_of=MONDAY, made_at=MONDAY, made_by="ann", currency="USD")
+    save_plan(workspace, made)
+    path = workspace.plans_dir / NEWEST
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole.replace("1000.0", "1001.0"), encoding="utf-8")
+    with pytest.raises(SavedPlanError, match="cannot be read"):
+        newest_plan(workspace)
+    older = json.loads(whole)
+    older.pop("content_digest")
+    path.write_text(json.dumps(older), encoding="utf-8")
+    assert newest_plan(workspace) == made
