@@ -61,6 +61,26 @@ def test_few_leavers_are_too_few_and_the_command_ends_with_1(exports):
     assert "4 accounts; 10 accounts with the outcome are needed" in said
 
 
+def test_few_cutoffs_with_many_leavers_are_judged_on_other_accounts(exports):
+    table = exports / "customers.csv"
+    header, *_ = table.read_text(encoding="utf-8").splitlines()
+    columns = header.split(",")
+    rows = []
+    for n in range(120):
+        row = dict.fromkeys(columns, "1")
+        row |= {"customer_id": f"c{n:03d}", "start_date": "2024-01-10", "left_on": "", "mrr": "40"}
+        rows.append(row | ({"left_on": f"2024-04-{n % 28 + 1:02d}"} if n < 60 else {}))
+    lines = [header, *(",".join(row[name] for name in columns) for row in rows)]
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (exports / "usage.csv").write_text(
+        "customer_id,day,logins\n" + "".join(f"c{n:03d},2024-06-01,3\n" for n in range(60, 120)),
+        encoding="utf-8",
+    )
+    code, said = run("check", *taken_in(exports))
+    assert code == 0, said
+    assert "judged on other accounts of the same months, since" in said
+
+
 def test_a_renewal_date_that_only_leavers_have_is_a_likely_leak(exports):
     """The mapping that the warning of the ingestion speaks against."""
     where = ("--workspace", str(exports.parent / "w"))

@@ -1,8 +1,8 @@
 """Ten small exports of different shapes: each ends in a score, or in a sentence on what is missing.
 
 As a stranger would: `keepwell init --from FOLDER --yes`, `keepwell ingest` with the mapping that it
-wrote, `keepwell check` and `keepwell score`. No mapping is corrected by hand. Without a model a score says
-why there is none; in the slow tests a model is trained on twelve times as many customers, and scores them.
+wrote, `keepwell check` and `keepwell score`. No mapping is corrected by hand. They are too
+few to train on, so a score says why there is none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import keepwell
 
 FIRST, LAST = date(2023, 1, 1), date(2024, 6, 30)
 N = 30
-MANY = 360
-"""Customers of the tests that train."""
 
 
 def customers(seed: int = 7):

@@ -22,6 +22,7 @@ from training.audit.report import LABEL, AuditedSet
 from training.audit.suspicious_features import check_features
 from training.dataset.cutoffs import mature, reach_of
 from training.dataset.errors import TrainingError
+from training.dataset.held_out_accounts import LEAST_ACCOUNTS
 from training.dataset.history import History, values_as_of
 from training.dataset.labels import ROW, Label, cohort_rows, label_in, label_rows
 from training.dataset.splits import time_split
@@ -54,6 +55,9 @@ class HorizonCounts:
     accounts: int  # accounts with the outcome
     left_out: Mapping[str, int]  # rows that are not decided, by reason
     why_not: str | None  # why nothing can be trained; None where it can
+    holds_accounts_out: str | None = (
+        None  # why a model is judged on other accounts, not later months
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,14 +190,22 @@ def _horizon(
     closed = mature(cutoffs, reach=reach, known_until=known_until)
     happened = decided.filter(pl.col(label.column(days)))
     accounts = happened["account_id"].n_unique()
-    why_not = None
-    if accounts < LEAST_OUTCOMES:
-        why_not = f"{LEAST_OUTCOMES} accounts with the outcome are needed"
+    without = decided.filter(~pl.col(label.column(days)))["account_id"].n_unique()
+    why_not = holds_out = None
+    if min(accounts, without) < LEAST_OUTCOMES:
+        why_not = f"{LEAST_OUTCOMES} accounts with the outcome are needed, and as many without"
     else:
         try:
             time_split(closed, reach=reach)
         except TrainingError as error:
-            why_not = str(error).partition(". ")[0]
+            holds_out = str(error).partition(". ")[0]
+            if not closed:
+                why_not, holds_out = holds_out, None
+            elif min(accounts, without) < LEAST_ACCOUNTS:
+                why_not = (
+                    f"{holds_out}, and to hold accounts out {LEAST_ACCOUNTS} with it are needed"
+                )
+                holds_out = None
     return HorizonCounts(
         days=days,
         cutoffs=len(closed),
@@ -202,6 +214,7 @@ def _horizon(
         accounts=accounts,
         left_out=dict(left_out),
         why_not=why_not,
+        holds_accounts_out=holds_out,
     )
 
 

@@ -48,6 +48,11 @@ def _horizon(horizon: HorizonCounts) -> str:
     )
     left = ", ".join(f"{count:,} {reason}" for reason, count in sorted(horizon.left_out.items()))
     said = f"yes; {counted}" if horizon.why_not is None else f"no; {counted}; {horizon.why_not}"
+    if horizon.holds_accounts_out is not None:
+        said += (
+            f"; judged on other accounts of the same months, since {horizon.holds_accounts_out[:1].lower()}"
+            f"{horizon.holds_accounts_out[1:]}"
+        )
     return said + (f"; left out: {left}" if left else "")
 
 
