@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import features.store._feast_import  # noqa: F401  # isort: skip  # before Feast is imported below
 
 import polars as pl
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.data_format import ParquetFormat
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -135,6 +135,34 @@ class WorkspaceFeatures:
     def references(self) -> list[str]:
         """``view:field`` of every feature and attribute."""
         return [f"{view.name}:{field.name}" for view in self.views for field in view.features]
+
+    def add_service(
+        self, name: str, features: Sequence[str], *, about: str, tags: Mapping[str, str]
+    ) -> None:
+        """Give Feast a FeatureService, by whose name a notebook reads what one model version reads.
+
+        A service of the name is replaced.
+
+        Raises:
+            FeatureStoreError: the catalogue lacks one of the features.
+        """
+        self._references_of(features)  # an unknown one is refused
+        wanted = set(features)
+        with _quiet():
+            store = self.store
+            views = [store.get_feature_view(view.name) for view in self.views]
+            chosen = {
+                view.name: [field.name for field in view.features if field.name in wanted]
+                for view in views
+            }
+            store.apply(
+                FeatureService(
+                    name=name,
+                    features=[view[chosen[view.name]] for view in views if chosen[view.name]],
+                    description=about,
+                    tags=dict(tags),
+                )
+            )
 
     def historical(self, rows: pl.DataFrame, names: Sequence[str] | None = None) -> pl.DataFrame:
         """Features as they were known at each row's moment, through Feast's point-in-time join.

@@ -17,6 +17,7 @@ from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.version import code_version
 from features.workspace import Workspace
+from registry.store.mlflow import model_name
 from registry.store.pending_uploads import PendingUploads
 from registry.store.store import ModelStore
 from training.dataset.labels import label_in
@@ -121,6 +122,21 @@ def train_workspace(
             growing=growing,
         )
         results.append(replace(result, notes=(*clipped, *result.notes)))
+        name_in_feast(features, results[-1])
         if each is not None:
             each(results[-1])
     return tuple(results)
+
+
+def name_in_feast(features: WorkspaceFeatures, result: TrainingResult) -> None:
+    """Give Feast a FeatureService of the version that was trained: keepwell-churn-v3.
+
+    A run that waits for the tracking store has no version yet, and gets none.
+    """
+    if result.version is not None:
+        features.add_service(
+            f"{model_name(result.label.name)}-v{result.version}",
+            result.bundle.contract.names,
+            about=f"What version {result.version} of the {result.label.name} model reads.",
+            tags={"fingerprint": result.bundle.contract.fingerprint},
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from feast import FeatureStore
 from polars.testing import assert_frame_equal
 
 from features.catalogue.catalogue import load_catalogue
@@ -233,3 +234,23 @@ def test_a_name_that_the_catalogue_lacks_is_refused(
     workspace, frame = filled
     with pytest.raises(FeatureStoreError, match="no happiness"):
         WorkspaceFeatures(workspace).historical(frame.select("account_id", "as_of"), ["happiness"])
+
+
+def test_a_notebook_reads_what_a_model_version_reads_by_its_name(filled):
+    workspace, frame = filled
+    features = WorkspaceFeatures(workspace)
+    names = ["mrr", "health_score", features.catalogue.names[0]]
+    features.add_service("keepwell-churn-v1", names, about="What it reads.", tags={"a": "b"})
+    plain = FeatureStore(repo_path=str(workspace.feast_dir))
+    service = plain.get_feature_service("keepwell-churn-v1")
+    rows = frame.select("account_id", pl.col("as_of").alias("event_timestamp")).to_pandas()
+    read = plain.get_historical_features(rows, features=service).to_df()
+    assert set(read.columns) == {"account_id", "event_timestamp", *names}
+    read = pl.from_pandas(read).sort("account_id", "event_timestamp")
+    kept = frame.sort("account_id", "as_of")
+    for name in names:
+        assert read[name].to_list() == kept[name].to_list()
+    again = WorkspaceFeatures(workspace).store  # opening the workspace again keeps it
+    assert [one.name for one in again.list_feature_services()] == ["keepwell-churn-v1"]
+    with pytest.raises(FeatureStoreError, match="no_such"):
+        features.add_service("keepwell-churn-v2", ["no_such"], about="", tags={})
