@@ -23,6 +23,7 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 import typer
 
 from experiments.cli.commands import effects, report, whom_to_act_on
+from experiments.cli.estimate import estimate
 from experiments.simulation.cli import Preset, simulate
 from features.cli.commands import (
     Every,
@@ -284,6 +285,7 @@ COMMANDS: Commands = {
     "feedback": feedback,
     "evaluate-policy": evaluate_policy,
     "effects": effects,
+    "estimate": estimate,
     "whom-to-act-on": whom_to_act_on,
     "report": report,
     "conformance": conformance,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from pathlib import Path
 
 import polars as pl
@@ -36,11 +37,15 @@ class TableFileError(ValueError):
     """A table cannot be used as it is."""
 
 
+class _UnreadableError(ValueError):
+    """What the reader of Stata files says of a file that is none."""
+
+
 def read_table(path: Path, of: str) -> pl.DataFrame:
     """The table of a file; ``of`` names its rows in messages.
 
     Raises:
-        TableFileError: there is no such file, it is neither CSV nor Parquet, has a column
+        TableFileError: there is no such file, it is neither CSV, Parquet nor Stata, has a column
             twice, or too many rows.
     """
     if not path.is_file():
@@ -48,6 +53,8 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path, n_rows=MOST_ROWS + 1)
+        elif path.suffix.lower() == ".dta":
+            frame = _read_stata(path)
         else:
             frame = _as_meant(
                 pl.read_csv(
@@ -58,13 +65,19 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
                     schema_overrides=NAMES,
                 )
             )
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+    except (
+        pl.exceptions.PolarsError,
+        OSError,
+        UnicodeDecodeError,
+        EOFError,
+        _UnreadableError,
+    ) as error:
         raise TableFileError(
             f"{path} cannot be read as a table: {str(error).splitlines()[0]}. Save "
             f"it as CSV with a heading, or as Parquet."
         ) from error
     twice = [name for name in frame.columns if TWICE.search(name)]
-    if path.suffix.lower() != ".parquet" and twice:
+    if path.suffix.lower() not in (".parquet", ".dta") and twice:
         raise TableFileError(
             f"{path} has the column {TWICE.sub('', twice[0])!r} twice. Name each column once."
         )
@@ -75,6 +88,16 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
     if frame.height > MOST_ROWS:
         raise TableFileError(f"{path} has more than {MOST_ROWS:,} rows. Give a part of it.")
     return frame
+
+
+def _read_stata(path: Path) -> pl.DataFrame:
+    """A file of Stata, by pandas; labelled values become their words."""
+    import pandas as pd  # here: it takes half a second, and only such a file needs it
+
+    try:
+        return pl.from_pandas(pd.read_stata(path))
+    except (ValueError, KeyError, struct.error) as error:
+        raise _UnreadableError(str(error) or "it is no Stata file") from error
 
 
 def table_bytes(frame: pl.DataFrame, suffix: str) -> bytes:

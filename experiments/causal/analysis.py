@@ -31,7 +31,7 @@ from experiments.causal.estimates import (
 from experiments.causal.estimators import Estimator, estimator_for
 from experiments.causal.exclusions import EXCLUSIONS
 from experiments.causal.power import needed_per_arm
-from experiments.causal.sample import Floats, SampleError
+from experiments.causal.sample import Estimand, Floats, Sample, SampleError
 from experiments.causal.sentences import headline_of, money_sentence
 from experiments.causal.trials import CHURN, MRR_AFTER, REVENUE, Trials
 
@@ -181,7 +181,7 @@ def analyse(
         heterogeneity=heterogeneity(segments),
         checks=checks,
         balance=balance_table(contrasts[CHURN]),
-        propensities=_histogram(contrasts[CHURN]),
+        propensities=histogram_of(contrasts[CHURN]),
         tipping_ratio=tipping,
         excluded=trials.excluded,
         covariates=sample.covariate_names,
@@ -237,6 +237,16 @@ def _effect(name: str, trials: Trials, contrast: Contrast) -> OutcomeEffect:
 def _naive(trials: Trials) -> NaiveComparison:
     """The difference of the plain means, with an honest interval around the wrong number."""
     treated, outcome = trials.sample.treated, trials.outcomes[CHURN]
+    return NaiveComparison(
+        difference=plain_difference(trials.sample, outcome, estimand=trials.design.estimand),
+        n_acted_on=int(treated.sum()),
+        n_stayed=int((outcome[treated] == 0).sum()),
+    )
+
+
+def plain_difference(sample: Sample, outcome: Floats, *, estimand: Estimand) -> Estimate:
+    """The difference of the plain means of two arms, with its interval."""
+    treated = sample.treated
     share = treated.mean()
     numerator = np.where(treated, outcome / share, -outcome / (1 - share))
     centred: Floats = np.where(
@@ -245,21 +255,18 @@ def _naive(trials: Trials) -> NaiveComparison:
         -(outcome - outcome[~treated].mean()) / (1 - share),
     )
     everybody = np.ones(len(outcome), dtype=bool)
-    contrast = Contrast(
-        sample=trials.sample,
-        action=1,
-        estimand=trials.design.estimand,
-        numerator=(centred + numerator.mean())[None, :],
-        denominator=np.ones((1, len(outcome))),
-        propensity=np.tile([1 - share, share], (len(outcome), 1)),
-        weight=np.ones(len(outcome)),
-        comparable=everybody,
-        kept=everybody,
-    )
-    return NaiveComparison(
-        difference=estimate_of(contrast),
-        n_acted_on=int(treated.sum()),
-        n_stayed=int((outcome[treated] == 0).sum()),
+    return estimate_of(
+        Contrast(
+            sample=sample,
+            action=1,
+            estimand=estimand,
+            numerator=(centred + numerator.mean())[None, :],
+            denominator=np.ones((1, len(outcome))),
+            propensity=np.tile([1 - share, share], (len(outcome), 1)),
+            weight=np.ones(len(outcome)),
+            comparable=everybody,
+            kept=everybody,
+        )
     )
 
 
@@ -280,7 +287,7 @@ def _money(
         cost=cost,
         net=net,
         sentence=money_sentence(
-            trials.design,
+            f"Over {trials.design.horizon_days} days",
             revenue,
             total,
             cost=cost,
@@ -306,7 +313,8 @@ def _counts(trials: Trials, contrast: Contrast) -> TrialCounts:
     )
 
 
-def _histogram(contrast: Contrast) -> Histogram:
+def histogram_of(contrast: Contrast) -> Histogram:
+    """The chances of the action in both arms, in equal bins."""
     chance = contrast.chance
     counts = [
         np.histogram(chance[arm & ~np.isnan(chance)], bins=HISTOGRAM_BINS, range=(0, 1))[0]

@@ -15,6 +15,9 @@ from experiments.causal.estimates import Estimate, Verdict
 NO_BREAK = "\N{NO-BREAK SPACE}"
 """Between a number and its unit, so that no line ends there."""
 
+LEAST_WITHOUT_CENTS = 10
+"""Below it an amount has cents: what an e-mail brings is less than one."""
+
 
 def action_title(action: str) -> str:
     """An action's id as a title.
@@ -34,12 +37,14 @@ def points(value: float) -> str:
     return f"{value * 100:+.1f}".replace("-", "−")
 
 
-def money(value: float, currency: str) -> str:
+def money(value: float, currency: str, *, cents: bool = False) -> str:
     """An estimated amount, so without cents, in the form of the service's pages.
 
     >>> money(-12345.6, "USD").replace(NO_BREAK, " ")
     '−12,346 USD'
     """
+    if cents and abs(value) >= 0.005:
+        return f"{value:.2f}{NO_BREAK}{currency}".replace("-", "−")
     sign = "−" if round(value) < 0 else ""
     return f"{sign}{abs(round(value)):,}{NO_BREAK}{currency}"
 
@@ -87,7 +92,7 @@ def headline_of(
 
 
 def money_sentence(
-    design: Design,
+    when: str,
     per_account: Estimate,
     total: Estimate,
     *,
@@ -96,10 +101,14 @@ def money_sentence(
     n_actions: int,
     currency: str,
 ) -> str:
-    """Revenue retained over the follow-up, its cost, and the difference."""
+    """What the effect is worth over the time that ``when`` names, its cost, and the difference."""
+    cents = abs(per_account.estimate) < LEAST_WITHOUT_CENTS
+    low, each, high = (
+        money(value, currency, cents=cents)
+        for value in (per_account.low, per_account.estimate, per_account.high)
+    )
     text = (
-        f"Over {design.horizon_days} days {money(per_account.estimate, currency)} per account "
-        f"({money(per_account.low, currency)} to {money(per_account.high, currency)}), in total "
+        f"{when} {each} per account ({low} to {high}), in total "
         f"{money(total.estimate, currency)} ({money(total.low, currency)} to "
         f"{money(total.high, currency)})"
     )

@@ -1,6 +1,6 @@
-"""The commands about effects, reports and targeting.
+"""The commands about effects, tables, reports and targeting.
 
 Imports what a command needs when it runs.
 """
 
-__all__ = ["commands"]
+__all__ = ["commands", "estimate"]

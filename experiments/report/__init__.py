@@ -3,4 +3,4 @@
 A causal number is never shown without its interval and checks.
 """
 
-__all__ = ["workspace"]
+__all__ = ["charts", "render", "workspace"]

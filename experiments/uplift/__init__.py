@@ -3,4 +3,4 @@
 Every effect carries its interval and its grade of evidence.
 """
 
-__all__ = ["segments", "weekly_trials", "workspace"]
+__all__ = ["grading", "segments", "weekly_trials", "workspace"]

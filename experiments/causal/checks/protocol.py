@@ -24,10 +24,12 @@ class CheckedComparison:
     """One action against none, without its effect, as input of the checks.
 
     ``contrast`` is that of the main outcome: checks use its weights and propensities, not its
-    effect. ``outcome`` is 1 or 0 per trial, ``outcome_words`` are words for both. ``placebos`` are
+    effect. ``outcome`` is 1 or 0 per trial, or an amount; ``outcome_words`` are words for both, or for
+    an amount that is not the commonest and one that is. ``placebos`` are
     contrasts of values from before the start, in standard deviations. ``is_exposed`` marks trials
     that received an action later, None where that is not recorded. ``excluded`` counts the trials
-    left out by reason: (treated, untreated).
+    left out by reason: (treated, untreated). ``odds_on_record``: a lottery's odds were written down,
+    and not read from the sizes of its arms. ``unit`` is what a row is about, in the plural.
     """
 
     contrast: Contrast
@@ -37,6 +39,8 @@ class CheckedComparison:
     placebos: Mapping[str, Contrast]
     is_exposed: Bools | None = None
     excluded: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    odds_on_record: bool = True
+    unit: str = "accounts"
 
     @property
     def sample(self) -> Sample:

@@ -22,6 +22,10 @@ def run(compared: CheckedComparison) -> CheckFinding:
     sample = compared.sample
     if not compared.by_lot:
         return not_applicable("No lottery was held, so no ratio was promised.")
+    if not compared.odds_on_record:
+        return not_applicable(
+            "The odds of the lottery are not on record, so no ratio was promised."
+        )
     chance = sample.propensity[:, compared.contrast.action]
     expected = float(chance.sum())
     error = math.sqrt(float(np.sum(chance * (1 - chance))))

@@ -49,8 +49,12 @@ def estimate_aipw(
     rng: np.random.Generator,
     action: int = 1,
     repeats: int = REPEATS,
+    trim: bool = True,
 ) -> dict[str, Contrast]:
     """One action against none, a contrast per outcome, on shared folds and propensities.
+
+    Without ``trim`` an ATT is over all treated rows, as after ``likely_enough``; those that have no
+    counterparts are still counted by the check of overlap.
 
     Raises:
         SampleError: an estimand that does not exist for judgement, or an unknown outcome.
@@ -65,9 +69,22 @@ def estimate_aipw(
         return {name: scores.contrast(action) for name, scores in found.items()}
     rounds = _rounds(sample, outcomes, rng, repeats, untreated_only=True)
     return {
-        name: _on_the_treated(sample, outcome, action, [(e, m[name]) for e, m in rounds])
+        name: _on_the_treated(sample, outcome, action, [(e, m[name]) for e, m in rounds], trim=trim)
         for name, outcome in outcomes.items()
     }
+
+
+def likely_enough(sample: Sample, *, rng: np.random.Generator, repeats: int = REPEATS) -> Bools:
+    """Rows whose predicted chance of the action is between ``CLIP`` and one less it, out of fold.
+
+    For a first look at two arms that people chose from: where most of one arm is nothing like the
+    other, both predictions are fitted again on these rows alone (Crump et al. 2009; Imbens and Xu
+    2024), so that they are about the accounts that are compared.
+    """
+    chance = np.median(
+        [e[:, 1] for e, _ in _rounds(sample, {}, rng, repeats, untreated_only=True)], axis=0
+    )
+    return np.asarray((chance >= CLIP) & (chance <= 1 - CLIP))
 
 
 def cross_fit(
@@ -146,14 +163,20 @@ def treated_terms(
 
 
 def _on_the_treated(
-    sample: Sample, outcome: Floats, action: int, rounds: Sequence[tuple[Floats, Floats]]
+    sample: Sample,
+    outcome: Floats,
+    action: int,
+    rounds: Sequence[tuple[Floats, Floats]],
+    *,
+    trim: bool,
 ) -> Contrast:
     """The ATT; a treated row needs enough untreated rows as likely to be treated as itself.
 
     Untreated rows that were almost certain not to be treated stay: their weight is close to 0.
     """
     treated, untreated = sample.arm == action, sample.arm == 0
-    kept = np.logical_and.reduce([has_counterparts(e, sample.arm, 0) for e, _ in rounds])
+    comparable = np.logical_and.reduce([has_counterparts(e, sample.arm, 0) for e, _ in rounds])
+    kept = comparable if trim else np.ones(len(sample), dtype=bool)
     weights = [treated_weights(treated, untreated, pair_chance(e, action), kept) for e, _ in rounds]
     terms = [
         treated_terms(outcome, predicted[:, 0], treated, kept, weight)
@@ -167,7 +190,7 @@ def _on_the_treated(
         denominator=np.array([bottom for _, bottom in terms]),
         propensity=rounds[0][0],
         weight=weights[0],
-        comparable=kept,
+        comparable=comparable,
         kept=kept,
     )
 
