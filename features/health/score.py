@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from features.health.formula import (
@@ -121,8 +122,12 @@ def health_scores(frame: pl.DataFrame, formula: HealthFormula) -> pl.Series:
         part = pl.col(component.name)
         total = total + (component.weight * part).fill_null(0.0)
         weight = weight + pl.when(part.is_not_null()).then(component.weight).otherwise(0.0)
-    scored = parts.select(health_score=pl.when(weight >= LEAST_KNOWN_WEIGHT).then(total / weight))
-    return scored["health_score"]
+    sums = parts.select(total=total, weight=weight)
+    known = sums["weight"].to_numpy()
+    # divided by NumPy: Polars multiplies by a reciprocal where all rows of a frame have one weight,
+    # so that an account by itself would differ in its last digit from the same account among others
+    score = sums["total"].to_numpy() / np.where(known >= LEAST_KNOWN_WEIGHT, known, np.nan)
+    return pl.Series("health_score", score, pl.Float64, nan_to_null=True)
 
 
 def health_column(frame: pl.DataFrame, formula: HealthFormula) -> pl.Series:

@@ -19,6 +19,8 @@ REPORT_TEMPLATE = Path(reports.__path__[0]) / "templates" / "report.html"
 def served_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     workspace = make_workspace(tmp_path_factory.mktemp("browser") / "company", more=family_events())
     style = REPORT_TEMPLATE.read_text(encoding="utf-8").partition("</style>")[0]
+    css = REPORT_TEMPLATE.with_name("report.css").read_text(encoding="utf-8")
+    style = style.replace('{% include "report.css" %}\n', css)
     workspace.reports_dir.mkdir()
     (workspace.reports_dir / "call.json").write_text("{}", encoding="utf-8")
     (workspace.reports_dir / "call.html").write_text(

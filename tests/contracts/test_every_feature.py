@@ -29,10 +29,10 @@ RECIPE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-feature.md"
 def example_of_the_recipe() -> Feature:
     """The declaration that tells a reader how to write one."""
     code = RECIPE.read_text(encoding="utf-8").split("```")[1]
-    declared = eval(
-        code.removeprefix("python").strip(),
-        {"Feature": Feature, "Aggregate": Aggregate, "MONTH": timedelta(days=28)},
-    )
+    imports, _, expression = code.removeprefix("python").partition("\n\n")
+    names: dict[str, Any] = {}
+    exec(imports, names)
+    declared = eval(expression.strip(), names)
     assert isinstance(declared, Feature)
     return declared
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -147,6 +149,8 @@ def everything(root: Path) -> bytes:
     """The bytes of every file, names included, and what is compressed in them."""
     held = io.BytesIO()
     for path in sorted(root.rglob("*")):
+        if path.name.endswith("-shm"):
+            continue  # SQLite's index of the log beside it: no content, and whoever reads makes it
         held.write(str(path.relative_to(root)).encode())
         if not path.is_file():
             continue
@@ -158,10 +162,19 @@ def everything(root: Path) -> bytes:
         if path.suffix == ".parquet":
             held.write(repr(pl.read_parquet(path).rows()).encode())
         if path.name == "ledger.db":
-            with closing(sqlite3.connect(path)) as connection:
-                for (body,) in connection.execute("SELECT body FROM idempotent_requests"):
-                    held.write(zlib.decompress(body) if body else b"")
+            held.write(kept_answers(path))
     return held.getvalue()
+
+
+def kept_answers(ledger: Path) -> bytes:
+    """The answers that a ledger keeps, unpacked; read from a copy, since a reader makes and removes files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (ledger, ledger.with_name(ledger.name + "-wal")):
+            if file.exists():
+                shutil.copy(file, folder)
+        with closing(sqlite3.connect(Path(folder) / ledger.name)) as connection:
+            bodies = connection.execute("SELECT body FROM idempotent_requests").fetchall()
+    return b"".join(zlib.decompress(body) for (body,) in bodies if body)
 
 
 def plant_in_ledger(workspace: Workspace, decision_id: str, *, by: str, first: int) -> None:
