@@ -113,7 +113,7 @@ def test_a_sample_of_generated_requests_is_answered_as_documented(own_client, tm
     done, watched, cases = generated(own_client.app, tmp_path, examples=2, seconds=12, seed=1)
     assert watched.broken[:5] == []
     assert done.returncode == 0, done.stdout[-6000:]
-    assert cases > 50  # so many even where the machine does much else
+    assert cases > 10  # it stops by the clock: so many even where the machine does much else
     assert watched.answers >= cases
 
 
