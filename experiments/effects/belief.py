@@ -1,11 +1,16 @@
 """The belief about an action's effect: the prior, mixed with the measured effect.
 
-Both are normal distributions over the same number, probability points of the good outcome for one
+All are normal distributions over the same number, probability points of the good outcome for one
 account; they are mixed by their precision::
 
     prior       mean  p · m        deviation  p · s       (p: the probability it acts on)
     measured    mean  estimate     variance   error² + doubt · prior variance
     share of data = prior variance / (prior variance + measured variance)
+
+A guess may be simply wrong, so beside that prior stands one that is ten times as wide, with a chance
+of a tenth (a robust mixture: Schmidli et al. 2014). What was measured decides between the two: where
+it agrees with the guess nothing changes, where it contradicts it the guess gives way. The belief is
+never less certain than the narrow prior makes it, but by as far as the measurement moved it.
 
 A measured effect is transferred in proportion to the risk: measured on accounts of which a tenth
 would have left, it is half as large, in points, for an account with a risk of a twentieth. And
@@ -23,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from math import sqrt
+from math import exp, sqrt
 
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from registry.playbook.actions import AffectedOutcome, Grade, Prior
@@ -33,8 +38,12 @@ EFFECT_HORIZON_DAYS = 90
 are added to; others are not mixed in."""
 
 DOUBT: Mapping[Grade, float] = {"A": 0.0, "B": 1 / 16, "C": 1 / 4}
-"""Variance that no sample size takes away, as a share of the prior's: data count for at most
-100, 94 and 80 %. Ours."""
+"""Variance that no sample size takes away, as a share of the prior's: data that agree with the guess
+count for at most 100, 94 and 80 %. Ours."""
+
+WRONG, WIDE = 0.1, 10.0
+"""The chance that a guess of the playbook is simply wrong, and how many times wider the effect may
+lie then (``docs/decisions/experiments-beliefs.md``)."""
 
 OF_95_PERCENT = 1.96
 ONE_SIDED_95_PERCENT = 1.645
@@ -143,6 +152,14 @@ class Belief:
     measured_risk: float | None = None
     kept: float = 1.0
 
+    @property
+    def playbook_cases(self) -> float:
+        """How many measured cases of an even comparison would weigh as much as the playbook does.
+
+        0 where nothing was measured, because what a case would say is not known then.
+        """
+        return self.effective_n * self.playbook_share / self.data_share if self.data_share else 0.0
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
@@ -177,12 +194,9 @@ def mix_belief(
             strength=prior.strength,
             kept=kept,
         )
-    before = deviation**2
     scale = 1.0 if effect.untouched_risk is None else probability / effect.untouched_risk
-    variance = (scale * effect.standard_error) ** 2 + DOUBT[effect.grade] * before
-    share = before / (before + variance)
-    mixed = (1 - share) * mean + share * scale * effect.estimate
-    spread = sqrt(before * variance / (before + variance))
+    variance = (scale * effect.standard_error) ** 2 + DOUBT[effect.grade] * deviation**2
+    mixed, spread, share = _mix_robustly(mean, deviation, scale * effect.estimate, variance)
     return Belief(
         outcome=prior.outcome,
         mean=mixed,
@@ -206,6 +220,49 @@ def mix_belief(
         source=effect.source,
         measured_risk=effect.untouched_risk,
         kept=kept,
+    )
+
+
+def _mix_robustly(
+    mean: float, deviation: float, measured: float, variance: float
+) -> tuple[float, float, float]:
+    """The believed effect, its deviation, and the share of data in it; see the module's formula."""
+    narrow, wide = (
+        _normal_mix(mean, deviation * width, measured, variance) for width in (1.0, WIDE)
+    )
+    off = (measured - mean) ** 2 / 2
+    evidence = [
+        chance * exp(-off / one.marginal) / sqrt(one.marginal)
+        for chance, one in ((1 - WRONG, narrow), (WRONG, wide))
+    ]
+    # far out both chances come to 0, and there the wide one is right
+    is_right = evidence[0] / sum(evidence) if sum(evidence) else 0.0
+    mixed = is_right * narrow.mean + (1 - is_right) * wide.mean
+    spread = sqrt(
+        is_right * (narrow.variance + (narrow.mean - mixed) ** 2)
+        + (1 - is_right) * (wide.variance + (wide.mean - mixed) ** 2)
+    )
+    moved = max(sqrt(narrow.variance), abs(mixed - narrow.mean))
+    return mixed, min(spread, moved), is_right * narrow.share + (1 - is_right) * wide.share
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mixed:
+    mean: float
+    variance: float
+    share: float  # of data
+    marginal: float  # variance of what is measured under this prior
+
+
+def _normal_mix(mean: float, deviation: float, measured: float, variance: float) -> _Mixed:
+    """A normal prior and a normal measurement, mixed by precision."""
+    marginal = deviation**2 + variance
+    share = deviation**2 / marginal
+    return _Mixed(
+        mean=(1 - share) * mean + share * measured,
+        variance=share * variance,
+        share=share,
+        marginal=marginal,
     )
 
 

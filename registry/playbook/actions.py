@@ -68,7 +68,8 @@ class Prior:
     ``mean`` is relative: with ``churn`` the share of the churn probability that goes away (0.1:
     one in ten of those who would have left stays), with ``expansion`` the share by which the
     expansion probability rises, with ``none`` the chance that the action is worth its
-    ``worth_usd``. ``strength`` counts like that many observed accounts.
+    ``worth_usd``. ``strength`` counts like that many accounts of which it were known what the action did
+    for each (with ``churn``: that would have left, and stayed or not).
     """
 
     outcome: AffectedOutcome

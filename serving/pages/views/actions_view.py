@@ -19,7 +19,7 @@ from serving.pages.views.policy_words import (
     refusal_words,
     until_words,
 )
-from serving.text_format import day, instant, money, percent, plain, plural, signed, spoken
+from serving.text_format import day, instant, money, number, percent, plain, plural, signed, spoken
 
 CHANNELS: Mapping[str, str] = {
     "email": "e-mail",
@@ -219,7 +219,11 @@ def _measured_share(candidate: Candidate) -> str:
     measured = 1 - candidate.playbook_share
     if round(measured, 2) == 0:
         return ""
-    return f". {percent(measured)} of this is measured, the rest is our estimate"
+    said = f". {percent(measured)} of this is measured, the rest is our estimate"
+    belief = candidate.value.belief
+    if belief is None or not belief.data_share:
+        return said
+    return f"{said}, which weighs as much as {number(belief.playbook_cases)} measured cases"
 
 
 def _worn(value: ActionValue) -> str:

@@ -46,16 +46,16 @@ def evidence_words(evidence: str, *, has_left: bool = False) -> str:
     ...                "The playbook believed: Grade E, expert prior of the playbook: 12.0% more expand, "
     ...                "held as firmly as 20 accounts would show it. A guess.")
     "Grade A, randomised experiment: −2.1 points (−10.0 to +5.9); the lottery 'pilot'. Before that: our \
-estimate (counts as 20 accounts): 12.0% more accounts expand. A guess."
+estimate (as sure as if of 20 accounts it were known): 12.0% more accounts expand. A guess."
     >>> evidence_words("Grade A, randomised experiment: +11.9 points. The playbook believed: Grade E, "
     ...                "expert prior of the playbook: 12.0% of those who would leave stay, held as "
     ...                "firmly as 20 accounts would show it. A guess.")
-    'Grade A, randomised experiment: +11.9 points. Before that: our estimate (counts as 20 accounts): \
-of the accounts that would leave, 12.0% stay because of it. A guess.'
+    'Grade A, randomised experiment: +11.9 points. Before that: our estimate (as sure as if of 20 \
+accounts it were known): of the accounts that would leave, 12.0% stay because of it. A guess.'
     >>> evidence_words("Grade E, expert prior of the playbook: 20.0% of those who would leave stay, "
     ...                "held as firmly as 20 accounts would show it. Asking can help.")
-    'Our estimate, not measured yet (counts as 20 accounts): of the accounts that would leave, \
-20.0% stay because of it. Asking can help.'
+    'Our estimate, not measured yet (as sure as if of 20 accounts it were known): of the accounts \
+that would leave, 20.0% stay because of it. Asking can help.'
     """
 
     def say(found: re.Match[str]) -> str:
@@ -63,7 +63,7 @@ of the accounts that would leave, 12.0% stay because of it. A guess.'
             found["what"], "{share} " + found["what"]
         )
         return (
-            f"Our estimate, not measured yet (counts as {found['accounts']} accounts): "
+            f"Our estimate, not measured yet (as sure as if of {found['accounts']} accounts it were known): "
             f"{what.format(share=found['share'])}. {found['basis']}"
         )
 

@@ -151,7 +151,6 @@ def test_what_hardly_counts_for_its_own_action_says_nothing_of_the_others(estima
     own = mix_belief(ON_CHURN[0].prior, 0.3, measured).data_share
     assume(abs(own - LEAST_SHARE) > 1e-9)
     found = estimate_shrinkage(MeasuredEffects(effects=(measured,)), BOOK)
-    assert found.measured == (own > LEAST_SHARE)
     assert own > LEAST_SHARE or found == NO_SHRINKAGE
 
 

@@ -151,7 +151,7 @@ def test_an_account_page_answers_how_likely_why_and_what_next(read):
     assert "an action can move it" in text
     assert "Next actions" in text
     assert "Do nothing" in text
-    assert "Our estimate, not measured yet (counts as" in text
+    assert "Our estimate, not measured yet (as sure as if of" in text
     assert "Not known: satisfaction (would count 20)" in text
 
 
