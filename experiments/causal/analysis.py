@@ -73,6 +73,29 @@ class NaiveComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CountedMoney:
+    """For how long the ranking counts revenue that was kept, and which share of it is ours."""
+
+    months: float
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongRun:
+    """The value as the ranking counts it: the MRR kept at the end of the follow-up, for ``months``.
+
+    In the reporting currency, at ``margin``; ``net`` is what is left of ``total`` after the cost. That
+    those who were kept stay so long is an assumption, not measured.
+    """
+
+    months: float
+    margin: float
+    per_account: Estimate
+    total: Estimate
+    net: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RevenueEffect:
     """Revenue retained over the follow-up, in the reporting currency, and its cost."""
 
@@ -83,6 +106,7 @@ class RevenueEffect:
     cost: float | None
     net: Estimate | None
     sentence: str
+    long_run: LongRun | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +149,17 @@ class DesignResult:
 
 
 def analyse(
-    trials: Trials, *, costs: Mapping[str, float], currency: str, rng: np.random.Generator
+    trials: Trials,
+    *,
+    costs: Mapping[str, float],
+    currency: str,
+    rng: np.random.Generator,
+    counted: CountedMoney | None = None,
 ) -> DesignResult:
-    """The result of a design on its trials; ``costs`` maps an action to its cost once."""
+    """The result of a design on its trials; ``costs`` maps an action to its cost once.
+
+    With ``counted`` its value is also stated over the time that the ranking counts.
+    """
     design, sample = trials.design, trials.sample
     estimator = estimator_for(design.mechanism)
     contrasts = estimator.estimate(
@@ -174,7 +206,14 @@ def analyse(
         revenue=effects[REVENUE],
         mrr_after=effects[MRR_AFTER],
         naive=_naive(trials),
-        money=_money(trials, effects[REVENUE].estimate, costs.get(design.action), currency),
+        money=_money(
+            trials,
+            effects[REVENUE].estimate,
+            effects[MRR_AFTER].estimate,
+            costs.get(design.action),
+            currency,
+            counted,
+        ),
         counts=_counts(trials, contrasts[CHURN]),
         segments=segments,
         segments_too_small=too_small,
@@ -271,7 +310,12 @@ def plain_difference(sample: Sample, outcome: Floats, *, estimand: Estimand) -> 
 
 
 def _money(
-    trials: Trials, revenue: Estimate, cost_per_action: float | None, currency: str
+    trials: Trials,
+    revenue: Estimate,
+    mrr_after: Estimate,
+    cost_per_action: float | None,
+    currency: str,
+    counted: CountedMoney | None,
 ) -> RevenueEffect:
     treated = trials.sample.treated
     in_lottery = trials.design.mechanism == "lottery"
@@ -279,6 +323,17 @@ def _money(
     total = revenue.scaled(float(treated.sum()))
     cost = None if cost_per_action is None else cost_per_action * n_actions
     net = None if cost is None else total.shifted(-cost)
+    long_run = None
+    if counted is not None:
+        each = mrr_after.scaled(counted.months * counted.margin)
+        whole = each.scaled(float(treated.sum()))
+        long_run = LongRun(
+            months=counted.months,
+            margin=counted.margin,
+            per_account=each,
+            total=whole,
+            net=None if cost is None else whole.shifted(-cost),
+        )
     return RevenueEffect(
         per_account=revenue,
         total=total,
@@ -295,6 +350,7 @@ def _money(
             n_actions=n_actions,
             currency=currency,
         ),
+        long_run=long_run,
     )
 
 

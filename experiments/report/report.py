@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from experiments.causal.analysis import DesignResult, analyse
+from experiments.causal.analysis import CountedMoney, DesignResult, analyse
 from experiments.causal.design import Design, DesignNotWrittenError
 from experiments.causal.estimates import Verdict
 from experiments.causal.power import ExperimentCandidate, ExperimentPlan, cheapest_experiment
@@ -95,10 +95,12 @@ def build_report(
     currency: str,
     rng: np.random.Generator,
     title: str = "What our actions caused",
+    counted: CountedMoney | None = None,
 ) -> Report:
     """The report on these designs from what was known at ``as_of``.
 
-    ``costs`` maps an action to the cost of carrying it out once.
+    ``costs`` maps an action to the cost of carrying it out once; with ``counted`` values are also
+    stated over the time that the ranking counts.
 
     Raises:
         DesignNotWrittenError: a design that was not written before.
@@ -115,7 +117,7 @@ def build_report(
     for design in ordered:
         try:
             trials = build_trials(events, features, design, as_of=as_of)
-            result = analyse(trials, costs=costs, currency=currency, rng=rng)
+            result = analyse(trials, costs=costs, currency=currency, rng=rng, counted=counted)
         except (NoTrialsError, SampleError) as error:
             unanswered.setdefault(design.action, []).append(
                 Unanswered(design=design, why=str(error))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from experiments.causal.analysis import CountedMoney
 from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs, trial_events
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
@@ -66,6 +67,7 @@ def write_workspace_report(
             costs=costs,
             currency=currency,
             rng=np.random.default_rng(seed),
+            counted=CountedMoney(months=limits.horizon_months, margin=limits.margin),
         )
         evidence = _measured(workspace.reports_dir)
         found = {

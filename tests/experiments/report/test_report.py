@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 from causal_worlds import EventWorld, event_world
 
-from experiments.causal.analysis import analyse
+from experiments.causal.analysis import CountedMoney, analyse
 from experiments.causal.design import DesignNotWrittenError
 from experiments.causal.power import ExperimentCandidate
 from experiments.causal.trials import build_trials
+from experiments.report.render import report_html
 from experiments.report.report import Report, build_report, no_intervention_report
 
 
@@ -27,6 +28,7 @@ def write_workspace_report(
         costs={} if cost is None else {"success_call": cost},
         currency="USD",
         rng=np.random.default_rng(0),
+        counted=CountedMoney(months=12, margin=0.8),
     )
 
 
@@ -87,6 +89,18 @@ def test_money_is_revenue_less_cost(report: Report) -> None:
     assert money.net is not None
     assert money.net.estimate == pytest.approx(money.total.estimate - money.cost)
     assert money.net.high - money.net.low == pytest.approx(money.total.high - money.total.low)
+
+
+def test_the_value_is_stated_over_the_months_of_the_ranking_too(report: Report) -> None:
+    (result, _) = report.actions[0].results
+    run, mrr = result.money.long_run, result.mrr_after.estimate
+    assert run is not None
+    assert run.per_account.estimate == pytest.approx(12 * 0.8 * mrr.estimate)
+    assert run.per_account.low == pytest.approx(12 * 0.8 * mrr.low)
+    assert run.net is not None
+    assert run.net.estimate == pytest.approx(run.total.estimate - result.money.cost)
+    page = report_html(report)
+    assert "As the ranking counts: that MRR for 12 months, 80.0% of it ours, per account" in page
 
 
 def test_an_unknown_cost_leaves_the_net_unknown(world: EventWorld) -> None:
