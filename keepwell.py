@@ -22,7 +22,7 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 
 import typer
 
-from experiments.cli.commands import effects, report, whom_to_act_on
+from experiments.cli.commands import effects, report
 from experiments.cli.estimate import estimate
 from experiments.simulation.cli import Preset, simulate
 from features.cli.commands import (
@@ -64,6 +64,7 @@ from serving.cli.next_actions import account_lines, actions, plan
 from serving.cli.policies import evaluate_policy
 from serving.cli.scores import LOOKED_BACK_AT, score
 from serving.cli.service import clock, conformance, serve
+from serving.cli.whom_to_act_on import whom_to_act_on
 from training.cli.check import check
 from training.cli.commands import (
     audit,

@@ -28,7 +28,7 @@ import source_signals  # noqa: E402
 import warning_signs  # noqa: E402
 
 import keepwell  # noqa: E402
-from features.events.provenance import HOLDOUT, LAST_HOURS  # noqa: E402
+from features.events.provenance import HOLDOUT, LAST_HOURS, LOTTERY  # noqa: E402
 from features.events.schema import (  # noqa: E402
     CUSTOM_PREFIX,
     DATE_PROPERTIES,
@@ -296,7 +296,8 @@ def events() -> str:
         "- An id of the form of Keepwell's own records is refused, so nothing from outside stands before,"
         " corrects or hides what Keepwell wrote.",
         f"- An `action.decided` with `chance` or `draw_id`, or with the intervention `{HOLDOUT}` or one that"
-        f" begins with `{LAST_HOURS}`, is refused: these are Keepwell's own draws, and evidence.",
+        f" begins with `{LAST_HOURS}` or `{LOTTERY}`, is refused: these are Keepwell's own"
+        " draws, and evidence.",
         "- A `decision_id` from outside is a name of the other system, also where a decision of Keepwell's"
         " has the same: the two are not joined. To report on a decision of Keepwell's, use"
         " `POST /v1/decisions/{decision_id}/outcomes`.",

@@ -1,4 +1,4 @@
-"""The commands `report`, `effects` and `whom-to-act-on`."""
+"""The commands `report` and `effects`, and what `whom-to-act-on` does with the file of a lottery."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -22,9 +22,6 @@ from features.cli.options import (
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
-
-if TYPE_CHECKING:
-    pass
 
 
 def effects(
@@ -66,58 +63,20 @@ def effects(
     out.print(str(path))
 
 
-def whom_to_act_on(
-    lottery: Annotated[
-        Path,
-        typer.Argument(
-            help="A CSV or Parquet file of a lottery's trials with account_id, action, propensity (the "
-            "probability with which that action was drawn), outcome (in money, before the cost of "
-            "the action), and facts from before the draw."
-        ),
-    ],
-    asked: Annotated[
-        Path,
-        typer.Option(
-            help="A file of the accounts to decide about: account_id, each once, and the same facts."
-        ),
-    ],
-    currency: Annotated[str, typer.Option(help="What outcomes and costs are in, such as USD.")],
-    file: Annotated[Path, typer.Option("--out", help="The CSV or Parquet file to write.")],
-    cost: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ACTION=AMOUNT", help="What it costs to do an action once; one for each."
-        ),
-    ] = None,
-    no_action: Annotated[
-        str, typer.Option("--no-action", metavar="WORD", help="The action that is to do nothing.")
-    ] = "none",
-    stage: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="A column of 0 and 1: whether a trial came so far on the way to its "
-            "outcome (visited). Repeat it in the order of the way; no outcome "
-            "may come without it. Helps where actions work on the way, costs a "
-            "little where they change only the last step.",
-        ),
-    ] = None,
-    leave_out: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN", help="A column that is no fact from before the draw; may be repeated."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Same files and seed, same numbers.")] = 1,
+def decide_from_file(
+    lottery: Path,
+    asked: Path,
+    *,
+    currency: str,
+    file: Path,
+    cost: list[str] | None,
+    no_action: str,
+    stage: list[str] | None,
+    leave_out: list[str] | None,
+    as_json: bool,
+    seed: int,
 ) -> None:
-    """Decide whom to act on, and with what, from the results of a lottery.
-
-    Each account gets the action expected to bring it most beyond its cost, or none, if telling
-    accounts apart brought more than the same for everybody on accounts that it was not learned
-    from; else all get the action expected to be best for all. Both are in the file. Ends with 0
-    also where telling accounts apart was not shown to pay, and says so.
-    """
+    """Decide for each account asked about from the file of a lottery; see ``keepwell whom-to-act-on``."""
     import numpy as np
 
     from experiments.table_file import read_table, table_bytes

@@ -6,7 +6,7 @@ which gives the reason why an action drops out::
 
     eligibility      contract, product, stage, warning signs, consent, legal hold, region
     suitability      a trigger holds, and no measurement shows that it may harm
-    put_off          not snoozed by a person
+    put_off          not snoozed by a person, nor left alone by a lottery
     contact_policy   cool-down, quiet hours, caps of the week, one conversation a week
     value            worth more than doing nothing on a cautious count
     conflicts        later step of a sequence, gives way to another action, one of a family
@@ -340,7 +340,13 @@ def _alone(
     kept = question.shrinkage.of(action.id)
     refusal = (
         _barred(action, question)
-        or refuse_snoozed(action.id, question.put_off, question.asked_at)
+        or refuse_snoozed(
+            action.id,
+            question.put_off,
+            question.asked_at,
+            as_of=question.as_of,
+            is_owed=basis != "value",
+        )
         or refuse_in_cool_down(action, playbook, question.past, question.as_of)
         or refuse_in_quiet_hours(
             action, playbook, question.state, question.limits, question.asked_at

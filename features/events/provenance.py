@@ -23,10 +23,13 @@ HOLDOUT = "standing_holdout"
 LAST_HOURS = "last_hours_"
 """How the comparisons of lots for the last hours of a week begin; the action follows."""
 
+LOTTERY = "keepwell_lottery_"
+"""How the comparisons of lotteries that somebody asked for begin; the action follows."""
+
 OWN_PROPERTIES = ("chance", "draw_id")
 """Properties of ``action.decided`` by which a draw of Keepwell's own is recognised."""
 
-OWN_INTERVENTION = rf"^(?:{HOLDOUT}$|{LAST_HOURS})"
+OWN_INTERVENTION = rf"^(?:{HOLDOUT}$|{LAST_HOURS}|{LOTTERY})"
 
 IS_OUR_ID = "event_id is of the form that Keepwell gives to its own records; choose another"
 IS_OUR_DRAW = "only Keepwell's own draws have chance and draw_id; leave them out"

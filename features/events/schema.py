@@ -386,13 +386,13 @@ KINDS: tuple[Kind, ...] = (
     ),  # until, heard_at: moments in real time, not of the workspace
 )
 
-UNTREATED_ARMS = ("control", "holdout", "not_offered", "held_out")
+UNTREATED_ARMS = ("control", "holdout", "not_offered", "held_out", "left_alone")
 """Arms of ``action.decided`` that do not receive the action; every other arm does."""
 
-CHANCES = ("none", "between_actions", "last_hours", "holdout")
+CHANCES = ("none", "between_actions", "last_hours", "holdout", "lottery")
 """Which draw decided in one of Keepwell's own decisions: none, the one between nearly equal actions of
-an account, the one for the last hours between nearly equal accounts, or the holdout. Only the last
-two have an arm, because there the alternative is to do nothing."""
+an account, the one for the last hours between nearly equal accounts, the holdout, or a lottery that
+somebody asked for. Only the last three have an arm, because there the alternative is to do nothing."""
 
 KIND_NAMES: frozenset[str] = frozenset(kind.name for kind in KINDS)
 

@@ -16,4 +16,5 @@ __all__ = [
     "scores",
     "service",
     "webhooks",
+    "whom_to_act_on",
 ]

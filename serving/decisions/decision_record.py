@@ -253,7 +253,7 @@ def question(
         as_of=as_of,
         asked_at=asked_at,
         prices=prices,
-        put_off=tuple([one for one in facts.put_off if one.holds_at(clock)]),
+        put_off=tuple([one for one in facts.put_off if one.holds_at(clock, as_of)]),
         chance=rules.chance_of(score, as_of) if rules else None,
         standing=rules.standing_of(score, facts.term_started_at, as_of) if rules else None,
     )

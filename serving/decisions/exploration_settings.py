@@ -8,6 +8,7 @@ Without the file, or with none of its draws asked for, nothing is drawn and ever
     explore = true           # lots between near-equal actions of one account
     last_hours = true        # lots for the last hours of a week's plan
     holdout_share = 0.05     # of accounts, left alone for a contract term
+    lotteries = true         # lotteries of one action that somebody asks for
     off = ["public"]         # segments in which nothing is drawn
 
 How close to equal, how far for large accounts and between how many can be set beside these; what is
@@ -46,6 +47,7 @@ class ExplorationSettings:
     exploration: Exploration
     explore: bool
     last_hours: bool
+    lotteries: bool = False
     holdout: HoldoutRule | None
 
     def chance_of(self, score: AccountScore, now: datetime) -> AccountChance | None:
@@ -136,6 +138,7 @@ def read_exploration_settings(folder: Path, secret: str | None) -> ExplorationSe
         share = table.number("holdout_share", 0, least=0)
         key_id = table.text("key_id")
         explore, last_hours = table.flag("explore", False), table.flag("last_hours", False)
+        lotteries = table.flag("lotteries", False)
         exploration = _exploration(table)
         holdout = (
             HoldoutRule(
@@ -150,7 +153,7 @@ def read_exploration_settings(folder: Path, secret: str | None) -> ExplorationSe
             else None
         )
         table.end()
-        if not (explore or last_hours or share):
+        if not (explore or last_hours or share or lotteries):
             return None
         if not secret:
             raise ExplorationSettingsError(
@@ -162,6 +165,7 @@ def read_exploration_settings(folder: Path, secret: str | None) -> ExplorationSe
             exploration=exploration,
             explore=explore,
             last_hours=last_hours,
+            lotteries=lotteries,
             holdout=holdout,
         )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:

@@ -11,4 +11,5 @@ __all__ = [
     "plans",
     "recommend",
     "snapshot",
+    "whom_next",
 ]

@@ -146,7 +146,9 @@ def facts_now(
         for account_id, outcomes in outcomes_in(connection, account_ids).items():
             facts[account_id] = add_outcomes(facts.get(account_id, NO_FACTS), outcomes)
         for account_id, put_off in read_snoozes(connection, account_ids).items():
-            facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
+            known = facts.get(account_id, NO_FACTS)
+            by_lot = tuple(one for one in known.put_off if one.is_by_lot)
+            facts[account_id] = replace(known, put_off=(*put_off, *by_lot))
     return facts
 
 

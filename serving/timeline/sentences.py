@@ -65,6 +65,7 @@ SENTENCES: Mapping[str, str] = {
 ARM_SENTENCES: Mapping[str, str] = {
     "held_out": "Drawn by lot to be left alone, so that it can be measured what our actions do",
     "not_offered": "Not drawn by lot for {action} this week",
+    "left_alone": "Drawn by lot to go without {action}, so that it can be measured what it does",
 }
 """The sentence where chance decided that nothing is done."""
 

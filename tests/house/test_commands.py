@@ -36,6 +36,7 @@ WITHOUT_A_WORKSPACE = {
     "keys review": "can check a file elsewhere",
     "ledger verify": "can read a ledger elsewhere",
     "ledger replay": "can read a ledger elsewhere",
+    "whom-to-act-on": "with the file of a lottery it reads none",
 }
 every_command = pytest.mark.parametrize("words", LISTED)
 

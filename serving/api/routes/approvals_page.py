@@ -63,7 +63,7 @@ def show_approvals(
         caller=caller,
         actions=load_playbook().by_id,
         put_off={
-            account: [one for one in snoozes if one.holds_at(clock)]
+            account: [one for one in snoozes if one.holds_at(clock, clock)]
             for account, snoozes in put_off.items()
         },
         answers={one.score.account_id: one.recommendation for one in answers},

@@ -66,6 +66,21 @@ def record_draws(database: LedgerDatabase, draws: Sequence[PlanDraw]) -> int:
     return len(new)
 
 
+def is_drawn(database: LedgerDatabase, draw_id: str) -> bool:
+    """Whether the draw of this name is on record.
+
+    Raises:
+        LedgerUnreachableError: the ledger cannot be reached.
+    """
+    with database.reading() as connection:
+        return (
+            connection.scalar(
+                sa.select(DRAWS.c.record_id).where(DRAWS.c.draw_id == draw_id).limit(1)
+            )
+            is not None
+        )
+
+
 def undelivered_draws(database: LedgerDatabase) -> tuple[PlanDraw, ...]:
     """The draws that are not on the timelines yet, oldest first.
 

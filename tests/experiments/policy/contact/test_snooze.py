@@ -9,7 +9,7 @@ import pytest
 from weighed_playbook import weighed_playbook
 
 from experiments.policy.account_state import AccountState, Limits, PolicyError
-from experiments.policy.contact.snooze import MOST_AHEAD, Snooze
+from experiments.policy.contact.snooze import BY_LOT, MOST_AHEAD, Snooze, refuse_snoozed
 from experiments.policy.recommend import DO_NOTHING, recommend
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -141,3 +141,14 @@ def test_what_may_not_be_done_at_all_says_so_first():
 def test_a_time_without_a_zone_is_refused(field):
     with pytest.raises(PolicyError, match="'success_call' is put off at a time without a time"):
         later(**{field: datetime(2026, 3, 9)})  # noqa: DTZ001
+
+
+def test_a_lottery_waits_by_the_time_of_the_data_and_gives_way_to_what_is_urgent() -> None:
+    by_lot = replace(later(), by=BY_LOT)
+    years_later = AS_OF + timedelta(days=900)
+    found = refuse_snoozed("success_call", [by_lot], years_later, as_of=UNTIL - TICK)
+    assert found is not None
+    assert refuse_snoozed("success_call", [by_lot], AS_OF, as_of=UNTIL) is None
+    assert refuse_snoozed("success_call", [by_lot], AS_OF, as_of=AS_OF, is_owed=True) is None
+    by_a_person = [later()]
+    assert refuse_snoozed("success_call", by_a_person, AS_OF, as_of=AS_OF, is_owed=True) is not None
