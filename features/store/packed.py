@@ -8,10 +8,8 @@ older than its view's time to live is OUTSIDE_MAX_AGE, with its value, and not P
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +25,7 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.types import Float64, Int32, Int64, String
 from pydantic import AwareDatetime
 
+from features.garbage_collection import collection_off
 from features.kernel.windows import EPOCH, MICROSECOND, microseconds
 from features.store._packed_file import PackedFile
 from features.store._packed_rows import pack_keys, pack_table, pack_values, unpack_values
@@ -260,7 +259,7 @@ def _answers(
     width = len(fields)
     values = unpack_values([packed for _, _, packed in rows])
     if 2 * len(wanted) > width:
-        with _garbage_collection_off():
+        with collection_off():
             values = list(values)  # faster than item by item
     place_of = {name: place for place, name in enumerate(fields)} if wanted != fields else {}
     places = [(name, place_of[name]) for name in wanted if name in place_of]
@@ -271,19 +270,6 @@ def _answers(
             else {name: values[start + place] for name, place in places}
         )
         yield key, (EPOCH + event_at * MICROSECOND, named)
-
-
-@contextmanager
-def _garbage_collection_off() -> Iterator[None]:
-    """Garbage collection is off while thousands of values are built: it took 5/6 of the time and
-    found nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _stored(file: PackedFile, view: int, key: bytes) -> dict[str, Value]:

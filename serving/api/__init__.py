@@ -3,4 +3,4 @@
 The only home of FastAPI routes; no route holds state of its own.
 """
 
-__all__ = ["app", "garbage_collection"]
+__all__ = ["app"]

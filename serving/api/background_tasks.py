@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from serving.api.garbage_collection import freeze_loaded_objects
+from features.garbage_collection import freeze_loaded_objects
 from serving.auth.api_keys import ApiKeyError
 from serving.http.shared_metrics import SHARE_SECONDS
 from serving.ledger.stores.outbox import FILE as OUTBOX_FILE

@@ -59,9 +59,9 @@ def serve(
         raise typer.Exit(Supervisor(bound, workers, command_of_worker()).run())
     place = Workspace(workspace)
 
+    from features.garbage_collection import freeze_loaded_objects
     from features.streaming.refresh import clock_of
     from serving.api.app import create_app
-    from serving.api.garbage_collection import freeze_loaded_objects
     from serving.http.server.running import serve_until_signal
     from serving.http.shared_metrics import SharedMetrics
     from serving.settings import service_settings

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
 
+from features.garbage_collection import collection_off
 from features.leaving import Leaving
 from serving.problems import BadCursorError, NotReadyError, UnknownAccountError
 from serving.scoring.account_families import Families, families_of
@@ -344,7 +345,8 @@ class LivePortfolio:
             if self._current is None:
                 self._problem = BEING_SCORED
             try:
-                made = self._make()
+                with collection_off():
+                    made = self._make()
             except NotReadyError as error:
                 self._problem = error.detail.rstrip(".")
                 self._made_from = stamp

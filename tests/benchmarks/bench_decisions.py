@@ -22,8 +22,8 @@ import uvicorn
 from interleaved import write_section
 from small_company import AS_OF, make_store, make_workspace
 
+from features.garbage_collection import freeze_loaded_objects
 from serving.api.app import create_app
-from serving.api.garbage_collection import freeze_loaded_objects
 from serving.recommendations.recommend import decide, decide_and_store
 from serving.settings import ServiceSettings
 from serving.state.service_state import ServiceState

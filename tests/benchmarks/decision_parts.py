@@ -8,10 +8,10 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from features.catalogue.catalogue import load_catalogue
+from features.garbage_collection import freeze_loaded_objects
 from features.streaming.refresh import clock_of
 from features.workspace import Workspace
 from serving.api.app import create_app
-from serving.api.garbage_collection import freeze_loaded_objects
 from serving.api.idempotency import json_response, stored_answer
 from serving.api.schemas.decisions import NextActionsAnswer
 from serving.api.serializers import recommendation_answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from serving.api.garbage_collection import freeze_loaded_objects
+from features.garbage_collection import collection_off, freeze_loaded_objects
 
 
 class Node:
@@ -35,3 +35,19 @@ def test_only_what_comes_later_is_looked_at() -> None:
     finally:
         gc.unfreeze()
     assert any(each is loaded for each in gc.get_objects())
+
+
+def test_no_collection_while_it_is_off_and_as_before_after_it() -> None:
+    with collection_off():
+        assert not gc.isenabled()
+        with collection_off():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collection_off():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
