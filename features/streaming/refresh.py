@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import sqlite3
 import threading
@@ -39,6 +40,8 @@ from features.streaming.offsets import stream_clock
 from features.streaming.timeline_cache import MOST_EVENTS, TimelineCache
 from features.workspace import Workspace
 
+log = logging.getLogger("keepwell.features")
+
 JUST_AFTER = timedelta(microseconds=1)
 """An event of the current moment is visible just after it."""
 
@@ -55,6 +58,8 @@ TABLES = (
     " WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS by_number ON published (number)",
 )
+
+DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 Publish = Callable[[pl.DataFrame], object]
 
@@ -177,6 +182,8 @@ class AccountRefresh:
     def published_since(self, number: int) -> tuple[tuple[str, ...], int]:
         """The accounts that were published after a number, by any process, and the newest number."""
         with self._connected() as connection:
+            if _newest_number(connection) < number:
+                number = 0  # the database was made again, and counts anew
             rows = connection.execute(
                 "SELECT account_id, number FROM published WHERE number > ? ORDER BY account_id",
                 [number],
@@ -287,11 +294,42 @@ class AccountRefresh:
         with self._turn:
             try:
                 yield self._connect()
-            except BaseException:
+            except BaseException as error:
                 self._disconnect()  # an open transaction is rolled back
+                if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
+                    self._put_aside(error)  # the next call starts over
                 raise
 
     def _connect(self) -> sqlite3.Connection:
+        try:
+            return self._connect_once()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._disconnect()
+            self._put_aside(error)
+            return self._connect_once()
+
+    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Put a damaged database aside: all that it says is found again from the events."""
+        with self._database.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+            log.warning(
+                "%s is damaged (%s): it is put aside as %s and made again from the events",
+                self._database.name,
+                error,
+                self._aside.name,
+            )
+            for ending in ("-wal", "-shm"):
+                Path(f"{self._database}{ending}").unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process did it
+                self._database.replace(self._aside)
+
+    @property
+    def _aside(self) -> Path:
+        return self._database.with_suffix(".damaged.tmp")
+
+    def _connect_once(self) -> sqlite3.Connection:
         stamp = stamp_of(self._database)
         if self._connection is not None and stamp is not None and stamp[0] == self._connected_to:
             return self._connection
@@ -386,3 +424,8 @@ def _rows(part: Path) -> int:
 def _newest_number(connection: sqlite3.Connection) -> int:
     found = connection.execute("SELECT max(number) FROM published").fetchone()[0]
     return int(found or 0)
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the error says that the file is no database, or a broken one; else it is locked, say."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE

@@ -354,3 +354,26 @@ def test_the_clock_moves_on_with_a_stream_unless_it_is_stated(workspace):
     assert clock_of(workspace, lambda: computer) == AS_OF - DAY
     empty = Workspace(workspace.root / "empty", environment={})
     assert clock_of(empty, lambda: computer) == computer
+
+
+@pytest.mark.parametrize("content", [b"no database" * 400, b""])
+def test_a_damaged_database_is_put_aside_and_all_is_found_again(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    refresh, other = AccountRefresh(workspace), AccountRefresh(workspace)
+    send(workspace, {"account_id": "acct-01"})
+    caught_up(refresh)
+    number = refresh.newest_number() + 5
+    refresh.close()
+    database = workspace.root / "touched.db"
+    for ending in ("-wal", "-shm"):
+        database.with_name(f"touched.db{ending}").unlink(missing_ok=True)
+    database.write_bytes(content)
+    send(workspace, {"account_id": "acct-02"})
+    assert caught_up(refresh) == ["acct-01", "acct-02"]
+    assert other.published_since(number)[0] == ("acct-01", "acct-02")
+    if content:
+        assert "touched.db is damaged" in caplog.text
+        assert (workspace.root / "touched.damaged.tmp").read_bytes() == content
+    refresh.close()
+    other.close()
