@@ -48,6 +48,7 @@ from features.cli.options import (
     run,
     show_progress,
 )
+from features.format_version import newer_format
 from features.version import code_version
 from features.workspace import Workspace
 from features.workspace_files import OTHERS, write_atomically
@@ -79,8 +80,8 @@ from training.cli.commands import (
 from training.cli.health import propose as propose_health
 
 EXAMPLES = Path(__file__).parent / "examples"
-DEMO_FILE = "demo.json"
-"""What the demo did, so that a second run goes on from there."""
+DEMO_FILE, DEMO_FORMAT = "demo.json", 1
+"""What the demo did, so that a second run goes on from there, and the version of its form."""
 
 Commands = Mapping[str, Callable[..., None]]
 
@@ -226,7 +227,7 @@ def write_metrics(
             f"and a document with {opening} and {ending} ({page})."
         )
     before, rest = text.split(opening)
-    record = json.loads(file.read_text(encoding="utf-8"))
+    record = _read_demo(file)
     write_atomically(
         page,
         (
@@ -442,6 +443,7 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         from training.pipeline.record.tables import brief_of, metrics_table
 
         record = {
+            "format": DEMO_FORMAT,
             "world": world.value,
             "trainings": [result.summary for result in results],
             "metrics": metrics_table(results),
@@ -458,12 +460,20 @@ def _demo_record(place: Workspace, world: World) -> dict[str, Any] | None:
     file = place.root / DEMO_FILE
     if not file.exists():
         return None
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    record = _read_demo(file)
     if record["world"] != world.value:
         raise CommandError(
             f"The workspace {place.root} holds the {record['world']} world. Choose "
             f"another folder with --workspace, or delete that one."
         )
+    return record
+
+
+def _read_demo(file: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    newer = newer_format(record.get("format"), newest=DEMO_FORMAT, what=DEMO_FILE)
+    if newer is not None:
+        raise CommandError(newer)
     return record
 
 

@@ -226,7 +226,7 @@ def read_noted(file: Path) -> NotedTime | None:
     """
     try:
         content = json.loads(file.read_bytes())
-        version = content.pop("format")
+        version = content.pop("format", None)
         newer = newer_format(version, newest=FORMAT, what=f"{FILE} in {file.parent}")
         if newer is None:
             return NotedTime(**content)

@@ -13,7 +13,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +45,13 @@ from features.ingest.columns import EARLIEST, LATEST  # noqa: E402
 from features.ingest.expressions.columns import FUNCTIONS  # noqa: E402
 from features.ingest.expressions.grammar import DEEPEST, LONGEST, MOST_PARTS  # noqa: E402
 from features.ingest.mapping import MOST_COMPUTED  # noqa: E402
-from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
+from features.workspace import SETTINGS_FILE, WorkspaceSettings  # noqa: E402
 from registry.playbook.playbook import load_playbook  # noqa: E402
 from serving.api.app import ROUTERS  # noqa: E402
 from serving.api.route_problems import BY_FORM, kinds_of, problems_of  # noqa: E402
 from serving.auth.roles import need_of  # noqa: E402
+from serving.data_protection.places import PLACES  # noqa: E402
+from serving.data_protection.stored_files.declaration import Place  # noqa: E402
 from serving.http.ledger_problems import PROBLEM_KINDS  # noqa: E402
 from serving.problems import ProblemKind  # noqa: E402
 
@@ -121,16 +122,45 @@ def workspace() -> str:
         said = str(one.default).lower() if isinstance(one.default, bool) else one.default
         value = "" if one.default in (None, (), MISSING) else f"`{said}`"
         lines.append(f"| `{one.name}` | {value} |")
-    lines += ["", "## Files and folders", "", "| place | holds |", "|---|---|"]
-    place = Workspace(Path("/"))
-    for name, member in vars(Workspace).items():
-        made_by = getattr(member, "fget", None) or getattr(member, "func", None)
-        if isinstance(member, property | cached_property) and made_by is not None:
-            path = getattr(place, name)
-            if isinstance(path, Path):
-                lines.append(f"| `{path.name}` | {cell(first_line(made_by))} |")
-    lines += ["", MADE_BY, ""]
+    lines += [
+        "",
+        "## Files",
+        "",
+        "Every file that Keepwell stores in a workspace. `*` is a name within one folder, `**` any path"
+        " below it, and the first line that fits a file counts. A file that states no version has"
+        " version 1. *Again* is the command that makes files again from others, and files without one are"
+        " lost with their last copy. *Personal data*: `people` are users, contacts or staff, with the"
+        " accounts they belong to.",
+        "",
+        "| file | holds | written by | format | stated in | a newer one is | personal data | again |"
+        " in a backup |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [file_line(place) for place in PLACES]
+    lines += [
+        "",
+        "`refused`: a command or the service says so in words, and changes nothing. `made again`: it"
+        " counts as none, and is written anew from other files. `by another file`: the file that states"
+        " the version is refused. `by its library`: MLflow or Feast say so. `not read`: Keepwell writes"
+        " it for people and other programs, and does not read it back, or shows it as it was written.",
+        "",
+        MADE_BY,
+        "",
+    ]
     return "\n".join(lines)
+
+
+def file_line(place: Place) -> str:
+    """One line about the files of one place."""
+    form, cells = place.format, [f"`{place.path}`", cell(place.holds), cell(place.written_by)]
+    if form is None:
+        cells += ["", "", ""]
+    else:
+        version = "" if form.version is None else f" {form.version}"
+        cells += [f"{form.name}{version}", form.stated, form.newer]
+    about = "" if place.about == "nobody" else place.about
+    again = "" if place.rebuilt_by is None else f"`{place.rebuilt_by}`"
+    return f"| {' | '.join([*cells, about, again, place.in_backup])} |"
 
 
 def actions() -> str:

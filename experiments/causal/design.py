@@ -14,13 +14,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments.causal.sample import Estimand
+from features.format_version import newer_format
+from features.workspace_files import write_atomically
+
+FORMAT = 1
+"""The newest version of a written design; one that states none has version 1."""
 
 Mechanism = Literal["lottery", "judgement"]
 
@@ -83,6 +87,10 @@ class DesignNotWrittenError(ValueError):
 
 class DesignChangedError(ValueError):
     """A written design whose words or numbers are no longer the same."""
+
+
+class NewerDesignError(ValueError):
+    """A newer Keepwell wrote a design."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +156,7 @@ def write_design(design: Design, folder: Path, *, at: datetime) -> Design:
 
     Raises:
         DesignChangedError: another design has this id.
+        NewerDesignError: a newer Keepwell wrote the design of this id.
     """
     path = folder / f"{design.design_id}.json"
     if path.exists():
@@ -160,11 +169,14 @@ def write_design(design: Design, folder: Path, *, at: datetime) -> Design:
             )
         return written
     written = replace(design, written_at=at)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"digest": written.digest, **asdict(written), "written_at": at.isoformat()}
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    draft.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    draft.replace(path)
+    content = {
+        "format": FORMAT,
+        "digest": written.digest,
+        **asdict(written),
+        "written_at": at.isoformat(),
+    }
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, text.encode())
     return written
 
 
@@ -173,8 +185,12 @@ def read_design(path: Path) -> Design:
 
     Raises:
         DesignChangedError: the file was edited after it was written.
+        NewerDesignError: a newer Keepwell wrote it.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
+    newer = newer_format(content.get("format"), newest=FORMAT, what=path.name)
+    if newer is not None:
+        raise NewerDesignError(newer)
     digest = content.pop("digest")
     values: dict[str, Any] = {
         item.name: tuple(content[item.name])

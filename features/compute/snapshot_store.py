@@ -13,8 +13,12 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from features.compute.written_snapshots import Digests, WrittenSnapshots, also_allowing
+from features.format_version import PARQUET_KEY, newer_parquet
 from features.reloaded_file import Stamp, stamp_of
 from features.workspace_files import UnusableStoreError, write_atomically
+
+FORMAT = 1
+"""The newest version of the files; one that states none has version 1."""
 
 READ_AT_ONCE = 1 << 16
 """Bytes of each column that are buffered where a snapshot is read in parts."""
@@ -71,7 +75,7 @@ class SnapshotStore:
                 content,
                 compression="zstd",
                 statistics=True,
-                metadata={MADE_FROM: digest, CONTENT: NO_DIGEST},
+                metadata={MADE_FROM: digest, PARQUET_KEY: str(FORMAT), CONTENT: NO_DIGEST},
             )
             contents[self.path(as_of)] = _with_own_digest(content.getvalue())
         new = {path.name: _digest_of(content) for path, content in contents.items()}
@@ -155,8 +159,11 @@ class SnapshotStore:
             content = path.read_bytes()
             metadata = pl.read_parquet_metadata(io.BytesIO(content))
             stored = metadata.get(CONTENT)
+            newer = newer_parquet(metadata, newest=FORMAT, what="it")
             is_older = metadata.keys() <= {MADE_FROM, "ARROW:schema"}  # it had no digest
-            if not is_older and not (stored and _own_digest(content, stored) == stored):
+            if newer is not None:
+                said = newer.rstrip(".")
+            elif not is_older and not (stored and _own_digest(content, stored) == stored):
                 said = "it was altered"
             elif allowed and stored not in allowed:
                 said = "it is not the file that was written"

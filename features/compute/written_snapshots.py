@@ -31,7 +31,7 @@ class WrittenSnapshots:
         """The digests by name of file; None where there is no list that can be understood."""
         try:
             found = json.loads(self.path.read_bytes())
-            if found["format"] != FORMAT:
+            if found.get("format", FORMAT) != FORMAT:
                 return None
             return {str(name): tuple(map(str, some)) for name, some in found["files"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -23,6 +23,7 @@ import polars as pl
 from features.events.schema import LINE, PROPERTIES
 from features.events.subject import SUBJECT_KINDS, Subject, SubjectKind
 from features.events.validation import DraftPiece
+from features.format_version import newer_format
 from features.reloaded_file import ReloadedFile
 from features.workspace_files import WorkspaceError, write_atomically
 
@@ -215,22 +216,23 @@ def _list_file(path: Path) -> ReloadedFile[tuple[ErasedSubject, ...]]:
 def _read(path: Path) -> tuple[ErasedSubject, ...]:
     try:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content["version"] != VERSION:
-            raise ValueError(f"version {content['version']!r}")
-        return tuple(
-            ErasedSubject(
-                kind=one["kind"],
-                digests=tuple(one["digests"]),
-                erased_at=datetime.fromisoformat(one["erased_at"]),
-                erasure=one["erasure"],
+        newer = newer_format(content.get("version"), newest=VERSION, what=path.name)
+        if newer is None:
+            return tuple(
+                ErasedSubject(
+                    kind=one["kind"],
+                    digests=tuple(one["digests"]),
+                    erased_at=datetime.fromisoformat(one["erased_at"]),
+                    erasure=one["erasure"],
+                )
+                for one in content["subjects"]
             )
-            for one in content["subjects"]
-        )
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise WorkspaceError(
             f"{FOLDER}/{path.name} cannot be read ({exc}). Put it back from a backup: without it, "
             f"data of erased subjects could come back."
         ) from exc
+    raise WorkspaceError(newer)
 
 
 def _properties(text: str) -> dict[str, Any]:

@@ -16,6 +16,10 @@ from pathlib import Path
 TABLE = "CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL, generation INTEGER NOT NULL)"
 
 
+NOTE_FORMAT = 1
+"""Version of the note's form; one of another version counts as none, and the next rows write it."""
+
+
 def note_of(path: Path) -> Path:
     """The note beside a file of the store."""
     return path.with_suffix(".head")
@@ -43,7 +47,9 @@ def note_transaction(path: Path, found: tuple[str, int]) -> None:
         return  # rows were written to a file in the place of the own; that stays to be noticed
     draft = note.with_name(f".{note.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with suppress(OSError):  # the rows are stored; what is noted is that of before
-        draft.write_text(json.dumps({"id": found[0], "generation": found[1]}))
+        draft.write_text(
+            json.dumps({"format": NOTE_FORMAT, "id": found[0], "generation": found[1]})
+        )
         draft.replace(note)
 
 
@@ -76,8 +82,10 @@ def replaced(path: Path) -> str | None:
 def _noted(path: Path) -> tuple[str, int] | None:
     try:
         content = json.loads(note_of(path).read_bytes())
+        if content.get("format", NOTE_FORMAT) != NOTE_FORMAT:
+            return None  # of a newer Keepwell
         return str(content["id"]), int(content["generation"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

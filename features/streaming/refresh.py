@@ -31,6 +31,7 @@ from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import compute_snapshots
 from features.events.visibility import changed_since
+from features.format_version import newer_sqlite, stated_in_sqlite
 from features.lake.integrity import reading
 from features.lake.lake import Lake
 from features.lake.manifest import LakeDamagedError, Manifest
@@ -39,6 +40,7 @@ from features.reloaded_file import stamp_of
 from features.streaming.offsets import stream_clock
 from features.streaming.timeline_cache import MOST_EVENTS, TimelineCache
 from features.workspace import Workspace
+from features.workspace_files import UnusableStoreError
 
 log = logging.getLogger("keepwell.features")
 
@@ -50,6 +52,9 @@ ACCOUNTS_AT_ONCE = 250
 
 ATTEMPTS = 3
 """How often a step is tried where another process merges the files that it reads."""
+
+FILE, FORMAT = "touched.db", 1
+"""The file of accounts with new events, and the newest version of its form (``user_version``)."""
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS seen (name TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -93,7 +98,7 @@ class AccountRefresh:
     def __init__(self, workspace: Workspace, *, most_events: int = MOST_EVENTS) -> None:
         self._workspace = workspace
         self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-        self._database = workspace.root / "touched.db"
+        self._database = workspace.root / FILE
         self._most_events = most_events
         self._timelines: TimelineCache | None = None
         self._done: int | None = None  # generation of the lake for which no account waits
@@ -349,9 +354,16 @@ class AccountRefresh:
         connection = self._connection = sqlite3.connect(
             database, timeout=30, isolation_level=None, check_same_thread=False
         )
+        stated = stated_in_sqlite(connection)
+        newer = newer_sqlite(stated, newest=FORMAT, what=FILE)
+        if newer is not None:
+            self._disconnect()
+            raise UnusableStoreError(newer)
         connection.execute("PRAGMA journal_mode = WAL")
         for statement in TABLES:
             connection.execute(statement)
+        if stated != FORMAT:
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
         return connection
 
     def _disconnect(self) -> None:

@@ -125,8 +125,12 @@ def read_switch(file: Path) -> SegmentSwitch:
         return SegmentSwitch()
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        if (document["kind"], document["version"]) != (KIND, VERSION):
-            raise ValueError(f"it is a {document['kind']!r} of version {document['version']}")
+        version = document.get("version", 1)
+        if document["kind"] != KIND:
+            raise ValueError(f"it is a {document['kind']!r}")
+        if version != VERSION:
+            raise ValueError(f"it has format version {version!r}, of a newer Keepwell; this one reads "
+                             f"versions up to {VERSION}; use the newer Keepwell")  # fmt: skip
         return SegmentSwitch(models={
             name: {key: _state(state) for key, state in segments.items()}
             for name, segments in document["models"].items()})  # fmt: skip

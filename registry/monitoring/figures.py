@@ -14,6 +14,9 @@ from pathlib import Path
 
 log = logging.getLogger("keepwell.monitoring")
 
+FORMAT = 1
+"""The newest version of the documents; one that states none has version 1."""
+
 FIGURES: Mapping[str, str] = {
     "keepwell_monitoring_as_of_seconds": "The moment of the newest look at a champion.",
     "keepwell_monitoring_alarms": "What the newest look found that needs a person.",
@@ -51,9 +54,18 @@ def newest_figures(folder: Path) -> tuple[Figure, ...]:
     for path in newest.values():
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
+            _refuse_newer(document.get("format", 1))
             found += [Figure(name=one["name"], labels=dict(one["labels"]),
                              value=float("nan") if one["value"] is None else float(one["value"]))
                       for one in document["figures"] if one["name"] in FIGURES]  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s/%s holds no figures: %s", path.parent.name, path.name, error)
     return tuple(found)
+
+
+def _refuse_newer(version: object) -> None:
+    if not isinstance(version, int) or version > FORMAT:
+        raise ValueError(
+            f"it has format version {version!r}, of a newer Keepwell; this one reads versions up to "
+            f"{FORMAT}. Use the newer Keepwell, or look again with keepwell monitor"
+        )

@@ -1,7 +1,16 @@
 """Protect the data of a workspace: backups, erasures, and rules of how long data are kept.
 
-All of them go by one list, ``places``, which names every file of a workspace. ``pending_erasures`` lists
+All of them go by one list, ``places``, which names every file of a workspace and its format
+(``stored_files``). ``pending_erasures`` lists
 what a restored workspace still has to erase, and ``safety_switches`` applies again what was switched off.
 """
 
-__all__ = ["backup", "erasure", "pending_erasures", "places", "retention", "safety_switches"]
+__all__ = [
+    "backup",
+    "erasure",
+    "pending_erasures",
+    "places",
+    "retention",
+    "safety_switches",
+    "stored_files",
+]

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from features.format_version import newer_format
 from features.lake.erased_subjects import FOLDER, SECRET_FILE, ErasedSubjects
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceError, write_atomically
@@ -182,11 +183,9 @@ def lines_of(text: bytes, where: str) -> tuple[ErasureLine, ...]:
     for number, line in enumerate(text.splitlines(), 1):
         try:
             content = json.loads(line)
-            if int(content.get("version", 1)) > VERSION:
-                raise ErasureListError(
-                    f"{where}:{number} has version {content['version']}, of a newer Keepwell; this "
-                    f"one reads versions up to {VERSION}. Use the newer Keepwell."
-                )
+            newer = newer_format(content.get("version"), newest=VERSION, what=f"{where}:{number}")
+            if newer is not None:
+                raise ErasureListError(newer)
             found.append(ErasureLine(**{**content, "names": tuple(content.get("names", ()))}))
             datetime.fromisoformat(found[-1].at)
         except (ValueError, TypeError, AttributeError) as error:

@@ -20,6 +20,7 @@ from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import UTC_INSTANT
+from features.format_version import PARQUET_KEY, newer_parquet
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
@@ -28,6 +29,9 @@ from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore, ModelStoreError
 from serving.scoring.models_served import without_paths
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, risk_tiers
+
+FORMAT = 1
+"""The newest version of the stored comparisons; a file that states none has version 1."""
 
 SHADOWED = (CHURN.name, EXPANSION.name)
 """The outcomes whose challengers are compared."""
@@ -111,7 +115,7 @@ class ShadowFiles:
             "as_of", "champion_version", "challenger_version"
         ).row(0)
         content = io.BytesIO()
-        compared.write_parquet(content)
+        compared.write_parquet(content, metadata={PARQUET_KEY: str(FORMAT)})
         name = f"as_of_{as_of:%Y%m%dT%H%M%SZ}_{champion}_{challenger}.parquet"
         path = self._folder / label / name
         write_atomically(path, content.getvalue())
@@ -121,7 +125,7 @@ class ShadowFiles:
         """The comparison as of the latest moment, of the newest challenger.
 
         Raises:
-            ShadowError: none was made.
+            ShadowError: none was made, or a newer Keepwell made the newest.
         """
 
         def place(path: Path) -> tuple[str, int, int]:
@@ -134,6 +138,11 @@ class ShadowFiles:
                 f"No {label} challenger was scored beside the champion yet. Train one (keepwell "
                 f"train {label}) and score with both (keepwell score --shadow --out FILE)."
             )
+        newer = newer_parquet(
+            pl.read_parquet_metadata(paths[-1]), newest=FORMAT, what=paths[-1].name
+        )
+        if newer is not None:
+            raise ShadowError(newer)
         return pl.read_parquet(paths[-1])
 
 

@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 
 from registry.bundle.segment_gate import SegmentState
-from registry.monitoring.figures import FIGURES, Figure
+from registry.monitoring.figures import FIGURES, FORMAT, Figure
 from registry.promotion.promotion import Json
 from training.metrics import Interval
 from training.monitor.drift import Drift
@@ -50,6 +50,7 @@ def document(seen: Monitoring, states: States, *, model: str, fingerprint: str) 
     plain = _plain(seen)
     assert isinstance(plain, dict), "a dataclass is a mapping of its fields"
     return {
+        "format": FORMAT,
         "model": model,
         "fingerprint": fingerprint,
         "alarms": list(seen.alarms),

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from features.events.validation import DraftPiece
+from features.format_version import newer_format
 from features.reloaded_file import ReloadedFile
 from features.workspace_files import WorkspaceError, write_atomically
 
@@ -109,19 +110,20 @@ def _horizons_file(path: Path) -> ReloadedFile[Mapping[str, Horizon]]:
 def _read(path: Path) -> Mapping[str, Horizon]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["version"] != VERSION:
-            raise ValueError(f"version {content['version']!r}")
-        return {
-            one["kind"]: Horizon(
-                kind=one["kind"],
-                before=datetime.fromisoformat(one["before"]),
-                rows_stay=one["rows_stay"],
-                properties=frozenset(one["properties"]),
-            )
-            for one in content["horizons"]
-        }
-    except (ValueError, KeyError, TypeError) as exc:
+        newer = newer_format(content.get("version"), newest=VERSION, what=f"{FOLDER}/{FILE}")
+        if newer is None:
+            return {
+                one["kind"]: Horizon(
+                    kind=one["kind"],
+                    before=datetime.fromisoformat(one["before"]),
+                    rows_stay=one["rows_stay"],
+                    properties=frozenset(one["properties"]),
+                )
+                for one in content["horizons"]
+            }
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise WorkspaceError(
             f"{FOLDER}/{path.name} cannot be read ({exc}). Put it back from a backup: without it, rows "
             f"that retention removed could come back."
         ) from exc
+    raise WorkspaceError(newer)

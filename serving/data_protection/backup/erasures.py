@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from features.format_version import newer_format
 from features.lake.erased_subjects import ErasedSubjects
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceError, write_atomically
@@ -26,7 +27,7 @@ from serving.data_protection.pending_erasures import (
 
 FOLDER, SUFFIX, ALLOWED = "erasures/", ".jsonl", ".allowed.jsonl"
 KEY_OBJECT = "erasures.key"
-TARGETS_FILE = "backup.targets.json"
+TARGETS_FILE, VERSION = "backup.targets.json", 1
 
 
 def send_erasures(target: Target, sealing: Sealing, workspace: Workspace) -> int:
@@ -64,7 +65,7 @@ def remember_target(workspace: Workspace, address: str) -> None:
     known = known_targets(workspace)
     if address in known:
         return
-    content = {"version": 1, "targets": [*known, address]}
+    content = {"version": VERSION, "targets": [*known, address]}
     write_atomically(workspace.root / TARGETS_FILE, json.dumps(content, indent=1).encode())
 
 
@@ -76,14 +77,17 @@ def known_targets(workspace: Workspace) -> tuple[str, ...]:
     """
     try:
         content = json.loads((workspace.root / TARGETS_FILE).read_text(encoding="utf-8"))
-        return tuple(str(one) for one in content["targets"])
+        newer = newer_format(content.get("version"), newest=VERSION, what=TARGETS_FILE)
+        if newer is None:
+            return tuple(str(one) for one in content["targets"])
     except FileNotFoundError:
         return ()
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WorkspaceError(
             f"{TARGETS_FILE} cannot be read ({error}). Remove it; the next `keepwell backup` writes "
             f"it again."
         ) from error
+    raise WorkspaceError(newer)
 
 
 def tell_targets(workspace: Workspace, *, key: str | None, now: datetime) -> dict[str, str | None]:

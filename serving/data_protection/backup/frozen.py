@@ -20,7 +20,8 @@ from features.lake.manifest import MANIFEST, Manifest, read_manifest
 from features.workspace import Workspace
 from features.workspace_files import hold_lock
 from serving.data_protection.backup.errors import BackupError
-from serving.data_protection.places import SQLITE_SUFFIXES, Place, files_of, place_of
+from serving.data_protection.places import files_of, place_of
+from serving.data_protection.stored_files.declaration import SQLITE_SUFFIXES, Place
 from serving.ledger.stores.ledger_copy import pinned_ledger
 
 FIRST = ("webhooks.db", "touched.db", "ledger.db")

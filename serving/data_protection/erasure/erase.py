@@ -202,7 +202,7 @@ def under_way(workspace: Workspace) -> Journal | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        newer = newer_format(content.pop("version"), newest=VERSION, what=JOURNAL_FILE)
+        newer = newer_format(content.pop("version", None), newest=VERSION, what=JOURNAL_FILE)
         if newer is not None:
             raise ErasureError(newer)
         lists = ("names", "learned", "written", "done", "digests")

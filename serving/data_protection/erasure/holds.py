@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 import polars as pl
 
 from features.events.subject import Subject, SubjectKind
+from features.format_version import newer_format
 from features.lake.erased_subjects import ErasedSubjects
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceError, write_atomically
 
-HOLDS_FILE = "holds.json"
+HOLDS_FILE, FORMAT = "holds.json", 1
 ALL_THAT_IS_KNOWN = datetime(9999, 1, 1, tzinfo=UTC)
 NO_HOLD = ("", "no", "false", "0")
 
@@ -52,12 +53,18 @@ class Holds:
         if not self._path.exists():
             return ()
         try:
-            return tuple(Hold(**one) for one in json.loads(self._path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as exc:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            if isinstance(content, list):  # as it was written before it stated a version
+                content = {"holds": content}
+            newer = newer_format(content.get("format"), newest=FORMAT, what=HOLDS_FILE)
+            if newer is None:
+                return tuple(Hold(**one) for one in content["holds"])
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise WorkspaceError(
                 f"{self._path.name} cannot be read ({exc}), so nobody knows who is held. Put it back "
                 f"from a backup; nothing is erased before."
             ) from exc
+        raise WorkspaceError(newer)
 
     def add(
         self, kind: SubjectKind, subject_id: str, *, by: str, at: datetime, reason: str
@@ -144,4 +151,5 @@ class Holds:
         return account_id in self.accounts_held_by_data()
 
     def _write(self, holds: list[Hold]) -> None:
-        write_atomically(self._path, json.dumps([asdict(one) for one in holds], indent=1).encode())
+        content = {"format": FORMAT, "holds": [asdict(one) for one in holds]}
+        write_atomically(self._path, json.dumps(content, indent=1).encode())

@@ -31,6 +31,12 @@ SUBJECT_PLACES: tuple[SubjectPlace, ...] = (
     InDrafts(),
 )
 
-NAMELESS_PATHS = ("erasures/*.json", "ledger.head")
+NAMELESS_PATHS = (
+    "erasures/holds.json",
+    "erasures/under-way.json",
+    "erasures/request-*.json",
+    "erasures/receipt-*.json",
+    "ledger.head",
+)
 """Paths of ``PLACES`` in which nobody is looked for: what an erasure writes itself (its journal is
 removed at its end), and the head of the ledger, which says who put another in its place."""

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from features.compute.snapshot_store import SnapshotStore
+from features.format_version import PARQUET_KEY
 from features.workspace_files import write_atomically
 from registry.bundle.bundle import ModelBundle
 from registry.bundle.metadata import BundleError, GoldenRows
@@ -25,7 +26,8 @@ from registry.integrity.sealed_document import seal_again
 from serving.data_protection.erasure.places_in_databases import replace_in_database
 from serving.data_protection.erasure.places_in_features import rows_naming, scrub_frame
 from serving.data_protection.erasure.protocol import SubjectAt
-from serving.data_protection.places import PLACES, Place, files_of
+from serving.data_protection.places import PLACES, files_of
+from serving.data_protection.stored_files.declaration import Place
 
 TEXTS = (
     ".json",
@@ -58,7 +60,11 @@ class InFiles:
         "shadow/**",
         "plans/*",
         "reports/**",
+        "reports/effects.json",
+        "reports/designs/*.json",
         "monitoring/**",
+        "monitoring/segments.json",
+        "monitoring/as_of_*/*.json",
         "world/**",
         "demo.json",
         "studies/*",
@@ -90,7 +96,7 @@ class InFiles:
                 if touched:
                     changed += 1
                     draft = path.with_name(f".{path.name}.tmp")
-                    left.write_parquet(draft)
+                    left.write_parquet(draft, metadata=_stated_format(path))
                     draft.replace(path)
             elif path.suffix in TEXTS:
                 text = path.read_bytes().decode("utf-8", errors="surrogateescape")
@@ -116,7 +122,7 @@ class InModels:
     """Golden rows of bundles that are rows of the subject."""
 
     name = "models"
-    paths: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ("artifacts/**/bundle/*",)
 
     def find(self, at: SubjectAt) -> int:
         """How many golden rows."""
@@ -257,6 +263,12 @@ def _without(bundle: ModelBundle, hit: np.ndarray) -> GoldenRows:
 
 def _below(path: Path, at: SubjectAt) -> str:
     return path.relative_to(at.workspace.root).as_posix()
+
+
+def _stated_format(path: Path) -> dict[str, str]:
+    """The metadata of a Parquet file that say which format it has."""
+    stated = pl.read_parquet_metadata(path).get(PARQUET_KEY)
+    return {} if stated is None else {PARQUET_KEY: stated}
 
 
 def unread_places(paths: set[str]) -> list[str]:

@@ -17,8 +17,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection, Engine
 
+from features.format_version import newer_sqlite
+from features.workspace_files import UnusableStoreError
 from serving.ledger.database.dialects.protocol import WRITES
 from serving.ledger.database.dialects.sqlite import sqlite_engine
+
+FORMAT = 1
+"""The newest version of the file's form, its ``user_version``; one that states none has version 1."""
 
 METADATA = sa.MetaData()
 KEYS = sa.Table(
@@ -158,6 +163,8 @@ class ApiKeyStore:
         with engine.begin() as connection:
             if not self._is_ready:
                 METADATA.create_all(connection)
+                if _stated(connection) != FORMAT:
+                    connection.exec_driver_sql(f"PRAGMA user_version = {FORMAT}")
             yield KeyChange(connection)
         self._is_ready = True
 
@@ -166,8 +173,22 @@ class ApiKeyStore:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if not self._path.exists():
                 os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._engine = sqlite_engine(self._path, reads_are_snapshots=False)
+            engine = sqlite_engine(self._path, reads_are_snapshots=False)
+            try:
+                with engine.connect() as connection:
+                    stated = _stated(connection)
+                newer = newer_sqlite(stated, newest=FORMAT, what=self._path.name)
+                if newer is not None:
+                    raise UnusableStoreError(newer)
+            except BaseException:
+                engine.dispose()
+                raise
+            self._engine = engine
         return self._engine
+
+
+def _stated(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
 class KeyChange:

@@ -24,6 +24,8 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from features.format_version import newer_sqlite
+from features.workspace_files import UnusableStoreError
 from serving.ledger.database.database import open_engine
 from serving.ledger.database.dialects.protocol import BUSY_SECONDS, WRITES
 from serving.ledger.database.dialects.supported import dialect_named
@@ -71,7 +73,9 @@ WAITING, SENT, DEAD = "waiting", "sent", "dead"
 OUTBOX_LOCK = 7_304_551_124
 """The number of the lock that writers of an outbox take in turn."""
 
-FILE = "webhooks.db"
+FILE, FORMAT = "webhooks.db", 1
+"""The file, and the newest version of its form (``user_version``). In a server the outbox has the
+version of the ledger beside it."""
 
 
 class SecretCipher(Protocol):
@@ -445,6 +449,8 @@ class Outbox:
             self._dialect.take_turn(connection, OUTBOX_LOCK, BUSY_SECONDS)
             was_plain = False
             if not self._is_ready:
+                if self._dialect.name == "sqlite":
+                    _state_format(connection)
                 METADATA.create_all(connection)
                 was_plain = self._encrypt_plain_secrets(connection)
             yield connection
@@ -484,6 +490,16 @@ class Outbox:
                 pass  # makes the tables where there are none
         with self._engine.connect() as connection:
             yield connection
+
+
+def _state_format(connection: Connection) -> None:
+    """Refuse a file of a newer Keepwell, and let one that states no version state it."""
+    stated = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    newer = newer_sqlite(stated, newest=FORMAT, what=FILE)
+    if newer is not None:
+        raise UnusableStoreError(newer)
+    if stated != FORMAT:
+        connection.exec_driver_sql(f"PRAGMA user_version = {FORMAT}")
 
 
 def _found(connection: Connection, name: str) -> Endpoint:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import tarfile
+from functools import cached_property
 from pathlib import Path
 
 import pytest
+from damage_table import STORES
 from fastapi.testclient import TestClient
 
 from features.workspace import Workspace
-from serving.data_protection.places import PLACES, SQLITE_SUFFIXES, files_of, place_of
+from serving.data_protection.places import PLACES, files_of, place_of
+from serving.data_protection.stored_files.declaration import SQLITE_SUFFIXES
 
 WORKSPACES = Path(__file__).parents[2] / "workspaces"
 
 MADE_ELSEWHERE = {
     "erasures/subjects.json": "erasures/subjects.json",  # keepwell erase
     "erasures/subjects.secret": "erasures/subjects.secret",
-    "erasures/*.json": "erasures/receipt-ab12.json",
+    "erasures/holds.json": "erasures/holds.json",  # keepwell erase hold
+    "erasures/under-way.json": "erasures/under-way.json",  # of an erasure that was killed
+    "erasures/request-*.json": "erasures/request-ab12.json",  # where a second person is needed
+    "erasures/receipt-*.json": "erasures/receipt-ab12.json",
     "clock/noted.json": "clock/noted.json",  # keepwell serve
     "health_formula.toml": "health_formula.toml",  # keepwell health adopt
     "ledger.head": "ledger.head",  # with the first commit of a newer Keepwell
@@ -30,7 +36,9 @@ MADE_ELSEWHERE = {
     "snapshots/written.json": "snapshots/written.json",  # keepwell snapshot, since 0.2
     "online.head": "online.head",  # with the first rows of a newer Keepwell
     "retention.toml": "retention.toml",
-    "retention/*.json": "retention/horizons.json",  # keepwell retention run
+    "retention/horizons.json": "retention/horizons.json",  # keepwell retention run
+    "retention/last-run.json": "retention/last-run.json",
+    "retention/receipt-*.json": "retention/receipt-ab12.json",
     "reviews.secret": "reviews.secret",  # keepwell keys review --out
     "world/**": "world/events/mapping.toml",
     "studies/*": "studies/churn.jsonl",  # of a training that was stopped
@@ -80,6 +88,25 @@ def test_a_place_covers_the_file_that_is_named_for_it(path: str, name: str) -> N
     place = place_of(name)
     assert place is not None
     assert place.path == path
+
+
+def test_what_a_workspace_offers_as_a_path_has_a_place() -> None:
+    workspace = Workspace(Path("/w"))
+    for name, member in vars(Workspace).items():
+        if isinstance(member, property | cached_property):
+            path = getattr(workspace, name, None)
+            if isinstance(path, Path) and path != workspace.root:
+                below = path.relative_to(workspace.root).as_posix()
+                is_known = place_of(below) or any(
+                    one.path.startswith(f"{below}/") for one in PLACES
+                )
+                assert is_known, f"Workspace.{name} is {below}, of which no place is declared"
+
+
+def test_what_is_damaged_on_purpose_is_a_place() -> None:
+    for row in STORES:
+        name = row.file.replace("*", "x").replace("as_of_x", "as_of_20260101T000000Z")
+        assert place_of(name) is not None, row.store
 
 
 def test_a_file_that_nobody_declared_has_no_place(tmp_path: Path) -> None:

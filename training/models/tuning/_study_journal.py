@@ -1,7 +1,7 @@
 """The journal of a tuning study, from which a stopped study is resumed.
 
-The first line is the key of the study (data, space, seed); a journal with another key is
-started anew. The file is replaced in one step after every trial, so after a
+The first line is the key of the study (data, space, seed) and the version of the format; a journal
+with another key is started anew. The file is replaced in one step after every trial, so after a
 kill all finished trials are there. A study that has ended leaves no journal.
 """
 
@@ -12,6 +12,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from features.format_version import newer_format
+
+FORMAT = 1
+
+
+class NewerStudyError(ValueError):
+    """A newer Keepwell left a journal here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +40,19 @@ class StudyJournal:
     key: str
 
     def finished(self) -> tuple[FinishedTrial, ...]:
-        """The trials that were finished before, in their order."""
+        """The trials that were finished before, in their order.
+
+        Raises:
+            NewerStudyError: a newer Keepwell wrote the journal.
+        """
         if not self.path.exists():
             return ()
         first, *lines = self.path.read_bytes().split(b"\n")
-        if first != self._header:
+        header = _parsed(first)
+        newer = newer_format(header.get("format"), newest=FORMAT, what=f"studies/{self.path.name}")
+        if newer is not None:
+            raise NewerStudyError(f"{newer} Or remove that file: the search then starts anew.")
+        if header.get("study") != self.key:
             self.path.unlink()
             return ()
         return tuple(
@@ -62,4 +78,12 @@ class StudyJournal:
 
     @property
     def _header(self) -> bytes:
-        return json.dumps({"study": self.key}).encode()
+        return json.dumps({"study": self.key, "format": FORMAT}).encode()
+
+
+def _parsed(header: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(header)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

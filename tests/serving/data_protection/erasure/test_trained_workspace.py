@@ -174,6 +174,7 @@ def test_no_byte_is_left_in_a_trained_workspace(
     trained: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = trained.root
+    assert [name for name, place in files_of(root) if place is None] == []
     before = held_in(root, OF_ACCOUNT | OF_PERSON | OF_CSM)
     where = places_with(root, OF_ACCOUNT | OF_PERSON | OF_CSM)
     print(f"{len(before)} canaries: { {name: len(one) for name, one in where.items()} }")  # noqa: T201

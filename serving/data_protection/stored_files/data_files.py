@@ -1,0 +1,141 @@
+"""Files of events and of what is computed from them."""
+
+from __future__ import annotations
+
+from serving.data_protection.stored_files.declaration import FileFormat, Place
+
+DATA_FILES: tuple[Place, ...] = (
+    Place(
+        path="events/manifest.json",
+        kind="JSON",
+        holds="which files of the lake are valid, and how far each source has come",
+        about="nobody",
+        written_by="keepwell ingest, keepwell consume, keepwell serve",
+        format=FileFormat("lake", 1, "`format`", "features.lake.manifest:FORMAT"),
+    ),
+    Place(
+        path="events/*.parquet",
+        kind="Parquet",
+        holds="events, with users and texts, and which of them were corrected",
+        about="people",
+        written_by="keepwell ingest, keepwell consume, keepwell serve",
+        format=FileFormat(
+            "lake",
+            1,
+            "`events/manifest.json`",
+            "features.lake.manifest:FORMAT",
+            newer="by another file",
+        ),
+    ),
+    Place(
+        path="events/*.keys",
+        kind="files",
+        holds="hashes of the ids of events, to recognise repeats",
+        about="nobody",
+        written_by="keepwell ingest, keepwell consume, keepwell serve",
+        format=FileFormat(
+            "lake",
+            1,
+            "`events/manifest.json`",
+            "features.lake.manifest:FORMAT",
+            newer="by another file",
+        ),
+        rebuilt_by="keepwell ingest",
+    ),
+    Place(
+        path="quarantine/*.parquet",
+        kind="Parquet",
+        holds="refused rows as they were sent",
+        about="people",
+        written_by="keepwell ingest, keepwell consume, keepwell serve",
+        format=FileFormat(
+            "lake",
+            1,
+            "`events/manifest.json`",
+            "features.lake.manifest:FORMAT",
+            newer="by another file",
+        ),
+    ),
+    Place(
+        path="snapshots/*.parquet",
+        kind="Parquet",
+        holds="features of accounts, with who looks after each",
+        about="people",
+        written_by="keepwell snapshot, keepwell serve",
+        format=FileFormat(
+            "snapshot",
+            1,
+            "`keepwell.format` of its metadata",
+            "features.compute.snapshot_store:FORMAT",
+            newer="made again",
+        ),
+        rebuilt_by="keepwell snapshot",
+    ),
+    Place(
+        path="snapshots/written.json",
+        kind="JSON",
+        holds="which snapshots were written, with the digest of each",
+        about="nobody",
+        written_by="keepwell snapshot, keepwell serve",
+        format=FileFormat(
+            "list of snapshots",
+            1,
+            "`format`",
+            "features.compute.written_snapshots:FORMAT",
+            newer="made again",
+        ),
+        rebuilt_by="keepwell serve",
+        in_backup="never",
+    ),
+    Place(
+        path="feast/*",
+        kind="files",
+        holds="the names and types of features for Feast",
+        about="nobody",
+        written_by="keepwell snapshot",
+        format=FileFormat("Feast's repository", newer="by its library"),
+        rebuilt_by="keepwell snapshot",
+    ),
+    Place(
+        path="online.db",
+        kind="SQLite",
+        holds="the newest features of accounts, with who looks after each",
+        about="people",
+        written_by="keepwell snapshot, keepwell serve",
+        format=FileFormat(
+            "packed online store",
+            2,
+            "`user_version`",
+            "features.store._packed_file:FORMAT",
+            newer="made again",
+        ),
+        rebuilt_by="keepwell snapshot",
+    ),
+    Place(
+        path="online.head",
+        kind="JSON",
+        holds="which file of the online store was written last",
+        about="nobody",
+        written_by="keepwell snapshot, keepwell serve",
+        format=FileFormat(
+            "head of the online store",
+            1,
+            "`format`",
+            "features.store._packed_identity:NOTE_FORMAT",
+            newer="made again",
+        ),
+        rebuilt_by="keepwell serve",
+        in_backup="never",
+    ),
+    Place(
+        path="touched.db",
+        kind="SQLite",
+        holds="which accounts have new events",
+        about="accounts",
+        written_by="keepwell serve, keepwell consume",
+        format=FileFormat(
+            "accounts to refresh", 1, "`user_version`", "features.streaming.refresh:FORMAT"
+        ),
+        rebuilt_by="keepwell serve",
+    ),
+)
