@@ -21,7 +21,7 @@ NORMAL_95, NORMAL_80 = 1.959964, 0.841621
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class IntervalEstimate:
     """A number with its 95 % interval."""
 
     value: float
@@ -35,11 +35,11 @@ class Measured:
     def is_level_off(self) -> bool:
         """Whether, as came over promised, it is too far from 1 and that is no chance.
 
-        >>> Measured(value=0.67, low=0.5, high=0.9).is_level_off
+        >>> IntervalEstimate(value=0.67, low=0.5, high=0.9).is_level_off
         True
-        >>> Measured(value=0.67, low=0.4, high=1.1).is_level_off  # chance
+        >>> IntervalEstimate(value=0.67, low=0.4, high=1.1).is_level_off  # chance
         False
-        >>> Measured(value=0.95, low=0.92, high=0.98).is_level_off  # not far
+        >>> IntervalEstimate(value=0.95, low=0.92, high=0.98).is_level_off  # not far
         False
         """
         far = not 1 / MOST_OFF <= self.value <= MOST_OFF
@@ -51,9 +51,9 @@ class Measured:
 
         Above 0 with 80 % confidence, as a model has to be better than the base rate.
 
-        >>> Measured(value=0.1, low=-0.3, high=0.5).is_slope_off
+        >>> IntervalEstimate(value=0.1, low=-0.3, high=0.5).is_slope_off
         True
-        >>> Measured(value=0.9, low=0.6, high=1.2).is_slope_off
+        >>> IntervalEstimate(value=0.9, low=0.6, high=1.2).is_slope_off
         False
         """
         error = (self.high - self.low) / (2 * NORMAL_95)
@@ -61,7 +61,7 @@ class Measured:
 
 
 def levels_off(
-    levels: Mapping[str, Measured], of_base_rate: Mapping[str, Measured]
+    levels: Mapping[str, IntervalEstimate], of_base_rate: Mapping[str, IntervalEstimate]
 ) -> tuple[str, ...]:
     """The names of levels that are off, and by more than the base rate's on the same rows.
 
@@ -75,7 +75,7 @@ def levels_off(
     )
 
 
-def _as_far(base: Measured, level: Measured) -> bool:
+def _as_far(base: IntervalEstimate, level: IntervalEstimate) -> bool:
     """Whether the base rate is off in the same direction, and at least as far."""
     if min(base.value, level.value) <= 0:
         return base.value <= level.value

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from registry.promotion.level import LEAST_SLOPE, MOST_OFF, Measured, levels_off
+from registry.promotion.level import LEAST_SLOPE, MOST_OFF, IntervalEstimate, levels_off
 
 Floats = npt.NDArray[np.float64]
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
@@ -79,9 +79,9 @@ class PromotionEvidence:
     captured_over: Mapping[int, Gain] = field(default_factory=dict)
     segments: Mapping[str, Gain] = field(default_factory=dict)
     explanations_agreement: float | None = None
-    levels: Mapping[str, Measured] = field(default_factory=dict)
-    base_rate_levels: Mapping[str, Measured] = field(default_factory=dict)
-    slopes: Mapping[str, Measured] = field(default_factory=dict)
+    levels: Mapping[str, IntervalEstimate] = field(default_factory=dict)
+    base_rate_levels: Mapping[str, IntervalEstimate] = field(default_factory=dict)
+    slopes: Mapping[str, IntervalEstimate] = field(default_factory=dict)
     on_other_accounts: bool = False
 
     @property

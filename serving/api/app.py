@@ -47,7 +47,7 @@ from serving.http.admission import (
     places_of_classes,
 )
 from serving.http.early_refusal import EarlyRefusal
-from serving.http.metrics import Measured
+from serving.http.metrics import MetricsMiddleware
 from serving.http.probe import Probe
 from serving.http.problem_details import install_problems
 from serving.ledger.stores.idempotency import RequestKeys
@@ -173,5 +173,5 @@ def create_app(
         AnswerFromCache, answers=app.state.encoded_answers, current=service.live.current_or_none
     )
     app.add_middleware(Gate, settings=service.settings, keys=service.keys, clock=service.wall_clock)
-    app.add_middleware(Measured, metrics=service.metrics)
+    app.add_middleware(MetricsMiddleware, metrics=service.metrics)
     return app

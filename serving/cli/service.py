@@ -22,8 +22,8 @@ from features.cli.options import (
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
-from serving.cli.data_protection.carrying_out import erase_what_came_later, finish_interrupted
 from serving.cli.data_protection.retention import nightly
+from serving.cli.data_protection.run_erasure import apply_pending_erasures, finish_interrupted
 from serving.cli.models import store_of
 
 
@@ -53,7 +53,7 @@ def serve(
         raise CommandError(str(error)) from error
     if own is None:
         finish_interrupted(Workspace(workspace))
-        erase_what_came_later(Workspace(workspace))
+        apply_pending_erasures(Workspace(workspace))
         refuse_pending_erasures(Workspace(workspace))
     if own is None and workers > 1:
         raise typer.Exit(Supervisor(bound, workers, command_of_worker()).run())

@@ -27,7 +27,7 @@ from serving.http.shared_metrics import SharedMetrics
 from serving.scoring.portfolio import Portfolio, total
 from serving.scoring.score import ScoredBy
 
-__all__ = ["CONTENT_TYPE_LATEST", "Measured", "ServiceMetrics"]
+__all__ = ["CONTENT_TYPE_LATEST", "MetricsMiddleware", "ServiceMetrics"]
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -137,7 +137,7 @@ class ServiceMetrics:
             self.shared.leave(generate_latest(self.registry))
 
 
-class Measured:
+class MetricsMiddleware:
     """Counts every request under its route's pattern, as ASGI middleware.
 
     The pattern, not the address, is the label: account ids stay out, and nobody can grow the

@@ -37,7 +37,7 @@ from serving.data_protection.erasure.erase import (
     begin_erasure,
     finish_erasure,
 )
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.ledger.approvals import Approvals
 from serving.ledger.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.ledger import Ledger, NewOutcome
@@ -123,8 +123,8 @@ class World:
     workspace: Workspace
     client: TestClient
 
-    def at(self, subject: Subject, key: SigningKey | None = None) -> SubjectAt:
-        return SubjectAt(
+    def at(self, subject: Subject, key: SigningKey | None = None) -> SubjectRequest:
+        return SubjectRequest(
             workspace=self.workspace,
             subject=subject,
             by="data protection",

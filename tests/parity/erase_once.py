@@ -21,7 +21,7 @@ import features.lake.forget as forget
 import serving.data_protection.erasure.erase as erasing
 from features.events.subject import Subject
 from features.workspace import Workspace
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.ledger.stores.outbox import FILE
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -31,10 +31,10 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["erase_once"])
 
 
-def subject_at(root: Path, kind: str, name: str) -> SubjectAt:
+def subject_request(root: Path, kind: str, name: str) -> SubjectRequest:
     """A subject in a workspace whose databases are its own."""
     workspace = Workspace(root, environment={})
-    return SubjectAt(
+    return SubjectRequest(
         workspace=workspace,
         subject=Subject(kind=kind, id=name),  # type: ignore[arg-type]
         by="dpo",
@@ -54,7 +54,7 @@ def shorter_waits() -> None:
 def erase(root: Path, kind: str, name: str, begins: Connection) -> None:
     """The whole erasure; says when it begins."""
     shorter_waits()
-    at = subject_at(root, kind, name)
+    at = subject_request(root, kind, name)
     begins.send_bytes(b"now")
     erasing.finish_erasure(at, erasing.begin_erasure(at), clock=lambda: NOW)
 

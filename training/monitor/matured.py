@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.bundle.segment_gate import EVERYONE, SegmentVerdict
-from registry.promotion.level import LEAST_SLOPE, Measured
+from registry.promotion.level import LEAST_SLOPE, IntervalEstimate
 from training.metrics import (
     Interval,
     account_draws,
@@ -39,7 +39,7 @@ BETTER_IN = 0.80
 
 CLEARLY_OFF = 1.25
 """A segment's predictions are off if the interval of observed over expected lies beyond it, or its
-inverse: withholding a model takes more than the alarm for all accounts (`Measured.is_level_off`)."""
+inverse: withholding a model takes more than the alarm for all accounts (`IntervalEstimate.is_level_off`)."""
 
 LEAST_LOSS = 0.01
 """A model is not withheld for less than this share of the other's log loss, however sure."""
@@ -154,7 +154,7 @@ def judge_matured(
         expected=float(p.sum()),
         ratio=came_over_promised(y, p, rows.account, draws, level=0.95),
         slope=slope,
-        is_off=Measured(value=judged.value, low=judged.low, high=judged.high).is_level_off,
+        is_off=IntervalEstimate(value=judged.value, low=judged.low, high=judged.high).is_level_off,
         says_little=slope is not None and slope.high < LEAST_SLOPE,
         log_loss=float(row_log_loss(y, p).mean()),
         auc=None if np.isnan(ordered) else float(ordered),

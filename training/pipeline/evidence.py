@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.model_forms import ModelForm
-from registry.promotion.level import Measured
+from registry.promotion.level import IntervalEstimate
 from registry.promotion.promotion import (
     CAPACITY,
     AuditResult,
@@ -155,14 +155,14 @@ def judged_rows(prepared: PreparedData, horizon: int) -> str:
     return f"{which}, {horizon} days"
 
 
-def as_measured(found: Interval) -> Measured:
+def as_measured(found: Interval) -> IntervalEstimate:
     """An interval as evidence; ends that are not known exclude nothing."""
-    return Measured(
+    return IntervalEstimate(
         value=found.value, low=max(found.low, -UNKNOWN_END), high=min(found.high, UNKNOWN_END)
     )
 
 
-def level_on(y: Vector, p: Vector, account: NDArray[np.int64], *, seed: int) -> Measured:
+def level_on(y: Vector, p: Vector, account: NDArray[np.int64], *, seed: int) -> IntervalEstimate:
     """Came over promised on some rows, with an interval that draws whole accounts."""
     place = np.unique(account, return_inverse=True)[1]
     draws = account_draws(place, BOOTSTRAP_DRAWS, np.random.default_rng(seed))
@@ -171,7 +171,7 @@ def level_on(y: Vector, p: Vector, account: NDArray[np.int64], *, seed: int) -> 
 
 def _levels_on_test_rows(
     contender: Contender, prepared: PreparedData, *, seed: int
-) -> dict[str, Measured]:
+) -> dict[str, IntervalEstimate]:
     """Came over promised on the test rows, by horizon that enough accounts can judge."""
     training, test = prepared.training, prepared.test
     found = {}
@@ -295,7 +295,7 @@ def as_metrics(evidence: PromotionEvidence) -> dict[str, float]:
     return numbers
 
 
-def measured_metrics(field: str, measured: Mapping[str, Measured]) -> dict[str, float]:
+def measured_metrics(field: str, measured: Mapping[str, IntervalEstimate]) -> dict[str, float]:
     """Levels or slopes as flat numbers, so that they are stored with the version."""
     return {
         f"{PREFIX}{field}{BETWEEN}{key}{BETWEEN}{part}": float(number)
@@ -334,7 +334,9 @@ def from_metrics(numbers: Mapping[str, float]) -> PromotionEvidence:
     return PromotionEvidence(**found)  # type: ignore[arg-type]
 
 
-def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float | Gain | Measured]:
+def _by_key(
+    numbers: Mapping[str, float], field: str
+) -> dict[str | int, float | Gain | IntervalEstimate]:
     """A mapping of evidence; its parts are gains, measures, or single numbers under no name."""
     parts: dict[str, dict[str, float]] = {}
     for name, number in numbers.items():
@@ -345,7 +347,7 @@ def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float |
         (int(key) if field in BY_CAPACITY else key): (
             of_key[""]
             if set(of_key) == {""}
-            else Measured(**of_key)
+            else IntervalEstimate(**of_key)
             if field in MEASURED
             else Gain(**of_key)
         )

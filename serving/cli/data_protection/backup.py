@@ -103,7 +103,7 @@ def restore(
     cannot be is listed, and the workspace is not served before. What was switched off after the backup
     (keys, stops, legal holds) is switched off again, as the workspace that is replaced has it.
     """
-    from serving.cli.data_protection.carrying_out import erase_what_came_later
+    from serving.cli.data_protection.run_erasure import apply_pending_erasures
     from serving.data_protection.backup.restore import RestoreOptions
     from serving.data_protection.backup.restore import restore as restore_workspace
     from serving.data_protection.backup.target import open_target
@@ -127,7 +127,7 @@ def restore(
             key=os.environ.get(BACKUP_KEY_VARIABLE) or None,
             now=datetime.now(UTC),
             progress=say,
-            erase_again=lambda staged: erase_what_came_later(staged, lambda name: say(name, 0, 0)),
+            erase_again=lambda staged: apply_pending_erasures(staged, lambda name: say(name, 0, 0)),
         )
     manifest = found.backup.manifest
     tell(f"{workspace} is {manifest.tenant!r} as of backup {found.backup.id}.")

@@ -17,14 +17,14 @@ from features.cli.options import (
 )
 from features.events.subject import SUBJECT_KINDS, Subject, SubjectKind
 from features.workspace import Workspace
-from serving.cli.data_protection.carrying_out import (
+from serving.cli.data_protection.run_erasure import (
     begin,
     finish,
     finish_interrupted,
-    learned_words,
     list_in_targets,
     show_counts,
-    subject_at,
+    subject_request,
+    trained_on_words,
 )
 from serving.cli.keys import DecidedBy, who
 
@@ -92,7 +92,7 @@ def approve(
     by = who(place, by, "administer")
     asked = take_request(place, request, by=by)
     subject = Subject(kind=asked["kind"], id=asked["id"], names=tuple(asked["names"]))
-    at = subject_at(place, subject, by=asked["by"], reason=asked["reason"])
+    at = subject_request(place, subject, by=asked["by"], reason=asked["reason"])
     journal = begin(at, approved_by=by)
     drop_request(place, request)
     finish(at, journal)
@@ -186,13 +186,13 @@ def _erase(
     subject = Subject(kind=kind, id=subject_id, names=tuple(also or ()))
     if dry_run:
         with show_progress("Looking for it everywhere"):
-            found = count_places(subject_at(place, subject, by="", reason=""))
+            found = count_places(subject_request(place, subject, by="", reason=""))
         show_counts(found)
-        for words in learned_words(place, subject):
+        for words in trained_on_words(place, subject):
             out.print(words, markup=False, highlight=False)
         return
     by = who(place, by, "administer")
-    at = subject_at(place, subject, by=by, reason=_worded(reason))
+    at = subject_request(place, subject, by=by, reason=_worded(reason))
     if subject.is_in(reason):
         raise CommandError(
             "The reason names the subject, and the ledger keeps it for good. Leave the name out."

@@ -10,8 +10,8 @@ import typer
 from features.cli.options import DEFAULT_WORKSPACE, InWorkspace, out, show_progress
 from features.events.subject import Subject, SubjectKind
 from features.workspace import Workspace
-from serving.cli.data_protection.carrying_out import subject_at
 from serving.cli.data_protection.erase import Also, SubjectId
+from serving.cli.data_protection.run_erasure import subject_request
 from serving.cli.keys import DecidedBy, who
 
 OutFile = Annotated[Path, typer.Option("--out", help="The JSON file to write.")]
@@ -55,7 +55,7 @@ def _export(
     by = who(place, by, "administer")
     subject = Subject(kind=kind, id=subject_id, names=tuple(also or ()))
     with show_progress("Collecting"):
-        counts = export_subject(subject_at(place, subject, by=by, reason="export"), file)
+        counts = export_subject(subject_request(place, subject, by=by, reason="export"), file)
     out.print(
         f"{file} holds {sum(counts.values()):,} entries of "
         f"{sum(count > 0 for count in counts.values())} places. Only its owner can read it.",

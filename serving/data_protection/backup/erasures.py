@@ -90,7 +90,9 @@ def known_targets(workspace: Workspace) -> tuple[str, ...]:
     raise WorkspaceError(newer)
 
 
-def tell_targets(workspace: Workspace, *, key: str | None, now: datetime) -> dict[str, str | None]:
+def list_erasures_in_targets(
+    workspace: Workspace, *, key: str | None, now: datetime
+) -> dict[str, str | None]:
     """List the erasures of a workspace in all its targets; by target why that could not be."""
     told: dict[str, str | None] = {}
     for address in known_targets(workspace):

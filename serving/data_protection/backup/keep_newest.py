@@ -20,7 +20,7 @@ from serving.data_protection.backup.verify import DAMAGED
 
 
 @dataclass(frozen=True, kw_only=True)
-class Removed:
+class RemovedBackups:
     """What was removed."""
 
     backups: tuple[str, ...]
@@ -28,7 +28,7 @@ class Removed:
     bytes: int
 
 
-def keep_newest(target: Target, *, number: int, key: str | None, now: datetime) -> Removed:
+def keep_newest(target: Target, *, number: int, key: str | None, now: datetime) -> RemovedBackups:
     """Keep this many backups, and remove the others.
 
     Raises:
@@ -66,4 +66,4 @@ def keep_newest(target: Target, *, number: int, key: str | None, now: datetime) 
         }
         for path in (*idle, *target.sizes(DAMAGED)):
             target.delete(path)
-    return Removed(backups=go, chunks=len(idle), bytes=sum(idle.values()))
+    return RemovedBackups(backups=go, chunks=len(idle), bytes=sum(idle.values()))

@@ -1,4 +1,4 @@
-"""Make a backup: freeze the workspace, add what is new to the target, write the manifest last.
+"""Make a backup: copy the workspace consistently, add what is new to the target, write the manifest last.
 
 A process that is killed at any moment leaves the earlier backups, and chunks that the next backup uses.
 Every new chunk is read back before the manifest is written.
@@ -22,10 +22,10 @@ from features.version import code_version
 from features.workspace import Workspace
 from features.workspace_files import hold_lock
 from serving.data_protection.backup.chunks import ChunkStore
+from serving.data_protection.backup.consistent_copy import SourceFile, SourceFiles, consistent_copy
 from serving.data_protection.backup.encryption import DESCRIPTION, Sealing, open_sealing
 from serving.data_protection.backup.erasures import remember_target, send_erasures
 from serving.data_protection.backup.errors import BackupError, MissingObjectError
-from serving.data_protection.backup.frozen import FrozenFile, FrozenWorkspace, frozen
 from serving.data_protection.backup.manifest import (
     Backup,
     FileCopy,
@@ -51,7 +51,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeBackup:
+class BackupResult:
     """A backup that was made, and how much of it was new to the target."""
 
     backup: Backup
@@ -70,7 +70,7 @@ def make_backup(
     elsewhere: tuple[str, ...] = (),
     wait_seconds: float = 60.0,
     progress: Progress = lambda step, done, total: None,
-) -> MadeBackup:
+) -> BackupResult:
     """Store the state of a workspace in a target.
 
     Args:
@@ -97,7 +97,7 @@ def make_backup(
         named = {} if before is None else before.manifest.chunks
         store = ChunkStore(target=target, sealing=sealing, named=named)
         store.look()
-        with frozen(
+        with consistent_copy(
             workspace, ledger_url=ledger_url, scratch=scratch, wait_seconds=wait_seconds
         ) as state:
             manifest = _stored(workspace, state, store, now, elsewhere, progress)
@@ -105,7 +105,7 @@ def make_backup(
         backup = write_manifest(target, sealing, manifest)
     remember_target(workspace, target.address)
     counts = store.counts
-    return MadeBackup(
+    return BackupResult(
         backup=backup,
         chunks=counts.needed,
         chunks_added=counts.added,
@@ -115,7 +115,7 @@ def make_backup(
 
 def _stored(
     workspace: Workspace,
-    state: FrozenWorkspace,
+    state: SourceFiles,
     store: ChunkStore,
     now: datetime,
     elsewhere: tuple[str, ...],
@@ -154,7 +154,7 @@ def _stored(
     )
 
 
-def _store_file(file: FrozenFile, store: ChunkStore) -> FileCopy | None:
+def _store_file(file: SourceFile, store: ChunkStore) -> FileCopy | None:
     """Add the chunks of a file; None where it was removed since."""
     size = PAGES if file.place.kind == "SQLite" else PIECE
     for _ in range(ATTEMPTS):

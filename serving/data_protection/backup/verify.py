@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Damage:
+class DamagedBackup:
     """A backup that cannot be restored, and the first reason."""
 
     backup_id: str
@@ -31,13 +31,13 @@ class Damage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
+class VerificationResult:
     """What was read and what was found."""
 
     backups: int
     chunks: int
     bytes_read: int
-    damages: tuple[Damage, ...]
+    damages: tuple[DamagedBackup, ...]
 
 
 def verify_backups(
@@ -47,7 +47,7 @@ def verify_backups(
     now: datetime,
     backup_id: str | None = None,
     progress: Progress = lambda step, done, total: None,
-) -> Verified:
+) -> VerificationResult:
     """Read all that backups name, each chunk once.
 
     Raises:
@@ -55,14 +55,14 @@ def verify_backups(
     """
     sealing = open_sealing(target, key)
     with target.hold(alone=False, now=now):
-        damages: list[Damage] = []
+        damages: list[DamagedBackup] = []
         backups: list[Backup] = []
         wanted: Sequence[str] = backup_ids(target) if backup_id is None else (backup_id,)
         for one in wanted:
             try:
                 backups.append(read_backup(target, sealing, one))
             except DamagedBackupError as error:
-                damages.append(Damage(backup_id=one, reason=str(error)))
+                damages.append(DamagedBackup(backup_id=one, reason=str(error)))
         store = ChunkStore(target=target, sealing=sealing)
         chunks = {name: size for backup in backups for name, size in backup.manifest.chunks.items()}
         bad: dict[str, str] = {}
@@ -83,8 +83,8 @@ def verify_backups(
             }
             if hit:
                 reason = bad[next(iter(hit.values()))]
-                damages.append(Damage(backup_id=backup.id, reason=reason, files=tuple(hit)))
-    return Verified(
+                damages.append(DamagedBackup(backup_id=backup.id, reason=reason, files=tuple(hit)))
+    return VerificationResult(
         backups=len(wanted), chunks=len(chunks), bytes_read=read, damages=tuple(damages)
     )
 

@@ -29,11 +29,11 @@ from features.workspace_files import (
     write_atomically,
 )
 from registry.integrity.signing import SigningKey
+from serving.data_protection.erasure.database_erasers import events_written_by
+from serving.data_protection.erasure.erasers import ERASERS
+from serving.data_protection.erasure.feature_erasers import current_digest
 from serving.data_protection.erasure.holds import Holds
-from serving.data_protection.erasure.places import SUBJECT_PLACES
-from serving.data_protection.erasure.places_in_databases import events_written_by
-from serving.data_protection.erasure.places_in_features import current_digest
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.protocol import SubjectRequest
 
 JOURNAL_FILE = "under-way.json"
 REQUEST_FILE = "request-{}.json"
@@ -132,18 +132,18 @@ class Journal:
         )
 
 
-def count_places(at: SubjectAt) -> dict[str, int]:
+def count_places(at: SubjectRequest) -> dict[str, int]:
     """How much each place holds about a subject; places that hold nothing are there with 0."""
     at = replace(at, written=at.written or events_written_by(at))
     found = {}
-    for place in SUBJECT_PLACES:
+    for place in ERASERS:
         with locked_for_long(place.name, then=COUNT_AGAIN):
             found[place.name] = place.find(at)
     return found
 
 
 def begin_erasure(
-    at: SubjectAt,
+    at: SubjectRequest,
     *,
     approved_by: str | None = None,
     learned: tuple[str, ...] = (),
@@ -216,7 +216,7 @@ def under_way(workspace: Workspace) -> Journal | None:
 
 
 def finish_erasure(
-    at: SubjectAt,
+    at: SubjectRequest,
     journal: Journal,
     *,
     clock: Callable[[], datetime],
@@ -243,7 +243,7 @@ def finish_erasure(
         )
         digests = journal.digests or erased.digests(subject)
         erased.add_digests(digests, kind=subject.kind, at=began, erasure=journal.erasure)
-        for place in SUBJECT_PLACES:
+        for place in ERASERS:
             if place.name not in journal.done:
                 progress(place.name)
                 with locked_for_long(place.name, then=RESUME):
@@ -254,14 +254,14 @@ def finish_erasure(
         return _end(at, journal, digests, left, clock())
 
 
-def _look_again(at: SubjectAt, progress: Progress) -> dict[str, int]:
+def _look_again(at: SubjectRequest, progress: Progress) -> dict[str, int]:
     """What places still hold, after what was written meanwhile was erased too."""
     progress("looking again")
     for _ in range(MOST_ROUNDS):
         left = {name: count for name, count in count_places(at).items() if count}
         if not left:
             return {}
-        for place in SUBJECT_PLACES:
+        for place in ERASERS:
             if place.name in left:
                 with locked_for_long(place.name, then=RESUME):
                     place.erase(at)
@@ -270,7 +270,7 @@ def _look_again(at: SubjectAt, progress: Progress) -> dict[str, int]:
 
 
 def _end(
-    at: SubjectAt,
+    at: SubjectRequest,
     journal: Journal,
     digests: tuple[str, ...],
     left: Mapping[str, int],
@@ -306,7 +306,7 @@ def is_signed(file: Path, key: SigningKey) -> bool:
     return key.has_signed(signed, signature)
 
 
-def request_erasure(at: SubjectAt) -> str:
+def request_erasure(at: SubjectRequest) -> str:
     """Note that somebody asks for an erasure that a second person has to approve; its id."""
     request = secrets.token_hex(4)
     content = {

@@ -14,6 +14,7 @@ from pathlib import Path
 from features.events.subject import SUBJECT_KINDS, Subject, SubjectKind
 from features.lake.erased_subjects import ErasedSubjects
 from features.workspace import Workspace
+from serving.data_protection.erasure.digest_lookup import names_by_digest
 from serving.data_protection.erasure.erase import (
     Progress,
     Receipt,
@@ -21,8 +22,7 @@ from serving.data_protection.erasure.erase import (
     finish_erasure,
     under_way,
 )
-from serving.data_protection.erasure.names_held import names_by_digest
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.data_protection.pending_erasures import (
     ErasureLine,
     name_of_key,
@@ -45,7 +45,7 @@ class ErasedAgain:
 
 def erase_pending(
     workspace: Workspace,
-    subject_at: Callable[[Subject], SubjectAt],
+    subject_request: Callable[[Subject], SubjectRequest],
     *,
     clock: Callable[[], datetime],
     learned: Callable[[Subject], tuple[str, ...]] = lambda subject: (),
@@ -57,7 +57,7 @@ def erase_pending(
 
     Args:
         workspace: the restored workspace.
-        subject_at: a subject in this workspace.
+        subject_request: a subject in this workspace.
         clock: the moment of now.
         learned: what models had learned from a subject, in words.
         progress: is told of each place.
@@ -65,17 +65,17 @@ def erase_pending(
     receipts = []
     journal = under_way(workspace)
     if journal is not None:
-        at = subject_at(journal.subject)
+        at = subject_request(journal.subject)
         receipts.append(finish_erasure(at, journal, clock=clock, progress=progress))
     lacking, erased = pending_erasures(workspace), ErasedSubjects(workspace.root)
     key = erased.key
     can = [line for line in lacking if key is not None and _is_of(line, key)]
-    names = {} if not can or key is None else _names(workspace, subject_at, key, can, progress)
+    names = {} if not can or key is None else _names(workspace, subject_request, key, can, progress)
     nothing = []
     for line in can:
         held = [names[digest] for digest in line.digests if digest in names]
         if held:
-            at = subject_at(Subject(kind=_kind(line), id=held[0], names=tuple(held[1:])))
+            at = subject_request(Subject(kind=_kind(line), id=held[0], names=tuple(held[1:])))
             at = replace(at, by=BY, reason=f"erasure {line.erasure_id} of {line.at[:10]}")
             begun = begin_erasure(
                 at, learned=learned(at.subject), again=line.erasure_id, digests=line.digests
@@ -100,14 +100,14 @@ def _is_of(line: ErasureLine, key: bytes) -> bool:
 
 def _names(
     workspace: Workspace,
-    subject_at: Callable[[Subject], SubjectAt],
+    subject_request: Callable[[Subject], SubjectRequest],
     key: bytes,
     lines: list[ErasureLine],
     progress: Progress,
 ) -> dict[str, str]:
     """The names of the subjects of these erasures, by digest."""
     progress("names")
-    anybody = subject_at(Subject(kind="account", id="anybody"))
+    anybody = subject_request(Subject(kind="account", id="anybody"))
     elsewhere = {one for one in (anybody.database, anybody.outbox) if not isinstance(one, Path)}
     wanted: dict[SubjectKind, set[str]] = {}
     for line in lines:

@@ -9,21 +9,21 @@ from datetime import date
 from pathlib import Path
 
 from features.workspace_files import write_atomically
-from serving.data_protection.erasure.places import SUBJECT_PLACES
-from serving.data_protection.erasure.places_in_databases import events_written_by
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.database_erasers import events_written_by
+from serving.data_protection.erasure.erasers import ERASERS
+from serving.data_protection.erasure.protocol import SubjectRequest
 
 FORMAT, VERSION = "keepwell.export", 1
 
 
-def export_subject(at: SubjectAt, file: Path) -> Mapping[str, int]:
+def export_subject(at: SubjectRequest, file: Path) -> Mapping[str, int]:
     """Write everything that is held about a subject; the number of entries by place.
 
     The file is only readable by its owner. It names others where an entry does (who approved a
     decision, say): whoever hands it out looks at that first.
     """
     at = replace(at, written=events_written_by(at))
-    held = {place.name: [dict(one) for one in place.held(at)] for place in SUBJECT_PLACES}
+    held = {place.name: [dict(one) for one in place.held(at)] for place in ERASERS}
     content = {
         "format": FORMAT,
         "version": VERSION,

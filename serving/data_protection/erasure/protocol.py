@@ -1,4 +1,4 @@
-"""The interface of a place in which a subject can be found, exported and erased."""
+"""The interface of an eraser, which finds, exports and erases a subject in some places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry.integrity.signing import SigningKey
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubjectAt:
+class SubjectRequest:
     """A subject in a workspace, and who erases it when and why."""
 
     workspace: Workspace
@@ -29,7 +29,7 @@ class SubjectAt:
     digest_before: str | None = None  # of snapshots that fit the lake of before
 
 
-class SubjectPlace(Protocol):
+class Eraser(Protocol):
     """How a subject is found and erased in some places."""
 
     @property
@@ -42,14 +42,14 @@ class SubjectPlace(Protocol):
         """The paths of ``PLACES`` that it is about."""
         ...
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many rows, entries or files are about the subject or name it."""
         ...
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Each of them, as values that JSON can hold or that have a text."""
         ...
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Erase it; how many were changed. Doing it again changes nothing more."""
         ...

@@ -92,7 +92,7 @@ def _end_now(sig: int) -> None:
     os._exit(128 + sig)
 
 
-class Answered:
+class AnswerMiddleware:
     """Lets every request end with an answer of our shape, as the outermost ASGI application.
 
     A request that is cancelled while the service stops is answered so.
@@ -149,7 +149,7 @@ def server_of(
     bounds = limits or limits_of_this_process()
     return Server(
         uvicorn.Config(
-            Answered(app),
+            AnswerMiddleware(app),
             host=host,
             port=port,
             http=partial(Connection, limits=bounds, early=early),  # type: ignore[arg-type]

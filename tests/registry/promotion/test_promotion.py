@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry.promotion.level import Measured
+from registry.promotion.level import IntervalEstimate
 from registry.promotion.promotion import (
     AuditResult,
     EvidenceError,
@@ -29,9 +29,9 @@ GOOD = PromotionEvidence(
     n_accounts=300, n_positives=40, over_base_rate=CLEAR, over_formula=CLEAR, over_champion=CLEAR,
     n_rows_with_champion=400, captured={20: 0.4}, captured_over={20: CLEAR},
     segments={"MRR lowest third": CLEAR, "MRR highest third": EVEN}, explanations_agreement=0.8,
-    levels={"later rows, 90 days": Measured(value=1.05, low=0.9, high=1.2)},
-    base_rate_levels={"later rows, 90 days": Measured(value=1.0, low=0.9, high=1.1)},
-    slopes={"later rows, 90 days": Measured(value=0.9, low=0.6, high=1.2)},
+    levels={"later rows, 90 days": IntervalEstimate(value=1.05, low=0.9, high=1.2)},
+    base_rate_levels={"later rows, 90 days": IntervalEstimate(value=1.0, low=0.9, high=1.1)},
+    slopes={"later rows, 90 days": IntervalEstimate(value=0.9, low=0.6, high=1.2)},
 )  # fmt: skip
 CLEAN = AuditResult(is_clean=True, sentences=("nothing was found.",))
 
@@ -60,13 +60,13 @@ APPROVED = {
     },
     "explanations just stable": {"explanations_agreement": 0.5},
     "explanations not measured": {"explanations_agreement": None},
-    "far off by chance": {"levels": {"x": Measured(value=0.6, low=0.3, high=1.1)}},
-    "off, but not far": {"levels": {"x": Measured(value=0.85, low=0.8, high=0.9)}},
+    "far off by chance": {"levels": {"x": IntervalEstimate(value=0.6, low=0.3, high=1.1)}},
+    "off, but not far": {"levels": {"x": IntervalEstimate(value=0.85, low=0.8, high=0.9)}},
     "off like the base rate": {
-        "levels": {"x": Measured(value=0.7, low=0.6, high=0.8)},
-        "base_rate_levels": {"x": Measured(value=0.5, low=0.4, high=0.6)},
+        "levels": {"x": IntervalEstimate(value=0.7, low=0.6, high=0.8)},
+        "base_rate_levels": {"x": IntervalEstimate(value=0.5, low=0.4, high=0.6)},
     },
-    "a slope just shown": {"slopes": {"x": Measured(value=0.5, low=-0.6, high=1.6)}},
+    "a slope just shown": {"slopes": {"x": IntervalEstimate(value=0.5, low=-0.6, high=1.6)}},
 }  # fmt: skip
 
 
@@ -103,26 +103,26 @@ REFUSED = {
     ),
     "badly calibrated": ({"calibration_error": 0.11}, r"off by 0\.110 on average; at most 0\.100"),
     "half too high": (
-        {"levels": {"later rows, 90 days": Measured(value=0.67, low=0.55, high=0.8)}},
+        {"levels": {"later rows, 90 days": IntervalEstimate(value=0.67, low=0.55, high=0.8)}},
         r"Far from as many come as it promises .* later rows, 90 days: 0\.67 \(0\.55 to 0\.80\)",
     ),
     "half too high where the base rate is too low": (
         {
-            "levels": {"x": Measured(value=0.67, low=0.55, high=0.8)},
-            "base_rate_levels": {"x": Measured(value=1.6, low=1.4, high=1.8)},
+            "levels": {"x": IntervalEstimate(value=0.67, low=0.55, high=0.8)},
+            "base_rate_levels": {"x": IntervalEstimate(value=1.6, low=1.4, high=1.8)},
         },
         "Far from as many come",
     ),
     "the released one half too high": (
-        {"levels": {"released model, 30 days": Measured(value=0.67, low=0.55, high=0.8)}},
+        {"levels": {"released model, 30 days": IntervalEstimate(value=0.67, low=0.55, high=0.8)}},
         "Far from as many come as it promises .* released model, 30 days",
     ),
     "it says nothing": (
-        {"slopes": {"later rows, 90 days": Measured(value=0.1, low=-0.3, high=0.5)}},
+        {"slopes": {"later rows, 90 days": IntervalEstimate(value=0.1, low=-0.3, high=0.5)}},
         r"not shown to come more often, .* later rows, 90 days: 0\.10 \(-0\.30 to 0\.50\)",
     ),
     "it is far too sure": (
-        {"slopes": {"x": Measured(value=0.3, low=0.2, high=0.4)}}, "far less often than they say",
+        {"slopes": {"x": IntervalEstimate(value=0.3, low=0.2, high=0.4)}}, "far less often than they say",
     ),
     "captures clearly less revenue": (
         {"captured_over": {20: with_confidence(0.04, mean=-0.01)}},
@@ -180,8 +180,8 @@ def test_all_reasons_are_given_at_once():
     bad = replace(
         GOOD, over_base_rate=WORSE, over_formula=WORSE, over_champion=WORSE, n_positives=1,
         captured_over={20: WORSE}, calibration_error=0.5, segments={"x": WORSE},
-        explanations_agreement=0.0, levels={"x": Measured(value=3.0, low=2.0, high=4.0)},
-        slopes={"x": Measured(value=0.0, low=-1.0, high=1.0)},
+        explanations_agreement=0.0, levels={"x": IntervalEstimate(value=3.0, low=2.0, high=4.0)},
+        slopes={"x": IntervalEstimate(value=0.0, low=-1.0, high=1.0)},
     )  # fmt: skip
     promotion = decide(bad, audited=AuditResult(is_clean=False, sentences=("A leak.",)))
     assert {check.outcome for check in promotion.checks} == {"failed"}

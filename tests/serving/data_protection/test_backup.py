@@ -40,7 +40,7 @@ from serving.data_protection.backup.chunks import FOLDER as CHUNKS
 from serving.data_protection.backup.encryption import DESCRIPTION, open_sealing
 from serving.data_protection.backup.errors import BackupError, DamagedBackupError
 from serving.data_protection.backup.keep_newest import keep_newest
-from serving.data_protection.backup.make import MadeBackup, make_backup
+from serving.data_protection.backup.make import BackupResult, make_backup
 from serving.data_protection.backup.manifest import Chunk, backup_ids, read_backup, write_manifest
 from serving.data_protection.backup.restore import RestoredWorkspace, RestoreOptions, restore
 from serving.data_protection.backup.target import FolderTarget, Target, open_target
@@ -63,7 +63,7 @@ from serving.settings import BACKUP_KEY_VARIABLE
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def stored(workspace: Workspace, target: Target, **more: object) -> MadeBackup:
+def stored(workspace: Workspace, target: Target, **more: object) -> BackupResult:
     given = {"now": NOW, "key": None, **more}
     return make_backup(workspace, target, **given)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from registry.bundle.bundle import BundleError
-from registry.promotion.level import Measured
+from registry.promotion.level import IntervalEstimate
 from registry.promotion.promotion import (
     AuditResult,
     EvidenceError,
@@ -44,9 +44,9 @@ EVIDENCE = PromotionEvidence(
     captured_over={5: GAIN, 20: GAIN},
     segments={"MRR lowest third": GAIN},
     explanations_agreement=0.75,
-    levels={"later rows, 90 days": Measured(value=1.05, low=0.9, high=1.2)},
-    base_rate_levels={"later rows, 90 days": Measured(value=1.0, low=0.9, high=1.1)},
-    slopes={"released model, 90 days": Measured(value=0.9, low=0.6, high=1.2)},
+    levels={"later rows, 90 days": IntervalEstimate(value=1.05, low=0.9, high=1.2)},
+    base_rate_levels={"later rows, 90 days": IntervalEstimate(value=1.0, low=0.9, high=1.1)},
+    slopes={"released model, 90 days": IntervalEstimate(value=0.9, low=0.6, high=1.2)},
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from features.cli.options import out
-from serving.cli.data_protection.carrying_out import show_counts
+from serving.cli.data_protection.run_erasure import show_counts
 
 
 @pytest.mark.parametrize(("count", "is_said"), [(0, True), (1, False)])

@@ -104,7 +104,7 @@ def test_an_interrupted_erasure_is_finished_by_the_next_command(
     place: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("serving.data_protection.erasure.erase.SUBJECT_PLACES", (Killed(),))
+        broken.setattr("serving.data_protection.erasure.erase.ERASERS", (Killed(),))
         keepwell_erase(place, "account", "acct-07", "--reason", "17", *BY)
     assert under_way(place) is not None
     finished = keepwell_erase(place, "resume")

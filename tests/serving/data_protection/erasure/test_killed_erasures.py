@@ -23,7 +23,7 @@ from erase_once import LONGEST, lived
 from features.lake.forget import LakeSubjects
 from features.lake.lake import Lake
 from features.workspace import Workspace
-from serving.cli.data_protection.carrying_out import finish_interrupted
+from serving.cli.data_protection.run_erasure import finish_interrupted
 from serving.data_protection.erasure.erase import under_way
 from serving.ledger.ledger import Ledger
 from serving.ledger.stores.texts import texts_in

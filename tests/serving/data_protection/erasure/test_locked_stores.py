@@ -11,7 +11,7 @@ import pytest
 from backup_worlds import KEY
 from canary_world import ACCOUNT, NOW, OF_ACCOUNT, PERSON, World, canary
 
-import serving.data_protection.backup.frozen as frozen
+import serving.data_protection.backup.consistent_copy as frozen
 from features.events.subject import Subject
 from features.workspace_files import WorkspaceBusyError
 from serving.data_protection.backup.errors import BackupError
@@ -35,7 +35,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours take seconds."""
     for where in (
         "features.store._packed_file.BUSY_SECONDS",
-        "serving.data_protection.erasure.places_in_databases.BUSY_SECONDS",
+        "serving.data_protection.erasure.database_erasers.BUSY_SECONDS",
         "serving.ledger.database.dialects.sqlite.BUSY_SECONDS",
     ):
         monkeypatch.setattr(where, 0.3)

@@ -18,7 +18,7 @@ from features.events.subject import Subject
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from serving.data_protection.erasure.erase import begin_erasure, finish_erasure
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.ledger.stores.outbox import FILE
 
 pytestmark = pytest.mark.redis
@@ -53,7 +53,7 @@ def everything_in(client: Redis) -> bytes:
 
 
 def erase(workspace: Workspace, subject: Subject) -> None:
-    at = SubjectAt(
+    at = SubjectRequest(
         workspace=workspace,
         subject=subject,
         by="dpo",

@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 import keepwell
 from features.lake.erased_subjects import ErasedSubjects
 from features.workspace import Workspace
-from serving.cli.data_protection.carrying_out import erase_what_came_later
+from serving.cli.data_protection.run_erasure import apply_pending_erasures
 from serving.data_protection.backup.erasures import known_targets
-from serving.data_protection.erasure.names_held import names_by_digest
+from serving.data_protection.erasure.digest_lookup import names_by_digest
 from serving.data_protection.pending_erasures import (
     ErasureLine,
     PendingErasuresError,
@@ -96,7 +96,7 @@ def test_without_the_key_of_the_digests_nothing_is_served(world: World, tmp_path
     assert len(canaries_in(place)) > 30
     (place / "erasures").mkdir(exist_ok=True)
     shutil.copy(world.workspace.root / "erasures" / "subjects.secret", place / "erasures")
-    erase_what_came_later(again)
+    apply_pending_erasures(again)
     refuse_pending_erasures(again)
     assert canaries_in(place) == set()
 
@@ -166,9 +166,9 @@ def test_an_erasure_that_is_interrupted_is_carried_out_at_the_next_start(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        erase_what_came_later(world.workspace, killed)
+        apply_pending_erasures(world.workspace, killed)
     assert pending_erasures(world.workspace) != ()
-    erase_what_came_later(world.workspace)
+    apply_pending_erasures(world.workspace)
     assert pending_erasures(world.workspace) == ()
     assert canaries_in(world.workspace.root) == set()
 
@@ -186,7 +186,7 @@ def test_a_legal_hold_of_the_backup_is_older_than_the_erasure(own_workspace: Wor
         key=name_of_key(erased.key),
     )
     set_pending(own_workspace, [line])
-    erase_what_came_later(own_workspace)
+    apply_pending_erasures(own_workspace)
     refuse_pending_erasures(own_workspace)
     (receipt,) = (own_workspace.root / "erasures").glob("receipt-e1.json")
     assert "entries were held, and none is now" in receipt.read_text()
@@ -204,7 +204,7 @@ def test_somebody_who_is_not_held_is_noted_and_left_out_of_the_next_file(
         key=name_of_key(erased.key),
     )
     set_pending(own_workspace, [line])
-    erase_what_came_later(own_workspace)
+    apply_pending_erasures(own_workspace)
     refuse_pending_erasures(own_workspace)
     assert list(erased.among("account", ["acct-new", "acct-07"])) == ["acct-new"]
 

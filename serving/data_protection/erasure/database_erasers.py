@@ -9,7 +9,7 @@ from pathlib import Path
 
 from features.events.subject import Subject
 from features.workspace_files import rewrite_database
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.ledger.ledger import Ledger
 from serving.ledger.stores.subjects import (
     Erasing,
@@ -24,20 +24,20 @@ BUSY_SECONDS = 30.0
 """So long others who write to a database, or read an older state of it, are waited for."""
 
 
-class InLedger:
-    """Decisions and everything about them."""
+class LedgerEraser:
+    """Erases decisions and everything about them."""
 
     name = "ledger"
     paths = ("ledger.db",)
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many records and answers."""
         if not _is_there(at.database):
             return 0
         with closing(Ledger(at.database)) as ledger:
             return LedgerSubjects(ledger.database).count(at.subject)
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Every record and answer."""
         if not _is_there(at.database):
             return
@@ -45,7 +45,7 @@ class InLedger:
             for one in LedgerSubjects(ledger.database).held(at.subject):
                 yield {"table": one.table, **one.values}
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Erase them, with a redaction in the chain."""
         if not _is_there(at.database):
             return 0
@@ -54,7 +54,7 @@ class InLedger:
             return LedgerSubjects(ledger.database).erase(at.subject, erasing)
 
 
-def events_written_by(at: SubjectAt) -> tuple[str, ...]:
+def events_written_by(at: SubjectRequest) -> tuple[str, ...]:
     """The ids of the events whose texts the subject wrote, as the ledger knows them."""
     if not _is_there(at.database):
         return ()
@@ -62,90 +62,90 @@ def events_written_by(at: SubjectAt) -> tuple[str, ...]:
         return LedgerSubjects(ledger.database).written_by(at.subject)
 
 
-class InOutbox:
-    """Messages to webhooks."""
+class OutboxEraser:
+    """Erases messages to webhooks."""
 
     name = "outbox"
     paths = ("webhooks.db",)
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many messages."""
         return erase_messages(at.outbox, at.subject, only_count=True) if _is_there(at.outbox) else 0
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Every message."""
         for one in held_messages(at.outbox, at.subject) if _is_there(at.outbox) else ():
             yield one.values
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Erase them, sent or not."""
         return erase_messages(at.outbox, at.subject) if _is_there(at.outbox) else 0
 
 
-class InKeys:
-    """API keys: their names, owners and territories."""
+class ApiKeyEraser:
+    """Erases names, owners and territories of API keys."""
 
     name = "API keys"
     paths = ("keys.db",)
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many keys."""
         file = at.workspace.root / "keys.db"
         if not file.exists():
             return 0
         return erase_key_owner(file, at.subject, at=at.at, only_count=True)
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Every key, without its secret."""
         file = at.workspace.root / "keys.db"
         for one in held_keys(file, at.subject) if file.exists() else ():
             yield one.values
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """End the keys of the person, and take the name out of them."""
         file = at.workspace.root / "keys.db"
         return erase_key_owner(file, at.subject, at=at.at) if file.exists() else 0
 
 
-class InModelStore:
-    """Who trained and promoted which model, in the database of MLflow."""
+class ModelStoreEraser:
+    """Erases who trained and promoted which model, in the database of MLflow."""
 
     name = "model store"
     paths = ("mlflow.db",)
 
-    def _file(self, at: SubjectAt) -> Path | None:
+    def _file(self, at: SubjectRequest) -> Path | None:
         address = at.workspace.tracking_uri
         file = Path(address.removeprefix("sqlite:///"))
         return file if address.startswith("sqlite:///") and file.exists() else None
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many values; 0 where a server keeps them, which is not reached."""
         file = self._file(at)
         return 0 if file is None else len(list(_values_naming(file, at.subject)))
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Every value."""
         file = self._file(at)
         for table, column, value in _values_naming(file, at.subject) if file else ():
             yield {"table": table, "column": column, "value": value}
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Put the pseudonym into every value."""
         file = self._file(at)
         return 0 if file is None else _scrub_database(file, at.subject)
 
 
-class InWaitingAccounts:
-    """Which accounts wait to be computed, or were published."""
+class TouchedAccountEraser:
+    """Erases an account from those that wait to be computed, or were published."""
 
     name = "accounts that wait"
     paths = ("touched.db",)
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many entries."""
         return len(list(self.held(at)))
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Every entry."""
         file = at.workspace.root / "touched.db"
         if at.subject.kind != "account" or not file.exists():
@@ -157,7 +157,7 @@ class InWaitingAccounts:
                 ):
                     yield {"table": table, "account_id": name}
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Remove them."""
         file = at.workspace.root / "touched.db"
         if at.subject.kind != "account" or not file.exists():

@@ -19,7 +19,7 @@ import polars as pl
 
 from features.events.subject import SubjectKind
 from features.workspace import Workspace
-from serving.data_protection.erasure.places_in_files import TEXTS
+from serving.data_protection.erasure.file_erasers import TEXTS
 from serving.data_protection.places import files_of
 from serving.ledger.stores.texts import texts_in
 

@@ -17,18 +17,18 @@ from features.workspace_files import WorkspaceError
 
 if TYPE_CHECKING:
     from serving.data_protection.erasure.erase import Journal, Receipt
-    from serving.data_protection.erasure.protocol import SubjectAt
+    from serving.data_protection.erasure.protocol import SubjectRequest
 
 
-def subject_at(place: Workspace, subject: Subject, *, by: str, reason: str) -> SubjectAt:
+def subject_request(place: Workspace, subject: Subject, *, by: str, reason: str) -> SubjectRequest:
     """A subject in a workspace, with the databases that the environment names."""
     from registry.integrity.signing import signing_key
-    from serving.data_protection.erasure.protocol import SubjectAt
+    from serving.data_protection.erasure.protocol import SubjectRequest
     from serving.ledger.stores.outbox import FILE
     from serving.settings import service_settings
 
     stated = service_settings(os.environ).ledger_url
-    return SubjectAt(
+    return SubjectRequest(
         workspace=place,
         subject=subject,
         by=by,
@@ -48,11 +48,13 @@ def finish_interrupted(place: Workspace) -> bool:
     if journal is None:
         return False
     out.print(f"An erasure of {journal.at[:16]} was interrupted and is finished now.", markup=False)
-    finish(subject_at(place, journal.subject, by=journal.by, reason=journal.reason), journal)
+    finish(subject_request(place, journal.subject, by=journal.by, reason=journal.reason), journal)
     return True
 
 
-def erase_what_came_later(place: Workspace, say: Callable[[str], None] = lambda name: None) -> None:
+def apply_pending_erasures(
+    place: Workspace, say: Callable[[str], None] = lambda name: None
+) -> None:
     """Apply to a restored workspace the erasures that it lacks.
 
     Where one cannot be carried out, the reason is said, and it stays pending.
@@ -70,9 +72,9 @@ def erase_what_came_later(place: Workspace, say: Callable[[str], None] = lambda 
     try:
         done = erase_pending(
             place,
-            lambda subject: subject_at(place, subject, by="", reason=""),
+            lambda subject: subject_request(place, subject, by="", reason=""),
             clock=steady_clock(place),
-            learned=lambda subject: learned_words(place, subject),
+            learned=lambda subject: trained_on_words(place, subject),
             progress=say,
         )
     except (
@@ -100,18 +102,18 @@ def erase_what_came_later(place: Workspace, say: Callable[[str], None] = lambda 
         _warn_of_left(receipt)
 
 
-def begin(at: SubjectAt, *, approved_by: str | None = None) -> Journal:
+def begin(at: SubjectRequest, *, approved_by: str | None = None) -> Journal:
     """Count what is held, and write the journal."""
     from serving.data_protection.erasure.erase import begin_erasure, count_places
 
     with show_progress("Looking for it everywhere"):
         found = count_places(at)
     return begin_erasure(
-        at, approved_by=approved_by, learned=learned_words(at.workspace, at.subject), found=found
+        at, approved_by=approved_by, learned=trained_on_words(at.workspace, at.subject), found=found
     )
 
 
-def finish(at: SubjectAt, journal: Journal) -> None:
+def finish(at: SubjectRequest, journal: Journal) -> None:
     """Erase, and show the receipt; ends with 1 where something is left."""
     from serving.data_protection.erasure.erase import RECEIPT_FILE, finish_erasure
 
@@ -136,11 +138,11 @@ def finish(at: SubjectAt, journal: Journal) -> None:
 
 def list_in_targets(place: Workspace) -> None:
     """List erasures where the workspace is backed up, so that no restore brings somebody back."""
-    from serving.data_protection.backup.erasures import tell_targets
+    from serving.data_protection.backup.erasures import list_erasures_in_targets
     from serving.settings import BACKUP_KEY_VARIABLE
 
     key = os.environ.get(BACKUP_KEY_VARIABLE) or None
-    for address, problem in tell_targets(place, key=key, now=time_of(place)).items():
+    for address, problem in list_erasures_in_targets(place, key=key, now=time_of(place)).items():
         _tell(
             f"Listed beside the backups in {address}."
             if problem is None
@@ -173,9 +175,9 @@ def show_counts(found: Mapping[str, int]) -> None:
         out.print("Nothing is held under this id. Compare its spelling with the one in your data.")
 
 
-def learned_words(place: Workspace, subject: Subject) -> tuple[str, ...]:
+def trained_on_words(place: Workspace, subject: Subject) -> tuple[str, ...]:
     """Which models learned from a subject, as sentences."""
     from serving.cli.models import store_of
-    from serving.data_protection.erasure.learned_from import models_that_learned
+    from serving.data_protection.erasure.trained_on import models_trained_on
 
-    return tuple(one.words for one in models_that_learned(place, store_of(place), subject))
+    return tuple(one.words for one in models_trained_on(place, store_of(place), subject))

@@ -25,14 +25,14 @@ from serving.data_protection.stored_files.declaration import SQLITE_SUFFIXES, Pl
 from serving.ledger.stores.ledger_copy import pinned_ledger
 
 FIRST = ("webhooks.db", "touched.db", "ledger.db")
-"""The databases that are frozen first, in this order: none knows more than one that comes later."""
+"""The databases that are pinned first, in this order: none knows more than one that comes later."""
 
 PATIENCE = 20.0
 """Seconds to wait for a writer of a database that keeps readers out while it commits."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrozenFile:
+class SourceFile:
     """A file of the workspace by its path in it, where its content is now, and its place."""
 
     path: str
@@ -42,10 +42,10 @@ class FrozenFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrozenWorkspace:
+class SourceFiles:
     """The files of one state."""
 
-    files: tuple[FrozenFile, ...]
+    files: tuple[SourceFile, ...]
     not_listed: tuple[str, ...]
     lake: Manifest | None
     ledger: Path | None  # a copy, which may be opened
@@ -53,10 +53,10 @@ class FrozenWorkspace:
 
 
 @contextmanager
-def frozen(
+def consistent_copy(
     workspace: Workspace, *, ledger_url: str | None, scratch: Path, wait_seconds: float
-) -> Iterator[FrozenWorkspace]:
-    """Freeze a workspace; databases are copied to ``scratch``.
+) -> Iterator[SourceFiles]:
+    """Give the files of a workspace as of one moment; databases are copied to ``scratch``.
 
     Raises:
         BackupError: a database of the workspace is damaged.
@@ -97,7 +97,7 @@ def frozen(
     wanted = None if lake is None else _files_of_lake(lake)
     files = tuple(_files(root, copies, wanted))
     _check_lake(lake, {file.path for file in files})
-    yield FrozenWorkspace(
+    yield SourceFiles(
         files=files,
         not_listed=tuple(name for name, place in files_of(root) if place is None),
         lake=lake,
@@ -119,7 +119,7 @@ def _copied_files(root: Path) -> dict[str, Place]:
 
 def _files(
     root: Path, copies: Mapping[str, Path], of_lake: frozenset[str] | None
-) -> Iterator[FrozenFile]:
+) -> Iterator[SourceFile]:
     listed = _copied_files(root)
     for name in sorted({*listed, *copies}):
         folder = name.partition("/")[0]
@@ -135,7 +135,7 @@ def _files(
             if name not in copies:
                 continue  # removed since, as a study that ended
             mode = 0o600
-        yield FrozenFile(path=name, content=copies.get(name, path), place=place, mode=mode)
+        yield SourceFile(path=name, content=copies.get(name, path), place=place, mode=mode)
 
 
 def _place(name: str) -> Place:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnedModel:
+class TrainedModel:
     """A version of a model whose training rows held the account."""
 
     label: str
@@ -42,9 +42,9 @@ class LearnedModel:
         )
 
 
-def models_that_learned(
+def models_trained_on(
     workspace: Workspace, store: ModelStore, subject: Subject
-) -> tuple[LearnedModel, ...]:
+) -> tuple[TrainedModel, ...]:
     """The versions that learned from an account; of a person no model reads anything."""
     if subject.kind != "account":
         return ()
@@ -77,7 +77,7 @@ def models_that_learned(
             before = sum(moment < as_of for moment in moments)
             if before:
                 found.append(
-                    LearnedModel(
+                    TrainedModel(
                         label=label,
                         version=version.version,
                         as_of=as_of.isoformat(),

@@ -23,9 +23,9 @@ from registry.bundle.bundle import ModelBundle
 from registry.bundle.metadata import BundleError, GoldenRows
 from registry.integrity.hashed_folder import SIGNATURE
 from registry.integrity.sealed_document import seal_again
-from serving.data_protection.erasure.places_in_databases import replace_in_database
-from serving.data_protection.erasure.places_in_features import rows_naming, scrub_frame
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.database_erasers import replace_in_database
+from serving.data_protection.erasure.feature_erasers import rows_naming, scrub_frame
+from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.data_protection.places import PLACES, files_of
 from serving.data_protection.stored_files.declaration import Place
 
@@ -49,8 +49,8 @@ DRAFT_SECONDS = 60.0
 """A draft that nobody has written to for so long is of a process that was killed."""
 
 
-class InFiles:
-    """Texts and tables in the places that have no way of their own."""
+class FileEraser:
+    """Erases a subject in texts and tables, in the places that have no eraser of their own."""
 
     name = "files"
     paths = (
@@ -70,11 +70,11 @@ class InFiles:
         "studies/*",
     )
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many files."""
         return len(list(self.held(at)))
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Each file, with the rows or lines that name the subject."""
         for place, path in self._files(at):
             if path.suffix == ".parquet":
@@ -87,7 +87,7 @@ class InFiles:
                     lines = [line for line in text.splitlines() if at.subject.is_in(line)]
                     yield {"file": _below(path, at), "place": place.path, "lines": lines}
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Write them without the subject."""
         changed = 0
         for place, path in self._files(at):
@@ -110,7 +110,7 @@ class InFiles:
                     write_atomically(path, scrubbed.encode("utf-8", errors="surrogateescape"))
         return changed
 
-    def _files(self, at: SubjectAt) -> Iterator[tuple[Place, Path]]:
+    def _files(self, at: SubjectRequest) -> Iterator[tuple[Place, Path]]:
         root = at.workspace.root
         for name, place in files_of(root):
             inside = place is not None and place.path in self.paths
@@ -118,17 +118,17 @@ class InFiles:
                 yield place, root / name
 
 
-class InModels:
-    """Golden rows of bundles that are rows of the subject."""
+class GoldenRowEraser:
+    """Removes golden rows of bundles that are rows of the subject."""
 
     name = "models"
     paths: tuple[str, ...] = ("artifacts/**/bundle/*",)
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many golden rows."""
         return sum(int(hit.sum()) for _, _, hit in self._bundles(at))
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Each golden row, by the names of its features."""
         for folder, bundle, hit in self._bundles(at):
             for row in bundle.golden.matrix[hit]:
@@ -138,7 +138,7 @@ class InModels:
                     "row": dict(zip(names, row.tolist(), strict=True)),
                 }
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Save the bundles without those rows; a model answers as before."""
         self._finish_swaps(at)
         rows = 0
@@ -162,7 +162,7 @@ class InModels:
             rows += int(hit.sum())
         return rows
 
-    def _finish_swaps(self, at: SubjectAt) -> None:
+    def _finish_swaps(self, at: SubjectRequest) -> None:
         """Finish what a killed erasure left between two names of a folder."""
         for base in ("artifacts", "waiting-runs"):
             for before in (at.workspace.root / base).rglob(".bundle-before00"):
@@ -174,7 +174,7 @@ class InModels:
             for fresh in (at.workspace.root / base).rglob(".bundle-erased00"):
                 shutil.rmtree(fresh)
 
-    def _bundles(self, at: SubjectAt) -> Iterator[tuple[Path, ModelBundle, np.ndarray]]:
+    def _bundles(self, at: SubjectRequest) -> Iterator[tuple[Path, ModelBundle, np.ndarray]]:
         if at.subject.kind != "account":
             return
         rows = _rows_of(at)
@@ -187,22 +187,22 @@ class InModels:
                 yield manifest.parent, bundle, _hits(bundle, rows)
 
 
-class InDrafts:
-    """Files that a killed process did not finish."""
+class DraftEraser:
+    """Removes files that a killed process did not finish."""
 
     name = "unfinished files"
     paths = ("**.*.tmp", "**.*-????????/**", "**.secret.*", "events/.spool/**", ".backup/*/**")
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many there are, whatever they hold."""
         return len(list(self._old(at)))
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Each by its name: what it holds is whole nowhere."""
         for path in self._old(at):
             yield {"file": _below(path, at)}
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Remove them."""
         gone = 0
         for path in list(self._old(at)):
@@ -210,7 +210,7 @@ class InDrafts:
             gone += 1
         return gone
 
-    def _old(self, at: SubjectAt) -> Iterator[Path]:
+    def _old(self, at: SubjectRequest) -> Iterator[Path]:
         now = time.time()
         for name, place in files_of(at.workspace.root):
             path = at.workspace.root / name
@@ -219,7 +219,7 @@ class InDrafts:
                 yield path
 
 
-def _register(at: SubjectAt, before: Path, after: Path) -> None:
+def _register(at: SubjectRequest, before: Path, after: Path) -> None:
     """Let the model store know a bundle by its new fingerprint, and remove the one of before."""
     was, now = (ModelBundle.load(folder, key=at.key).fingerprint for folder in (before, after))
     address = at.workspace.tracking_uri
@@ -229,7 +229,7 @@ def _register(at: SubjectAt, before: Path, after: Path) -> None:
     shutil.rmtree(before)
 
 
-def _rows_of(at: SubjectAt) -> pl.DataFrame:
+def _rows_of(at: SubjectRequest) -> pl.DataFrame:
     store = SnapshotStore(at.workspace.snapshots_dir)
     found = [
         store.read(moment).filter(pl.col("account_id") == at.subject.id)
@@ -261,7 +261,7 @@ def _without(bundle: ModelBundle, hit: np.ndarray) -> GoldenRows:
     return GoldenRows(matrix=middle, raw=bundle.form.score(middle))
 
 
-def _below(path: Path, at: SubjectAt) -> str:
+def _below(path: Path, at: SubjectRequest) -> str:
     return path.relative_to(at.workspace.root).as_posix()
 
 

@@ -18,47 +18,47 @@ from features.lake.forget import LakeSubjects
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
-from serving.data_protection.erasure.protocol import SubjectAt
+from serving.data_protection.erasure.protocol import SubjectRequest
 
 
-class InEvents:
-    """Events, their corrections, and refused rows."""
+class EventEraser:
+    """Erases events, their corrections, and refused rows."""
 
     name = "events"
     paths = ("events/*.parquet", "quarantine/*.parquet")
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many rows."""
         return lake_subjects(at).held(at.subject).rows
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Every row."""
         found = lake_subjects(at).held(at.subject)
         yield from found.events.iter_rows(named=True)
         for row in found.quarantined.iter_rows(named=True):
             yield {"refused": True, **row}
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Write the files anew, without the subject."""
         return lake_subjects(at).erase(at.subject)
 
 
-class InSnapshots:
-    """Features and attributes of accounts at past moments."""
+class SnapshotEraser:
+    """Erases features and attributes of accounts at past moments."""
 
     name = "snapshots"
     paths = ("snapshots/*.parquet",)
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many rows."""
         return sum(one.height for one in self._rows(at))
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Every row."""
         for rows in self._rows(at):
             yield from rows.iter_rows(named=True)
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Remove the rows of an account; put the pseudonym in place of a person.
 
         No other row changes, since none reads another account, and a person is counted as one
@@ -79,27 +79,27 @@ class InSnapshots:
                 store.write(left, digest=now if fits else digest)
         return changed
 
-    def _rows(self, at: SubjectAt) -> Iterator[pl.DataFrame]:
+    def _rows(self, at: SubjectRequest) -> Iterator[pl.DataFrame]:
         store = SnapshotStore(at.workspace.snapshots_dir)
         for moment in store.moments():
             yield rows_naming(store.read(moment), at.subject)
 
 
-class InOnlineStore:
-    """The newest features of accounts, in the workspace or in Redis."""
+class OnlineStoreEraser:
+    """Erases the newest features of accounts, in the workspace or in Redis."""
 
     name = "online features"
     paths = ("online.db",)
 
-    def find(self, at: SubjectAt) -> int:
+    def find(self, at: SubjectRequest) -> int:
         """How many accounts."""
         return self._rows(at).height
 
-    def held(self, at: SubjectAt) -> Iterator[Mapping[str, object]]:
+    def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """The newest features of each account."""
         yield from self._rows(at).iter_rows(named=True)
 
-    def erase(self, at: SubjectAt) -> int:
+    def erase(self, at: SubjectRequest) -> int:
         """Remove an account; write rows that name somebody again without the name."""
         rows, features = self._rows(at), WorkspaceFeatures(at.workspace)
         if rows.is_empty():
@@ -112,7 +112,7 @@ class InOnlineStore:
         features.forget(sorted(gone))
         return rows.height
 
-    def _rows(self, at: SubjectAt) -> pl.DataFrame:
+    def _rows(self, at: SubjectRequest) -> pl.DataFrame:
         moments = SnapshotStore(at.workspace.snapshots_dir).moments()
         if not moments:
             return pl.DataFrame()
@@ -125,7 +125,7 @@ class InOnlineStore:
         return online if online.is_empty() else rows_naming(online, at.subject)
 
 
-def lake_subjects(at: SubjectAt) -> LakeSubjects:
+def lake_subjects(at: SubjectRequest) -> LakeSubjects:
     """The lake of a workspace, with the properties that stay of what a person did.
 
     They are those that the kind declares or a feature reads, without those in which people write.
