@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from registry.store.approval import person
-from serving.ledger.autonomy import LEVELS, VETO_WINDOW, level_now
+from serving.ledger.autonomy import LEVELS, VETO_WINDOW, level_now, why_level
 from serving.ledger.database.chain import insert_linked
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import APPROVALS, CLAIM_RECORDS
@@ -180,21 +180,22 @@ def check_level_of(
     """
     scope = Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
     level = min(bound_of(decided), level_now(controls, scope))
+    why = why_level(level, controls, scope)
     verdict = verdict_on(connection, decided.decision_id)
     if verdict is not None and verdict.verdict == "rejected":
         raise NotClaimableError(f"{verdict.by} rejected this decision on {verdict.at:%Y-%m-%d}.")
     if level < 2:
         raise NotClaimableError(
-            f"{decided.action} {LEVELS[level]} here (level {level}); no program may claim it."
+            f"{decided.action} {LEVELS[level]} here ({why}); no program may claim it."
         )
     if verdict is None and level == 2:
         raise NotClaimableError(
-            f"{decided.action} {LEVELS[level]} here (level {level}), and nobody has yet."
+            f"{decided.action} {LEVELS[level]} here ({why}), and nobody has yet."
         )
     open_until = asked_at(decided) + VETO_WINDOW
     if verdict is None and level == 3 and at < open_until:
         raise NotClaimableError(
-            f"{decided.action} {LEVELS[level]} here (level {level}): until "
+            f"{decided.action} {LEVELS[level]} here ({why}): until "
             f"{open_until:%Y-%m-%d %H:%M} UTC.",
             retry_after=max(1, round((open_until - at).total_seconds())),
         )

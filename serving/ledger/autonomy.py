@@ -95,16 +95,36 @@ def level_now(controls: Sequence[Control], scope: Scope) -> int:
     """
     if stop_of(controls, scope) is not None:
         return 0
+    setting = level_setting(controls, scope)
+    return UNSET_LEVEL if setting is None or setting.value is None else setting.value
+
+
+def level_setting(controls: Sequence[Control], scope: Scope) -> Control | None:
+    """The setting of a level that counts for a decision; None where nobody set one."""
     found = [
         (
             sum(part is not None for part in (c.scope.action, c.scope.segment, c.scope.csm)),
             number,
-            c.value,
         )
         for number, c in enumerate(controls)
         if c.kind == "level" and c.scope.holds(scope) and c.value is not None
     ]
-    return max(found)[2] if found else UNSET_LEVEL
+    return controls[max(found)[1]] if found else None
+
+
+def why_level(level: int, controls: Sequence[Control], scope: Scope) -> str:
+    """The level of a decision with what it comes from, as far as that is not plain.
+
+    Somebody who has just set a level for everything has to see why another one counts.
+    """
+    setting = level_setting(controls, scope)
+    if setting is None or setting.value is None or level == 0:
+        return f"level {level}"
+    if level < setting.value:
+        return f"level {level}; {setting.value} is set, and this action has {level} at most"
+    if setting.scope == Scope():
+        return f"level {level}"
+    return f"level {level}, which is set for {setting.scope.words}"
 
 
 def capacities(controls: Sequence[Control], scope: Scope) -> tuple[tuple[Scope, int], ...]:

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from experiments.policy.contact.contact_policy import CAPACITY_WEEK
+from experiments.policy.contact.snooze import Snooze
 from serving.ledger.approvals import check_level_of
 from serving.ledger.autonomy import capacities
 from serving.ledger.database.claim_records import (
@@ -55,6 +56,7 @@ from serving.ledger.errors import (
     NotYoursError,
 )
 from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
+from serving.ledger.ledger import Outcome, outcomes_in
 from serving.ledger.quiet_hours import check_not_quiet
 from serving.ledger.ranked_actions import list_of, row_of_action
 from serving.ledger.reported_outcomes import (
@@ -64,11 +66,27 @@ from serving.ledger.reported_outcomes import (
     lower_after_harm,
     store_outcome,
 )
-from serving.ledger.snoozes import check_not_snoozed
+from serving.ledger.snoozes import check_not_snoozed, read_snoozes
 
-__all__ = ["Claim", "Claims"]
+__all__ = ["AccountNow", "Claim", "Claims", "RecheckRules"]
 
 NOTHING_TO_DO = "do_nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountNow:
+    """What the ledger holds about an account in the transaction that writes a claim.
+
+    ``under_way`` are the claims on other actions of the same list.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    put_off: tuple[Snooze, ...] | None  # None: nobody said anything about it
+    under_way: tuple[Claim, ...]
+
+
+RecheckRules = Callable[[AccountNow], LedgerError | None]
+"""Ask the rules about an action again; the refusal, if one holds it back."""
 
 
 class Claims:
@@ -86,13 +104,14 @@ class Claims:
         key: str,
         now: datetime,
         action: str | None = None,
-        held_back: LedgerError | None = None,
+        held_back: RecheckRules | None = None,
     ) -> tuple[Claim, bool]:
         """Take a decision to carry it out; answers the claim, and whether it is new.
 
         It is the decision's own action that is claimed, or another ``action`` of its list, which
-        then is a decision of its own (``serving.ledger.ranked_actions``). ``held_back`` is
-        the refusal of the rules that hold it back by now, where some do.
+        then is a decision of its own (``serving.ledger.ranked_actions``). ``held_back`` asks
+        whether the rules hold it back by now. It is asked in the transaction that writes the claim,
+        so of two claims at the same moment the second is judged beside the first.
 
         Raises:
             UnknownDecisionError: no such decision.
@@ -118,12 +137,13 @@ class Claims:
                 raise NotClaimableError(
                     "This decision is to do nothing; there is nothing to claim."
                 )
-            _check_free(connection, decided, at)
+            under_way = _check_free(connection, decided, at)
             check_level_of(connection, controls, decided, at)
             check_not_snoozed(connection, decided, at)
             check_not_quiet(decided, at)
-            if held_back is not None:
-                raise held_back
+            refusal = held_back and held_back(_account_now(connection, decided, under_way))
+            if refusal:
+                raise refusal
             _check_capacity(connection, controls, scope, at)
             claim_id = str(
                 uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decided.decision_id}:claim:{key}")
@@ -295,6 +315,17 @@ class HeldClaim:
         )
 
 
+def _account_now(
+    connection: Connection, decided: sa.Row[Any], under_way: tuple[Claim, ...]
+) -> AccountNow:
+    account = decided.account_id
+    return AccountNow(
+        outcomes=outcomes_in(connection, [account]).get(account, ()),
+        put_off=read_snoozes(connection, [account]).get(account),
+        under_way=under_way,
+    )
+
+
 def scope_of(decided: sa.Row[Any]) -> Scope:
     """The scope of a decision, as a stop or a capacity names it."""
     return Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
@@ -322,8 +353,11 @@ def _held(
     return claim, decision_row(connection, found.decision_id), at
 
 
-def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> None:
-    """See that nobody has done this, does it, or did something else to the account since."""
+def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> tuple[Claim, ...]:
+    """See that nobody has done this, does it, or did something else to the account since.
+
+    Answers the claims on other actions of the same list that are under way.
+    """
     done = connection.execute(
         sa.select(OUTCOMES.c.kind, OUTCOMES.c.received_at, OUTCOMES.c.heard_at).where(
             OUTCOMES.c.decision_id == decided.decision_id,
@@ -377,6 +411,7 @@ def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> N
             f"Since this was decided, {others.action} was carried out for "
             f"the account, of which the decision did not know."
         )
+    return tuple(claim for claim in claims if claim.state == "claimed")
 
 
 def _of_the_same_list(connection: Connection, decided: sa.Row[Any]) -> frozenset[str]:

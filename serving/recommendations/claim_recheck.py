@@ -4,6 +4,10 @@ A decision is valid for a week. Within a week consent is withdrawn, an account i
 a severe ticket is opened, or another system makes the same call and only its timeline says so. So
 the rules are checked again for that one action, on all that is known now. A lower value, a trigger
 that is gone or a better action is no reason to stop an engine that has begun.
+
+Timelines and settings are read before the claim takes the lock of the ledger's writers; what the
+ledger knows is read under it. Other actions of the same list that are claimed now count as done now,
+so two claims at the same moment never both take the last contact that a limit leaves.
 """
 
 from __future__ import annotations
@@ -11,20 +15,22 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
+from experiments.policy.recommend import PastAction
 from features.catalogue.catalogue import load_catalogue
 from serving.decisions.decision_record import NO_FACTS, question
 from serving.decisions.validated_playbook import load_validated_playbook
+from serving.ledger.claims import AccountNow, RecheckRules
 from serving.ledger.errors import HeldBackError, QuietHoursError
 from serving.ledger.ledger import Decision
-from serving.recommendations.recommend import facts_now
+from serving.recommendations.recommend import facts_of_timelines, with_ledger
 from serving.scoring.alerts import ALERT_WORDS
 from serving.state.service_state import ServiceState
 
 
-def find_rule_against(
+def recheck_of(
     service: ServiceState, decision: Decision, action: str | None = None
-) -> HeldBackError | QuietHoursError | None:
-    """Why a rule would hold the decided action back now, as the refusal; None if none would.
+) -> RecheckRules | None:
+    """Ask why a rule would hold the decided action back now; the refusal is None if none would.
 
     It is the decision's own action, or another one of its list.
 
@@ -34,38 +40,49 @@ def find_rule_against(
     Raises:
         NotReadyError: no account has been scored yet.
     """
-    score = service.portfolio.by_id.get(decision.account_id)
+    account_id, portfolio = decision.account_id, service.portfolio
+    score = portfolio.by_id.get(account_id)
     if score is None:
         return None
-    facts = facts_now(service, [score.account_id], service.now()).get(score.account_id, NO_FACTS)
-    others = {name: past for name, past in facts.history.items() if name != decision.decision_id}
-    features, asked_at = load_catalogue(service.workspace.settings.use_names), service.wall_clock()
-    asked = question(
-        score,
-        replace(facts, history=others),
-        service.portfolio.alerts.of(score.account_id),
-        limits=service.limits.current(),
-        prices=service.prices.current(),
-        now=service.now(),
-        asked_at=asked_at,
-        evidence=service.measured.current(),
-        rules=service.chance,
+    now, asked_at, wanted = service.now(), service.wall_clock(), action or decision.action
+    said = facts_of_timelines(service, [account_id], now).get(account_id, NO_FACTS)
+    features = load_catalogue(service.workspace.settings.use_names)
+    book = load_validated_playbook(features.names)
+    limits, prices, evidence = (
+        service.limits.current(),
+        service.prices.current(),
+        service.measured.current(),
     )
-    action = action or decision.action
-    rule = asked.rule_against(
-        action,
-        load_validated_playbook(features.names),
-        phrases=features.phrases,
-        alert_words=ALERT_WORDS,
-    )
-    if rule is None:
-        return None
-    words = f"On what is known now, {action} is held back: {rule.why.rstrip('.')}."
-    if rule.reason == "quiet_hours" and rule.allowed_from is not None:
-        seconds = ceil((rule.allowed_from - asked_at).total_seconds())
-        return QuietHoursError(
-            f"{words} It may be claimed from {rule.allowed_from:%Y-%m-%d %H:%M} UTC on.",
-            retry_after=max(1, seconds),
+
+    def recheck(ledger: AccountNow) -> HeldBackError | QuietHoursError | None:
+        facts = with_ledger(said, ledger.outcomes, ledger.put_off)
+        history = {key: past for key, past in facts.history.items() if key != decision.decision_id}
+        history |= {
+            f"claim {claim.claim_id}": PastAction(action_id=claim.action, at=max(now, score.as_of))
+            for claim in ledger.under_way
+        }
+        asked = question(
+            score,
+            replace(facts, history=history),
+            portfolio.alerts.of(account_id),
+            limits=limits,
+            prices=prices,
+            now=now,
+            asked_at=asked_at,
+            evidence=evidence,
+            rules=service.chance,
         )
-    until = rule.until.removeprefix("until ").removeprefix("until: ")
-    return HeldBackError(f"{words} That is so until {until}." if until else words)
+        rule = asked.rule_against(wanted, book, phrases=features.phrases, alert_words=ALERT_WORDS)
+        if rule is None:
+            return None
+        words = f"On what is known now, {wanted} is held back: {rule.why.rstrip('.')}."
+        if rule.reason == "quiet_hours" and rule.allowed_from is not None:
+            seconds = ceil((rule.allowed_from - asked_at).total_seconds())
+            return QuietHoursError(
+                f"{words} It may be claimed from {rule.allowed_from:%Y-%m-%d %H:%M} UTC on.",
+                retry_after=max(1, seconds),
+            )
+        until = rule.until.removeprefix("until ").removeprefix("until: ")
+        return HeldBackError(f"{words} That is so until {until}." if until else words)
+
+    return recheck

@@ -7,13 +7,14 @@ with the whole question, so that ``serving.ledger.replay.replay`` can ask again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
 from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
+from experiments.policy.contact.snooze import Snooze
 from experiments.policy.recommend import Limits, Recommendation
 from features.catalogue.catalogue import Catalogue, load_catalogue
 from registry.playbook.prices import NO_PRICES, PriceList
@@ -27,7 +28,7 @@ from serving.decisions.decision_record import (
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.ledger.errors import LedgerUnreachableError
-from serving.ledger.ledger import Decision, LedgerChange, NewDecisions, outcomes_in
+from serving.ledger.ledger import Decision, LedgerChange, NewDecisions, Outcome, outcomes_in
 from serving.ledger.replay.replay import SharedInputs, shared_inputs
 from serving.ledger.snoozes import read_snoozes
 from serving.scoring.alerts import ALERT_WORDS, WarningSigns
@@ -138,18 +139,43 @@ def facts_now(
 ) -> dict[str, PolicyFacts]:
     """The facts that the policy reads about these accounts, from their timelines and from the
     ledger, which knows of new ones first. Accounts without any event are absent."""
-    facts = service.facts.of(account_ids, as_of=service.timelines.seen_as_of(now))
+    facts = facts_of_timelines(service, account_ids, now)
     with (
         contextlib.suppress(LedgerUnreachableError),
         service.ledger.database.reading() as connection,
     ):
-        for account_id, outcomes in outcomes_in(connection, account_ids).items():
-            facts[account_id] = add_outcomes(facts.get(account_id, NO_FACTS), outcomes)
-        for account_id, put_off in read_snoozes(connection, account_ids).items():
-            known = facts.get(account_id, NO_FACTS)
-            by_lot = tuple(one for one in known.put_off if one.is_by_lot)
-            facts[account_id] = replace(known, put_off=(*put_off, *by_lot))
+        outcomes, put_off = (
+            outcomes_in(connection, account_ids),
+            read_snoozes(connection, account_ids),
+        )
+        for account_id in outcomes.keys() | put_off.keys():
+            facts[account_id] = with_ledger(
+                facts.get(account_id, NO_FACTS),
+                outcomes.get(account_id, ()),
+                put_off.get(account_id),
+            )
     return facts
+
+
+def facts_of_timelines(
+    service: ServiceState, account_ids: Sequence[str], now: datetime
+) -> dict[str, PolicyFacts]:
+    """What the timelines of accounts say, without what only the ledger knows yet."""
+    return service.facts.of(account_ids, as_of=service.timelines.seen_as_of(now))
+
+
+def with_ledger(
+    facts: PolicyFacts, outcomes: Iterable[Outcome], put_off: tuple[Snooze, ...] | None
+) -> PolicyFacts:
+    """The facts of an account with what the ledger knows of it; None: nobody put anything off.
+
+    What was put off by a lot is known to the timeline alone, and stays.
+    """
+    known = add_outcomes(facts, outcomes)
+    if put_off is None:
+        return known
+    by_lot = tuple(one for one in known.put_off if one.is_by_lot)
+    return replace(known, put_off=(*put_off, *by_lot))
 
 
 def decide_on(

@@ -13,7 +13,7 @@ from serving.http.server.limits import ConnectionLimits
 from serving.http.server.protocol import Refuses
 from serving.http.server.running import server_of
 
-SECONDS_TO_START = 60
+SECONDS_TO_START = 180
 
 
 @contextmanager
@@ -31,4 +31,4 @@ def running(
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(timeout=30)
+        thread.join(timeout=120)

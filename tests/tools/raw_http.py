@@ -15,7 +15,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 def exchange(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> bytes:
     """All that comes back until the other side closes."""
-    with closing(socket.create_connection(address, timeout=10)) as connection:
+    with closing(socket.create_connection(address, timeout=60)) as connection:
         for piece in pieces:
             connection.sendall(piece)
             time.sleep(pause)

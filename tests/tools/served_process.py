@@ -35,10 +35,10 @@ class Served:
         environment = {"COLUMNS": "200", "NO_COLOR": "1", "HOME": str(workspace.root)}
         self.program = Program(COMMAND, *words, env={**os.environ, **environment})
         self.process = psutil.Process(self.program.pid)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while time.monotonic() < until:
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                if httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200:
                     return
             time.sleep(0.05)
         raise AssertionError("it did not start")

@@ -31,7 +31,7 @@ runpy.run_path("SCRIPT", run_name="__main__")
 """.replace("SCRIPT", str(ROOT / "keepwell.py"))
 """``keepwell serve``, which looks at its workspace more often than it usually does."""
 
-SECONDS_TO_START = 60.0
+SECONDS_TO_START = 180.0
 ACCOUNT = "acct-03"
 
 Ask = Callable[[httpx.Client, int], httpx.Response]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from served_workspace import Served
 
-SECONDS_TO_NOTICE = 15.0
-SECONDS_TO_ANSWER = 15.0
+SECONDS_TO_NOTICE = 120.0
+SECONDS_TO_ANSWER = 60.0
 
 
 def ready(service: Served) -> Mapping[str, object]:

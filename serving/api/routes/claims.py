@@ -58,7 +58,7 @@ from serving.problems import (
     ProblemError,
     WrongShapeError,
 )
-from serving.recommendations.claim_recheck import find_rule_against
+from serving.recommendations.claim_recheck import recheck_of
 from serving.recommendations.recommend import decide_and_store
 from serving.state.service_state import ServiceState
 
@@ -183,7 +183,7 @@ def claim(
             key=caller.own(key),
             now=service.wall_clock(),
             action=body.action,
-            held_back=find_rule_against(service, service.ledger.decision(decision_id), body.action),
+            held_back=recheck_of(service, service.ledger.decision(decision_id), body.action),
         )
     except (DecisionExpiredError, HeldBackError) as error:
         raise decide_again(service, caller, decision_id, error) from error

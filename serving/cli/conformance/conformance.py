@@ -20,7 +20,7 @@ Verdict = Literal["kept", "broken", "not tested"]
 
 LEASE, SHORTEST_LEASE = 600, 10
 AT_ONCE = 12
-PATIENCE = 5.0
+PATIENCE = 30.0
 LOOK_SECONDS = 0.25
 MOST_DECISIONS = 200
 APPROVED, BY_ITSELF = 2, 4

@@ -32,12 +32,14 @@ def address(own_workspace, store, as_of) -> Iterator[str]:
 
 
 def test_one_key_from_many_callers_is_one_outcome(address):
-    decided = httpx.post(f"{address}/v1/next-actions", json={"limit": 1}).json()["items"][0]
+    decided = httpx.post(f"{address}/v1/next-actions", json={"limit": 1}, timeout=60).json()[
+        "items"
+    ][0]
     path = f"{address}/v1/decisions/{decided['decision_id']}/outcomes"
 
     def report(_: int) -> httpx.Response:
         return httpx.post(
-            path, json={"kind": "executed"}, headers={"Idempotency-Key": "same"}, timeout=30
+            path, json={"kind": "executed"}, headers={"Idempotency-Key": "same"}, timeout=120
         )
 
     with ThreadPoolExecutor(CALLERS) as callers:
@@ -45,12 +47,16 @@ def test_one_key_from_many_callers_is_one_outcome(address):
     assert {a.status_code for a in answers} <= {201, 409}  # 409: while the first is worked on
     assert len({a.text for a in answers if a.status_code == 201}) == 1
     assert report(0).headers["idempotency-replayed"] == "true"
-    told = httpx.get(f"{address}/v1/accounts/{decided['account_id']}/timeline?limit=1000").json()
+    told = httpx.get(
+        f"{address}/v1/accounts/{decided['account_id']}/timeline?limit=1000", timeout=60
+    ).json()
     assert sum(e["kind"] == "action.executed" for e in told["items"]) == 1
 
 
 def test_different_keys_from_many_callers_are_all_kept(address):
-    decided = httpx.post(f"{address}/v1/next-actions", json={"limit": 1}).json()["items"][0]
+    decided = httpx.post(f"{address}/v1/next-actions", json={"limit": 1}, timeout=60).json()[
+        "items"
+    ][0]
     path = f"{address}/v1/decisions/{decided['decision_id']}/outcomes"
 
     def report(number: int) -> int:
@@ -89,6 +95,8 @@ def test_readers_and_writers_together_get_no_failure(address):
         assert set(callers.map(call, range(24))) == {200}
     kinds = [
         e["event_id"]
-        for e in httpx.get(f"{address}/v1/accounts/acct-01/timeline?limit=1000").json()["items"]
+        for e in httpx.get(f"{address}/v1/accounts/acct-01/timeline?limit=1000", timeout=60).json()[
+            "items"
+        ]
     ]
     assert {f"n{n}" for n in range(0, 24, 3)} <= set(kinds)

@@ -66,9 +66,9 @@ def test_each_scheme_of_the_document_lets_its_key_in(own_client, own_workspace):
     }
     assert set(ways) == set(SECURITY_SCHEMES)
     with running(own_client.app) as address:
-        assert httpx.get(f"{address}/v1/accounts").status_code == 401
+        assert httpx.get(f"{address}/v1/accounts", timeout=60).status_code == 401
         for way in ways.values():
-            assert httpx.get(f"{address}/v1/accounts", **way).status_code == 200
+            assert httpx.get(f"{address}/v1/accounts", **way, timeout=60).status_code == 200
 
 
 def made_key(workspace, owner="ann", role="admin"):
@@ -91,7 +91,7 @@ def test_a_generated_client_asks_claims_and_completes(
     key = {"X-API-Key": engine}
     with running(own_client.app) as address:
         found = tmp_path / "openapi.json"
-        found.write_bytes(httpx.get(f"{address}/openapi.json", headers=key).content)
+        found.write_bytes(httpx.get(f"{address}/openapi.json", headers=key, timeout=60).content)
         done = subprocess.run(
             [
                 program, "generate", "--path", str(found), "--meta", "none",

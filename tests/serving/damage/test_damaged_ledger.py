@@ -32,7 +32,7 @@ from serving.settings import ServiceSettings
 
 ACCOUNT = "acct-01"
 WAIT = 2.0
-SECONDS_TO_NOTICE = 30.0
+SECONDS_TO_NOTICE = 120.0
 OLD = datetime.now(UTC) - AS_OF
 OLDER = datetime(2026, 1, 1, tzinfo=UTC)
 numbers = count()

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_company import AS_OF
@@ -17,6 +18,7 @@ from experiments.planning.team import Pool, Team
 from experiments.policy.account_state import Limits
 from experiments.policy.contact.limits_file import LIMITS_FILE, LimitsError
 from experiments.report.workspace import full_cost, write_workspace_report
+from features import reloaded_file
 from registry.playbook.playbook import load_playbook
 from serving.decisions import live_limits as current_limits
 from serving.decisions.live_limits import CurrentLimits
@@ -103,23 +105,29 @@ def test_a_changed_file_that_can_not_be_used_keeps_what_held_and_is_told(
 
 
 def test_what_is_just_being_written_or_replaced_waits(tmp_path, monkeypatch):
-    monkeypatch.setattr(current_limits, "SETTLED_SECONDS", 0.3)
+    monkeypatch.setattr(current_limits, "SETTLED_SECONDS", 3_600.0)
+    clock = SimpleNamespace(
+        passed=7_200.0, time=lambda: time.time() + clock.passed, sleep=time.sleep
+    )
+    monkeypatch.setattr(reloaded_file, "time", clock)
     path = tmp_path / LIMITS_FILE
     path.write_text(NO_CONTACTS, encoding="utf-8")
     limits = CurrentLimits(tmp_path)
     assert limits.current().contacts_per_week == 0
+    clock.passed = 0.0
     path.write_text("", encoding="utf-8")  # as an editor does before it writes
     assert limits.current().contacts_per_week == 0
     path.unlink()  # or another program, before it moves its own file here
     assert limits.current().contacts_per_week == 0
     path.write_text("contacts_per_week = 1", encoding="utf-8")
     assert limits.current().contacts_per_week == 0
-    time.sleep(0.35)
+    clock.passed = 7_200.0
     assert limits.current().contacts_per_week == 1
+    clock.passed = 0.0
     path.unlink()
     assert limits.current().contacts_per_week == 1
     assert limits.problem is None
-    time.sleep(0.35)
+    clock.passed = 7_200.0
     assert limits.current().contacts_per_week == 1
     assert limits.problem is not None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -16,10 +17,12 @@ import pytest
 from keepwell_command import run_keepwell
 from served_process import Served
 
+from experiments.policy.contact.limits_file import LIMITS_FILE
+from registry.playbook.playbook import load_playbook
 from serving.api.idempotency import LEASE
 from serving.cli.conformance.api_client import calls_to
 from serving.cli.conformance.conformance import play
-from serving.http.server.running import DRAIN_SECONDS
+from serving.http.server.running import LAST_SECONDS
 from serving.http.server.workers import ORPHAN_SECONDS, ListenError, socket_of
 
 WRITES = 60
@@ -43,12 +46,12 @@ def workers_of(served: Served) -> list[psutil.Process]:
 
 def until_both_answer(served: Served) -> str:
     """The figures of both, once both have answered a request."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         with contextlib.suppress(httpx.TransportError):
             for _ in range(4):
-                httpx.get(f"{served.url}/healthz")
-            text = httpx.get(f"{served.url}/metrics").text
+                httpx.get(f"{served.url}/healthz", timeout=60)
+            text = httpx.get(f"{served.url}/metrics", timeout=60).text
             if {"1", "2"} <= set(re.findall(r'keepwell_requests_total{.*worker="(\d)"', text)):
                 return text
         time.sleep(0.2)
@@ -58,7 +61,9 @@ def until_both_answer(served: Served) -> str:
 def test_two_workers_keep_the_promises_of_one_though_one_is_killed(served, own_workspace):
     figures = until_both_answer(served)
     assert figures.count("# TYPE keepwell_requests_total ") == 1
-    decided = httpx.post(f"{served.url}/v1/next-actions", json={"limit": 1}).json()["items"][0]
+    decided = httpx.post(f"{served.url}/v1/next-actions", json={"limit": 1}, timeout=60).json()[
+        "items"
+    ][0]
     path = f"{served.url}/v1/decisions/{decided['decision_id']}/outcomes"
 
     def report(number: int) -> httpx.Response | None:
@@ -90,9 +95,13 @@ def test_two_workers_keep_the_promises_of_one_though_one_is_killed(served, own_w
     assert len(set(texts)) == WRITES // 2
     assert all(texts[n] == texts[n + 1] for n in range(0, WRITES, 2))
     address = f"{served.url}/v1/accounts/{decided['account_id']}/timeline?limit=1000"
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while True:
-        told = [e for e in httpx.get(address).json()["items"] if e["kind"] == "action.outcome"]
+        told = [
+            e
+            for e in httpx.get(address, timeout=60).json()["items"]
+            if e["kind"] == "action.outcome"
+        ]
         if len(told) >= WRITES // 2 or time.monotonic() > end:
             break
         time.sleep(0.5)
@@ -104,8 +113,8 @@ def test_two_workers_keep_the_promises_of_one_though_one_is_killed(served, own_w
     assert killed.pid not in {one.pid for one in workers}
     beside = served.process.children(recursive=True)
     served.tell()
-    assert served.ended(within=DRAIN_SECONDS + 15) in (0, -signal.SIGTERM)
-    assert not psutil.wait_procs(beside, timeout=5)[1]
+    assert served.ended(within=LAST_SECONDS + 30) in (0, -signal.SIGTERM)
+    assert not psutil.wait_procs(beside, timeout=60)[1]
     checked = run_keepwell(
         "ledger", "verify", "--workspace", str(own_workspace.root), cwd=own_workspace.root
     )
@@ -118,12 +127,68 @@ def test_two_workers_keep_every_promise_to_playbook_engines(served):
     assert [(each.name, each.seen) for each in found if each.verdict != "kept"] == []
 
 
+def test_what_one_worker_sets_and_claims_counts_for_the_other_at_once(served, own_workspace):
+    until_both_answer(served)
+    book, numbers = load_playbook(), itertools.count()
+
+    def post(path: str, **body: object) -> httpx.Response:
+        """Over a connection of its own, which either worker may take."""
+        key = {"Idempotency-Key": f"number {next(numbers)}"}
+        return httpx.post(f"{served.url}/v1{path}", json=body, headers=key, timeout=120)
+
+    found = post("/next-actions", limit=48, actions_per_account=9).json()["items"]
+    mails = {
+        item["decision_id"]: [
+            one["action"]
+            for one in item["ranked"]
+            if one["action"] in book.by_id
+            and one["basis"] == "value"
+            and book.by_id[one["action"]].channel == "email"
+            and not book.by_id[one["action"]].service_message
+            and book.by_id[one["action"]].max_autonomy == 4
+        ]
+        for item in found
+    }
+    decision, actions = next((d, a) for d, a in mails.items() if len(a) >= 2)
+    others = [(d, a) for d, a in mails.items() if a and d != decision]
+    assert len(others) >= 6
+    for number in range(12):
+        level = 3 + number % 2
+        assert post("/controls/levels", level=level, reason="so").status_code == 201
+        of, names = others[number // 2]
+        answer = post(f"/decisions/{of}/claims", by="mailer", lease_seconds=600, action=names[0])
+        assert answer.status_code == (201 if level == 4 else 409), (level, answer.text)
+
+    # both workers read the limits anew, which is seen by what they decide
+    (own_workspace.root / LIMITS_FILE).write_text(
+        "contacts_per_week = 1\nonboarding_contacts_per_week = 1\n", encoding="utf-8"
+    )
+    until, seen = time.monotonic() + 120, 0
+    account = next(one["account_id"] for one in found if one["decision_id"] == decision)
+    while seen < 20:
+        [item] = post("/next-actions", account_ids=[account]).json()["items"]
+        seen = seen + 1 if item["decision_id"] != decision else 0
+        assert time.monotonic() < until, "the limits were not read by both"
+        time.sleep(0.05)
+    with ThreadPoolExecutor(len(actions)) as engines:
+        answers = list(
+            engines.map(
+                lambda action: post(
+                    f"/decisions/{decision}/claims", by=action, lease_seconds=600, action=action
+                ),
+                actions,
+            )
+        )
+    statuses = sorted(one.status_code for one in answers)
+    assert statuses == [201, *[409] * (len(actions) - 1)], "\n".join(one.text for one in answers)
+
+
 def test_workers_end_with_a_supervisor_that_is_killed(served):
     until_both_answer(served)
     beside = served.process.children(recursive=True)
     assert len(beside) >= 2
     served.tell(signal.SIGKILL)
-    assert not psutil.wait_procs(beside, timeout=ORPHAN_SECONDS + 5)[1]
+    assert not psutil.wait_procs(beside, timeout=ORPHAN_SECONDS + 60)[1]
 
 
 def test_a_port_that_is_taken_is_said_in_a_sentence():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -492,6 +493,26 @@ class TestLevels:
         world.level(level)
         with pytest.raises(NotClaimableError, match=words):
             world.claim()
+
+    def test_a_level_that_is_not_the_newest_that_was_set_says_where_it_comes_from(
+        self, world: World
+    ) -> None:
+        world.level(3, action="success_call")
+        world.level(4)
+        with pytest.raises(
+            NotClaimableError, match=r"level 3, which is set for the action success_call\)"
+        ):
+            world.claim()
+        bounded = replace(
+            decision(2, account="other"),
+            eligible=({"action_id": "success_call", "autonomy": 3, "expected_value": 9.0},),
+        )
+        world.ledger.append_decisions([bounded])
+        world.level(4, action="success_call")
+        with pytest.raises(
+            NotClaimableError, match=r"level 3; 4 is set, and this action has 3 at most\)"
+        ):
+            world.claim(2)
 
     def test_an_approval_by_another_lets_it_go_ahead(self, world: World) -> None:
         world.level(2)

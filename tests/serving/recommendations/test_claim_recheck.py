@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,8 +15,9 @@ from fastapi.testclient import TestClient
 from experiments.policy.contact.limits_file import LIMITS_FILE
 from registry.playbook.playbook import load_playbook
 from serving.decisions import live_limits as current_limits
+from serving.ledger.claims import AccountNow
 from serving.ledger.errors import UnknownDecisionError
-from serving.recommendations.claim_recheck import find_rule_against
+from serving.recommendations.claim_recheck import recheck_of
 
 BOOK = load_playbook()
 
@@ -149,14 +152,16 @@ def test_what_is_worth_less_than_before_goes_ahead(client, own_workspace):
     ]
     held = {one["action"]: one["reason"] for one in items[0]["withheld"]}
     assert held[decided["action"]] == "does_not_pay"
-    assert find_rule_against(service, decision) is None
+    recheck = recheck_of(service, decision)
+    assert recheck is not None
+    assert recheck(AccountNow(outcomes=(), put_off=None, under_way=())) is None
 
 
 def test_an_account_that_is_not_scored_and_a_decision_that_is_none(client):
     service = client.app.state.service
     decided = contact(client)
     decision = service.ledger.decision(decided["decision_id"])
-    assert find_rule_against(service, replace(decision, account_id="nobody")) is None
+    assert recheck_of(service, replace(decision, account_id="nobody")) is None
     with pytest.raises(UnknownDecisionError, match="No decision"):
         service.ledger.decision("no-such")
     assert claim(client, "no-such").status_code == 404
@@ -192,3 +197,60 @@ def test_where_nothing_is_left_to_do_nobody_is_sent_to_claim_that(client, own_wo
     assert refused.status_code == 409
     assert refused.json()["detail"].endswith("It was decided again: nothing is to be done now.")
     assert refused.json()["next"].startswith("Do not carry it out. Ask again with POST")
+
+
+def lists_of_mails(client: TestClient) -> list[tuple[str, list[str]]]:
+    """Decisions whose lists hold two e-mails or more that go ahead by themselves."""
+    post(client, "/v1/controls/levels", {"level": 4, "reason": "trusted"}, key="trust")
+    items = client.post("/v1/next-actions", json={"limit": 48, "actions_per_account": 9}).json()
+    found = [
+        (
+            item["decision_id"],
+            [
+                one["action"]
+                for one in item["ranked"]
+                if one["action"] in BOOK.by_id
+                and one["basis"] == "value"
+                and BOOK.by_id[one["action"]].channel == "email"
+                and not BOOK.by_id[one["action"]].service_message
+                and BOOK.by_id[one["action"]].max_autonomy == 4
+            ],
+        )
+        for item in items["items"]
+    ]
+    return [(decision, mails) for decision, mails in found if len(mails) >= 2]
+
+
+def take(client: TestClient, decision_id: str, action: str) -> Any:
+    return post(
+        client,
+        f"/v1/decisions/{decision_id}/claims",
+        {"by": f"mailer of {action}", "lease_seconds": 600, "action": action},
+        key=f"{decision_id} {action}",
+    )
+
+
+def test_of_two_claims_at_one_moment_only_one_gets_the_last_contact_of_the_week(
+    client, own_workspace
+):
+    [(decision, mails), *_] = lists_of_mails(client)
+    one_a_week = "contacts_per_week = 1\nonboarding_contacts_per_week = 1\n"
+    (own_workspace.root / LIMITS_FILE).write_text(one_a_week, encoding="utf-8")
+    start = threading.Barrier(len(mails))
+
+    def at_once(action: str) -> Any:
+        start.wait(timeout=60)
+        return take(client, decision, action)
+
+    with ThreadPoolExecutor(len(mails)) as engines:
+        answers = list(engines.map(at_once, mails))
+    assert sorted(one.status_code for one in answers) == [201, *[409] * (len(mails) - 1)]
+    refused = [one.json()["detail"] for one in answers if one.status_code == 409]
+    assert all("is held back: At most 1 contacts a week" in detail for detail in refused)
+
+
+def test_what_was_ranked_together_is_claimed_together_in_any_order(client):
+    for number, (decision, mails) in enumerate(lists_of_mails(client)[:6]):
+        for action in mails if number % 2 else reversed(mails):
+            answer = take(client, decision, action)
+            assert answer.status_code == 201, answer.text

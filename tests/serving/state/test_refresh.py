@@ -225,7 +225,7 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_works
             json={"events": rows(*range(100 * life, 100 * life + 100))},
         )
         os.kill(server.pid, signal.SIGKILL)
-        assert server.wait(timeout=30) == -signal.SIGKILL
+        assert server.wait(timeout=120) == -signal.SIGKILL
         server.close()
         assert answer.status_code == 200
         assert {item["status"] for item in answer.json()["items"]} == {"on_timeline"}

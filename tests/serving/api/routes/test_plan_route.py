@@ -67,17 +67,23 @@ def test_the_plan_over_http_is_that_of_the_command(address, shared_workspace, st
 
 
 def test_a_plan_is_on_the_page_of_reports_when_it_shall_be_kept(address, app) -> None:
-    assert "No plan has been made in this workspace." in httpx.get(f"{address}/reports").text
+    assert (
+        "No plan has been made in this workspace."
+        in httpx.get(f"{address}/reports", timeout=60).text
+    )
     assert post(address, team()).status_code == 200
-    assert "No plan has been made in this workspace." in httpx.get(f"{address}/reports").text
+    assert (
+        "No plan has been made in this workspace."
+        in httpx.get(f"{address}/reports", timeout=60).text
+    )
     said = post(address, team(keep=True)).json()
-    page = httpx.get(f"{address}/reports").text
+    page = httpx.get(f"{address}/reports", timeout=60).text
     scarce = max(said["hours"], key=lambda each: each["price"])
     assert f"One more hour of {scarce['id']} would bring" in page
     assert "made 1 March 2026, 00:00 UTC by POST /v1/plans" in page
     assert f"{len(said['actions'])} actions worth" in page
     (app.state.service.workspace.plans_dir / NEWEST).write_text("{", encoding="utf-8")
-    broken = httpx.get(f"{address}/reports")
+    broken = httpx.get(f"{address}/reports", timeout=60)
     assert broken.status_code == 200
     assert "The newest plan cannot be read. Make one again with keepwell plan." in broken.text
 
@@ -166,8 +172,8 @@ def test_without_a_turn_a_plan_is_refused_at_once_and_the_service_goes_on(addres
     places = app.state.places[BATCHES]
     places.busy = 2
     refused = post(address, team())
-    alive = httpx.get(f"{address}/healthz")
-    page = httpx.get(f"{address}/")
+    alive = httpx.get(f"{address}/healthz", timeout=60)
+    page = httpx.get(f"{address}/", timeout=60)
     places.busy = 0
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     assert refused.json()["type"] == "/problems#too-many-at-once"

@@ -435,8 +435,8 @@ def test_keepwell_serve_erases_first_and_keeps_house(place: Workspace) -> None:
     set_pending(place, [line])
     service = Served(place)
     try:
-        assert httpx.get(f"{service.url}/v1/accounts/acct-07/score").status_code == 404
-        assert httpx.get(f"{service.url}/v1/accounts/acct-05/score").status_code == 200
+        assert httpx.get(f"{service.url}/v1/accounts/acct-07/score", timeout=60).status_code == 404
+        assert httpx.get(f"{service.url}/v1/accounts/acct-05/score", timeout=60).status_code == 200
         assert pending_erasures(place) == ()
         until = time.monotonic() + 120
         while last_run(place) is None and time.monotonic() < until:
