@@ -67,6 +67,7 @@ class ReloadedFile(Generic[T]):
         self._settle_seconds = settle_seconds
         self._tolerated_errors = tolerated_errors
         self._known: tuple[Stamp | None, T] | None = None
+        self._missing_since: float | None = None
         self._reading = threading.Lock()
 
     def current(self) -> T:
@@ -117,6 +118,10 @@ class ReloadedFile(Generic[T]):
             stamp: Stamp | None = (status.st_ino, status.st_mtime_ns, status.st_size)
             changed = status.st_ctime
         except OSError:
-            # a file may be missing for a moment while it is replaced; the time of its folder tells
-            stamp, changed = None, self._path.parent.stat().st_mtime
+            # a file may be missing for a moment while it is replaced; what else is written into its
+            # folder changes the folder's time, so what counts is since when nobody saw it here
+            self._missing_since = self._missing_since or time.time()
+            stamp, changed = None, self._missing_since
+        else:
+            self._missing_since = None
         return stamp, not 0 <= time.time() - changed < self._settle_seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,18 @@ def test_a_manifest_that_vanishes_is_as_if_there_were_none(tmp_path: Path) -> No
     (tmp_path / MANIFEST).write_bytes(manifest_json(Manifest(rows=7)))
     assert read_manifest(Vanishing(tmp_path / MANIFEST)) == Manifest()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_missed_also_where_its_folder_is_written_to_all_the_time(tmp_path: Path) -> None:
+    file, beside = tmp_path / "limits.toml", tmp_path / "busy"
+    file.write_text("one")
+    held = ReloadedFile(file, lambda path: path.read_text(), lambda: "none", settle_seconds=0.2)
+    assert held.current() == "one"
+    file.unlink()
+    until = time.monotonic() + 30
+    while held.current() == "one":
+        assert time.monotonic() < until
+        beside.write_text("again")
+        beside.unlink()
+        time.sleep(0.01)
+    assert held.current() == "none"

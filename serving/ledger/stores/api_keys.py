@@ -21,6 +21,7 @@ from features.format_version import newer_sqlite
 from features.workspace_files import UnusableStoreError
 from serving.ledger.database.dialects.protocol import WRITES
 from serving.ledger.database.dialects.sqlite import sqlite_engine
+from serving.ledger.errors import UnreadableDatabaseError
 
 FORMAT = 1
 """The newest version of the file's form, its ``user_version``; one that states none has version 1."""
@@ -177,6 +178,7 @@ class ApiKeyStore:
             try:
                 with engine.connect() as connection:
                     stated = _stated(connection)
+                    _check_structure(connection)
                 newer = newer_sqlite(stated, newest=FORMAT, what=self._path.name)
                 if newer is not None:
                     raise UnusableStoreError(newer)
@@ -185,6 +187,17 @@ class ApiKeyStore:
                 raise
             self._engine = engine
         return self._engine
+
+
+def _check_structure(connection: Connection) -> None:
+    """See that no page of the file is broken; of a few dozen pages that takes no time.
+
+    Raises:
+        UnreadableDatabaseError: one is.
+    """
+    found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    if found != "ok":
+        raise UnreadableDatabaseError(f"its structure is damaged ({' '.join(found.split())})")
 
 
 def _stated(connection: Connection) -> int:

@@ -95,6 +95,7 @@ def test_the_file_of_the_page_asks_for_what_is_usual_but_for_its_draws(tmp_path)
         "key_id",
         "explore",
         "last_hours",
+        "lotteries",
         "holdout_share",
         "off",
         "holdout_none_above_mrr",
