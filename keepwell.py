@@ -54,7 +54,8 @@ from features.workspace import Workspace
 from features.workspace_files import OTHERS, write_atomically
 from registry.outcomes import CHURN, EXPANSION
 from registry.playbook.prices import PRICES_FILE
-from serving.cli import health, keys, ledger, models, webhooks
+from serving.cli import keys, ledger, models, webhooks
+from serving.cli.company import health, rules
 from serving.cli.data_protection import erase, export, retention
 from serving.cli.data_protection.backup import backup, restore
 from serving.cli.feedback import load_judgements, show_judged
@@ -317,6 +318,10 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
             "propose": propose_health,
             "adopt": health.adopt,
         },
+    ),
+    "rules": (
+        "Your own warning signs, actions and sequences: check them, and see what they would have done.",
+        {"check": rules.check, "preview": rules.preview},
     ),
     "ledger": (
         "Whether the ledger of decisions is as it was written.",

@@ -454,8 +454,8 @@ STORES: tuple[StoreRow, ...] = (
             **WRITTEN_BY_HAND,
             "deleted": "nothing is limited or drawn",
         },
-        note="`prices.toml` is read in the same way. To go back to the usual limits while the service "
-        "runs, empty the file.",
+        note="`prices.toml` and `rules.toml` are read in the same way. To go back to the usual "
+        "limits while the service runs, empty the file.",
     ),
     StoreRow(
         store="draws",

@@ -24,6 +24,7 @@ from experiments.policy.contact.limits_file import USUAL, read_limits
 from experiments.report.counted_effects import counted_effects
 from experiments.report.render import write_report
 from experiments.report.report import Report, build_report, no_intervention_report
+from features.alerts.rule_set import rules_text
 from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.workspace import Workspace
@@ -55,7 +56,8 @@ def write_workspace_report(
         )
     )
     limits = read_limits(workspace.root)
-    costs = {action.id: full_cost(action, limits) for action in load_playbook().actions}
+    own = rules_text(workspace.root)
+    costs = {action.id: full_cost(action, limits) for action in load_playbook(own).actions}
     currency = workspace.settings.currency
     if designs:
         features = pl.concat([snapshots.read(moment) for moment in moments], how="diagonal")

@@ -34,6 +34,7 @@ from experiments.uplift.weekly_trials import (
     build_weekly_trials,
     has_grown,
 )
+from features.alerts.rule_set import rules_text
 from features.compute.snapshot_store import SnapshotStore
 from features.events.visibility import visible_events
 from features.lake.lake import Lake
@@ -168,7 +169,7 @@ def write_effects(
         features,
         as_of=as_of,
         rng=np.random.default_rng(seed),
-        actions=load_playbook().by_id,
+        actions=load_playbook(rules_text(workspace.root)).by_id,
         segment_by=segment_by,
     )
     path = workspace.reports_dir / EFFECTS_FILE

@@ -1,6 +1,6 @@
 """Alert rules: which warning signs an account shows on its features, and since when.
 
-Declared as data; what to do about a sign is the playbook's.
+Declared as data, which a company may change; what to do about a sign is the playbook's.
 """
 
-__all__ = ["alert", "rules"]
+__all__ = ["alert", "rule_set", "rules"]

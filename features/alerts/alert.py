@@ -1,7 +1,7 @@
 """Find the warning signs that an account shows as of a moment.
 
-The rules are the table in ``rules.py``. Compares two readings that are a week apart. A figure that
-is not known raises no alert.
+The rules are the table in ``rules.py``, changed by those of a company. Compares two readings that are
+a week apart. A figure that is not known raises no alert.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from features.alerts.rules import ALERTS, FIGURES, AlertRule
+from features.alerts.rule_set import SHIPPED, AlertRules
+from features.alerts.rules import AlertRule
 from features.health.formula import nan_to_none
 from features.health.score import Health
 
@@ -25,15 +26,6 @@ CLOSE_CONTACT_TIERS = ("enterprise", "mid-market")
 
 PROSPECT = "none"
 """The contract status of an account with which no contract has begun."""
-
-FEATURES_READ = tuple(
-    sorted(
-        {"incidents_felt_90d", "features_used_28d", "features_unused_7d", "days_to_notice"}
-        | {name for rule in ALERTS for name in (*rule.figures, *rule.figures_in_words)}
-        - FIGURES.keys()
-    )
-)
-"""The features that a rule reads, or writes in its words."""
 
 
 class AlertError(Exception):
@@ -73,7 +65,9 @@ def is_week_before(earlier: datetime, later: datetime) -> bool:
     return abs(later - earlier - ALERT_LOOKBACK) <= ALERT_LOOKBACK_TOLERANCE
 
 
-def compute_figures(current: Reading, previous_week: Reading | None) -> dict[str, float | None]:
+def compute_figures(
+    current: Reading, previous_week: Reading | None, rules: AlertRules = SHIPPED
+) -> dict[str, float | None]:
     """The features that rules read and the figures of ``FIGURES``; None is unknown.
 
     A previous reading is left out where it is not a week old, or of another formula version.
@@ -89,7 +83,7 @@ def compute_figures(current: Reading, previous_week: Reading | None) -> dict[str
         )
     if before is not None and not is_week_before(before.as_of, current.as_of):
         before = None
-    figures = {name: nan_to_none(current.features.get(name)) for name in FEATURES_READ}
+    figures = {name: nan_to_none(current.features.get(name)) for name in rules.features_read}
     score, fall, share = current.health.score, None, None
     if (
         before is not None
@@ -118,22 +112,24 @@ def compute_figures(current: Reading, previous_week: Reading | None) -> dict[str
     }
 
 
-def raise_alerts(current: Reading, previous_week: Reading | None = None) -> tuple[Alert, ...]:
-    """The alerts of an account, the most urgent first.
+def raise_alerts(
+    current: Reading, previous_week: Reading | None = None, rules: AlertRules = SHIPPED
+) -> tuple[Alert, ...]:
+    """The alerts of an account by these rules, the most urgent first.
 
     A rule raises no alert while one of the worse alerts in its ``silent_while`` is raised, and only
     one ``of_prospects`` raises any before the first contract.
     """
-    figures = compute_figures(current, previous_week)
+    figures = compute_figures(current, previous_week, rules)
     is_prospect = current.attributes.get("contract_status") == PROSPECT
     holds = {
         rule.id
-        for rule in ALERTS
+        for rule in rules.rules
         if (rule.of_prospects or not is_prospect) and rule.verdict(figures) == "holds"
     }
     raised = [
         _alert(rule, figures, current.as_of)
-        for rule in ALERTS
+        for rule in rules.rules
         if rule.id in holds and not holds.intersection(rule.silent_while)
     ]
     raised.sort(key=lambda alert: -alert.urgency)  # stable: the order of the table decides ties

@@ -8,6 +8,7 @@ __all__ = [
     "condition_grammar",
     "conflicts",
     "group_rules",
+    "own_rules",
     "playbook",
     "prices",
     "sequences",

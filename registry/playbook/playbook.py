@@ -35,8 +35,9 @@ from registry.playbook.group_rules import (
     read_stage,
     read_urgency,
 )
+from registry.playbook.own_rules import put_in
 from registry.playbook.sequences import Sequence, read_sequence
-from registry.toml_table import Table, TableError
+from registry.toml_table import Table, TableError, toml_values
 
 ACTIONS_FILE = Path(__file__).with_name("actions.toml")
 SEQUENCES_FILE = Path(__file__).with_name("sequences.toml")
@@ -87,7 +88,8 @@ class Playbook:
     renewal_counts_signs: frozenset[str] = frozenset()  # and at any distance while one is open
     look_again: LookAgainRules | None = None
     one_next_step: bool = False  # of a sequence, and the steps say which earlier ones were left out
-    fingerprint: str = ""  # of the two texts it was read from
+    fingerprint: str = ""  # of the texts it was read from
+    off: frozenset[str] = frozenset()  # ids of what a company switched off
 
     @cached_property
     def by_id(self) -> Mapping[str, Action]:
@@ -181,20 +183,26 @@ class Playbook:
 
 
 @cache
-def load_playbook() -> Playbook:
-    """The playbook of the two files beside this module, read at the first call."""
+def load_playbook(own_text: str = "") -> Playbook:
+    """The playbook of the two files beside this module, changed by a company's own ``rules.toml``."""
     return read_playbook(
-        ACTIONS_FILE.read_text(encoding="utf-8"), SEQUENCES_FILE.read_text(encoding="utf-8")
+        ACTIONS_FILE.read_text(encoding="utf-8"),
+        SEQUENCES_FILE.read_text(encoding="utf-8"),
+        own_text,
     )
 
 
-def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
-    """The playbook of two TOML texts, checked as a whole."""
+def read_playbook(actions_text: str, sequences_text: str, own_text: str = "") -> Playbook:
+    """The playbook of two TOML texts and, perhaps, a company's own rules, checked as a whole."""
     try:
-        actions_file = Table(tomllib.loads(actions_text), "actions.toml")
-        sequences_file = Table(tomllib.loads(sequences_text), "sequences.toml")
+        actions, sequences = tomllib.loads(actions_text), tomllib.loads(sequences_text)
+        off = put_in(actions, sequences, toml_values(own_text)) if own_text else frozenset()
     except tomllib.TOMLDecodeError as exc:
         raise PlaybookError(f"The playbook is not valid TOML: {exc}") from exc
+    actions_file, sequences_file = (
+        Table(actions, "actions.toml"),
+        Table(sequences, "sequences.toml"),
+    )
     try:
         book = Playbook(
             actions=tuple(read_action(table) for table in actions_file.tables("action")),
@@ -220,8 +228,10 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
             if actions_file.has("look_again")
             else None,
             one_next_step=sequences_file.flag("one_next_step", False),
+            off=off,
             fingerprint=hashlib.blake2b(
-                f"{actions_text}\0{sequences_text}".encode(), digest_size=16
+                "\0".join(filter(None, (actions_text, sequences_text, own_text))).encode(),
+                digest_size=16,
             ).hexdigest(),
         )
         actions_file.end()
@@ -356,7 +366,7 @@ def _check_ids(book: Playbook) -> None:
                 f"{where}: there is no family {action.family!r}. Known are "
                 f"{', '.join(book.families)}."
             )
-        if not action.triggers and action.id not in stepped:
+        if not action.triggers and action.id not in stepped | book.off:
             raise PlaybookError(
                 f"{where} has no trigger and is no step of a sequence: nothing "
                 f"would ever bring it up."

@@ -4,9 +4,9 @@ Imports what a command needs when it runs.
 """
 
 __all__ = [
+    "company",
     "data_protection",
     "feedback",
-    "health",
     "keys",
     "kill_switch",
     "ledger",

@@ -71,7 +71,7 @@ def _control(
     from getpass import getuser
 
     from features.compute.snapshot_store import SnapshotStore
-    from registry.playbook.playbook import load_playbook
+    from serving.decisions.company_rules import rules_of
     from serving.ledger.database.url import address_without_password
     from serving.ledger.kill_switch import Controls, Scope, stops, unknown_parts
     from serving.settings import service_settings
@@ -87,7 +87,10 @@ def _control(
             for name in ("segment", "csm")
         }
         for part in unknown_parts(
-            scope, actions=load_playbook().by_id, segments=known["segment"], csms=known["csm"]
+            scope,
+            actions=rules_of(place).playbook.by_id,
+            segments=known["segment"],
+            csms=known["csm"],
         ):
             where = "the playbook" if part == "action" else "the newest snapshot"
             raise CommandError(

@@ -213,16 +213,15 @@ def _from_the_workspace(
     from experiments.policy.contact.limits_file import read_limits
     from experiments.randomisation.assignment import LotteryError
     from experiments.table_file import table_bytes
-    from features.catalogue.catalogue import load_catalogue
     from features.streaming.refresh import clock_of
-    from registry.playbook.playbook import load_playbook
-    from serving.ledger.replay.replay import shared_inputs
+    from serving.decisions.company_rules import rules_of
+    from serving.recommendations.recommend import in_common
     from serving.recommendations.snapshot import decisions_as_of
     from serving.recommendations.whom_next import draw_lottery, whom_next
-    from serving.scoring.alerts import ALERT_WORDS
     from serving.timeline.plan_draws import lottery_name
 
-    known = load_playbook().by_id
+    company = rules_of(place)
+    known = company.playbook.by_id
     if action not in known:
         raise CommandError(
             f"The playbook has no action {action!r}. It has {', '.join(sorted(known))}."
@@ -231,7 +230,7 @@ def _from_the_workspace(
     if drawn is not None:
         _check_draws(rules, as_of)
     moment = moment_of(place, as_of)
-    shared = shared_inputs(load_catalogue(place.settings.use_names).phrases, ALERT_WORDS)
+    shared = in_common(place.settings.use_names, company)
     with show_progress("Ranking accounts"):
         ensure_snapshots(place, moment)
         found = whom_next(

@@ -4,6 +4,7 @@ Limits, effects, the plan, reports and the playbook are read again when their fi
 """
 
 __all__ = [
+    "company_rules",
     "decision_record",
     "exploration_settings",
     "live_effects",

@@ -268,6 +268,7 @@ def build_decision(
     asked_at: datetime | None = None,
     proposed_by: str | None = None,
     shared: str | None = None,
+    company: str = "",
 ) -> Decision:
     """A recommendation as the record that is stored, with the probability of what comes first:
     1 unless chance had a say.
@@ -276,7 +277,7 @@ def build_decision(
     decision is valid by that, and on another day is another one, also where the data stand still.
     Of the clock its id takes no more than that day, and until when it is quiet where the account
     is: asked again a minute later, it is the same decision. ``shared`` is the digest of what all
-    questions have in common.
+    questions have in common, ``company`` the version of the company's own rules ("": it has none).
     """
     asked_fields = asked.to_dict()
     clock = json.dumps(
@@ -306,6 +307,7 @@ def build_decision(
             "model": score.model_version or "none",
             "formula": score.formula,
             "policy": policy_code(),
+            **({"rules": company} if company else {}),
         },
         input_digest=digest,
         propensity=answer.propensity,

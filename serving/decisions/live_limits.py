@@ -26,7 +26,7 @@ SETTLED_SECONDS = 1.0
 T = TypeVar("T")
 
 
-class _CurrentFile(Generic[T]):
+class CurrentFile(Generic[T]):
     """One file of a workspace as it is now; ``problem`` says why it is not used."""
 
     def __init__(
@@ -75,7 +75,7 @@ class _CurrentFile(Generic[T]):
         return value
 
 
-class CurrentLimits(_CurrentFile[Limits]):
+class CurrentLimits(CurrentFile[Limits]):
     """The limits of one workspace as they are now.
 
     Raises:
@@ -93,7 +93,7 @@ class CurrentLimits(_CurrentFile[Limits]):
         )
 
 
-class CurrentPrices(_CurrentFile[PriceList]):
+class CurrentPrices(CurrentFile[PriceList]):
     """The price list of one workspace as it is now.
 
     Raises:

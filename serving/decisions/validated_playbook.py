@@ -6,7 +6,7 @@ and before a batch is ranked, and never during a request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from experiments.policy.recommend import STATE_FACTS
 from features.alerts.rules import ALERTS
@@ -16,14 +16,20 @@ from registry.playbook.playbook import Playbook, check_reads, load_playbook
 WORDS = (*(attribute.name for attribute in ATTRIBUTES), CONTRACT_STATUS)
 
 
-def load_validated_playbook(features: Iterable[str], book: Playbook | None = None) -> Playbook:
-    """The playbook (the built-in one, if none is given), checked against these features.
+SHIPPED_ALERTS = frozenset(alert.id for alert in ALERTS)
+
+
+def load_validated_playbook(
+    features: Iterable[str],
+    book: Playbook | None = None,
+    *,
+    alerts: Collection[str] = SHIPPED_ALERTS,
+) -> Playbook:
+    """The playbook (the built-in one, if none is given), checked against these features and alerts.
 
     Raises:
         PlaybookError: an entry reads what nobody declared.
     """
     book = book or load_playbook()
-    check_reads(
-        book, names={*features, *STATE_FACTS, *WORDS}, alerts={alert.id for alert in ALERTS}
-    )
+    check_reads(book, names={*features, *STATE_FACTS, *WORDS}, alerts=alerts)
     return book

@@ -10,6 +10,7 @@ __all__ = [
     "logged_decisions",
     "plans",
     "recommend",
+    "rules_preview",
     "snapshot",
     "whom_next",
 ]

@@ -18,12 +18,10 @@ from math import ceil
 from experiments.policy.recommend import PastAction
 from features.catalogue.catalogue import load_catalogue
 from serving.decisions.decision_record import NO_FACTS, question
-from serving.decisions.validated_playbook import load_validated_playbook
 from serving.ledger.claims import AccountNow, RecheckRules
 from serving.ledger.errors import HeldBackError, QuietHoursError
 from serving.ledger.ledger import Decision
 from serving.recommendations.recommend import facts_of_timelines, with_ledger
-from serving.scoring.alerts import ALERT_WORDS
 from serving.state.service_state import ServiceState
 
 
@@ -47,7 +45,8 @@ def recheck_of(
     now, asked_at, wanted = service.now(), service.wall_clock(), action or decision.action
     said = facts_of_timelines(service, [account_id], now).get(account_id, NO_FACTS)
     features = load_catalogue(service.workspace.settings.use_names)
-    book = load_validated_playbook(features.names)
+    company = service.company.current()
+    book = company.playbook
     limits, prices, evidence = (
         service.limits.current(),
         service.prices.current(),
@@ -72,7 +71,9 @@ def recheck_of(
             evidence=evidence,
             rules=service.chance,
         )
-        rule = asked.rule_against(wanted, book, phrases=features.phrases, alert_words=ALERT_WORDS)
+        rule = asked.rule_against(
+            wanted, book, phrases=features.phrases, alert_words=company.alerts.words
+        )
         if rule is None:
             return None
         words = f"On what is known now, {wanted} is held back: {rule.why.rstrip('.')}."

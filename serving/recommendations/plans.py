@@ -16,21 +16,23 @@ from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Team
 from experiments.policy.recommend import DO_NOTHING, Candidate
 from features.workspace import Workspace
-from registry.playbook.playbook import load_playbook
 from registry.store.store import ModelStore
+from serving.decisions.company_rules import SHIPPED_RULES, CompanyRules, rules_of
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.recommendations.recommend import ProposedDecision
 from serving.recommendations.snapshot import decisions_as_of
 
 
-def offers_of(decided: Iterable[ProposedDecision]) -> pl.DataFrame:
+def offers_of(
+    decided: Iterable[ProposedDecision], company: CompanyRules = SHIPPED_RULES
+) -> pl.DataFrame:
     """Every action that the policy recommends, with whose account it is: ``OFFER_SCHEMA``.
 
     The value is the cautious one, what the hours cost taken off. What is urgent or due counts as a
     little more than the best that is weighed for the account, so that the plan takes it first. A
     territory is the region.
     """
-    actions = load_playbook().by_id
+    actions = company.playbook.by_id
     return pl.DataFrame(
         [
             {
@@ -82,7 +84,7 @@ def plan_as_of(
     """
     decided = decisions_as_of(workspace, store, as_of, rules=rules, asked_at=asked_at)
     return make_plan(
-        offers_of(decided),
+        offers_of(decided, rules_of(workspace)),
         team,
         lottery=None
         if rules is None

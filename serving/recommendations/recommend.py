@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 
 from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
@@ -18,6 +17,7 @@ from experiments.policy.contact.snooze import Snooze
 from experiments.policy.recommend import Limits, Recommendation
 from features.catalogue.catalogue import Catalogue, load_catalogue
 from registry.playbook.prices import NO_PRICES, PriceList
+from serving.decisions.company_rules import SHIPPED_RULES, CompanyRules
 from serving.decisions.decision_record import (
     NO_FACTS,
     PolicyFacts,
@@ -31,7 +31,7 @@ from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, LedgerChange, NewDecisions, Outcome, outcomes_in
 from serving.ledger.replay.replay import SharedInputs, shared_inputs
 from serving.ledger.snoozes import read_snoozes
-from serving.scoring.alerts import ALERT_WORDS, WarningSigns
+from serving.scoring.alerts import WarningSigns
 from serving.scoring.score import AccountScore
 from serving.state.service_state import ServiceState
 
@@ -64,7 +64,7 @@ def propose(
 ) -> Proposals:
     """Recommend for each account now; the proposals can be stored as decisions."""
     use_names = service.workspace.settings.use_names
-    shared = _in_common(use_names)
+    shared = in_common(use_names, service.company.current())
     decided = _decide(service, scores, use_names, proposed_by=proposed_by, shared=shared.digest)
     return Proposals(
         decided=decided, new=NewDecisions(one.decision for one in decided), shared=shared
@@ -85,9 +85,9 @@ def decide_and_store(
         return proposals.store(change)
 
 
-@lru_cache(maxsize=8)
-def _in_common(use_names: tuple[str, ...]) -> SharedInputs:
-    return shared_inputs(load_catalogue(use_names).phrases, ALERT_WORDS)
+def in_common(use_names: tuple[str, ...], company: CompanyRules) -> SharedInputs:
+    """What all questions have in common: the playbook, and the words that are read out with it."""
+    return shared_inputs(load_catalogue(use_names).phrases, company.alerts.words, company.text)
 
 
 def decide(
@@ -127,6 +127,7 @@ def _decide(
         asked_at=asked_at,
         evidence=service.measured.current(),
         rules=service.chance,
+        company=service.company.current(),
         proposed_by=proposed_by,
         shared=shared,
         limits=at_any_hour(limits) if over_days else limits,
@@ -190,12 +191,15 @@ def decide_on(
     limits: Limits = USUAL,
     prices: PriceList = NO_PRICES,
     rules: ExplorationSettings | None = None,
+    company: CompanyRules = SHIPPED_RULES,
     proposed_by: str | None = None,
     shared: str | None = None,
 ) -> tuple[ProposedDecision, ...]:
     """What the policy says about each account, on these facts and warning signs: ``now`` on the
     time of the data, ``asked_at`` on the clock of the service (the same, where it is left out)."""
-    book = load_validated_playbook(features.names)
+    book = company.playbook
+    if company is SHIPPED_RULES:
+        load_validated_playbook(features.names)
     decided = []
     for score in scores:
         known, signs = facts.get(score.account_id, NO_FACTS), alerts.of(score.account_id)
@@ -210,7 +214,7 @@ def decide_on(
             evidence=evidence,
             rules=rules,
         )
-        answer = asked.answer(book, phrases=features.phrases, alert_words=ALERT_WORDS)
+        answer = asked.answer(book, phrases=features.phrases, alert_words=company.alerts.words)
         decided.append(
             ProposedDecision(
                 score=score,
@@ -223,6 +227,7 @@ def decide_on(
                     asked_at=asked_at,
                     proposed_by=proposed_by,
                     shared=shared,
+                    company=company.version,
                 ),
             )
         )

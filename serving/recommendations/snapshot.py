@@ -16,6 +16,7 @@ from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook.prices import read_prices
 from registry.store.store import ModelStore
+from serving.decisions.company_rules import CompanyRules, rules_of
 from serving.decisions.decision_record import POLICY_KINDS, policy_facts
 from serving.decisions.exploration_settings import ExplorationSettings
 from serving.decisions.live_effects import evidence_in
@@ -58,6 +59,7 @@ def decisions_as_of(
     rules: ExplorationSettings | None = None,
     asked_at: datetime | None = None,
     shared: str | None = None,
+    company: CompanyRules | None = None,
 ) -> tuple[ProposedDecision, ...]:
     """Recommend for every account as of a moment, on what was known then.
 
@@ -66,13 +68,15 @@ def decisions_as_of(
 
     ``asked_at`` is the clock on the wall, by which dates that people gave have come or not; left
     out, the question is asked at the moment it is about. ``shared`` is the digest of what all
-    questions have in common; with it every decision holds its question.
+    questions have in common; with it every decision holds its question. ``company`` are the rules, those
+    of the workspace where they are left out.
 
     Raises:
         SnapshotError: there is no snapshot as of this moment.
         LimitsError, PricesError: the workspace's limits or its price list cannot be used.
     """
     limits = at_any_hour(read_limits(workspace.root))
+    company = rules_of(workspace) if company is None else company
     scores = scores_as_of(workspace, store, as_of)
     features = load_catalogue(workspace.settings.use_names)
     snapshots = SnapshotStore(workspace.snapshots_dir)
@@ -82,6 +86,7 @@ def decisions_as_of(
         WeekBefore(snapshots.read(week_ago[-1]), features.by_name, workspace.settings.formula)
         if week_ago
         else None,
+        company.alerts,
     )
     timelines = TimelineStore(workspace)
     events = timelines.of_kinds(
@@ -100,6 +105,7 @@ def decisions_as_of(
         limits=limits,
         prices=read_prices(workspace.root),
         rules=rules,
+        company=company,
         shared=shared,
     )
 

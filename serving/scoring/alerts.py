@@ -13,16 +13,13 @@ from functools import partial
 import polars as pl
 
 from features.alerts.alert import Alert, Reading, is_week_before, raise_alerts
-from features.alerts.rules import ALERTS
+from features.alerts.rule_set import SHIPPED, AlertRules
 from features.catalogue.feature import AnyFeature
 from features.compute.snapshot_store import SnapshotStore
 from features.health.formula import HealthFormula
 from features.health.score import score_health
 from features.reloaded_file import Stamp, stamp_of
 from serving.scoring.score import AccountScore, columns_of, features_of
-
-ALERT_WORDS: Mapping[str, str] = {rule.id: rule.title for rule in ALERTS}
-"""Alert id to what a person calls it."""
 
 
 class WarningSigns(Mapping[str, tuple[Alert, ...]]):
@@ -122,25 +119,29 @@ class HeldWeek:
         return week
 
 
-def warning_signs(scores: Sequence[AccountScore], week_before: WeekBefore | None) -> WarningSigns:
-    """The alerts of each account; one that has left raises none.
+def warning_signs(
+    scores: Sequence[AccountScore], week_before: WeekBefore | None, rules: AlertRules = SHIPPED
+) -> WarningSigns:
+    """The alerts of each account by these rules; one that has left raises none.
 
     Without the snapshot of ``week_before`` nothing is said of a fall.
     """
     return WarningSigns(
         {
-            score.account_id: partial(_raised, score, week_before)
+            score.account_id: partial(_raised, score, week_before, rules)
             for score in scores
             if not score.has_left
         }
     )
 
 
-def _raised(score: AccountScore, week_before: WeekBefore | None) -> tuple[Alert, ...]:
+def _raised(
+    score: AccountScore, week_before: WeekBefore | None, rules: AlertRules
+) -> tuple[Alert, ...]:
     now = Reading(
         as_of=score.as_of, health=score.health, features=score.features, attributes=score.attributes
     )
     before = None if week_before is None else week_before.reading(score.account_id)
     if before is not None and not is_week_before(before.as_of, now.as_of):
         before = None
-    return raise_alerts(now, before)
+    return raise_alerts(now, before, rules)

@@ -33,6 +33,7 @@ from registry.bundle.segment_gate import SWITCH_FILE
 from registry.monitoring.figures import newest_figures
 from registry.store.store import ModelStore
 from serving.auth.api_keys import ApiKeys
+from serving.decisions.company_rules import CurrentRules
 from serving.decisions.decision_record import POLICY_KINDS, PolicyFacts, facts_of_events
 from serving.decisions.exploration_settings import (
     CHANCE_FILE,
@@ -87,6 +88,7 @@ class ServiceState:
     keys: ApiKeys
     limits: CurrentLimits
     prices: CurrentPrices
+    company: CurrentRules
     reach: VisibleAccounts | None = None
     chance: ExplorationSettings | None = None
     whole: ServiceState | None = (
@@ -149,7 +151,13 @@ class ServiceState:
         """What is wrong with files of settings, of which those that were read before hold."""
         self.limits.current()
         self.prices.current()
-        problems = [self.workspace.settings_problem, self.limits.problem, self.prices.problem]
+        self.company.current()
+        problems = [
+            self.workspace.settings_problem,
+            self.limits.problem,
+            self.prices.problem,
+            self.company.problem,
+        ]
         try:
             read_exploration_settings(self.workspace.root, self.settings.lottery_key)
         except ExplorationSettingsError as error:
@@ -276,6 +284,7 @@ class ServiceState:
             moments,
             self.rebuild.online_made,
             champion_stamp(self.store),
+            self.company.current().version,
             self.now().replace(minute=0, second=0, microsecond=0),  # ages move with the clock
         )
 
@@ -385,16 +394,17 @@ class ServiceState:
         )
 
     def _alerts(self, scores: Sequence[AccountScore], moments: Sequence[datetime]) -> WarningSigns:
+        rules = self.company.current().alerts
         week_ago = [m for m in moments if is_week_before(m, moments[-1])]
         if not week_ago:
-            return warning_signs(scores, None)
+            return warning_signs(scores, None, rules)
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
         try:
             before = self._week.read(snapshots, week_ago[-1], self.catalogue, self.formula)
         except DamagedSnapshotError as error:
             log.warning("%s Until then nothing is said of a fall since.", error)
-            return warning_signs(scores, None)
-        return warning_signs(scores, before)
+            return warning_signs(scores, None, rules)
+        return warning_signs(scores, before, rules)
 
     def _scores(
         self, frame: pl.DataFrame, models: Models, now: datetime, peers: Peers | None = None
@@ -437,6 +447,7 @@ def open_service(
         ExplorationSettingsError: draws are asked for, and cannot be made.
         LimitsError: what the workspace says about limits cannot be used.
         PlaybookError: an action reads what nobody declared.
+        RulesError: what the company declared itself cannot be used.
     """
     load_validated_playbook(load_catalogue(workspace.settings.use_names).by_name)
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
@@ -458,6 +469,7 @@ def open_service(
         chance=read_exploration_settings(workspace.root, settings.lottery_key),
         limits=CurrentLimits(workspace.root),
         prices=CurrentPrices(workspace.root),
+        company=CurrentRules(workspace),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
         metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)),

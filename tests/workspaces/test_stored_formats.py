@@ -20,6 +20,7 @@ import keepwell
 from experiments.causal.design import Design, read_design, write_design
 from experiments.effects.effects_file import read_effects
 from experiments.policy.contact.limits_file import read_limits
+from features.catalogue.catalogue import FEATURES
 from features.cli.options import OWN_PACKAGES, CommandError
 from features.compute.snapshot_store import DamagedSnapshotError, SnapshotStore
 from features.compute.written_snapshots import WrittenSnapshots
@@ -50,6 +51,7 @@ from serving.data_protection.pending_erasures import (
 from serving.data_protection.places import PLACES, place_of
 from serving.data_protection.retention.nightly import last_run
 from serving.data_protection.retention.policy import read_rules
+from serving.decisions.company_rules import read_rules as read_company_rules
 from serving.decisions.exploration_settings import read_exploration_settings
 from serving.decisions.saved_plan import newest_plan
 from serving.ledger.stores.outbox import Endpoint, Outbox
@@ -115,6 +117,10 @@ def demo(workspace: Workspace) -> object:
     return record and record["world"]
 
 
+def rules_text_checked(folder: Path) -> object:
+    return read_company_rules(folder, [one.name for one in FEATURES]).alerts.rules
+
+
 LOOK = {"name": "keepwell_feature_drift", "value": 0.1, "labels": {}}
 UNDER_WAY: dict[str, object] = {
     **{"version": 1, "erasure": "e1", "kind": "account", "id": "a", "names": [], "pseudonym": "f"},
@@ -129,6 +135,7 @@ STORED: tuple[Stored, ...] = (
     toml("limits.toml", read_limits, "contacts_per_week = 2\n"),
     toml("chance.toml", lambda at: read_exploration_settings(at, "ab"), 'key_id = "k"\n'),
     toml("prices.toml", read_prices),
+    toml("rules.toml", rules_text_checked, 'off = ["usage_halved"]\n'),
     toml("retention.toml", read_rules),
     Stored(
         "clock/noted.json",

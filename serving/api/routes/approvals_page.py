@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from registry.playbook.playbook import load_playbook
 from serving.api.dependencies import AtCaller, AtForm, AtService
 from serving.api.route_problems import problems
 from serving.api.routes.claims import APPROVAL_PROBLEMS, DecisionId, acting
@@ -61,7 +60,7 @@ def show_approvals(
         Controls(database).all(),
         portfolio,
         caller=caller,
-        actions=load_playbook().by_id,
+        actions=service.company.current().playbook.by_id,
         put_off={
             account: [one for one in snoozes if one.holds_at(clock, clock)]
             for account, snoozes in put_off.items()

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 
-from registry.playbook.playbook import load_playbook
 from serving.api.dependencies import AtService
 from serving.api.route_problems import problems
 from serving.api.schemas.catalogues import (
@@ -29,12 +28,12 @@ router = APIRouter(prefix="/v1", tags=["catalogues"])
 
 @router.get("/actions", operation_id="list_actions", summary="The playbook")
 @needs(PRODUCT)
-def list_actions() -> ActionsAnswer:
+def list_actions(service: AtService) -> ActionsAnswer:
     """Every action and sequence, with what each costs and is believed to change, and the source.
 
     Fields named under `ours` are judgements of this project, not facts of the source.
     """
-    book = load_playbook()
+    book = service.company.current().playbook
     return ActionsAnswer(items=book.rows(), sequences=[s.as_row() for s in book.sequences])
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from registry.playbook.playbook import load_playbook
 from serving.api.dependencies import AtCaller, AtService
 from serving.api.idempotency import json_response, stored_answer
 from serving.api.route_problems import problems
@@ -103,7 +102,7 @@ def set_level(
     """Per action and segment; discounts, contract changes and executives never above 2."""
     scope = Scope(action=body.action, segment=body.segment)
     check_scope(service, scope)
-    check_level(body.level, scope, load_playbook().by_id)
+    check_level(body.level, scope, service.company.current().playbook.by_id)
     return record_control(service, caller, body, "level", scope, value=body.level)
 
 
@@ -159,7 +158,7 @@ def check_scope(service: ServiceState, scope: Scope) -> None:
         FieldProblem(where=part, message="there is none of this name")
         for part in unknown_parts(
             scope,
-            actions=load_playbook().by_id,
+            actions=service.company.current().playbook.by_id,
             segments={score.attributes.get("segment") for score in scores},
             csms={score.attributes.get("csm") for score in scores},
         )

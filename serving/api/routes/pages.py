@@ -10,7 +10,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import HTMLResponse, Response
 
 from experiments.policy.recommend import Recommendation
-from registry.playbook.playbook import load_playbook
 from registry.store.store import ModelStoreError
 from serving.api.dependencies import AtCaller, AtService, family_at
 from serving.api.route_problems import problems
@@ -114,7 +113,7 @@ def show_portfolio(
         family=family_at(service, portfolio, query.parent) if query.parent else None,
         formula=service.formula,
         tenant=service.workspace.settings.tenant,
-        stopped=stop_notices(_controls(service), _names(), _within(portfolio)),
+        stopped=stop_notices(_controls(service), _names(service), _within(portfolio)),
     )
     return templates_of(request).page("portfolio.html", page)
 
@@ -150,10 +149,16 @@ def show_account(
         answer=answer,
         say=_judgement_form(service, caller, account_id, answer),
         held=with_answers(
-            standing_of(answer.ranked, controls, load_playbook().by_id, segment=segment, csm=csm),
+            standing_of(
+                answer.ranked,
+                controls,
+                service.company.current().playbook.by_id,
+                segment=segment,
+                csm=csm,
+            ),
             _answers(service, account_id),
         ),
-        stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
+        stopped=stop_notices(controls, _names(service), Within(segments={segment}, csms={csm})),
         waits=_pending_approvals(service, account_id),
         days=group_by_day(
             describe_events(events, currency=portfolio.currency), most_days=DAYS_SHOWN
@@ -185,7 +190,7 @@ def _judgement_form(
     return feedback_view(
         answer.ranked[0].action_id if may else None,
         heard,
-        _names(),
+        _names(service),
         clock=clock,
         data_stand_still=stand_still(answer.as_of, clock),
     )
@@ -199,7 +204,7 @@ def _pending_approvals(service: ServiceState, account_id: str) -> str:
         )
     except LedgerUnreachableError:
         return ""  # nothing can be approved now
-    return describe_waiting(waiting, _names())
+    return describe_waiting(waiting, _names(service))
 
 
 def _answers(service: ServiceState, account_id: str) -> dict[str, DecisionAnswer]:
@@ -228,8 +233,8 @@ def _within(portfolio: Portfolio) -> Within:
     )
 
 
-def _names() -> dict[str, str]:
-    return {one.id: one.name for one in load_playbook().by_id.values()}
+def _names(service: ServiceState) -> dict[str, str]:
+    return {one.id: one.name for one in service.company.current().playbook.actions}
 
 
 @router.get("/models")

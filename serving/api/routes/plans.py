@@ -63,7 +63,7 @@ def make_a_plan(
         team = body.team()
         scores, rules = service.portfolio.scores, service.chance
         plan = make_plan(
-            offers_of(decide(service, scores, over_days=True)),
+            offers_of(decide(service, scores, over_days=True), service.company.current()),
             team,
             lottery=rules.capacity_lottery(scores, service.now()) if rules else None,
         )

@@ -102,7 +102,13 @@ def _ready(service: ServiceState) -> StatusAnswer:
         )
     service.limits.current()
     service.prices.current()
-    problems = (service.live.problem, service.limits.problem, service.prices.problem)
+    service.company.current()
+    problems = (
+        service.live.problem,
+        service.limits.problem,
+        service.prices.problem,
+        service.company.problem,
+    )
     detail = " ".join(filter(None, problems)) or None
     return StatusAnswer(
         status="degraded" if stores else "ok",

@@ -64,6 +64,14 @@ SETTINGS_FILES: tuple[Place, ...] = (
         format=FileFormat("prices", 1, "`format`", "registry.toml_table:FORMAT"),
     ),
     Place(
+        path="rules.toml",
+        kind="TOML",
+        holds="the company's own warning signs, actions and sequences",
+        about="nobody",
+        written_by="the operator",
+        format=FileFormat("rules", 1, "`format`", "features.toml_table:FORMAT"),
+    ),
+    Place(
         path="retention.toml",
         kind="TOML",
         holds="for how many days data are kept, and why",

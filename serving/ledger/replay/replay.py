@@ -62,14 +62,16 @@ class ReplayResult:
         )
 
 
-def shared_inputs(phrases: Mapping[str, str], alert_words: Mapping[str, str]) -> SharedInputs:
-    """The playbook of this moment and the words that are read out with it."""
-    return _shared(tuple(sorted(phrases.items())), tuple(sorted(alert_words.items())))
+def shared_inputs(
+    phrases: Mapping[str, str], alert_words: Mapping[str, str], own: str = ""
+) -> SharedInputs:
+    """The playbook of this moment, with the company's own rules, and the words that are read out."""
+    return _shared(tuple(sorted(phrases.items())), tuple(sorted(alert_words.items())), own)
 
 
 @cache
 def _shared(
-    phrases: tuple[tuple[str, str], ...], alert_words: tuple[tuple[str, str], ...]
+    phrases: tuple[tuple[str, str], ...], alert_words: tuple[tuple[str, str], ...], own: str
 ) -> SharedInputs:
     content = json.dumps(
         {
@@ -77,6 +79,7 @@ def _shared(
             "sequences": SEQUENCES_FILE.read_text(encoding="utf-8"),
             "phrases": dict(phrases),
             "alert_words": dict(alert_words),
+            **({"own": own} if own else {}),
         },
         sort_keys=True,
     )
@@ -126,7 +129,7 @@ def replay(decision: Decision, shared: str) -> ReplayResult:
     answer = (
         PolicyInputs.from_dict(stored["question"])
         .answer(
-            read_playbook(common["actions"], common["sequences"]),
+            read_playbook(common["actions"], common["sequences"], common.get("own", "")),
             phrases=common["phrases"],
             alert_words=common["alert_words"],
         )
