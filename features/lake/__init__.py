@@ -5,7 +5,6 @@ It is read as of a moment, and written atomically.
 
 __all__ = [
     "admission",
-    "ageing",
     "erased_subjects",
     "forget",
     "integrity",
@@ -13,5 +12,6 @@ __all__ = [
     "manifest",
     "manifest_diff",
     "parts",
+    "retention",
     "summary",
 ]

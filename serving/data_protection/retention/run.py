@@ -22,8 +22,8 @@ from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import snapshot_digest
 from features.compute.snapshot_store import SnapshotStore
 from features.lake.admission.horizons import FOLDER, Horizon, extend_horizons
-from features.lake.ageing import AgedLake, HeldNames, LakeAgeing
 from features.lake.lake import Lake
+from features.lake.retention import HeldNames, LakeRetention, RetentionChanges
 from features.workspace import Workspace
 from features.workspace_files import hold_lock, locked_for_long, write_atomically
 from registry.integrity.signing import SigningKey
@@ -148,11 +148,11 @@ def _age(
     refused_before: datetime | None,
     *,
     dry_run: bool,
-) -> AgedLake:
+) -> RetentionChanges:
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     if not (horizons or refused_before) or not lake.manifest.generation:
-        return AgedLake()
-    ageing = LakeAgeing(lake, horizons, held, refused_before=refused_before)
+        return RetentionChanges()
+    ageing = LakeRetention(lake, horizons, held, refused_before=refused_before)
     if dry_run:
         return ageing.count()
     extend_horizons(workspace.root, horizons.values())
@@ -175,7 +175,7 @@ def _fit_snapshots(workspace: Workspace, before: str) -> None:
 def _applied(
     workspace: Workspace,
     rule: Rule,
-    lake: AgedLake,
+    lake: RetentionChanges,
     held: HeldNames,
     outbox: Path | str,
     now: datetime,

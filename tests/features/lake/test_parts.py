@@ -5,11 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+import pyarrow.parquet as pq
 from polars.testing import assert_frame_equal
 
 from features.events.schema import Event, events_frame
 from features.lake.deduplication.key_index import keys_path
-from features.lake.parts import PART_EVENTS, PartBuilder, sort_by_account, write_part
+from features.lake.parts import (
+    PART_EVENTS,
+    PartBuilder,
+    sort_by_account,
+    write_part,
+    write_part_in_groups,
+)
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -62,3 +69,22 @@ def test_events_are_collected_until_a_part_is_full():
     fresh.close()
     assert [part.height for part in parts] == [PART_EVENTS, PART_EVENTS // 2]
     assert fresh.last_recorded == START
+
+
+def test_a_part_that_is_written_in_groups_is_the_same_part(tmp_path, monkeypatch):
+    monkeypatch.setattr("features.lake.parts.ROW_GROUP", 4)
+    events = sort_by_account(some(*"bacdbacdbacd"))
+    write_part(events, tmp_path / "whole.parquet")
+    groups = [events[:1], events[1:1], events[1:7], events[7:9], events[9:]]
+    assert write_part_in_groups(iter(groups), tmp_path / "groups.parquet") == events.height
+    whole, written = (pl.read_parquet(tmp_path / f"{one}.parquet") for one in ("whole", "groups"))
+    assert_frame_equal(written, whole)
+    assert written.schema == whole.schema
+    keys = [keys_path(tmp_path / f"{one}.parquet").read_bytes() for one in ("whole", "groups")]
+    assert keys[0] == keys[1]
+    assert pq.ParquetFile(tmp_path / "groups.parquet").num_row_groups == 2
+
+
+def test_a_part_without_events_is_no_file(tmp_path):
+    assert write_part_in_groups(iter([some()]), tmp_path / "none.parquet") == 0
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import httpx
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from served_process import Served
@@ -26,6 +27,7 @@ from features.ingest.run import ingest_rows
 from features.lake.admission.horizons import FOLDER, applied_horizons
 from features.lake.erased_subjects import ErasedSubjects
 from features.lake.lake import Lake
+from features.lake.parts import sort_by_account
 from features.steady_clock import Machine, SteadyClock
 from features.workspace import Workspace
 from features.workspace_files import WorkspaceBusyError, hold_lock
@@ -87,7 +89,9 @@ def long_use() -> list[Event]:
 
 
 @pytest.fixture
-def place(own_workspace: Workspace) -> Workspace:
+def place(own_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Its parts have many row groups, since retention goes through one at a time."""
+    monkeypatch.setattr("features.lake.parts.ROW_GROUP", 20)
     lake = Lake(own_workspace.events_dir, own_workspace.quarantine_dir)
     lake.append(events_frame(long_use()), source="hand", file="long", now=AS_OF)
     refused = {"account_id": "acct-05", "kind": "no.kind", "properties": {"x": "ann@example.org"}}
@@ -121,10 +125,16 @@ def by_rule(receipt: RetentionReceipt) -> dict[str, tuple[int, int, int]]:
 
 
 def test_old_rows_lose_who_it_was_and_new_ones_stay(place: Workspace) -> None:
+    groups = [pq.ParquetFile(one).num_row_groups for one in place.events_dir.glob("0*-?.parquet")]
+    assert max(groups) > 10
     before, counted = events_of(place), by_rule(keep(place, dry_run=True))
     assert events_of(place).equals(before)
     receipt = keep(place, key=SigningKey(secret=b"a key that nobody guesses"))
     assert by_rule(receipt) == counted
+    (aged,) = place.events_dir.glob("*-aged-*.parquet")
+    rows = pl.read_parquet(aged)
+    assert rows["account_id"].is_sorted()  # or an account would not be found in its row groups
+    assert sort_by_account(rows)["occurred_at"].equals(rows["occurred_at"])
     after, edge = events_of(place), NOW - timedelta(days=DAYS)
     used = after.filter(pl.col("kind").is_in(["user.session", "feature.used"]))
     old, new = used.filter(pl.col("occurred_at") < edge), used.filter(pl.col("occurred_at") >= edge)
@@ -330,7 +340,7 @@ def test_a_run_that_was_killed_is_finished_by_the_next(
 
     before = backfill(place, MOMENTS)
     for where in (
-        "features.lake.ageing.manifest_json",
+        "features.lake.retention.manifest_json",
         "serving.data_protection.retention.run._fit_snapshots",
     ):
         with monkeypatch.context() as broken:

@@ -1,8 +1,9 @@
-"""Age events of a lake: what is older than the horizon of its kind loses who it was about, or goes.
+"""Apply retention to a lake: what is older than the horizon of its kind loses who it was about, or goes.
 
 Rows that figures are computed from stay, with kind, moment, count, quantity and the properties that are
 read; who caused them, what they wrote and the ids of the events go. Rows of kinds that nothing reads go
-as a whole. The new files take effect with one manifest, as those of an erasure do.
+as a whole. The new files take effect with one manifest, as those of an erasure do. A part is read and
+written a row group at a time: neither its account nor its time changes, so the rows keep their order.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from features.events.provenance import OWN_ID
 from features.events.schema import EVENT_SCHEMA, PROPERTIES
@@ -28,7 +31,7 @@ from features.lake.forget import GRACE_SECONDS, WAIT_SECONDS, minus, plus, remov
 from features.lake.integrity import with_digests
 from features.lake.lake import Lake
 from features.lake.manifest import MANIFEST, Manifest, manifest_json
-from features.lake.parts import sync_folder, write_frame, write_part
+from features.lake.parts import sync_folder, write_frame, write_part_in_groups
 from features.workspace_files import hold_lock, write_atomically
 
 AGED_PREFIX = "aged-"
@@ -53,7 +56,7 @@ class HeldNames:
 
 
 @dataclass
-class AgedLake:
+class RetentionChanges:
     """What was aged, by kind of event."""
 
     changed: Counter[str] = field(default_factory=Counter)
@@ -73,7 +76,7 @@ class AgedLake:
         return self.changed.total() + self.removed.total() + self.refused_removed
 
 
-class LakeAgeing:
+class LakeRetention:
     """Counts and ages old events of one lake."""
 
     def __init__(
@@ -92,17 +95,18 @@ class LakeAgeing:
         self._young = frozenset[str]()
         self._renamed: dict[str, str] = {}
 
-    def count(self) -> AgedLake:
+    def count(self) -> RetentionChanges:
         """What would be aged; nothing is written."""
         self._look_at_corrections()
-        aged = AgedLake()
+        aged = RetentionChanges()
         for name in self._lake.manifest.parts:
-            self._aged(name, aged)
+            for _ in self._groups(name, aged):
+                pass
         for name in self._lake.manifest.quarantine:
             self._refused(name, aged)
         return aged
 
-    def run(self, *, grace_seconds: float = GRACE_SECONDS) -> AgedLake:
+    def run(self, *, grace_seconds: float = GRACE_SECONDS) -> RetentionChanges:
         """Age it. Old files are gone when it returns.
 
         Raises:
@@ -115,7 +119,7 @@ class LakeAgeing:
             clear_spool(lake.folder)
             lake.check()
             self._look_at_corrections()
-            old, aged = lake.manifest, AgedLake()
+            old, aged = lake.manifest, RetentionChanges()
             new = self._rewritten(old, aged)
             if aged.touched:
                 new = with_digests(new, old, folder=lake.folder, quarantine=lake.quarantine_folder)
@@ -125,16 +129,17 @@ class LakeAgeing:
             remove_unlisted(lake)
         return aged
 
-    def _rewritten(self, old: Manifest, aged: AgedLake) -> Manifest:
+    def _rewritten(self, old: Manifest, aged: RetentionChanges) -> Manifest:
         generation = old.generation + 1
         parts: list[str] = []
         for name in old.parts:
-            left = self._aged(name, aged)
-            if left is None:
+            if not self._has_changes(name, aged):
                 parts.append(name)
-            elif not left.is_empty():
-                parts.append(f"{generation:06d}-aged-{len(parts)}.parquet")
-                write_part(left, self._lake.folder / parts[-1])
+                continue
+            new_name = f"{generation:06d}-aged-{len(parts)}.parquet"
+            groups = (left for left, _ in self._groups(name, aged))
+            if write_part_in_groups(groups, self._lake.folder / new_name):
+                parts.append(new_name)
         quarantine: list[str] = []
         for name in old.quarantine:
             left = self._refused(name, aged)
@@ -156,44 +161,78 @@ class LakeAgeing:
             fingerprint=plus(old.fingerprint, aged.fingerprint_delta),
         )
 
-    def _aged(self, name: str, aged: AgedLake) -> pl.DataFrame | None:
-        """The rows of a part that stay, aged; None where none is old."""
-        path = self._lake.folder / name
-        lookup = pl.scan_parquet(path).filter(self._is_old()).select(pl.len()).collect().item()
-        if not lookup:
-            return None
-        whole = pl.read_parquet(path).select(*EVENT_SCHEMA)
-        is_old = whole.select(self._is_old().alias("old"))["old"]
-        is_held = whole.select(self._is_held().alias("held"))["held"]
-        aged.held_back.update(_by_kind(whole.filter(is_old & is_held)))
-        old = whole.filter(is_old & ~is_held)
-        after = self._without_persons(old.filter(self._rows_stay()))
-        before = old.filter(self._rows_stay())
+    def _has_changes(self, name: str, aged: RetentionChanges) -> bool:
+        """Whether a part holds a row that retention changes; reads up to the first one.
+
+        What is held back in a part without one is counted here.
+        """
+        lookup = pl.scan_parquet(self._lake.folder / name).filter(self._is_old()).select(pl.len())
+        if not lookup.collect().item():
+            return False
+        seen = RetentionChanges()
+        if any(is_changed for _, is_changed in self._groups(name, seen)):
+            return True
+        aged.held_back.update(seen.held_back)
+        return False
+
+    def _groups(self, name: str, aged: RetentionChanges) -> Iterator[tuple[pl.DataFrame, bool]]:
+        """The row groups of a part as they stay, each with whether it was changed."""
+        file = pq.ParquetFile(self._lake.folder / name)
+        # one row group at a time: asked for all at once, Arrow keeps each in memory to the end
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number, columns=list(EVENT_SCHEMA), use_threads=False)
+            group = cast(pl.DataFrame, pl.from_arrow(table)).select(*EVENT_SCHEMA)
+            yield self._applied(group, aged)
+
+    def _applied(self, group: pl.DataFrame, aged: RetentionChanges) -> tuple[pl.DataFrame, bool]:
+        """Rows as they stay, in their order, and whether any changed; what changed is counted."""
+        marks = group.select(
+            self._is_old().alias("old"),
+            self._is_held().alias("held"),
+            self._rows_stay().alias("stay"),
+        )
+        is_old, is_held, stays = marks["old"], marks["held"], marks["stay"]
+        if not is_old.any():
+            return group, False
+        aged.held_back.update(_by_kind(group.filter(is_old & is_held)))
+        before = group.filter(is_old & ~is_held & stays)
+        after = self._without_persons(before)
         differs = before.select(
             pl.any_horizontal(
                 pl.col(column).ne_missing(after[column]).alias(column) for column in EVENT_SCHEMA
             ).alias("differs")
         )["differs"]
-        gone = old.filter(~self._rows_stay())
+        gone = group.filter(is_old & ~is_held & ~stays)
         if gone.is_empty() and not differs.any():
-            return None
-        aged.changed.update(_by_kind(before.filter(differs)))
+            return group, False
+        lost, made = before.filter(differs), after.filter(differs)
+        self._note(aged, lost, made, gone)
+        order = pl.Series("order", range(group.height), dtype=pl.UInt32)
+        untouched = group.with_columns(order).filter(~is_old | is_held)
+        changed = after.with_columns(order.filter(is_old & ~is_held & stays))
+        return pl.concat([untouched, changed]).sort("order").drop("order"), True
+
+    def _note(
+        self, aged: RetentionChanges, lost: pl.DataFrame, made: pl.DataFrame, gone: pl.DataFrame
+    ) -> None:
+        """Count rows that were changed, each before and after, and rows that are gone."""
+        aged.changed.update(_by_kind(lost))
         aged.removed.update(_by_kind(gone))
-        aged.gone.append(gone.select("event_id", "recorded_at"))
-        lost, made = pl.concat([before.filter(differs), gone]), after.filter(differs)
-        aged.rows_delta += made.height - lost.height
-        aged.events_delta += int(made["event_count"].sum()) - int(lost["event_count"].sum())
+        corrected = pl.Series(sorted(self._corrected), dtype=pl.String).implode()
+        versions = gone.select("event_id", "recorded_at")
+        aged.gone.append(versions.filter(pl.col("event_id").is_in(corrected)))
+        taken = pl.concat([lost, gone])
+        aged.rows_delta += made.height - taken.height
+        aged.events_delta += int(made["event_count"].sum()) - int(taken["event_count"].sum())
         aged.fingerprint_delta = plus(
             aged.fingerprint_delta,
-            minus(fingerprint(with_keys(made)), fingerprint(with_keys(lost))),
+            minus(fingerprint(with_keys(made)), fingerprint(with_keys(taken))),
         )
-        ids = before.filter(differs)["event_id"].to_list()
         aged.ids.update(
             (one, new)
-            for one, new in zip(ids, made["event_id"].to_list(), strict=True)
+            for one, new in zip(lost["event_id"], made["event_id"], strict=True)
             if one in self._corrected
         )
-        return pl.concat([whole.filter(~(is_old & ~is_held)), after])
 
     def _without_persons(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Old rows that stay, without whoever caused them."""
@@ -256,7 +295,7 @@ class LakeAgeing:
         )
         self._young = frozenset(young["event_id"])
 
-    def _superseded(self, old: Manifest, generation: int, aged: AgedLake) -> Iterator[str]:
+    def _superseded(self, old: Manifest, generation: int, aged: RetentionChanges) -> Iterator[str]:
         gone = pl.concat(
             [
                 pl.DataFrame(
@@ -278,7 +317,7 @@ class LakeAgeing:
                 write_frame(left, self._lake.folder / new_name)
                 yield new_name
 
-    def _refused(self, name: str, aged: AgedLake) -> pl.DataFrame | None:
+    def _refused(self, name: str, aged: RetentionChanges) -> pl.DataFrame | None:
         """The refused rows that stay; None where none is old."""
         if self._refused_before is None:
             return None
