@@ -47,6 +47,7 @@ from features.cli.options import (
     out,
     run,
     show_progress,
+    time_of,
 )
 from features.format_version import newer_format
 from features.version import code_version
@@ -135,7 +136,7 @@ def promote(
                 evidence=request.evidence,
                 by=request.by,
                 approved_by=by,
-                at=datetime.now(UTC),
+                at=time_of(place),
                 known_changes=request.changes,
             )
             out.print(
@@ -148,7 +149,7 @@ def promote(
         known = len(store.history(name))
         evidence = promotion_evidence(place, store, name, version, capacity, force)
         if place.settings.second_person:
-            store.request_promotion(name, version, evidence=evidence, by=by, at=datetime.now(UTC))
+            store.request_promotion(name, version, evidence=evidence, by=by, at=time_of(place))
             out.print(
                 f"Asked for by {by}. It serves as soon as another person approves: keepwell "
                 f"models promote {name} {version} --by NAME --approve",
@@ -157,7 +158,7 @@ def promote(
             )
             return
         store.promote(
-            name, version, evidence=evidence, by=by, at=datetime.now(UTC), known_changes=known
+            name, version, evidence=evidence, by=by, at=time_of(place), known_changes=known
         )
     out.print(f"{name} version {version} serves now.")
 
@@ -444,7 +445,7 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         with show_progress("Estimating what interventions caused"):
             from experiments.report.workspace import write_workspace_report
 
-            write_workspace_report(place, as_of=last, written_at=datetime.now(UTC))
+            write_workspace_report(place, as_of=last, written_at=time_of(place))
         from training.pipeline.record.tables import brief_of, metrics_table
 
         record = {

@@ -19,6 +19,7 @@ from features.cli.options import (
     moment_of,
     out,
     show_progress,
+    time_of,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -152,7 +153,7 @@ def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
     place = Workspace(workspace)
     with show_progress("Estimating effects"):
         paths = write_workspace_report(
-            place, as_of=moment_of(place, as_of), written_at=datetime.now(UTC)
+            place, as_of=moment_of(place, as_of), written_at=time_of(place)
         )
     for path in paths:
         out.print(str(path))

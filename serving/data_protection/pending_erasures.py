@@ -149,7 +149,8 @@ def _what_to_do(workspace: Workspace, pending: tuple[ErasureLine, ...]) -> str:
     own = name_of_key(ErasedSubjects(workspace.root).key)
     if any(one.key is not None and one.key != own for one in pending):
         return (
-            f"Their digests need the key of the former workspace: copy its {FOLDER}/{SECRET_FILE} "
+            f"Their digests need the key of the former workspace: restore with --secrets FOLDER, where "
+            f"FOLDER is that workspace or holds a copy of its {FOLDER}/{SECRET_FILE}, or copy that file "
             f"to {workspace.root / FOLDER}, and start again. A backup that is encrypted "
             f"(KEEPWELL_BACKUP_KEY) holds it. Without it, erase each of them by its id (keepwell "
             f"erase account ID, keepwell erase person ID)."

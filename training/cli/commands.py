@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,7 @@ from features.cli.options import (
     plural,
     require_workspace,
     show_progress,
+    steady_clock,
 )
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
@@ -386,9 +387,7 @@ def upload(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     store = store_at(models_address(place), os.environ)
     waiting = pending_uploads_in(place.waiting_runs_dir, os.environ)
     with place.lock():
-        for one in waiting.upload(
-            store, by="keepwell models upload", clock=lambda: datetime.now(UTC)
-        ):
+        for one in waiting.upload(store, by="keepwell models upload", clock=steady_clock(place)):
             out.print(
                 f"{one.label} version {one.version} is there now: {one.name}.",
                 highlight=False,
@@ -434,7 +433,7 @@ def train_models(
             labels,
             store=store,
             as_of=moment_of(place, as_of),
-            clock=lambda: datetime.now(UTC),
+            clock=steady_clock(place),
             trials=trials,
             seed=seed,
             by=by,

@@ -21,6 +21,7 @@ from features.cli.options import (
     time_of,
 )
 from features.workspace import TRACKING_VARIABLE, Workspace
+from features.workspace_files import WorkspaceError
 
 if TYPE_CHECKING:
     from serving.data_protection.backup.target import Target
@@ -64,11 +65,11 @@ def backup(
     if show:
         list_backups(place)
     elif verify:
-        verify_backups(place)
+        verify_backups(place, moment_of(Workspace(workspace)))
     else:
         make_backup(Workspace(require_workspace(workspace)), place, wait)
     if keep is not None:
-        keep_newest(place, keep)
+        keep_newest(place, keep, moment_of(Workspace(workspace)))
 
 
 def restore(
@@ -95,6 +96,13 @@ def restore(
         Path | None,
         typer.Option(help="A list of erasures (erasures.jsonl) that the target may not know."),
     ] = None,
+    secrets: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with the secrets that a target without encryption does not hold: the former "
+            "workspace, or copies of its files under the same paths."
+        ),
+    ] = None,
 ) -> None:
     """Put a workspace back as a backup holds it, in one step and compared with what was stored.
 
@@ -118,6 +126,7 @@ def restore(
         ledger_url=settings.ledger_url,
         head_elsewhere=settings.ledger_head,
         erasures=() if erasures is None else read_lines(require_file(erasures)),
+        secrets=secrets,
     )
     with show_progress(f"Restoring {workspace}") as say:
         found = restore_workspace(
@@ -125,7 +134,7 @@ def restore(
             Workspace(workspace),
             options,
             key=os.environ.get(BACKUP_KEY_VARIABLE) or None,
-            now=datetime.now(UTC),
+            now=moment_of(Workspace(workspace)),
             progress=say,
             erase_again=lambda staged: apply_pending_erasures(staged, lambda name: say(name, 0, 0)),
         )
@@ -141,12 +150,13 @@ def restore(
     tell_switches(found.switches)
     if found.aside is not None:
         tell(f"What was there before is in {found.aside}; remove it when nobody needs it.")
-    if manifest.left_out:
+    if found.lacking:
         beside = "" if found.aside is None else f"{found.aside} or "
         held = f"{beside}where you keep them"
         tell(
-            f"Not in the backup, since it is not encrypted: {', '.join(manifest.left_out)}. Put "
-            f"them back from {held}, or API keys and webhooks do not work."
+            f"Not in the backup, since it is not encrypted: {', '.join(found.lacking)}. Put "
+            f"them back from {held}: without them API keys and webhooks do not work, and nobody "
+            f"finds who was erased since. Or restore again with --secrets FOLDER."
         )
     if manifest.elsewhere:
         tell(f"Kept outside of the workspace, and not restored: {'; '.join(manifest.elsewhere)}.")
@@ -201,7 +211,8 @@ def make_backup(workspace: Workspace, target: Target, wait: float) -> None:
     if manifest.left_out:
         tell(
             f"Left out, since secrets are stored encrypted only: {', '.join(manifest.left_out)}. Set "
-            f"KEEPWELL_BACKUP_KEY for a target of its own, or keep them elsewhere."
+            f"KEEPWELL_BACKUP_KEY for a target of its own, or keep copies of these files elsewhere, under "
+            f"the same paths: keepwell restore --secrets FOLDER takes them from there."
         )
     if manifest.not_listed:
         tell(f"Left out, since Keepwell does not know them: {', '.join(manifest.not_listed)}.")
@@ -240,7 +251,7 @@ def list_backups(target: Target) -> None:
         )
 
 
-def verify_backups(target: Target) -> None:
+def verify_backups(target: Target, now: datetime) -> None:
     """Read all backups of a target again; ends with 1 if one is damaged."""
     from serving.data_protection.backup.verify import verify_backups as verify
     from serving.settings import BACKUP_KEY_VARIABLE
@@ -249,7 +260,7 @@ def verify_backups(target: Target) -> None:
         found = verify(
             target,
             key=os.environ.get(BACKUP_KEY_VARIABLE) or None,
-            now=datetime.now(UTC),
+            now=now,
             progress=say,
         )
     for one in found.damages:
@@ -264,7 +275,7 @@ def verify_backups(target: Target) -> None:
     )
 
 
-def keep_newest(target: Target, number: int) -> None:
+def keep_newest(target: Target, number: int, now: datetime) -> None:
     """Remove all but the newest backups."""
     from serving.data_protection.backup.keep_newest import keep_newest as keep
     from serving.settings import BACKUP_KEY_VARIABLE
@@ -273,7 +284,7 @@ def keep_newest(target: Target, number: int) -> None:
         target,
         number=number,
         key=os.environ.get(BACKUP_KEY_VARIABLE) or None,
-        now=datetime.now(UTC),
+        now=now,
     )
     tell(
         f"Removed {plural(len(removed.backups), 'older backup')} and "
@@ -289,6 +300,17 @@ def kept_elsewhere(workspace: Workspace) -> tuple[str, ...]:
     if workspace.settings.redis:
         found.append("the online features in Redis, which `keepwell snapshot` makes again")
     return tuple(found)
+
+
+def moment_of(place: Workspace) -> datetime:
+    """The moment now by the clock of a workspace, or of the machine where that cannot be read.
+
+    A newer Keepwell may have noted the clock. Its workspace can be replaced all the same.
+    """
+    try:
+        return time_of(place)
+    except WorkspaceError:
+        return datetime.now(UTC)
 
 
 def end_of(text: str) -> datetime | int:

@@ -8,6 +8,7 @@ __all__ = [
     "encryption",
     "erasures",
     "errors",
+    "given_secrets",
     "keep_newest",
     "make",
     "manifest",

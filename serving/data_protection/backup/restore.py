@@ -22,6 +22,7 @@ from serving.data_protection.backup.chunks import ChunkStore
 from serving.data_protection.backup.encryption import Sealing, open_sealing
 from serving.data_protection.backup.erasures import TARGETS_FILE, stored_erasures, stored_key
 from serving.data_protection.backup.errors import BackupError, DamagedBackupError
+from serving.data_protection.backup.given_secrets import lacking_secrets, take_secrets
 from serving.data_protection.backup.make import new_hash
 from serving.data_protection.backup.manifest import (
     Backup,
@@ -64,7 +65,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RestoredWorkspace:
-    """The backup that was restored, and where the workspace of before is now (``aside``)."""
+    """The backup that was restored, and where the workspace of before is now (``aside``).
+
+    ``lacking`` are the secrets that it needs and does not have.
+    """
 
     backup: Backup
     ledger: LedgerFacts | None
@@ -72,6 +76,7 @@ class RestoredWorkspace:
     aside: Path | None
     pending: tuple[ErasureLine, ...]
     switches: AppliedSwitches
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,7 @@ class RestoreOptions:
         erasures: erasures that are known elsewhere.
         by: who restores, for the note of the ledger's head.
         head_elsewhere: a second place where the head is noted.
+        secrets: a folder with the secrets that a target without encryption does not hold.
     """
 
     backup_id: str | None = None
@@ -95,6 +101,7 @@ class RestoreOptions:
     erasures: tuple[ErasureLine, ...] = ()
     by: str = "keepwell restore"
     head_elsewhere: Path | None = None
+    secrets: Path | None = None
 
 
 def restore(
@@ -141,6 +148,8 @@ def restore(
             if ledger is not None:
                 _note_head(staged.ledger_head, backup, ledger, cut_at, options.by, now)
             _set_pending(target, sealing, workspace, staged, options)
+            if options.secrets is not None:
+                take_secrets(options.secrets, staged, pending_erasures(staged))
             _keep_key_of_the_erased(workspace, staged, stored_key(target, sealing))
             switches = with_stops(apply_keys_and_holds(workspace, staged), stopped, former)
             if pending_erasures(staged):
@@ -159,13 +168,15 @@ def restore(
             if ledger is not None and options.head_elsewhere is not None:
                 _note_head(options.head_elsewhere, backup, ledger, cut_at, options.by, now)
             (workspace.root / MARK).unlink()
+    pending = pending_erasures(workspace)
     return RestoredWorkspace(
         backup=backup,
         ledger=ledger,
         cut_at=cut_at,
         aside=aside if was_there else None,
-        pending=pending_erasures(workspace),
+        pending=pending,
         switches=switches,
+        lacking=lacking_secrets(workspace, backup.manifest.left_out, pending),
     )
 
 

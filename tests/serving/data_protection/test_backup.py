@@ -25,7 +25,6 @@ from backup_worlds import (
     writing_to,
 )
 from fastapi.testclient import TestClient
-from keepwell_command import run_keepwell
 from postgres_server import PostgresServer
 from real_server import running
 
@@ -48,7 +47,6 @@ from serving.data_protection.backup.verify import verify_backups
 from serving.data_protection.pending_erasures import (
     ErasureLine,
     PendingErasuresError,
-    as_bytes,
     note_erasure,
     pending_erasures,
     refuse_pending_erasures,
@@ -649,37 +647,3 @@ def test_a_ledger_on_a_server_is_stored_with_the_workspace(
     assert figures_of(again, ledger=empty) == before
     restored(target, tmp_path / "cut", RestoreOptions(until=2))
     assert ledger_facts(tmp_path / "cut" / "ledger.db").records == 2
-
-
-def test_the_commands_do_all_of_it(used: Workspace, tmp_path: Path) -> None:
-    """As an operator does it; and nobody serves what should have been forgotten."""
-    target, place = str(tmp_path / "target"), str(tmp_path / "new")
-    here = ("--workspace", str(used.root))
-    made = run_keepwell("backup", target, *here, cwd=tmp_path, KEEPWELL_BACKUP_KEY=KEY)
-    assert made.returncode == 0, made.stderr
-    assert "were new" in made.stdout
-    without = run_keepwell("backup", target, *here, cwd=tmp_path)
-    assert (without.returncode, without.stdout.count("Set KEEPWELL_BACKUP_KEY")) == (3, 0)
-    assert "are encrypted. Set KEEPWELL_BACKUP_KEY" in without.stderr
-    listed = run_keepwell("backup", target, "--list", cwd=tmp_path, KEEPWELL_BACKUP_KEY=KEY)
-    assert "Sample & Sons" in listed.stdout
-    line = ErasureLine(erasure_id="e-9", at="2099-01-01T00:00:00+00:00", kind="person", subject="x")
-    (tmp_path / "erasures.jsonl").write_bytes(as_bytes([line]))
-    back = run_keepwell(
-        "restore",
-        target,
-        "--workspace",
-        place,
-        "--erasures",
-        str(tmp_path / "erasures.jsonl"),
-        cwd=tmp_path,
-        KEEPWELL_BACKUP_KEY=KEY,
-    )
-    assert back.returncode == 0, back.stderr
-    assert "1 erasure came after this backup" in back.stdout
-    served = run_keepwell("serve", "--port", "0", "--workspace", place, cwd=tmp_path)
-    assert served.returncode == 3
-    assert "is not served before they are applied" in " ".join(served.stderr.split())
-    again = run_keepwell("backup", target, "--verify", cwd=tmp_path, KEEPWELL_BACKUP_KEY=KEY)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "each as it was written" in again.stdout

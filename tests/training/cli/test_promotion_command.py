@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from features.cli.options import out
 from features.compute.backfill import backfill, month_starts
 from features.events.schema import EVENT_SCHEMA
 from features.lake.lake import Lake
+from features.steady_clock import Machine, SteadyClock
 from features.workspace import Workspace
 from keepwell import app
 from registry.store.approval import ApprovalError
@@ -124,6 +125,21 @@ def test_with_a_second_person_a_promotion_waits_for_another_name(place):
     assert "version 1 promoted by Ann Lee, approved by Bob" in told
     assert checks_in(told) == checks_in(asked)
     assert "asked for by Ann Lee; another" not in told
+
+
+def test_a_promotion_goes_by_the_clock_of_the_workspace(place):
+    """The clock of the machine was turned a year forward since the service noted the time."""
+    right = datetime.now(UTC) - timedelta(days=365)
+    SteadyClock(Machine(clock=lambda: right), place.root).note()
+    place.change_settings(second_person=True)
+    words = ("models", "promote", "churn", GOOD, "--by")
+    said_by(place, *words, "Ann")
+    store = MlflowModelStore(place.tracking_uri)
+    asked = store.pending_request("churn")
+    assert abs(asked.at - right) < timedelta(hours=1)
+    said_by(place, *words, "Bob", "--approve")
+    (change,) = store.history("churn")
+    assert abs(change.at - right) < timedelta(hours=1)
 
 
 def test_a_model_whose_rows_can_not_be_audited_is_refused(place):

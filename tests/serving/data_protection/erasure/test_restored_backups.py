@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 import keepwell
 from features.lake.erased_subjects import ErasedSubjects
 from features.workspace import Workspace
+from serving.auth.api_keys import ApiKeys
 from serving.cli.data_protection.run_erasure import apply_pending_erasures
 from serving.data_protection.backup.erasures import known_targets
 from serving.data_protection.erasure.digest_lookup import names_by_digest
@@ -90,8 +91,10 @@ def test_without_the_key_of_the_digests_nothing_is_served(world: World, tmp_path
     back = command(*words, key=None)
     assert back.exit_code == 0, said(back)
     assert "2 left" in said(back)
+    assert "Not in the backup, since it is not encrypted: erasures/subjects.secret" in said(back)
+    assert "restore again with --secrets FOLDER" in said(back)
     again = Workspace(place, environment={})
-    with pytest.raises(PendingErasuresError, match=r"copy its erasures/subjects\.secret"):
+    with pytest.raises(PendingErasuresError, match=r"copy of its erasures/subjects\.secret"):
         refuse_pending_erasures(again)
     assert len(canaries_in(place)) > 30
     (place / "erasures").mkdir(exist_ok=True)
@@ -99,6 +102,39 @@ def test_without_the_key_of_the_digests_nothing_is_served(world: World, tmp_path
     apply_pending_erasures(again)
     refuse_pending_erasures(again)
     assert canaries_in(place) == set()
+
+
+def test_a_folder_of_secrets_is_all_that_another_machine_needs(
+    world: World, tmp_path: Path
+) -> None:
+    """The target is not encrypted, the workspace is gone, and its secrets were kept apart."""
+    backup = erased_after_a_backup(world, tmp_path / "target", None)
+    world.client.app.state.service.close()  # type: ignore[attr-defined]
+    apart, wrong = tmp_path / "apart", tmp_path / "wrong"
+    for name in ("keys.secret", "webhooks.secret", "erasures/subjects.secret"):
+        for folder in (apart, wrong):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(world.workspace.root / name, folder / name)
+    (wrong / "erasures" / "subjects.secret").write_bytes(b"of another workspace")
+    world.workspace.root.rename(tmp_path / "gone")
+    place = tmp_path / "restored"
+    words = ("restore", str(tmp_path / "target"), "--backup", backup, "--workspace", str(place))
+    for folder, why in ((wrong, "came after this backup need"), (tmp_path, "holds no secret")):
+        refused = command(*words, "--secrets", str(folder), key=None)
+        assert refused.exit_code != 0
+        assert why in said(refused)
+        assert not place.exists()
+    back = command(*words, "--secrets", str(apart), key=None)
+    assert back.exit_code == 0, said(back)
+    assert "2 erasures came after this backup: 2 carried out again" in said(back)
+    assert "Not in the backup" not in said(back)
+    assert canaries_in(place) == set()
+    refuse_pending_erasures(Workspace(place, environment={}))
+    for name in ("keys.secret", "webhooks.secret"):
+        assert (place / name).read_bytes() == (apart / name).read_bytes()
+        assert (place / name).stat().st_mode & 0o077 == 0
+    with closing(ApiKeys(place)) as keys:
+        assert keys.caller(world.client.headers["X-API-Key"], LATER) is not None
 
 
 @pytest.mark.slow
