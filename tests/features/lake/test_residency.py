@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from features.events.bounds import Bounds
 from features.ingest.run import ingest, ingest_rows
 from features.lake.lake import Lake
+from features.streaming.offsets import Message, ingest_messages
 from features.workspace import Workspace
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -64,3 +66,15 @@ def test_a_mapping_states_the_region_of_a_table_or_reads_it(tmp_path: Path, said
     assert summary.events == 0
     assert sum(summary.files[0].quarantined.values()) == 2
     assert b"acme" not in everything(workspace.quarantine_dir)
+
+
+def test_messages_of_a_stream_of_another_region_are_refused_and_not_stored(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "events")
+    messages = [
+        Message(topic="t", partition=0, offset=number, value=json.dumps(one).encode())
+        for number, one in enumerate((row(1, data_region="eu"), row(2, data_region="us")))
+    ]
+    summary = ingest_messages(lake, messages, group="g", now=NOW, bounds=Bounds(region="eu"))
+    assert summary.landed == 1
+    assert b"zqname2" not in everything(tmp_path)
+    assert "account-2" not in str(lake.quarantined().collect().rows())

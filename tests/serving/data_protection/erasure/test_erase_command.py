@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 import keepwell
+from features.ingest.run import ingest_rows
 from features.lake.erased_subjects import ErasedSubjects
 from features.lake.lake import Lake
 from features.workspace import Workspace
@@ -124,3 +126,26 @@ class Killed:
 
     def erase(self, at: object) -> int:
         raise KeyboardInterrupt
+
+
+def test_what_is_held_about_a_person_is_handed_out_by_command(
+    place: Workspace, tmp_path: Path
+) -> None:
+    lake = Lake(place.events_dir, place.quarantine_dir)
+    row = {
+        "account_id": "acct-05",
+        "user_id": "ann@example.org",
+        "kind": "feature.used",
+        "occurred_at": "2026-02-01T00:00:00Z",
+        "properties": {"name": "search"},
+    }
+    ingest_rows(lake, [row], now=datetime(2026, 2, 2, tzinfo=UTC), source="api")
+    file = tmp_path / "ann.json"
+    words = ["export", "person", "ann@example.org", "--out", str(file), *BY]
+    done = CliRunner().invoke(keepwell.app, [*words, "--workspace", str(place.root)])
+    assert done.exit_code == 0, said(done)
+    held = json.loads(file.read_text())
+    assert held["format"] == "keepwell.export"
+    (event,) = held["held"]["events"]
+    assert event["user_id"] == "ann@example.org"
+    assert file.stat().st_mode & 0o077 == 0

@@ -133,9 +133,15 @@ def test_an_account_goes_with_every_record_and_the_chain_stays_whole(ledger: Led
     assert "zqstayscanary" in everything(ledger)
     after = ledger.verify(head=before.head)
     assert after.finding is None
-    assert [(one.by, one.reason, one.gone, one.changed) for one in after.redactions] == [
-        ("dpo", "asked by letter", found, 0)
-    ]
+    (told,) = after.redactions
+    assert (told.about, told.by, told.reason, told.gone, told.changed) == (
+        "account",
+        "dpo",
+        "asked by letter",
+        found,
+        0,
+    )
+    assert datetime.fromisoformat(told.at) == NOW
     assert after.records == before.records + 1
 
 
