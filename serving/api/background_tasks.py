@@ -16,8 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from features.garbage_collection import freeze_loaded_objects
 from serving.auth.api_keys import ApiKeyError
 from serving.http.shared_metrics import SHARE_SECONDS
-from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
 from serving.ledger.stores.outbox import Outbox
+from serving.ledger.stores.outbox_tables import FILE as OUTBOX_FILE
 from serving.state.refresh import FreshScores
 from serving.state.service_state import ServiceState
 from serving.webhooks.secret_encryption import SecretEncryption

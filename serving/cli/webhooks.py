@@ -53,7 +53,7 @@ def add(
     """
     import secrets
 
-    from serving.ledger.stores.outbox import Endpoint
+    from serving.ledger.stores.outbox_tables import Endpoint
     from serving.ledger.stores.records import newest_place
     from serving.settings import service_settings
     from serving.webhooks.messages import ALL_KINDS
@@ -210,7 +210,8 @@ def open_outbox(place: Workspace) -> Iterator[Outbox]:
     """The webhooks of a workspace, opened."""
     from serving.ledger.database.database import database_errors
     from serving.ledger.errors import UnreadableDatabaseError
-    from serving.ledger.stores.outbox import FILE, Outbox
+    from serving.ledger.stores.outbox import Outbox
+    from serving.ledger.stores.outbox_tables import FILE
     from serving.settings import service_settings
     from serving.webhooks.secret_encryption import SecretEncryption
 

@@ -8,6 +8,7 @@ what a restored workspace still has to erase, and ``safety_switches`` applies ag
 __all__ = [
     "backup",
     "erasure",
+    "given_secrets",
     "pending_erasures",
     "places",
     "retention",

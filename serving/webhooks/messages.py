@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from serving.ledger.database.database import LedgerDatabase
-from serving.ledger.stores.outbox import Message
+from serving.ledger.stores.outbox_tables import Message
 from serving.ledger.stores.records import records_after
 
 KINDS: Mapping[str, str] = {

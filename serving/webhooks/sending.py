@@ -18,13 +18,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from serving.ledger.database.database import LedgerDatabase
-from serving.ledger.stores.outbox import (
-    Endpoint,
-    Message,
-    Outbox,
-    OutboxError,
-    database_is_away,
-)
+from serving.ledger.stores.outbox import Outbox, OutboxError, database_is_away
+from serving.ledger.stores.outbox_tables import Endpoint, Message
 from serving.webhooks.http_delivery import SECONDS, Attempt, post
 from serving.webhooks.messages import messages_after
 from serving.webhooks.signature import signed_headers

@@ -41,7 +41,8 @@ from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.ledger.approvals import Approvals
 from serving.ledger.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.ledger import Ledger, NewOutcome
-from serving.ledger.stores.outbox import FILE, Endpoint, Message, Outbox
+from serving.ledger.stores.outbox import Outbox
+from serving.ledger.stores.outbox_tables import FILE, Endpoint, Message
 from serving.webhooks.secret_encryption import SecretEncryption
 
 CANARY = "zqcanary{:02d}end"

@@ -22,7 +22,7 @@ import serving.data_protection.erasure.erase as erasing
 from features.events.subject import Subject
 from features.workspace import Workspace
 from serving.data_protection.erasure.protocol import SubjectRequest
-from serving.ledger.stores.outbox import FILE
+from serving.ledger.stores.outbox_tables import FILE
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 LONGEST = 600.0

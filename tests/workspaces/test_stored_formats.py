@@ -54,7 +54,8 @@ from serving.data_protection.retention.policy import read_rules
 from serving.decisions.company_rules import read_rules as read_company_rules
 from serving.decisions.exploration_settings import read_exploration_settings
 from serving.decisions.saved_plan import newest_plan
-from serving.ledger.stores.outbox import Endpoint, Outbox
+from serving.ledger.stores.outbox import Outbox
+from serving.ledger.stores.outbox_tables import Endpoint
 from serving.scoring.shadow import ShadowFiles
 from serving.webhooks.secret_encryption import SecretEncryption
 from training.models.tuning._study_journal import FinishedTrial, StudyJournal

@@ -74,7 +74,7 @@ def apply_rules(
     """Apply the rules with the databases and the key that the environment names."""
     from registry.integrity.signing import signing_key
     from serving.data_protection.retention.run import run_retention
-    from serving.ledger.stores.outbox import FILE
+    from serving.ledger.stores.outbox_tables import FILE
     from serving.settings import service_settings
 
     return run_retention(

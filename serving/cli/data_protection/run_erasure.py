@@ -24,7 +24,7 @@ def subject_request(place: Workspace, subject: Subject, *, by: str, reason: str)
     """A subject in a workspace, with the databases that the environment names."""
     from registry.integrity.signing import signing_key
     from serving.data_protection.erasure.protocol import SubjectRequest
-    from serving.ledger.stores.outbox import FILE
+    from serving.ledger.stores.outbox_tables import FILE
     from serving.settings import service_settings
 
     stated = service_settings(os.environ).ledger_url

@@ -8,7 +8,6 @@ __all__ = [
     "encryption",
     "erasures",
     "errors",
-    "given_secrets",
     "keep_newest",
     "make",
     "manifest",

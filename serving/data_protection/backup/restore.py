@@ -22,7 +22,6 @@ from serving.data_protection.backup.chunks import ChunkStore
 from serving.data_protection.backup.encryption import Sealing, open_sealing
 from serving.data_protection.backup.erasures import TARGETS_FILE, stored_erasures, stored_key
 from serving.data_protection.backup.errors import BackupError, DamagedBackupError
-from serving.data_protection.backup.given_secrets import lacking_secrets, take_secrets
 from serving.data_protection.backup.make import new_hash
 from serving.data_protection.backup.manifest import (
     Backup,
@@ -32,6 +31,7 @@ from serving.data_protection.backup.manifest import (
 )
 from serving.data_protection.backup.swap import process_with_open, put_in_place, sync_folder
 from serving.data_protection.backup.target import Target
+from serving.data_protection.given_secrets import lacking_secrets, take_secrets
 from serving.data_protection.pending_erasures import (
     ErasureLine,
     done_erasures,
@@ -127,6 +127,7 @@ def restore(
 
     Raises:
         BackupError: the backup cannot be read, is damaged, or the place is not free.
+        SecretsError: the folder of secrets does not hold those that are needed.
         LedgerCopyError: there is no such place in the ledger, or its database is not empty.
     """
     _check_place(workspace, options)

@@ -36,7 +36,9 @@ DECISION_FILES: tuple[Place, ...] = (
         holds="webhooks with their encrypted secrets, and messages about decisions",
         about="people",
         written_by="keepwell webhooks, keepwell serve",
-        format=FileFormat("outbox", 1, "`user_version`", "serving.ledger.stores.outbox:FORMAT"),
+        format=FileFormat(
+            "outbox", 1, "`user_version`", "serving.ledger.stores.outbox_tables:FORMAT"
+        ),
     ),
     Place(
         path="webhooks.secret",

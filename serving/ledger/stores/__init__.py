@@ -12,6 +12,7 @@ __all__ = [
     "ledger_copy",
     "old_messages",
     "outbox",
+    "outbox_tables",
     "plan_draws",
     "records",
     "subjects",

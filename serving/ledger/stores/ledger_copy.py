@@ -32,7 +32,7 @@ from serving.ledger.database.tables import (
     REDACTIONS,
 )
 from serving.ledger.database.timestamps import as_moment, as_text
-from serving.ledger.stores import outbox
+from serving.ledger.stores import outbox_tables as outbox
 
 AT_ONCE = 500
 LONGEST_REQUEST = timedelta(hours=1)

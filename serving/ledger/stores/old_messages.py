@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from serving.ledger.database.dialects.protocol import WRITES
-from serving.ledger.stores.outbox import DEAD, MESSAGES, SENT
+from serving.ledger.stores.outbox_tables import DEAD, MESSAGES, SENT
 from serving.ledger.stores.subjects import closing_engine, rewrite_tables
 
 

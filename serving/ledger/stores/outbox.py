@@ -17,65 +17,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from features.format_version import newer_sqlite
-from features.workspace_files import UnusableStoreError
 from serving.ledger.database.database import open_engine
 from serving.ledger.database.dialects.protocol import BUSY_SECONDS, WRITES
 from serving.ledger.database.dialects.supported import dialect_named
 from serving.ledger.errors import LedgerUnreachableError
+from serving.ledger.stores.outbox_tables import (
+    DEAD,
+    ENDPOINTS,
+    LEASES,
+    MESSAGES,
+    METADATA,
+    OUTBOX_LOCK,
+    SENT,
+    WAITING,
+    Counts,
+    Endpoint,
+    Message,
+    state_format,
+)
 
 MOST_AHEAD = 2 * 86_400.0
 """No message is put off for so long; one that seems to be was put off by a wrong clock, and is due."""
-
-METADATA = sa.MetaData()
-ENDPOINTS = sa.Table(
-    "webhook_endpoints",
-    METADATA,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("url", sa.String, nullable=False),
-    sa.Column("secrets", sa.String, nullable=False),  # encrypted; newest first, split by spaces
-    sa.Column("kinds", sa.String, nullable=False),  # separated by spaces; empty: all
-    sa.Column("place", sa.Integer, nullable=False),  # of the ledger, read up to here
-)
-MESSAGES = sa.Table(
-    "webhook_messages",
-    METADATA,
-    sa.Column("endpoint", sa.String, primary_key=True),
-    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("message_id", sa.String, nullable=False),
-    sa.Column("account_id", sa.String, nullable=False),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.Float, nullable=False),
-    sa.Column("changed_at", sa.Float, nullable=False),
-    sa.Column("problem", sa.String),
-    sa.Index("webhook_messages_first", "endpoint", "state", "account_id", "place"),
-    sa.Index("webhook_messages_due", "endpoint", "state", "place"),
-)
-LEASES = sa.Table(
-    "webhook_leases",
-    METADATA,
-    sa.Column("endpoint", sa.String, primary_key=True),
-    sa.Column("holder", sa.String, nullable=False),
-    sa.Column("until", sa.Float, nullable=False),
-)
-
-WAITING, SENT, DEAD = "waiting", "sent", "dead"
-OUTBOX_LOCK = 7_304_551_124
-"""The number of the lock that writers of an outbox take in turn."""
-
-FILE, FORMAT = "webhooks.db", 1
-"""The file, and the newest version of its form (``user_version``). In a server the outbox has the
-version of the ledger beside it."""
 
 
 class SecretCipher(Protocol):
@@ -105,42 +73,6 @@ def database_is_away(error: Exception) -> str | None:
     if isinstance(error, sa.exc.DBAPIError):
         return str(error.orig).strip().partition("\n")[0]
     return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """A webhook: its address and its kinds of messages.
-
-    Everything of the ledger up to ``place`` is in the outbox or older than the webhook.
-    """
-
-    name: str
-    url: str
-    kinds: tuple[str, ...]
-    place: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """The message to one webhook about one record."""
-
-    place: int
-    message_id: str
-    account_id: str
-    kind: str
-    body: str
-    attempts: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """The numbers of messages of a webhook by state."""
-
-    waiting: int
-    sent: int
-    dead: int
-    dead_places: tuple[int, int] | None  # first and last
-    problem: str | None  # of the newest failure that is not over
 
 
 class Outbox:
@@ -450,7 +382,7 @@ class Outbox:
             was_plain = False
             if not self._is_ready:
                 if self._dialect.name == "sqlite":
-                    _state_format(connection)
+                    state_format(connection)
                 METADATA.create_all(connection)
                 was_plain = self._encrypt_plain_secrets(connection)
             yield connection
@@ -490,16 +422,6 @@ class Outbox:
                 pass  # makes the tables where there are none
         with self._engine.connect() as connection:
             yield connection
-
-
-def _state_format(connection: Connection) -> None:
-    """Refuse a file of a newer Keepwell, and let one that states no version state it."""
-    stated = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-    newer = newer_sqlite(stated, newest=FORMAT, what=FILE)
-    if newer is not None:
-        raise UnusableStoreError(newer)
-    if stated != FORMAT:
-        connection.exec_driver_sql(f"PRAGMA user_version = {FORMAT}")
 
 
 def _found(connection: Connection, name: str) -> Endpoint:

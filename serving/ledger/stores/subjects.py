@@ -41,7 +41,7 @@ from serving.ledger.database.tables import (
     REDACTIONS,
 )
 from serving.ledger.stores.api_keys import KEYS as API_KEYS
-from serving.ledger.stores.outbox import MESSAGES
+from serving.ledger.stores.outbox_tables import MESSAGES
 
 TEXT_OF_THE_WRITER = ("reason",)
 """Columns that hold what the person in the column ``by`` wrote."""

@@ -26,7 +26,8 @@ from forked_programs import Program
 from serving.ledger.database.database import open_engine
 from serving.ledger.database.tables import CHAINED
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.ledger.stores.outbox import ENDPOINTS, Endpoint, Outbox, OutboxError
+from serving.ledger.stores.outbox import Outbox, OutboxError
+from serving.ledger.stores.outbox_tables import ENDPOINTS, Endpoint
 from serving.ledger.stores.records import newest_place
 from serving.webhooks.http_delivery import Attempt
 from serving.webhooks.messages import (

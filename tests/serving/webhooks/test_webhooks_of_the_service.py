@@ -15,7 +15,8 @@ import pytest
 from real_server import running
 
 from serving.api.app import create_app
-from serving.ledger.stores.outbox import FILE, Endpoint, Outbox
+from serving.ledger.stores.outbox import Outbox
+from serving.ledger.stores.outbox_tables import FILE, Endpoint
 from serving.settings import ServiceSettingError, ServiceSettings, service_settings
 from serving.webhooks.secret_encryption import SecretEncryption
 from serving.webhooks.signature import secret_text

@@ -19,7 +19,7 @@ from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from serving.data_protection.erasure.erase import begin_erasure, finish_erasure
 from serving.data_protection.erasure.protocol import SubjectRequest
-from serving.ledger.stores.outbox import FILE
+from serving.ledger.stores.outbox_tables import FILE
 
 pytestmark = pytest.mark.redis
 

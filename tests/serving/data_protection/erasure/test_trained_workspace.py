@@ -24,7 +24,8 @@ from workspace_answers import CLOCK, LOTTERY_KEY, asked_alone, command, served, 
 
 from features.workspace import Workspace
 from serving.data_protection.places import files_of
-from serving.ledger.stores.outbox import FILE, Message, Outbox
+from serving.ledger.stores.outbox import Outbox
+from serving.ledger.stores.outbox_tables import FILE, Message
 from serving.webhooks.secret_encryption import SecretEncryption
 
 MAKER = Path(__file__).parents[3] / "workspaces" / "make_workspace.py"

@@ -44,7 +44,8 @@ from serving.data_protection.pending_erasures import (
 from serving.data_protection.retention.nightly import last_run, run_if_due
 from serving.data_protection.retention.policy import RetentionError, read_rules
 from serving.data_protection.retention.run import RetentionReceipt, run_retention
-from serving.ledger.stores.outbox import FILE, Endpoint, Message, Outbox
+from serving.ledger.stores.outbox import Outbox
+from serving.ledger.stores.outbox_tables import FILE, Endpoint, Message
 from serving.webhooks.secret_encryption import SecretEncryption
 from training.dataset.labels import LABELS, cohort_rows, label_rows
 

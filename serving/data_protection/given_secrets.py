@@ -14,7 +14,7 @@ from pathlib import Path
 
 from features.lake.erased_subjects import FOLDER, SECRET_FILE
 from features.workspace import Workspace
-from serving.data_protection.backup.errors import BackupError
+from features.workspace_files import WorkspaceError
 from serving.data_protection.pending_erasures import ErasureLine, name_of_key
 from serving.data_protection.places import PLACES
 
@@ -22,15 +22,19 @@ KEY_OF_THE_ERASED = f"{FOLDER}/{SECRET_FILE}"
 SECRETS = tuple(place.path for place in PLACES if place.kind == "secret")
 
 
+class SecretsError(WorkspaceError):
+    """A folder does not hold the secrets that a restored workspace lacks."""
+
+
 def take_secrets(folder: Path, staged: Workspace, erasures: Iterable[ErasureLine]) -> None:
     """Copy every secret that a workspace lacks from a folder that holds it.
 
     Raises:
-        BackupError: the folder holds no secret, or its key of the erased is another one.
+        SecretsError: the folder holds no secret, or its key of the erased is another one.
     """
     held = [name for name in SECRETS if (folder / name).is_file()]
     if not held:
-        raise BackupError(
+        raise SecretsError(
             f"{folder} holds no secret of a workspace ({', '.join(SECRETS)}). Name the former workspace, "
             f"or the folder in which you keep copies of them. Nothing was changed."
         )
@@ -38,7 +42,7 @@ def take_secrets(folder: Path, staged: Workspace, erasures: Iterable[ErasureLine
     if KEY_OF_THE_ERASED in held and keys:
         own = name_of_key((folder / KEY_OF_THE_ERASED).read_bytes())
         if own not in keys:
-            raise BackupError(
+            raise SecretsError(
                 f"{folder / KEY_OF_THE_ERASED} is key {own}, and the erasures that came after this backup "
                 f"need {' or '.join(sorted(keys))}. Give the file of the workspace that was backed up. "
                 f"Nothing was changed."
