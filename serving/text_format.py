@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 NOT_KNOWN = "not known"
 
@@ -254,6 +255,7 @@ def inside_sentence(text: str) -> str:
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
+@lru_cache(maxsize=4_096)
 def spoken(text: str) -> str:
     """A phrase with numbers in it as people say it, where one came out as one or zero.
 

@@ -129,10 +129,12 @@ CompiledCondition = Callable[[Facts], bool | None]
 
 def holds(condition: Condition, facts: Facts) -> bool | None:
     """Whether all clauses hold, without words; None if that is unknown."""
-    known = facts.judged
-    if condition.text not in known:
-        known[condition.text] = compile_condition(condition)(facts)
-    return known[condition.text]
+    known, text = facts.judged, condition.text
+    try:
+        return known[text]
+    except KeyError:
+        found = known[text] = compile_condition(condition)(facts)
+        return found
 
 
 def compile_condition(condition: Condition) -> CompiledCondition:
@@ -250,6 +252,8 @@ def _against_number(clause: ComparisonClause, bound: float) -> CompiledCondition
 
     def test(facts: Facts) -> bool | None:
         value = facts.values.get(name)
+        if type(value) is float:  # most of them
+            return compare(value, bound)
         if value is None:
             return when_unknown
         if isinstance(value, str):

@@ -5,6 +5,7 @@ Values that a person can read and a program can store; each can be written as JS
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
@@ -172,11 +173,8 @@ class Recommendation:
     @property
     def dropped(self) -> dict[Stage, int]:
         """The number of actions that each stage held back."""
-        return {
-            stage: count
-            for stage in get_args(Stage)
-            if (count := sum(w.stage == stage for w in self.withheld))
-        }
+        counts = Counter(w.stage for w in self.withheld)
+        return {stage: counts[stage] for stage in get_args(Stage) if counts[stage]}
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""

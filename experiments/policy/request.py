@@ -335,7 +335,9 @@ def _plain(value: object) -> object:
         return None
     if isinstance(value, Mapping):  # most values are floats: tested here to save calls
         return {
-            str(key): inner if type(inner) is float and inner == inner else _plain(inner)
+            str(key): inner
+            if (type(inner) is float and inner == inner) or inner is None or type(inner) is str
+            else _plain(inner)
             for key, inner in value.items()
         }
     if isinstance(value, list | tuple):

@@ -281,8 +281,11 @@ def _churn_by_renewal(
 ) -> float | None:
     """The chance to leave by the coming renewal where it counts and lies beyond the 90 days, which
     hold every other one: 1 - (1 - P(90 days)) · (1 - P(at the renewal))."""
-    days, at_end = state.values().get("days_to_renewal"), state.renewal_probability
-    if counts_days is None or at_end is None or not isinstance(days, float):
+    at_end = state.renewal_probability
+    if counts_days is None or at_end is None:
+        return None
+    days = state.values().get("days_to_renewal")
+    if not isinstance(days, float):
         return None
     if not CHURN_DAYS <= days <= counts_days:
         return None

@@ -113,23 +113,29 @@ class IdempotencyMiddleware:
         if isinstance(waits, WaitBudget):
             waits.charge_since_arrival()
         holder, keys = new_holder(), self.keys.waiting(waits)
-        fingerprint = fingerprint_of(scope, body)
+        fingerprint, now = fingerprint_of(scope, body), self.clock()
         begin = partial(
             keys.begin,
             caller.key_id,
             key,
             fingerprint,
             may_repeat=need.may_repeat,
-            now=self.clock(),
+            now=now,
             holder=holder,
             with_change=need.one_change,
         )
+        if need.one_change and keys.is_looked_after(now):
+            new = keys.new_key(caller.key_id, key, fingerprint, holder, now)
+            work = keys.open_request(new, looks_first=True)
+            answered = await self._pass_on(scope, replay_body(body, receive), work)
+            if work.is_unseen:  # else it came before, or was refused before anything was read
+                return await self._end(keys, work, answered, begin)
         try:
             begun = await run_in_threadpool(begin)
         except LedgerUnreachableError:  # away, or busy for long; what needs no ledger may answer
             unsure = TakenKey(caller=caller.key_id, key=key, holder=holder)
             if need.one_change:
-                unsure = keys.new_key(caller.key_id, key, fingerprint, holder, self.clock())
+                unsure = keys.new_key(caller.key_id, key, fingerprint, holder, now)
             work = keys.open_request(unsure, is_sure=False)
             answered = await self._pass_on(scope, replay_body(body, receive), work)
             if work.is_noted:  # it was taken after all
@@ -140,15 +146,7 @@ class IdempotencyMiddleware:
         if begun.unwritten is not None:
             work = keys.open_request(begun)
             answered = await self._pass_on(scope, replay_body(body, receive), work)
-            if work.was_late:
-                first = await run_in_threadpool(begin)
-                return replayed(first) if isinstance(first, StoredAnswer) else answered.response()
-            try:
-                return await self._settle(keys, work, answered)
-            except LedgerUnreachableError:
-                if work.is_noted:
-                    raise
-                return answered.response()  # nothing was changed, and the answer says so
+            return await self._end(keys, work, answered, begin)
         renewing = asyncio.create_task(self._go_on(begun))
         try:
             work = keys.open_request(begun)
@@ -159,6 +157,24 @@ class IdempotencyMiddleware:
             raise
         finally:
             renewing.cancel()
+
+    async def _end(
+        self,
+        keys: RequestKeys,
+        work: OpenRequest,
+        answered: BufferedAnswer,
+        begin: Callable[[], TakenKey | StoredAnswer],
+    ) -> Response:
+        """What is sent to a request whose key is written with its change."""
+        if work.was_late:
+            first = await run_in_threadpool(begin)
+            return replayed(first) if isinstance(first, StoredAnswer) else answered.response()
+        try:
+            return await self._settle(keys, work, answered)
+        except LedgerUnreachableError:
+            if work.is_noted:
+                raise
+            return answered.response()  # nothing was changed, and the answer says so
 
     async def _pass_on(self, scope: Scope, receive: Receive, work: OpenRequest) -> BufferedAnswer:
         """What the route answers, which notes its changes with the request."""

@@ -285,7 +285,6 @@ def build_decision(
     )  # stored with the question, but no part of its digest
     read = json.dumps(asked_fields, sort_keys=True, allow_nan=False)
     digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
-    plain = answer.to_dict()
     best = answer.ranked[0]
     day = "" if asked_at is None else f":{asked_at.astimezone(UTC):%Y-%m-%d}"
     rest = (
@@ -300,8 +299,8 @@ def build_decision(
         action=best.action_id,
         expected_value=best.expected_value,
         currency=score.currency,
-        eligible=tuple(cast(list[Mapping[str, object]], plain["ranked"])),
-        withheld=tuple(cast(list[Mapping[str, object]], plain["withheld"])),
+        eligible=tuple([one.to_dict() for one in answer.ranked]),
+        withheld=tuple([one.to_dict() for one in answer.withheld]),
         versions={
             "score_source": score.score_source,
             "model": score.model_version or "none",

@@ -7,6 +7,7 @@ and before a batch is ranked, and never during a request.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from experiments.policy.recommend import STATE_FACTS
 from features.alerts.rules import ALERTS
@@ -30,6 +31,17 @@ def load_validated_playbook(
     Raises:
         PlaybookError: an entry reads what nobody declared.
     """
-    book = book or load_playbook()
+    if book is not None:
+        return _validated(features, alerts, book)
+    return _built_in(tuple(features), frozenset(alerts))
+
+
+@lru_cache(maxsize=8)
+def _built_in(features: tuple[str, ...], alerts: frozenset[str]) -> Playbook:
+    """The built-in playbook, which every decision asks for, checked once."""
+    return _validated(features, alerts, load_playbook())
+
+
+def _validated(features: Iterable[str], alerts: Collection[str], book: Playbook) -> Playbook:
     check_reads(book, names={*features, *STATE_FACTS, *WORDS}, alerts=alerts)
     return book

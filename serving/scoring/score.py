@@ -281,7 +281,7 @@ class AccountScore:
         """The horizon of its risk tier and revenue at risk."""
         return self.leaving.days if self.leaving.is_no_use else TIER_HORIZON_DAYS
 
-    @property
+    @cached_property
     def renewal_tier(self) -> str | None:
         """The band of the chance to leave when the term ends, in multiples of what is usual then."""
         if self.at_renewal is None or self.at_renewal.probability is None:

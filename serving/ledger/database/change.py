@@ -121,6 +121,8 @@ class OpenRequest:
         can_be_noted: whether the table of keys is there.
         waits: how long its writes wait for others; None where each waits as long as the database
             has them.
+        looks_first: nobody has looked for the key yet: the first reading of the request does, and
+            ends the request where the key is there.
     """
 
     def __init__(
@@ -130,14 +132,30 @@ class OpenRequest:
         is_sure: bool,
         can_be_noted: bool,
         waits: WaitBudget | None = None,
+        looks_first: bool = False,
     ) -> None:
         self.taken = taken
+        self.is_unseen = not looks_first  # nobody used the key before, as far as was looked
+        self._has_to_look = looks_first
         self.waits = waits
         self.is_noted = False
         self.was_late = False  # another request under the same key was first
         self.answer: StoredAnswer | None = None  # that a change remembered
         self._is_sure = is_sure
         self._can_be_noted = can_be_noted
+
+    def look_for_key(self, connection: Connection) -> None:
+        """Look for the key in a reading of the request, unless somebody did before.
+
+        Raises:
+            InFlightError: the key is there; whoever opened the request finds out with what answer.
+        """
+        if not self._has_to_look:
+            return
+        self._has_to_look = False
+        if THE_ROW.rows(connection, held_by(self.taken)):
+            raise InFlightError("This key came before.", retry_after=RETRY_SECONDS)
+        self.is_unseen = True
 
     def note(self, change: Change) -> None:
         """Note a change, and the answer it remembers, in the row of the key, before it commits.

@@ -305,7 +305,10 @@ class LedgerDatabase:
             self._understood(),
             self._engine.connect() as connection,
         ):
-            yield self._dialect.reading(connection)
+            held = self._dialect.reading(connection)
+            if self._request is not None:
+                self._request.look_for_key(held)
+            yield held
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -96,14 +96,21 @@ class RequestKeys:
         view._database, view._waits = self._database.waiting(waits), waits
         return view
 
-    def open_request(self, taken: TakenKey, *, is_sure: bool = True) -> OpenRequest:
+    def open_request(
+        self, taken: TakenKey, *, is_sure: bool = True, looks_first: bool = False
+    ) -> OpenRequest:
         """The request that is worked on under a key, to be handed to the ledger's changes.
 
         ``is_sure`` is whether the key was taken. Where the ledger could not be reached just then,
-        nobody knows, and what cannot be noted is not written.
+        nobody knows, and what cannot be noted is not written. With ``looks_first`` nobody has looked
+        for the key yet.
         """
         return OpenRequest(
-            taken, is_sure=is_sure, can_be_noted=self._state.is_ready, waits=self._waits
+            taken,
+            is_sure=is_sure,
+            can_be_noted=self._state.is_ready,
+            waits=self._waits,
+            looks_first=looks_first,
         )
 
     def begin(
@@ -129,7 +136,7 @@ class RequestKeys:
             LedgerUnreachableError: the database cannot be reached.
         """
         taken = self.new_key(caller, key, fingerprint, holder or new_holder(), now)
-        if with_change and self._is_looked_after(now):
+        if with_change and self.is_looked_after(now):
             with self._database.reading() as connection:
                 row = _row(connection, taken)
             if row is None:
@@ -220,7 +227,7 @@ class RequestKeys:
             yield change.connection
         self._state.is_ready = True
 
-    def _is_looked_after(self, now: datetime) -> bool:
+    def is_looked_after(self, now: datetime) -> bool:
         """Whether the table is there, and no old keys have to be forgotten."""
         return self._state.is_ready and not self._has_old(now)
 
