@@ -41,8 +41,20 @@ def place_of(name: str) -> Place | None:
 
 
 def files_of(root: Path) -> Iterator[tuple[str, Place | None]]:
-    """Every file below a workspace by its path in it, in order, with its place."""
+    """Every file below a workspace by its path in it, in order, with its place.
+
+    A link in one of its folders that leads out of the workspace has no place: what it leads to is
+    not the workspace's. One at the top (a ledger on another disk) was put there by the owner.
+    """
     for path in sorted(root.rglob("*")):
         if path.is_file():
             name = path.relative_to(root).as_posix()
-            yield name, place_of(name)
+            yield name, None if _leads_out(path, root) else place_of(name)
+
+
+def _leads_out(path: Path, root: Path) -> bool:
+    return (
+        path.is_symlink()
+        and path.parent != root
+        and not path.resolve().is_relative_to(root.resolve())
+    )

@@ -1,8 +1,8 @@
 """The reports of a workspace: which there are, and what is in their files.
 
 A report is a JSON file in the workspace's folder of reports, with an HTML file of the same name
-beside it where one was written. Only listed names are ever opened. One that is damaged is not
-shown in parts, because a number of a report never stands without its checks.
+beside it where one was written. Only listed names are ever opened, and no link that leads elsewhere.
+One that is damaged is not shown in parts, because a number of a report never stands without its checks.
 """
 
 from __future__ import annotations
@@ -155,8 +155,14 @@ def _files_in(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.glob("*.json"))
-        if NAME.fullmatch(path.stem) and path.name != EFFECTS_FILE
+        if NAME.fullmatch(path.stem) and path.name != EFFECTS_FILE and _is_within(path, folder)
     ]
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Whether a file lies in the folder itself: every role may read reports, and a link may lead to
+    anything that the service can read."""
+    return not path.is_symlink() or path.resolve().parent == folder.resolve()
 
 
 def _report(path: Path) -> Report | None:
@@ -173,7 +179,7 @@ def _report(path: Path) -> Report | None:
         headline=headline if isinstance(headline, str) else None,
         written_at=datetime.fromtimestamp(written, UTC),
         json_file=path,
-        html_file=beside if beside.exists() else None,
+        html_file=beside if beside.exists() and _is_within(beside, path.parent) else None,
     )
 
 

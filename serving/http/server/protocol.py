@@ -152,12 +152,24 @@ class Connection(HttpToolsProtocol):
                 f"The address has more than {self.limits.address_bytes:,} bytes."
             )
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what comes behind a body in chunks is none, though the parser calls it one.
+
+        A proxy passes it on as it came, so it would say what only the proxy may say.
+        """
+        if self._awaits == "head":
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is whole: hand the request to the application.
 
         Raises:
             HeadTooLargeError: it is larger than is read.
+            NotHttpError: the body is in a coding that is not read here.
         """
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and [one.strip().lower() for one in codings] != [b"chunked"]:
+            raise NotHttpError("A body is read as it is or in chunks, and in no other coding.")
         if sum(len(n) + len(v) + 4 for n, v in self.headers) > self.limits.head_bytes:
             raise self._too_large()
         super().on_headers_complete()

@@ -170,3 +170,25 @@ def test_a_form_larger_than_any_of_ours_is_refused_before_it_is_decoded(
     form = b"reason=" + b"%41" * 30_000
     answer = own_client.post("/accounts/acct-00/feedback", content=form, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems#too-large")
+
+
+def test_a_link_among_the_reports_that_leads_elsewhere_is_no_report(
+    own_client, own_workspace, key_for, tmp_path
+) -> None:
+    reports, elsewhere = own_workspace.reports_dir, tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    reports.mkdir(parents=True, exist_ok=True)
+    (elsewhere / "secret.json").write_text('{"title": "canary"}', encoding="utf-8")
+    (elsewhere / "secret.html").write_text("<html>canary</html>", encoding="utf-8")
+    (reports / "own.json").write_text('{"title": "ours"}', encoding="utf-8")
+    (reports / "again.json").symlink_to("own.json")
+    for link in ("linked.json", "linked.html", "own.html"):
+        (reports / link).symlink_to(elsewhere / f"secret.{link.partition('.')[2]}")
+    reader = key_for("reader")
+    named = [one["name"] for one in own_client.get("/v1/reports", headers=reader).json()["items"]]
+    assert {"own", "again"} <= set(named)
+    assert "linked" not in named
+    for path in ("/v1/reports/linked", "/reports/linked", "/reports/own"):
+        answer = own_client.get(path, headers=reader)
+        assert (path, answer.status_code) == (path, 404)
+        assert "canary" not in answer.text

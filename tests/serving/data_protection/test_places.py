@@ -117,6 +117,23 @@ def test_a_file_that_nobody_declared_has_no_place(tmp_path: Path) -> None:
     assert found == {"events/notes.txt": None, "ledger.db.old": None, "ledger.db-wal": "ledger.db"}
 
 
+def test_a_link_that_leads_out_of_a_folder_of_the_workspace_has_no_place(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "w", tmp_path / "secret.json"
+    (root / "reports").mkdir(parents=True)
+    elsewhere.write_text("{}", encoding="utf-8")
+    (root / "reports" / "own.json").write_text("{}", encoding="utf-8")
+    (root / "reports" / "linked.json").symlink_to(elsewhere)
+    (root / "reports" / "again.json").symlink_to("own.json")
+    (root / "ledger.db").symlink_to(elsewhere)
+    found = {name: place is not None for name, place in files_of(root)}
+    assert found == {
+        "ledger.db": True,
+        "reports/again.json": True,
+        "reports/linked.json": False,
+        "reports/own.json": True,
+    }
+
+
 def test_what_is_lost_or_secret_is_treated_so() -> None:
     """What cannot be rebuilt is in every backup, a secret only in an encrypted one."""
     for place in PLACES:

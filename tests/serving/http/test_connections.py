@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -52,6 +53,11 @@ def small_app() -> ASGIApp:
     async def half_large() -> str:
         return "x" * 300_000
 
+    @app.post("/headers")
+    async def headers(request: Request) -> list[str]:
+        await request.body()
+        return sorted(name.decode() for name, _ in request.headers.raw)
+
     @app.post("/body")
     async def body(request: Request) -> int:
         return len(await request.body())
@@ -90,6 +96,11 @@ REFUSED = {
     ),
     "a length below zero": (
         b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        400,
+        "not-http",
+    ),
+    "a coding that is not read here": (
+        b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
         400,
         "not-http",
     ),
@@ -200,6 +211,15 @@ def test_chunks_and_slow_pieces_within_the_time_are_read(address):
     one_by_one = (bytes([byte]) for byte in b"Content-Length: 4\r\n\r\nabcd")
     [(status, _, body)] = answers(exchange(address, head, *one_by_one, pause=0.002))
     assert (status, body) == (200, b"4")
+
+
+def test_what_comes_behind_the_chunks_is_no_header(address):
+    asks = (
+        b"POST /headers HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        b"2\r\nab\r\n0\r\nHost: b\r\nX-Forwarded-For: 203.0.113.7\r\nX-API-Key: k\r\n\r\n"
+    )
+    [(status, _, body)] = answers(exchange(address, asks))
+    assert (status, json.loads(body)) == (200, ["connection", "host", "transfer-encoding"])
 
 
 def test_slow_senders_do_not_hold_up_others(address):
