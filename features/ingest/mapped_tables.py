@@ -251,6 +251,7 @@ class SourceMapping:
     use_names: tuple[str, ...] = ()  # the product's own feature names that get a feature each
     tenant: str | None = None
     currency: str | None = None
+    account_prefix: str = ""  # before every id of accounts, people and events
 
 
 def writing_of(table: MappedTable) -> Writing:

@@ -79,6 +79,7 @@ def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
         use_names=whole.texts("use_names", ()),
         tenant=whole.optional_text("tenant"),
         currency=whole.optional_text("currency"),
+        account_prefix=whole.text("account_prefix", ""),
         tables=tuple(
             _table(name, body, where, zone, complete_until) for name, body in tables.items()
         ),

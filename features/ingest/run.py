@@ -23,6 +23,7 @@ from pathlib import Path
 from features.events.bounds import Bounds
 from features.events.validation import DraftPiece
 from features.ingest._text_chunks import SourceFileError, text_blocks, whole_rows
+from features.ingest.account_ids import IdWatch, prefix_ids
 from features.ingest.contracts.draft import draft_contracts, what_was_inferred
 from features.ingest.drafts import draft_events
 from features.ingest.json_events import draft_rows
@@ -112,7 +113,7 @@ def ingest_files(
     began = time.perf_counter()
     found = match_files(paths, mapping, besides=besides)
     summaries: list[FileSummary] = []
-    watch = ColumnWatch(known_until=now)
+    watch, ids = ColumnWatch(known_until=now), IdWatch(lake, mapping)
     with lake.batch(bounds=bounds) as batch:
         for given, path, name in found.pairs:
             table = given
@@ -120,7 +121,7 @@ def ingest_files(
                 table = fitted(given, columns_of(path, given), file=name)
             summaries.append(
                 _take_table(
-                    batch, table, partial(_pieces, path, table), name, mapping.name, now, watch
+                    batch, table, partial(_pieces, path, table), name, mapping, now, watch, ids
                 )
             )
         for table in mapping.tables:
@@ -133,11 +134,13 @@ def ingest_files(
                         fitted(table, answer.present, file=query),
                         partial(iter, [answer]),
                         f"the query of {table.source.name!r}",
-                        mapping.name,
+                        mapping,
                         now,
                         watch,
+                        ids,
                     )
                 )
+        ids.check()  # before the batch is stored
     return IngestSummary(
         files=tuple(summaries),
         unmapped_files=found.unmapped,
@@ -255,9 +258,10 @@ def _take_table(
     table: MappedTable,
     read: Callable[[], Iterator[RawTable]],
     name: str,
-    source: str,
+    mapping: SourceMapping,
     now: datetime,
     watch: ColumnWatch,
+    ids: IdWatch,
 ) -> FileSummary:
     end = table.source.complete_until
     present: tuple[str, ...] = ()
@@ -271,11 +275,13 @@ def _take_table(
             else:
                 draft = draft_contracts(raw.frame, table, known_until=min(now, end) if end else now)
             watch.see(table, raw.frame, draft)
+            draft = prefix_ids(draft, mapping.account_prefix)
+            ids.see(draft)
             yield DraftPiece(draft=draft, raw=raw.frame, broken=raw.broken)
 
     summary = batch.add_pieces(
         drafted,
-        source=source,
+        source=mapping.name,
         table=table.source.name,
         file=name,
         now=now,
