@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from features.workspace import Workspace
@@ -14,6 +16,7 @@ from training.dataset.errors import HorizonTooLongError
 from training.models.specs import REFERENCES, RENEWAL_RISK
 from training.pipeline.record.tables import metrics_table
 from training.pipeline.workspace import train_workspace
+from training.scikit_learn import training_arrays
 
 AS_OF = datetime(2023, 4, 1, tzinfo=UTC)
 
@@ -53,6 +56,19 @@ def test_rows_and_outcomes_are_those_of_the_sample(results) -> None:
     assert expected.items() <= results["churn"].rows.items()
     assert results["expansion"].rows["fitted_outcomes"] == 410
     assert results["expansion"].rows["test_outcomes"] == 70
+
+
+def test_the_arrays_for_scikit_learn_are_those_rows(workspace) -> None:
+    found = training_arrays(workspace, "churn", horizon_days=90, as_of=AS_OF)
+    X, y, groups, times = found
+    assert X.shape == (len(y), len(found.names))
+    assert len(groups) == len(times) == len(y)
+    assert found.reach_days == 90
+    cutoffs = np.unique(times)
+    test = np.isin(times, cutoffs[-math.ceil(0.25 * len(cutoffs)) :])
+    assert (test.sum(), y[test].sum()) == (1626, 122)
+    assert cutoffs.max() + np.timedelta64(90, "D") <= np.datetime64(AS_OF.replace(tzinfo=None))
+    assert len({*zip(groups, times, strict=True)}) == len(y)
 
 
 @pytest.mark.parametrize(
