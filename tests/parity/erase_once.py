@@ -51,12 +51,16 @@ def shorter_waits() -> None:
     erasing.SECONDS_BETWEEN_ROUNDS = 0.0
 
 
-def erase(root: Path, kind: str, name: str, begins: Connection) -> None:
-    """The whole erasure; says when it begins."""
+def erase(root: Path, kind: str, name: str, begins: Connection, from_journal: bool) -> None:
+    """The whole erasure; says when it begins to count, or when its journal is written."""
     shorter_waits()
     at = subject_request(root, kind, name)
-    begins.send_bytes(b"now")
-    erasing.finish_erasure(at, erasing.begin_erasure(at), clock=lambda: NOW)
+    if not from_journal:
+        begins.send_bytes(b"now")
+    journal = erasing.begin_erasure(at)
+    if from_journal:
+        begins.send_bytes(b"now")
+    erasing.finish_erasure(at, journal, clock=lambda: NOW)
 
 
 @cache
@@ -66,11 +70,13 @@ def start_server() -> None:
         forkserver.ensure_running()
 
 
-def lived(root: Path, kind: str, name: str, *, kill_after: float) -> tuple[bool, float]:
+def lived(
+    root: Path, kind: str, name: str, *, kill_after: float, from_journal: bool = False
+) -> tuple[bool, float]:
     """Whether an erasure ended before it was killed, and after how many seconds."""
     start_server()
     ours, theirs = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=erase, args=(root, kind, name, theirs))
+    process = PROCESSES.Process(target=erase, args=(root, kind, name, theirs, from_journal))
     process.start()
     theirs.close()
     assert ours.poll(LONGEST), "it does not begin"

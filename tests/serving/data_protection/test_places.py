@@ -36,6 +36,7 @@ MADE_ELSEWHERE = {
     "snapshots/written.json": "snapshots/written.json",  # keepwell snapshot, since 0.2
     "online.head": "online.head",  # with the first rows of a newer Keepwell
     "retention.toml": "retention.toml",
+    "rules.toml": "rules.toml",  # written by hand
     "retention/horizons.json": "retention/horizons.json",  # keepwell retention run
     "retention/last-run.json": "retention/last-run.json",
     "retention/receipt-*.json": "retention/receipt-ab12.json",

@@ -55,7 +55,10 @@ def held(root: Path, numbers: set[int]) -> set[int]:
 
 
 def kill_erasures(world: World, folder: Path, kills: int) -> str:
-    """Kill so many erasures; the next start finishes each, or nothing had begun."""
+    """Kill so many erasures; the next start finishes each, or nothing had begun.
+
+    One in five may be killed while it counts what is held, the others once their journal is written.
+    """
     chance, count = random.Random(kills), Counter[str]()
     plain = folder / "plain"
     world.client.app.state.service.close()  # type: ignore[attr-defined]
@@ -63,9 +66,10 @@ def kill_erasures(world: World, folder: Path, kills: int) -> str:
     sizes = {"account": OF_ACCOUNT, "person": OF_PERSON}
     names = {"account": ACCOUNT, "person": PERSON}
     whole = held(plain, OF_ACCOUNT | OF_PERSON)
-    place, took, lives = folder / "place", dict[str, float](), itertools.count()
+    place, took, lives = folder / "place", dict[tuple[str, bool], float](), itertools.count()
     while count["killed"] < kills:
         kind = ("account", "person")[count["killed"] % 2]
+        from_journal = count["killed"] % 5 != 0
         numbers = sizes[kind]
         shutil.rmtree(place, ignore_errors=True)
         place = (
@@ -73,13 +77,22 @@ def kill_erasures(world: World, folder: Path, kills: int) -> str:
         )  # this process knows how far the lake of one had come
         shutil.copytree(plain, place)
 
-        if kind not in took:
-            done, took[kind] = lived(place, kind, names[kind], kill_after=LONGEST)
+        way = (kind, from_journal)
+        if way not in took:
+            done, took[way] = lived(
+                place, kind, names[kind], kill_after=LONGEST, from_journal=from_journal
+            )
             assert done
             assert not held(place, numbers)
             continue
-        longest = 1.05 * took[kind]
-        done, _ = lived(place, kind, names[kind], kill_after=chance.uniform(0, longest))
+        longest = 1.05 * took[way]
+        done, _ = lived(
+            place,
+            kind,
+            names[kind],
+            kill_after=chance.uniform(0, longest),
+            from_journal=from_journal,
+        )
         count["done" if done else "killed"] += 1
         again = Workspace(place, environment={})
         journal = under_way(again)
