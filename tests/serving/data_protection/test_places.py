@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from features.workspace import Workspace
 from serving.data_protection.places import PLACES, files_of, place_of
+from serving.data_protection.retention.policy import KEEP_PLACES
 from serving.data_protection.stored_files.declaration import SQLITE_SUFFIXES
 
 WORKSPACES = Path(__file__).parents[2] / "workspaces"
@@ -102,6 +103,20 @@ def test_what_a_workspace_offers_as_a_path_has_a_place() -> None:
                     one.path.startswith(f"{below}/") for one in PLACES
                 )
                 assert is_known, f"Workspace.{name} is {below}, of which no place is declared"
+
+
+RETAINED = {
+    "quarantine": "quarantine/*.parquet",
+    "messages": "webhooks.db",
+    "shadow": "shadow/**",
+    "plans": "plans/*",
+}
+
+
+def test_what_rules_of_retention_can_name_is_a_place_with_data_of_somebody() -> None:
+    assert set(RETAINED) == set(KEEP_PLACES)
+    about = {place.path: place.about for place in PLACES}
+    assert [path for path in RETAINED.values() if about[path] == "nobody"] == []
 
 
 def test_what_is_damaged_on_purpose_is_a_place() -> None:
