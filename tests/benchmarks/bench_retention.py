@@ -83,12 +83,12 @@ def run(code: str, *words: str) -> str:
 
 def test_retention_of_a_large_part_takes_the_memory_of_a_row_group(tmp_path: Path) -> None:
     run(MAKE, str(ROWS), str(tmp_path))
-    parts = list(tmp_path.glob("*.parquet"))
+    sizes = [path.stat().st_size for path in tmp_path.glob("*.parquet")]
     touched, opened, peak, seconds = run(RUN, str(tmp_path)).split()
     assert int(touched) > ROWS // 3
     write_section(
         "Memory of retention",
-        f"{len(parts)} part(s) of {ROWS:,} rows ({sum(p.stat().st_size for p in parts) / 1e6:.0f} MB), "
+        f"{len(sizes)} part(s) of {ROWS:,} rows ({sum(sizes) / 1e6:.0f} MB), "
         f"{int(touched):,} rows lose their person: the process that opened the lake had "
         f"{opened} MB at most, retention {peak} MB, in {seconds} cpu seconds.",
     )
