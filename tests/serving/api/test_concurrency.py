@@ -1,7 +1,12 @@
-"""Many callers at once, over real sockets: one effect per key, nothing lost, no 500."""
+"""Many callers at once, over real sockets: one effect per key, nothing lost, no 500.
+
+Each is asked of one process and of two workers that share a workspace.
+"""
 
 from __future__ import annotations
 
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from real_server import running
+from served_process import Served
 
+from features.workspace import Workspace
 from serving.api.app import create_app
 
 CALLERS = 16
@@ -24,8 +31,29 @@ def sent(send: Callable[[], httpx.Response]) -> int:
     return answer.status_code
 
 
-@pytest.fixture
-def address(own_workspace, store, as_of) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def two_workers(untouched_workspace, tmp_path_factory) -> Iterator[str]:
+    """``keepwell serve --workers 2``, once both have answered."""
+    root = tmp_path_factory.mktemp("two") / "own"
+    shutil.copytree(untouched_workspace.root, root)
+    service = Served(Workspace(root, environment={}), "--workers", "2")
+    until = time.monotonic() + 180
+    while (
+        len(set(re.findall(r'worker="(\d)"', httpx.get(f"{service.url}/metrics", timeout=60).text)))
+        < 2
+    ):
+        assert time.monotonic() < until, "one of them never answered"
+        time.sleep(0.1)
+    yield service.url
+    service.tell()
+    service.program.communicate(timeout=120)
+
+
+@pytest.fixture(params=["one process", "two workers"])
+def address(request, own_workspace, store, as_of) -> Iterator[str]:
+    if request.param == "two workers":
+        yield request.getfixturevalue("two_workers")
+        return
     app = create_app(own_workspace, store=store, now=lambda: as_of, refresh_seconds=0.2)
     with running(app) as address:
         yield address

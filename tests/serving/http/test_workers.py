@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import httpx
 import psutil
@@ -20,6 +21,7 @@ from served_process import Served
 from experiments.policy.contact.limits_file import LIMITS_FILE
 from registry.playbook.playbook import load_playbook
 from serving.api.idempotency import LEASE
+from serving.auth.api_keys import ApiKeys
 from serving.cli.conformance.api_client import calls_to
 from serving.cli.conformance.conformance import play
 from serving.http.server.running import LAST_SECONDS
@@ -179,6 +181,20 @@ def test_what_one_worker_sets_and_claims_counts_for_the_other_at_once(served, ow
                 actions,
             )
         )
+    stopped = next(d for d, a in others[6:] if a)
+    assert post("/controls/stop", reason="enough").status_code == 201
+    for number in range(10):
+        refused = post(f"/decisions/{stopped}/claims", by=f"m{number}", lease_seconds=600)
+        assert (refused.status_code, refused.json()["type"]) == (409, "/problems#stopped")
+    keys = ApiKeys(own_workspace.root)
+    made = keys.create(name="k", owner="ann", role="reader", territories=(), now=datetime.now(UTC))
+    for with_key, without in ((200, 401), (401, 401)):
+        for headers, status in (({"X-API-Key": made.secret}, with_key), ({}, without)):
+            for _ in range(10):
+                told = httpx.get(f"{served.url}/v1/accounts?limit=1", headers=headers, timeout=60)
+                assert told.status_code == status
+        keys.revoke(made.key.key_id, now=datetime.now(UTC))
+    keys.close()
     statuses = sorted(one.status_code for one in answers)
     assert statuses == [201, *[409] * (len(actions) - 1)], "\n".join(one.text for one in answers)
 
