@@ -65,11 +65,11 @@ def backup(
     if show:
         list_backups(place)
     elif verify:
-        verify_backups(place, moment_of(Workspace(workspace)))
+        verify_backups(place, now_in(Workspace(workspace)))
     else:
         make_backup(Workspace(require_workspace(workspace)), place, wait)
     if keep is not None:
-        keep_newest(place, keep, moment_of(Workspace(workspace)))
+        keep_newest(place, keep, now_in(Workspace(workspace)))
 
 
 def restore(
@@ -134,7 +134,7 @@ def restore(
             Workspace(workspace),
             options,
             key=os.environ.get(BACKUP_KEY_VARIABLE) or None,
-            now=moment_of(Workspace(workspace)),
+            now=now_in(Workspace(workspace)),
             progress=say,
             erase_again=lambda staged: apply_pending_erasures(staged, lambda name: say(name, 0, 0)),
         )
@@ -302,7 +302,7 @@ def kept_elsewhere(workspace: Workspace) -> tuple[str, ...]:
     return tuple(found)
 
 
-def moment_of(place: Workspace) -> datetime:
+def now_in(place: Workspace) -> datetime:
     """The moment now by the clock of a workspace, or of the machine where that cannot be read.
 
     A newer Keepwell may have noted the clock. Its workspace can be replaced all the same.
