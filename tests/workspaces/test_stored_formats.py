@@ -54,6 +54,7 @@ from serving.data_protection.retention.policy import read_rules
 from serving.decisions.company_rules import read_rules as read_company_rules
 from serving.decisions.exploration_settings import read_exploration_settings
 from serving.decisions.saved_plan import newest_plan
+from serving.ledger.database.noted_head import BLOCK, HeadNoteError, _sum, read_note
 from serving.ledger.stores.outbox import Outbox
 from serving.ledger.stores.outbox_tables import Endpoint
 from serving.scoring.shadow import ShadowFiles
@@ -397,7 +398,7 @@ ELSEWHERE = {
     "workspace.format": "tests/workspaces/test_formats.py",
     "events/manifest.json": "tests/workspaces/test_formats.py",
     "ledger.db": "tests/serving/ledger/database",
-    "ledger.head": "tests/serving/ledger/database",
+    "ledger.head": "test_a_newer_head_of_a_ledger_is_refused",
     "plans/*": "test_a_newer_plan_is_refused",
     "health_formula.toml": "test_a_newer_health_formula_is_refused",
     "artifacts/**/bundle/*": "test_a_newer_folder_with_digests_is_refused",
@@ -418,6 +419,14 @@ def test_each_format_of_the_list_is_tried() -> None:
     refused = {path for path, one in FORMATS.items() if one.newer == "refused"}
     assert refused - tried - set(ELSEWHERE) == set()
     assert tried - refused == set()
+
+
+def test_a_newer_head_of_a_ledger_is_refused(workspace: Workspace) -> None:
+    workspace.root.mkdir()
+    content = json.dumps([2, 7, "ab", None, "", "what a newer Keepwell notes as well"]).encode()
+    workspace.ledger_head.write_bytes((_sum(content) + b" " + content).ljust(BLOCK - 1) + b"\n")
+    with pytest.raises(HeadNoteError, match="is damaged, or of a newer Keepwell"):
+        read_note(workspace.ledger_head)
 
 
 def test_a_newer_plan_is_refused(workspace: Workspace) -> None:

@@ -225,9 +225,10 @@ def _note_in(block: bytes) -> NotedHead | None:
     written, _, content = block.strip().partition(b" ")
     if written != _sum(content):
         return None
-    number, place, link, file, ledger = json.loads(content)
+    number, *values = json.loads(content)
     if number != FORMAT:
-        return None
+        return None  # of a newer Keepwell, which may note more
+    place, link, file, ledger = values
     return NotedHead(place=place, link=link, file=file, ledger=ledger)
 
 
