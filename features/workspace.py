@@ -69,7 +69,9 @@ class WorkspaceSettings:
     the workspace. ``capacity`` is how many accounts the team looks after at a cutoff, for judging
     models; with ``second_person`` a promotion waits until another person approves it.
     ``region`` is where the data of the workspace have to lie: events whose ``data_region`` says
-    another are refused. ``bounds`` bound what events may say; they are a table of their own.
+    another are refused. ``yearly_churn`` is the share of customers that leave in a year, between 0 and
+    1: with it there are chances to leave before anything was learned. ``bounds`` bound what events may
+    say; they are a table of their own.
     ``leaving`` says what leaving means where there are no contracts, a table of its own as well.
     ``horizons`` is a table too: the days within which an outcome is predicted, such as
     ``churn = [30, 90, 180]``; an outcome that it does not name keeps its own. Risk levels and revenue
@@ -89,6 +91,7 @@ class WorkspaceSettings:
     capacity: int = 20
     second_person: bool = False
     region: str | None = None
+    yearly_churn: float | None = None
     bounds: Bounds = field(default_factory=Bounds)
     leaving: Leaving = field(default_factory=Leaving)
     horizons: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -410,6 +413,7 @@ def _read_settings(path: Path) -> WorkspaceSettings:
         capacity=table.whole("capacity", default.capacity),
         second_person=table.flag("second_person", default.second_person),
         region=table.optional_text("region"),
+        yearly_churn=_read_yearly_churn(table, where),
         bounds=replace(
             _read_bounds(table.table("bounds", {}), f"bounds of {where}"),
             region=table.optional_text("region"),
@@ -417,6 +421,18 @@ def _read_settings(path: Path) -> WorkspaceSettings:
         leaving=_read_leaving(table.table("leaving", {}), f"leaving of {where}"),
         horizons=_read_horizons(table.table("horizons", {}), f"horizons of {where}"),
     )
+
+
+def _read_yearly_churn(table: Table, where: str) -> float | None:
+    if not table.has("yearly_churn"):
+        return None
+    share = table.number("yearly_churn")
+    if not 0 < share < 1:
+        raise WorkspaceError(
+            f"{where}: yearly_churn is {share:g}. It is the share of customers that leave in a year, "
+            f"between 0 and 1: 0.15 for 15 of 100."
+        )
+    return share
 
 
 def _read_leaving(values: Mapping[str, object], where: str) -> Leaving:

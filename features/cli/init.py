@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +60,7 @@ def init(
     if proposal.tables:
         if not yes:
             _ask_leaving(proposal, Workspace(workspace))
+            _ask_yearly_churn(Workspace(workspace))
             proposal = _asked(proposal)
         write_atomically(file, mapping_text(proposal).encode())
     _show(proposal)
@@ -110,6 +112,30 @@ def _ask_leaving(proposal: Proposal, place: Workspace) -> None:
         with place.lock():
             place.change_settings(leaving=leaving)
         out.print(f"What leaving means is in {place.root / SETTINGS_FILE}.", highlight=False)
+
+
+def _ask_yearly_churn(place: Workspace) -> None:
+    """Ask how many customers leave in a year, for chances before anything was learned."""
+    settings = place.settings
+    if settings.leaving.is_no_use:
+        return
+    while True:
+        answer = typer.prompt(
+            "Of 100 customers, how many leave in a year? Often 5 to 15 where companies buy, 20 to 40 "
+            "where small ones or people do; leave it empty if nobody knows",
+            default="" if settings.yearly_churn is None else f"{100 * settings.yearly_churn:g}",
+            show_default=settings.yearly_churn is not None,
+        )
+        if not answer.strip():
+            return
+        with suppress(ValueError):
+            if 0 < float(answer) < 100:
+                break
+        out.print(f"{answer!r} is no number between 0 and 100.", highlight=False, markup=False)
+    if float(answer) / 100 != settings.yearly_churn:
+        with place.lock():
+            place.change_settings(yearly_churn=float(answer) / 100)
+        out.print(f"It is in {place.root / SETTINGS_FILE} (yearly_churn).", highlight=False)
 
 
 def _asked(proposal: Proposal) -> Proposal:

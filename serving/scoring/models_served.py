@@ -26,6 +26,7 @@ from registry.store.store import (
     TrackingError,
     effective_promotions,
 )
+from serving.scoring.first_day.prior import NOT_LEARNED, first_day_model
 from serving.scoring.score import OTHER_OUTCOMES, Models, ServedModel
 from serving.scoring.without_contracts import other_meaning
 
@@ -103,6 +104,7 @@ def models_of(workspace: Workspace, store: ModelStore, before: Models | None = N
     models = _of_this_meaning(
         champions(store, None if before is None else _by_label(before)), workspace.settings.leaving
     )
+    models = _with_prior(models, workspace)
     named = {CHURN.name: models.churn, EXPANSION.name: models.expansion, **models.others}
     served = {label: named.get(label) for label in SWITCHED}
     try:
@@ -117,6 +119,20 @@ def models_of(workspace: Workspace, store: ModelStore, before: Models | None = N
             for label, one in served.items()
             if one is not None
         },
+    )
+
+
+def _with_prior(models: Models, workspace: Workspace) -> Models:
+    """The prior of the company in the place of a fitted formula, where neither that nor a model serves."""
+    prior = first_day_model(workspace)
+    if prior is None or models.churn is not None or models.churn_formula is not None:
+        return models
+    why = models.refusals.get(CHURN.name, "there is no churn model")
+    said = NOT_LEARNED.format(yearly=workspace.settings.yearly_churn)
+    return replace(
+        models,
+        churn_formula=prior,
+        refusals={**models.refusals, CHURN.name: f"{why}; {said}"},
     )
 
 

@@ -2,7 +2,7 @@
 
 As a stranger would: `keepwell init --from FOLDER --yes`, `keepwell ingest` with the mapping that it
 wrote, `keepwell check` and `keepwell score`. No mapping is corrected by hand. They are too
-few to train on, so a score says why there is none.
+few to train on, so a chance to leave is the prior of the first day, and says so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import keepwell
+from features.workspace import Workspace
 
 FIRST, LAST = date(2023, 1, 1), date(2024, 6, 30)
 N = 30
@@ -74,10 +75,15 @@ def scored(folder: Path) -> pl.DataFrame:
     assert f"of {N} accounts are known" in said, said
     assert "churn: The contract ends without renewal" in said, said
     assert "within 30 days: yes" in said or "accounts with the outcome are needed" in said, said
+    Workspace(place, environment={}).change_settings(yearly_churn=0.2)  # as init would ask
     out = folder.parent / "scores.parquet"
     said = run("score", "--out", out, "--workspace", place)
     assert out.exists(), said
-    return pl.read_parquet(out)
+    found = pl.read_parquet(out)
+    known = found.filter(pl.col("churn_probability_90d").is_not_null())
+    assert known.height > N / 2  # of all that have not left
+    assert known["degraded"].str.contains("not yet learned from your data").all()
+    return found
 
 
 @pytest.fixture

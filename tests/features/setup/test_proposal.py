@@ -103,7 +103,7 @@ def test_a_folder_without_exports_is_a_sentence(tmp_path):
 
 def test_answers_change_the_proposal_and_a_wrong_one_is_asked_again(tmp_path):
     written(tmp_path, customers__csv=CUSTOMERS)
-    answers = ["", "acme", "soon", "2024-02-01", *[""] * (len(QUESTIONS) - 2)]
+    answers = ["", "many", "12", "acme", "soon", "2024-02-01", *[""] * (len(QUESTIONS) - 2)]
     told = CliRunner().invoke(
         keepwell.app,
         ["init", "--workspace", str(tmp_path / "w")],
@@ -113,7 +113,10 @@ def test_answers_change_the_proposal_and_a_wrong_one_is_asked_again(tmp_path):
     found = tomllib.loads((tmp_path / "mapping.toml").read_text(encoding="utf-8"))
     assert (found["name"], found["complete_until"]) == ("acme", datetime(2024, 2, 1))  # noqa: DTZ001
 
-    assert not (tmp_path / "w" / "workspace.toml").exists()  # contracts, as they are found
+    assert "'many' is no number between 0 and 100" in told.output
+    settings = Workspace(tmp_path / "w").settings
+    assert settings.yearly_churn == 0.12
+    assert not settings.leaving.is_no_use  # contracts, as they are found
 
 
 def test_the_first_question_says_what_leaving_means(tmp_path):
