@@ -132,7 +132,9 @@ def test_wide_monthly_columns(exports):
     def rows():
         for n, start, left, mrr in customers():
             paid = [
-                mrr if f"{start:%Y-%m}" <= month < f"{left or LAST:%Y-%m}" else ""
+                mrr
+                if f"{start:%Y-%m}" <= month and (left is None or month < f"{left:%Y-%m}")
+                else ""
                 for month in months
             ]
             yield f"c{n}", ("retail", "bank")[n % 2], *paid
@@ -236,7 +238,7 @@ def test_zeros_in_front_of_ids_are_kept(exports):
     assert "zeros in front are kept" in mapped(exports)
     (exports / "mapping.toml").unlink()
     frame = scored(exports)
-    assert frame["account_id"].to_list() == [f"{n:06}" for n in range(N)]
+    assert sorted(frame["account_id"]) == [f"{n:06}" for n in range(N)]
 
 
 def test_an_account_table_with_people(exports):
