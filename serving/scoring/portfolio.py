@@ -12,10 +12,12 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
+
+import polars as pl
 
 from features.garbage_collection import collection_off
 from features.leaving import Leaving
@@ -87,6 +89,39 @@ class PortfolioSum:
     by_level: Mapping[str, int]
 
 
+class EarlierScores:
+    """The scores of four weeks before, which pages compare with; found when one is asked for.
+
+    Scoring all accounts twice would double the start of the service, and a page asks for one.
+
+    Args:
+        frame: the earlier snapshot; None where there is none.
+        score: gives the scores of some of its rows.
+        ids: the accounts that may be asked for; None: all.
+    """
+
+    def __init__(
+        self,
+        frame: pl.DataFrame | None = None,
+        score: Callable[[pl.DataFrame], Sequence[AccountScore]] | None = None,
+        ids: Collection[str] | None = None,
+    ) -> None:
+        self._frame, self._score, self._ids = frame, score, ids
+
+    def get(self, account_id: str) -> AccountScore | None:
+        """The earlier score of an account; None where it was not there."""
+        if self._frame is None or self._score is None:
+            return None
+        if self._ids is not None and account_id not in self._ids:
+            return None
+        row = self._frame.filter(pl.col("account_id") == account_id)
+        return None if row.is_empty() else self._score(row)[0]
+
+    def within(self, ids: Collection[str]) -> EarlierScores:
+        """Those of these accounts."""
+        return EarlierScores(self._frame, self._score, ids)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Portfolio:
     """All scores of one moment, most revenue at risk first."""
@@ -96,7 +131,7 @@ class Portfolio:
     currency: str
     scores: tuple[AccountScore, ...]
     by_id: Mapping[str, AccountScore]
-    previous: Mapping[str, AccountScore]
+    previous: EarlierScores
     freshness: tuple[SourceFreshness, ...]
     alerts: WarningSigns
     models: Models = field(default_factory=Models)  # what scored it
@@ -123,7 +158,7 @@ class Portfolio:
                 freshness=(),
                 scores=scores,
                 by_id={one.account_id: one for one in scores},
-                previous={name: one for name, one in self.previous.items() if name in ids},
+                previous=self.previous.within(ids),
                 alerts=WarningSigns({name: partial(self.alerts.of, name) for name in ids}),
             )
             self._seen[reach] = seen
@@ -185,7 +220,7 @@ class Portfolio:
 def portfolio_of(
     scores: Sequence[AccountScore],
     *,
-    previous: Sequence[AccountScore],
+    previous: EarlierScores,
     as_of: datetime,
     now: datetime,
     currency: str,
@@ -202,7 +237,7 @@ def portfolio_of(
         currency=currency,
         scores=ordered,
         by_id={score.account_id: score for score in ordered},
-        previous={score.account_id: score for score in previous},
+        previous=previous,
         freshness=freshness,
         alerts=alerts,
         models=models or Models(),
@@ -222,7 +257,7 @@ def with_scores(
     newer = {score.account_id: score for score in scores}
     return portfolio_of(
         [*(score for score in portfolio.scores if score.account_id not in newer), *scores],
-        previous=tuple(portfolio.previous.values()),
+        previous=portfolio.previous,
         as_of=max([portfolio.as_of, *(score.as_of for score in scores)]),
         now=now,
         currency=portfolio.currency,

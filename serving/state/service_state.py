@@ -53,7 +53,13 @@ from serving.problems import BusyError, NotReadyError
 from serving.scoring.alerts import HeldWeek, WarningSigns, warning_signs
 from serving.scoring.explanations import Peers, peers_of
 from serving.scoring.models_served import champion_stamp, models_of, without_paths
-from serving.scoring.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
+from serving.scoring.portfolio import (
+    EarlierScores,
+    LivePortfolio,
+    Portfolio,
+    portfolio_of,
+    with_scores,
+)
 from serving.scoring.score import AccountScore, Models
 from serving.scoring.scored_columns import score_accounts
 from serving.scoring.visible_accounts import VisibleAccounts
@@ -312,10 +318,9 @@ class ServiceState:
         )
         return portfolio_of(
             scores,
-            previous=(
-                self._scores(found, models, earlier, nobody)
-                if earlier is not None and (found := _readable(snapshots, earlier)) is not None
-                else ()
+            previous=EarlierScores(
+                None if earlier is None else _readable(snapshots, earlier),
+                lambda rows: self._scores(rows, models, earlier or now, nobody),
             ),
             as_of=max(score.as_of for score in scores),
             now=now,

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from features.compute.snapshot_store import SnapshotStore
 from serving.problems import BadCursorError, NotReadyError, UnknownAccountError
+from serving.recommendations.snapshot import scores_as_of
 from serving.scoring.portfolio import AccountFilter, LivePortfolio, page_of, portfolio_order, sum_of
 
 
@@ -167,3 +169,22 @@ def test_a_fault_is_not_taken_for_done(live, maker):
         live.refresh()
     maker.error = None
     assert live.refresh()
+
+
+def test_the_score_of_before_is_that_of_a_whole_snapshot_and_of_accounts_within_reach_alone(
+    client, shared_workspace, store
+) -> None:
+    service = client.app.state.service
+    earlier = SnapshotStore(shared_workspace.snapshots_dir).moments()[0]
+    whole = {one.account_id: one for one in scores_as_of(shared_workspace, store, earlier)}
+    previous = service.portfolio.previous
+    name = next(n for n in whole if previous.get(n) is not None)
+    found = previous.get(name)
+    assert found is not None
+    assert (found.as_of, found.churn, found.health) == (
+        whole[name].as_of,
+        whole[name].churn,
+        whole[name].health,
+    )
+    assert previous.get("nobody") is None
+    assert previous.within({"acct-99"}).get(name) is None
