@@ -19,6 +19,12 @@ INTERVAL_COVERS = (
 )
 """What a probability's interval promises, and what it does not."""
 
+PRIOR_INTERVAL = (
+    "Nothing was learned from your data yet. The interval says how far off the stated yearly rate and "
+    "our guess about health may be; the average is that rate."
+)
+"""The same of a prior."""
+
 TIER_COVERS = (
     "Of the chance to leave within 90 days, in multiples of what is usual. A renewal that is further "
     "ahead is no part of it."

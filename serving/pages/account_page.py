@@ -68,6 +68,7 @@ from serving.scoring.score import HIGH_TIERS, AccountScore
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
+    PRIOR_INTERVAL,
     capitalised,
     day,
     money,
@@ -248,7 +249,7 @@ def account_page(
                 score, [a.id for a in portfolio.alerts.of(name)], load_playbook()
             ),
         ),
-        interval_note=INTERVAL_COVERS,
+        interval_note=PRIOR_INTERVAL if portfolio.models.is_first_day else INTERVAL_COVERS,
         at_risk=(
             unscored
             or figure("revenue_at_risk", name, money(score.revenue_at_risk, score.currency))

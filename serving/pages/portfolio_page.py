@@ -31,6 +31,7 @@ from serving.scoring.score import HIGH_TIERS, RISK_TIERS, TIER_HORIZON_DAYS, Acc
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
+    PRIOR_INTERVAL,
     age,
     day,
     inside_sentence,
@@ -158,7 +159,7 @@ def portfolio_page(
             order=(said.at_risk_first if widest else "by id"),
         ),
         next_href=following,
-        interval_note=INTERVAL_COVERS,
+        interval_note=PRIOR_INTERVAL if portfolio.models.is_first_day else INTERVAL_COVERS,
         words=said,
     )
 
@@ -202,7 +203,9 @@ def notices_of(portfolio: Portfolio) -> tuple[Notice, ...]:
     which = "every account" if len(degraded) == len(running) else plural(len(degraded), "account")
     known = any(s.churn_probability_90d is not None for s in degraded)
     after = (
-        "Probabilities are those of the health formula, calibrated on past accounts."
+        "The order and the amounts are a start: they change with your own outcomes (keepwell train)."
+        if known and portfolio.models.is_first_day
+        else "Probabilities are those of the health formula, calibrated on past accounts."
         if known
         else "There are no probabilities; health scores and warning signs still hold."
     )

@@ -128,7 +128,7 @@ def _with_prior(models: Models, workspace: Workspace) -> Models:
     if prior is None or models.churn is not None or models.churn_formula is not None:
         return models
     why = models.refusals.get(CHURN.name, "there is no churn model")
-    said = NOT_LEARNED.format(yearly=workspace.settings.yearly_churn)
+    said = NOT_LEARNED.format(yearly=100 * (workspace.settings.yearly_churn or 0))
     return replace(
         models,
         churn_formula=prior,

@@ -189,11 +189,15 @@ class ScoringModel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """A champion with the version it is known by, and the fingerprint of its bundle."""
+    """A champion with the version it is known by, and the fingerprint of its bundle.
+
+    ``is_prior`` says that nothing was learned: it is what is believed on the first day.
+    """
 
     model: ScoringModel
     version: str
     fingerprint: str = ""
+    is_prior: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +214,11 @@ class Models:
     others: Mapping[str, ServedModel] = field(default_factory=dict)  # of OTHER_OUTCOMES
     refusals: Mapping[str, str] = field(default_factory=dict)
     withheld: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def is_first_day(self) -> bool:
+        """Whether the chance to leave is a prior, because nothing was learned yet."""
+        return self.churn is None and self.churn_formula is not None and self.churn_formula.is_prior
 
     def withheld_from(self, label: str, attributes: Mapping[str, str | None]) -> str | None:
         """Why a label's model does not answer for this account; None where it does."""

@@ -58,8 +58,8 @@ STATED = datetime(2026, 1, 1, tzinfo=UTC)
 VERSION = "first-day prior"
 
 NOT_LEARNED = (
-    "not yet learned from your data: the chance to leave is a prior, {yearly:.0%} of customers in a year "
-    "(yearly_churn), more where health is low and fewer where it is high"
+    "not yet learned from your data: the chance to leave starts from the {yearly:.3g} of 100 customers that "
+    "you say leave in a year, higher where health is low and lower where it is high"
 )
 """What stands beside every figure of it."""
 
@@ -147,4 +147,4 @@ def prior_model(
         reference=ReferenceDistribution.of(matrix),
         golden=GoldenRows(matrix=matrix, raw=form.score(matrix)),
     )
-    return ServedModel(model=bundle, version=VERSION, fingerprint=bundle.fingerprint)
+    return ServedModel(model=bundle, version=VERSION, fingerprint=bundle.fingerprint, is_prior=True)
