@@ -20,7 +20,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -302,7 +302,7 @@ class AccountRefresh:
             except BaseException as error:
                 self._disconnect()  # an open transaction is rolled back
                 if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
-                    self._put_aside(error)  # the next call starts over
+                    self._start_over(error)
                 raise
 
     def _connect(self) -> sqlite3.Connection:
@@ -312,27 +312,20 @@ class AccountRefresh:
             if not is_damage(error):
                 raise
             self._disconnect()
-            self._put_aside(error)
+            self._start_over(error)
             return self._connect_once()
 
-    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Put a damaged database aside: all that it says is found again from the events."""
+    def _start_over(self, error: sqlite3.DatabaseError) -> None:
+        """Remove a damaged database: all that it says is found again from the events."""
         with self._database.with_suffix(".lock").open("a") as lock:
             fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+            if _is_sound(self._database):
+                return  # another process has made it again meanwhile
             log.warning(
-                "%s is damaged (%s): it is put aside as %s and made again from the events",
-                self._database.name,
-                error,
-                self._aside.name,
+                "%s is damaged (%s) and is made again from the events", self._database.name, error
             )
-            for ending in ("-wal", "-shm"):
+            for ending in ("", "-wal", "-shm"):
                 Path(f"{self._database}{ending}").unlink(missing_ok=True)
-            with suppress(FileNotFoundError):  # another process did it
-                self._database.replace(self._aside)
-
-    @property
-    def _aside(self) -> Path:
-        return self._database.with_suffix(".damaged.tmp")
 
     def _connect_once(self) -> sqlite3.Connection:
         stamp = stamp_of(self._database)
@@ -441,3 +434,11 @@ def _newest_number(connection: sqlite3.Connection) -> int:
 def is_damage(error: sqlite3.DatabaseError) -> bool:
     """Whether the error says that the file is no database, or a broken one; else it is locked, say."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE
+
+
+def _is_sound(database: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(database, timeout=30)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.DatabaseError:
+        return False
