@@ -91,7 +91,8 @@ class IdWatch:
             f"{len(differ):,} of {len(both):,} account ids that {self._mapping.name!r} shares with what "
             f"is in the workspace belong to companies of another name: {examples}. Nothing was "
             f"written. If they are other companies, keep their ids apart: write account_prefix = "
-            f'"{self._mapping.name}-" into the mapping, above its first [table].'
+            f'"{self._mapping.name}-" into the mapping, above its first [table]. If they are the same '
+            f"companies under other names, leave `name` out of the properties of this mapping."
         )
 
 

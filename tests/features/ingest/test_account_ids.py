@@ -37,23 +37,42 @@ class Exports:
         self.folder = folder
         self.workspace = Workspace(folder / "w", environment={})
 
-    def ingest(self, source: str, companies: dict[str, str], *, prefix: str = "") -> None:
+    def ingest(
+        self,
+        source: str,
+        companies: dict[str, str],
+        *,
+        prefix: str = "",
+        names: bool = True,
+        day: int = 1,
+    ) -> None:
+        """An export that begins on a day; each numbers its rows from there, as others do."""
         folder = self.folder / source
         folder.mkdir(exist_ok=True)
         lines = ["row,id,since,company,parent,owner"]
-        for number, (name, company) in enumerate(companies.items()):
-            parent = next(iter(companies)) if number else ""
-            lines.append(f"{number},{name},2026-01-0{number + 1},{company},{parent},ann")
+        for number, (name, company) in enumerate(companies.items(), day):
+            parent = next(iter(companies)) if number > day else ""
+            lines.append(f"{number},{name},2026-01-{number:02},{company},{parent},ann")
         (folder / "accounts.csv").write_text("\n".join(lines) + "\n")
         stated = f'account_prefix = "{prefix}"' if prefix else ""
         mapping = folder / "mapping.toml"
-        mapping.write_text(MAPPING.format(name=source, prefix=stated))
+        text = MAPPING.format(name=source, prefix=stated)
+        mapping.write_text(text if names else text.replace('name = "company", ', ""))
         ingest(self.workspace, [folder], mapping, now=NOW)
 
     @property
     def rows(self) -> list[dict[str, object]]:
         lake = Lake(self.workspace.events_dir, self.workspace.quarantine_dir)
         return lake.scan().sort("account_id").collect().rows(named=True)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The newest name of each account."""
+        return {
+            row["account_id"]: name
+            for row in sorted(self.rows, key=lambda row: row["recorded_at"])
+            if (name := json.loads(row["properties"]).get("name"))
+        }
 
 
 @pytest.fixture
@@ -92,9 +111,19 @@ def test_with_a_prefix_they_are_kept_apart_with_their_people_parents_and_events(
 
 
 def test_another_export_of_the_same_companies_is_taken(exports: Exports) -> None:
-    exports.ingest("billing", {"1": "ACME", "2": "Bolt", "3": "Barrel"})  # one was renamed
-    assert len(exports.rows) >= 3
+    exports.ingest("billing", {"1": "ACME", "2": "Bolt", "3": "Barrel"}, day=11)  # one was renamed
+    assert exports.names == {"1": "ACME", "2": "Bolt", "3": "Barrel"}
 
 
 def test_a_source_may_rename_its_own_companies(exports: Exports) -> None:
-    exports.ingest("east", {"1": "Other", "2": "Names", "3": "Now"})
+    exports.ingest("east", {"1": "Other", "2": "Names", "3": "Now"}, day=11)
+    assert exports.names == {"1": "Other", "2": "Names", "3": "Now"}
+
+
+def test_the_same_companies_under_other_names_are_taken_without_the_names(exports: Exports) -> None:
+    legal = {"1": "Zorn Holding", "2": "Yak Holding"}
+    with pytest.raises(MappingError, match="leave `name` out of the properties"):
+        exports.ingest("legal", legal)
+    exports.ingest("legal", legal, names=False, day=11)
+    assert exports.names == {"1": "Acme", "2": "Bolt", "3": "Cask"}
+    assert len(exports.rows) == 5
