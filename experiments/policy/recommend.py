@@ -219,15 +219,16 @@ def rule_against(
     asked_at: datetime | None = None,
     evidence: MeasuredEffects = NO_EFFECTS,
     standing: HoldoutStatus | None = None,
+    put_off: Iterable[Snooze] = (),
     prices: PriceList = NO_PRICES,
     phrases: Mapping[str, str] | None = None,
     alert_words: Mapping[str, str] | None = None,
 ) -> Refusal | None:
     """The rule that holds this action back for the account, if any; quiet hours come last.
 
-    For an action that was decided on before: triggers, value, other actions and snoozes are not
-    considered. None, too, for an action that the playbook no longer has. The arguments are those
-    of `recommend`.
+    For an action that was decided on before: triggers, value, other actions and what people put
+    off are not considered; what a lottery leaves alone is. None, too, for an action that the playbook
+    no longer has. The arguments are those of `recommend`.
     """
     action = playbook.by_id.get(action_id)
     if action is None:
@@ -253,8 +254,16 @@ def rule_against(
         and not (due and action.promise == "plan")
     )
     is_first = any(action.id in urgency.first for urgency in question.urgencies)
+    by_lot = [one for one in put_off if one.is_by_lot]
     return (
         _barred(action, question)
+        or refuse_snoozed(
+            action.id,
+            by_lot,
+            question.asked_at,
+            as_of=as_of,
+            is_owed=bool(due) or is_first,
+        )
         or refuse_in_cool_down(action, playbook, question.past, as_of)
         or _crowded_out(
             action,

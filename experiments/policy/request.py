@@ -118,6 +118,7 @@ class PolicyInputs:
             asked_at=self.asked_at,
             evidence=self.evidence,
             standing=self.standing,
+            put_off=self.put_off,
             prices=self.prices,
             phrases=phrases,
             alert_words=alert_words,

@@ -13,11 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from experiments.policy.contact.limits_file import LIMITS_FILE
+from experiments.randomisation.keyed_draw import Draw
 from registry.playbook.playbook import load_playbook
 from serving.decisions import live_limits as current_limits
 from serving.ledger.claims import AccountNow
 from serving.ledger.errors import UnknownDecisionError
 from serving.recommendations.claim_recheck import recheck_of
+from serving.timeline.plan_draws import draws_of_lottery, lottery_name, store_draws
 
 BOOK = load_playbook()
 
@@ -115,6 +117,23 @@ def test_what_another_system_did_and_only_the_timeline_tells_is_not_done_twice(c
     assert refused.status_code == 409, refused.text
     assert f"{decided['action']} is held back: " in refused.json()["detail"]
     assert "It was decided again" in refused.json()["detail"]
+
+
+def test_what_a_lottery_has_come_to_leave_alone_is_not_claimed(client, as_of):
+    decided = contact(client)
+    service = client.app.state.service
+    lot = Draw(
+        lottery_id=lottery_name(decided["action"], f"{as_of:%Y-%m-%d}"),
+        key_id="k",
+        of=(decided["account_id"], "another"),
+        drawn=("another",),
+    )
+    at = as_of - timedelta(hours=1)
+    draws = draws_of_lottery(lot, decided["action"], at=at, made_by="ann")
+    store_draws(service.ledger, service.timelines, draws, at=as_of)
+    refused = claim(client, decided["decision_id"])
+    assert refused.status_code == 409, refused.text
+    assert "A lottery put this off" in refused.json()["detail"]
 
 
 def test_limits_that_are_tighter_now_are_kept(client, own_workspace):
