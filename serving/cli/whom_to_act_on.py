@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -189,6 +190,10 @@ def whom_to_act_on(
             "Name the file of a lottery, or an action of the playbook to rank the accounts of the "
             "workspace for: --action success_call."
         )
+    if draw is not None and most is not None:
+        raise CommandError(
+            "--draw says how many are drawn, and --most how many are listed. Leave one of the two out."
+        )
     _from_the_workspace(
         Workspace(require_workspace(workspace)),
         action,
@@ -223,8 +228,11 @@ def _from_the_workspace(
     company = rules_of(place)
     known = company.playbook.by_id
     if action not in known:
+        near = get_close_matches(action, known, 3)
         raise CommandError(
-            f"The playbook has no action {action!r}. It has {', '.join(sorted(known))}."
+            f"The playbook has no action {action!r}."
+            + (f" Did you mean {' or '.join(near)}?" if near else "")
+            + " keepwell actions and docs/reference/actions.md list them."
         )
     rules = chance_of(place)
     if drawn is not None:

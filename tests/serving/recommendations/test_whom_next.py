@@ -182,7 +182,11 @@ def test_decisions_are_stored_where_that_is_asked(own_workspace, action) -> None
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--action", "dance"), "The playbook has no action 'dance'"),
+        (("--action", "sucess_call"), "no action 'sucess_call'. Did you mean success_call"),
+        (
+            ("--action", "success_call", "--draw", "1", "--most", "9"),
+            "how many are drawn, and --most",
+        ),
         (("--action", "success_call", "--draw", "1"), "The workspace allows no lottery"),
         ((), "Name the file of a lottery, or an action of the playbook"),
         (("x.csv", "--action", "success_call"), "Leave one of the two out"),
