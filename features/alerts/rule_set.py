@@ -27,6 +27,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from string import Formatter
 from typing import cast
@@ -42,6 +43,11 @@ ALWAYS_READ = ("incidents_felt_90d", "features_used_28d", "features_unused_7d", 
 OWN_SOURCE = "own"
 
 KEYS = ("id", "title", "urgency", "cases", "responses", "silent_while", "of_prospects")
+
+_ID = re.compile(r"[a-z][a-z0-9_]*")
+
+_FORM = re.compile(r",?(\.\d)?[f%]?")
+"""How a figure in the words may be written: 1,234, 12.3 or 12%."""
 
 _BOUND = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)\s*")
 
@@ -102,12 +108,25 @@ def read_alert_rules(text: str, *, features: Collection[str] | None = None) -> A
                     f"{RULES_FILE}: {rule.id!r} is silent while {unknown[0]!r} is raised, and there is "
                     f"no such warning sign."
                 )
+        _check_silence(rules)
     except TableError as exc:
         raise RulesError(str(exc)) from exc
     return AlertRules(
         rules=tuple(rule for rule in rules.values() if rule.id not in off),
         digest=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
     )
+
+
+def _check_silence(rules: Mapping[str, AlertRule]) -> None:
+    """No sign keeps itself silent, also not by way of others: none of them would ever be seen."""
+    try:
+        TopologicalSorter({rule.id: rule.silent_while for rule in rules.values()}).prepare()
+    except CycleError as exc:
+        circle = " while ".join(repr(name) for name in reversed(exc.args[1]))
+        raise RulesError(
+            f"{RULES_FILE}: {circle} is silent, so none of them is ever seen. Take one out of "
+            f"`silent_while`."
+        ) from exc
 
 
 def rules_text(folder: Path) -> str:
@@ -142,6 +161,10 @@ def _rule(
 ) -> AlertRule:
     table = Table(entry, where, allowed=KEYS)
     name = table.text("id")
+    if not _ID.fullmatch(name):
+        raise RulesError(
+            f"{where}, alert {name!r}: an id is lower-case words joined by underscores. Give it such a one."
+        )
     before = known.get(name)
     table.where = f"{where}, alert {name!r}"
     changed: dict[str, object] = {}
@@ -171,23 +194,36 @@ def _rule(
 def _case(entry: Mapping[str, object], where: str, features: Collection[str] | None) -> Case:
     table = Table(entry, f"{where}, a case", allowed=("when", "words"))
     bounds = tuple(_bound(text, where, features) for text in table.texts("when"))
+    if not bounds:
+        raise RulesError(
+            f"{where}: a case compares nothing, so it would hold for every account. Give `when` a "
+            f"comparison, such as health_score < 60."
+        )
     words = table.text("words")
     try:
-        named = [(name, form) for _, name, form, _ in Formatter().parse(words) if name is not None]
-        for _, form in named:
-            format(1.5, form or "")
+        parts = [
+            (name, form or "", how)
+            for _, name, form, how in Formatter().parse(words)
+            if name is not None
+        ]
     except ValueError as exc:
-        raise RulesError(
-            f"{where}: the words {words!r} cannot be filled in ({exc}). Write figures like "
-            f"{{health_score:.0f}}."
-        ) from exc
-    for name, _ in named:
+        raise _unfilled(where, words, str(exc)) from exc
+    for name, form, conversion in parts:
+        if conversion or not _FORM.fullmatch(form):
+            raise _unfilled(where, words, f"{{{name}}} is written in a way that is not known")
         _known(name, where, features)
         if name not in {bound.figure for bound in bounds}:
             raise RulesError(
                 f"{where}: the words say {name!r}, which `when` does not compare, so it may be unknown."
             )
     return Case(bounds, words)
+
+
+def _unfilled(where: str, words: str, why: str) -> RulesError:
+    return RulesError(
+        f"{where}: the words {words!r:.200} cannot be filled in ({why}). Write figures like "
+        f"{{health_score:.0f}}, {{health_score:,.0f}} or {{health_score:.1%}}."
+    )
 
 
 def _bound(text: str, where: str, features: Collection[str] | None) -> Bound:

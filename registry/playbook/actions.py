@@ -50,7 +50,8 @@ GRADES: Mapping[str, str] = {
 ALWAYS_OURS = ("cost_usd", "hours", "cool_down_days", "max_autonomy", "prior")
 """No source states these for any action, so every action has to list them under ``ours``."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+ID = re.compile(r"[a-z][a-z0-9_]*")
+"""Lower-case words joined by underscores."""
 _CITATION = re.compile(r"[a-z-]+#[a-z0-9-]+(, [a-z-]+#[a-z0-9-]+)*")
 """Document and heading of ``docs/sources.md``: ``plans#high-risk-protocol``."""
 _FORMER_CITATION = re.compile(r"\d{3}:\d+(-\d+)?(, (\d{3}:)?\d+(-\d+)?)*")
@@ -228,7 +229,7 @@ def read_action(table: Table) -> Action:
 def read_name(table: Table, key: str) -> str:
     """An identifier: lower-case words joined by underscores."""
     value = table.text(key)
-    if not _NAME.fullmatch(value):
+    if not ID.fullmatch(value):
         raise PlaybookError(
             f"{table.where}: `{key}` is {value!r}; write lower-case words joined by underscores."
         )

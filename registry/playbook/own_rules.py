@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from registry.playbook.actions import OWN_SOURCE, PlaybookError
+from registry.playbook.actions import ID, OWN_SOURCE, PlaybookError
+from registry.toml_table import Table, TableError
 
 TABLES = ("action", "sequence", "alert")
 """The lists of tables in ``rules.toml``."""
@@ -43,7 +44,7 @@ def put_in(
         for name in _texts(alert, "responses", f"alert {alert['id']!r}"):
             if name not in by_id:
                 raise PlaybookError(
-                    f"alert {alert['id']!r} in rules.toml is answered by {name!r}, and there is no such "
+                    f"alert {alert['id']!r} is answered by {name!r}, and there is no such "
                     f"action.{_near(name, by_id)}"
                 )
             triggers = by_id[name].setdefault("triggers", [])
@@ -93,22 +94,43 @@ def _stepped(sequences: Mapping[str, Any]) -> frozenset[str]:
 def _entries(kind: str, own: Mapping[str, Any]) -> list[dict[str, Any]]:
     found, seen = own.get(kind, []), set()
     if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
-        raise PlaybookError(f"rules.toml: write each {kind} as a table: [[{kind}]].")
-    for one in found:
+        raise PlaybookError(f"Write each {kind} as a table: [[{kind}]].")
+    for number, one in enumerate(found, 1):
         name = one.get("id")
-        if not isinstance(name, str) or not name:
-            raise PlaybookError(f"rules.toml: a [[{kind}]] has no id. Give it one.")
+        if name is None:
+            raise PlaybookError(f"{kind} number {number} has no `id`. Give it one.")
+        if not isinstance(name, str) or not ID.fullmatch(name):
+            raise PlaybookError(
+                f"{kind} {name!r}: an id is lower-case words joined by underscores. Give it such a one."
+            )
+        if not isinstance(one.get("prior", {}), Mapping):
+            raise PlaybookError(
+                f"{kind} {name!r}: `prior` has to be a table such as {{ mean = 0.1 }}, not "
+                f"{one['prior']!r:.60}."
+            )
+        steps = one.get("steps", [{"action": ""}])
+        if not steps:
+            raise PlaybookError(
+                f"{kind} {name!r}: it needs steps. To switch it off, name it in `off`."
+            )
+        if not isinstance(steps, list) or not all(
+            isinstance(step, Mapping) and isinstance(step.get("action"), str) for step in steps
+        ):
+            raise PlaybookError(
+                f"{kind} {name!r}: each of its `steps` has to be a table that names an `action`."
+            )
         if name in seen:
-            raise PlaybookError(f"{kind} {name!r} stands twice in rules.toml. Keep one.")
+            raise PlaybookError(f"{kind} {name!r} stands twice. Keep one.")
         seen.add(name)
     return [dict(one) for one in found]
 
 
-def _texts(values: Mapping[str, Any], key: str, where: str) -> list[str]:
-    found = values.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise PlaybookError(f"{where}: `{key}` has to be a list of texts, not {found!r:.60}.")
-    return found
+def _texts(values: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    found = values.get(key, ())
+    try:  # one text counts as a list of one, as where warning signs are read
+        return Table({key: [found] if isinstance(found, str) else found}, where).texts(key)
+    except TableError as exc:
+        raise PlaybookError(str(exc)) from exc
 
 
 def _near(name: str, known: Mapping[str, object]) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 from features.alerts.rule_set import (
     RULES_FILE,
     SHIPPED,
     AlertRules,
     RulesError,
+    line_of,
     read_alert_rules,
     rules_text,
 )
@@ -23,6 +25,7 @@ from features.alerts.rules import ALERTS
 from features.catalogue.catalogue import load_catalogue
 from features.workspace import Workspace
 from registry.playbook.actions import PlaybookError
+from registry.playbook.own_rules import TABLES
 from registry.playbook.playbook import Playbook, load_playbook
 from registry.toml_table import toml_values
 from serving.decisions.live_limits import CurrentFile
@@ -68,13 +71,13 @@ def parse_rules(text: str, features: tuple[str, ...]) -> CompanyRules:
         )
         _check_off(toml_values(text).get("off", []), alerts, book)
     except PlaybookError as exc:
-        raise RulesError(f"{RULES_FILE}: {exc}") from exc
+        raise RulesError(f"{_place_of(str(exc), text)}: {exc}") from exc
     except tomllib.TOMLDecodeError as exc:
         raise RulesError(f"{RULES_FILE} is not valid TOML: {exc}.") from exc
     return CompanyRules(alerts=alerts, playbook=book, text=text)
 
 
-def read_rules(folder: Path, features: Collection[str]) -> CompanyRules:
+def read_company_rules(folder: Path, features: Collection[str]) -> CompanyRules:
     """The rules of the company whose workspace this is.
 
     Raises:
@@ -84,8 +87,8 @@ def read_rules(folder: Path, features: Collection[str]) -> CompanyRules:
 
 
 def rules_of(workspace: Workspace) -> CompanyRules:
-    """As ``read_rules``, with the features of the workspace."""
-    return read_rules(workspace.root, load_catalogue(workspace.settings.use_names).names)
+    """As ``read_company_rules``, with the features of the workspace."""
+    return read_company_rules(workspace.root, load_catalogue(workspace.settings.use_names).names)
 
 
 class CurrentRules(CurrentFile[CompanyRules]):
@@ -98,12 +101,30 @@ class CurrentRules(CurrentFile[CompanyRules]):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(
             workspace.root / RULES_FILE,
-            lambda folder: read_rules(folder, load_catalogue(workspace.settings.use_names).names),
+            lambda folder: read_company_rules(
+                folder, load_catalogue(workspace.settings.use_names).names
+            ),
             SHIPPED_RULES,
             what="rules",
             usual_words="the shipped ones",
             error=RulesError,
         )
+
+
+def _place_of(message: str, text: str) -> str:
+    """The file, and the line of the entry that is named first; of one that stands twice, the second."""
+    lines = {
+        repr(one.get("id")): line_of(text, kind, number)
+        for kind in TABLES
+        for number, one in enumerate(
+            cast("list[dict[str, object]]", toml_values(text).get(kind, []))
+        )
+        if isinstance(one, dict)
+    }
+    named = [name for name in lines if name in message]
+    if not named:
+        return RULES_FILE
+    return f"{RULES_FILE}, line {lines[min(named, key=message.index)]}"
 
 
 def _check_off(off: object, alerts: AlertRules, book: Playbook) -> None:

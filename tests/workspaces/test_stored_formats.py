@@ -51,7 +51,7 @@ from serving.data_protection.pending_erasures import (
 from serving.data_protection.places import PLACES, place_of
 from serving.data_protection.retention.nightly import last_run
 from serving.data_protection.retention.policy import read_rules
-from serving.decisions.company_rules import read_rules as read_company_rules
+from serving.decisions.company_rules import read_company_rules
 from serving.decisions.exploration_settings import read_exploration_settings
 from serving.decisions.saved_plan import newest_plan
 from serving.ledger.database.noted_head import BLOCK, HeadNoteError, _sum, read_note

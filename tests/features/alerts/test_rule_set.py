@@ -71,6 +71,11 @@ def test_a_new_sign_is_raised_with_its_words() -> None:
         (("{days_since_login:.0f}", "{days_since_login:.0q}"), "cannot be filled in"),
         (("{days_since_login:.0f}", "{seats:.0f}"), "which `when` does not compare"),
         (('title = "Quiet"\n', ""), "lacks `title`"),
+        (("{days_since_login:.0f}", "{days_since_login!r:>99}"), "cannot be filled in"),
+        (("{days_since_login:.0f}", "{days_since_login:>999999}"), "cannot be filled in"),
+        (("{days_since_login:.0f}", "{days_since_login"), "cannot be filled in"),
+        (('["days_since_login > 9", "tenure_days >= 90"]', "[]"), "compares nothing"),
+        (('id = "quiet"', 'id = "Quiet one"'), "an id is lower-case words"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_line(change: tuple[str, str], said: str) -> None:
@@ -80,6 +85,17 @@ def test_what_is_wrong_is_said_with_the_line(change: tuple[str, str], said: str)
         read_alert_rules(text, features=NAMES)
     assert said in str(error.value)
     assert "line 5" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "silent", ['silent_while = ["quiet"]', 'silent_while = ["calm"]'], ids=["itself", "by_another"]
+)
+def test_no_sign_keeps_itself_silent(silent: str) -> None:
+    other = NEW.replace('"quiet"', '"calm"').replace("urgency", 'silent_while = "quiet"\nurgency')
+    text = NEW.replace("urgency = 3", f"urgency = 3\n{silent}") + other
+    with pytest.raises(RulesError, match="is silent, so none of them is ever seen"):
+        read_alert_rules(text, features=NAMES)
+    read_alert_rules(NEW + other, features=NAMES)
 
 
 def test_a_file_that_is_no_toml_names_its_line() -> None:

@@ -45,6 +45,14 @@ def test_what_is_named_is_changed_and_a_new_action_is_brought_up_by_its_sign() -
     assert own.fingerprint != shipped.fingerprint
 
 
+def test_one_text_is_a_list_of_one() -> None:
+    own = load_playbook(
+        'off = "tips_email"\n' + OWN.replace('["success_call", "ask_why"]', '"ask_why"')
+    )
+    assert own.off >= {"tips_email"}
+    assert [one.text for one in own.by_id["ask_why"].triggers] == ["alert quiet"]
+
+
 def test_what_is_off_is_brought_up_by_nothing() -> None:
     own = load_playbook('off = ["tips_email", "trial"]')
     assert own.by_id["tips_email"].triggers == own.by_id["tips_email"].due == ()
@@ -64,6 +72,18 @@ def test_what_is_off_is_brought_up_by_nothing() -> None:
         ),
         (('id = "success_call"', 'id = "ask_why"'), "stands twice"),
         (("cost_usd = 5", "cost = 5"), "ask_why"),
+        (('id = "ask_why"', 'id = "Ask why"'), "'Ask why': an id is lower-case words"),
+        (('id = "ask_why"\n', ""), "action number 2 has no `id`"),
+        (
+            ("prior = { mean = 0.2 }", "prior = 3"),
+            "action 'success_call': `prior` has to be a table",
+        ),
+        (('["success_call", "ask_why"]', "[7]"), "`responses` has to be a list of texts, not [7]"),
+        (('[[alert]]\nid = "quiet"', '[[sequence]]\nid = "trial"\nsteps = []\n'), "it needs steps"),
+        (
+            ('[[alert]]\nid = "quiet"', '[[sequence]]\nid = "trial"\nsteps = ["x"]\n'),
+            "names an `action`",
+        ),
     ],
 )
 def test_own_actions_are_checked_like_others(change: tuple[str, str], said: str) -> None:

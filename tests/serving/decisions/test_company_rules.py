@@ -96,6 +96,29 @@ def test_a_service_does_not_start_on_rules_that_cannot_be_used(
         make_client(own_workspace, store)
 
 
+@pytest.mark.parametrize(
+    ("change", "line", "said"),
+    [
+        (("cost_usd = 0", "cost_usd = -1"), 11, "`cost_usd` is -1; it has to be at least 0"),
+        (('text = "Ask why."\n', ""), 11, "Action 'ask_why' lacks `text`. Add it."),
+        (("mean = 0.3", "mean = 3"), 11, "Action 'ask_why', `prior`: `mean` is 3"),
+        (('responses = ["ask_why"]', 'responses = ["ask_wy"]'), 4, "Did you mean 'ask_why'?"),
+        (('channel = "internal"', 'eligible = ["nobody > 1"]\nchannel = "internal"'), 11, "nobody"),
+        (('off = ["health', 'off = ["helth'), 0, "`off` names 'helth_below_40'"),
+    ],
+)
+def test_what_is_wrong_is_said_once_with_the_line(
+    own_workspace, change: tuple[str, str], line: int, said: str
+) -> None:
+    write(own_workspace.root, OWN.replace(*change))
+    with pytest.raises(RulesError) as error:
+        rules_of(own_workspace)
+    place = f"rules.toml, line {line}" if line else "rules.toml"
+    assert str(error.value).startswith(f"{place}: ") or str(error.value).startswith(f"{place}, ")
+    assert said in str(error.value)
+    assert str(error.value).count("rules.toml") == 1
+
+
 def test_without_a_file_the_shipped_rules_hold(own_workspace, store) -> None:
     assert rules_of(own_workspace) is SHIPPED_RULES
     assert all(
