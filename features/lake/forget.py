@@ -30,7 +30,7 @@ from features.lake.erased_subjects import BY, WRITTEN
 from features.lake.integrity import with_digests
 from features.lake.lake import Lake
 from features.lake.manifest import MANIFEST, Manifest, manifest_json
-from features.lake.parts import sync_folder, write_frame, write_part
+from features.lake.parts import row_groups, sync_folder, write_frame, write_part_in_groups
 from features.workspace_files import hold_lock, write_atomically
 
 WAIT_SECONDS = 60.0
@@ -38,6 +38,9 @@ WAIT_SECONDS = 60.0
 
 GRACE_SECONDS = 2.0
 """How long the old files stay after the new manifest, for readers that are about to open them."""
+
+PLACE = "place"
+"""Where a row stands among those of its group."""
 
 HALF = (1 << 64) - 1
 
@@ -145,28 +148,39 @@ class LakeSubjects:
         return manifest, changes
 
     def _part(self, name: str, new_name: str, subject: Subject, changes: _Changes) -> Iterator[str]:
-        path = self._lake.folder / name
         naming = self._named(name, subject)
         if naming.is_empty():
             yield name
             return
-        whole = pl.read_parquet(path).select(*EVENT_SCHEMA)
-        is_named = pl.struct("event_id", "recorded_at").is_in(
-            naming.select(pl.struct("event_id", "recorded_at")).to_series().implode()
-        )
-        others, before = whole.filter(~is_named), whole.filter(is_named)
-        after = self._changed(before, subject, changes)
         changes.touched += naming.height
+        versions = naming.select(pl.struct("event_id", "recorded_at")).to_series().implode()
+        groups = (
+            self._group(group, versions, subject, changes)
+            for group in row_groups(self._lake.folder / name)
+        )
+        if write_part_in_groups(groups, self._lake.folder / new_name):
+            yield new_name
+
+    def _group(
+        self, group: pl.DataFrame, versions: pl.Series, subject: Subject, changes: _Changes
+    ) -> pl.DataFrame:
+        """The rows of a group as they stay, in their order; what changed is counted."""
+        group = group.with_row_index(PLACE)
+        is_named = group.select(pl.struct("event_id", "recorded_at").is_in(versions)).to_series()
+        if not is_named.any():
+            return group.drop(PLACE)
+        before = group.filter(is_named)
+        after = self._changed(before, subject, changes)
         changes.rows += after.height - before.height
         changes.events += int(after["event_count"].sum()) - int(before["event_count"].sum())
         changes.fingerprint = plus(
             changes.fingerprint,
-            minus(fingerprint(with_keys(after)), fingerprint(with_keys(before))),
+            minus(
+                fingerprint(with_keys(after.drop(PLACE))),
+                fingerprint(with_keys(before.drop(PLACE))),
+            ),
         )
-        left = pl.concat([others, after])
-        if not left.is_empty():
-            write_part(left, self._lake.folder / new_name)
-            yield new_name
+        return pl.concat([group.filter(~is_named), after]).sort(PLACE).drop(PLACE)
 
     def _named(self, name: str, subject: Subject) -> pl.DataFrame:
         """The rows of a part that name a subject, or hold a text that the subject wrote."""
@@ -206,7 +220,7 @@ class LakeSubjects:
                 row["event_id"] = _new_id(row["event_id"], changes)
             row["properties"] = self._properties(row, subject, by_person=by_person)
             kept.append(row)
-        return pl.DataFrame(kept, schema=EVENT_SCHEMA)
+        return pl.DataFrame(kept, schema=rows.schema)
 
     def _properties(self, row: Mapping[str, str], subject: Subject, *, by_person: bool) -> str:
         properties = json.loads(row["properties"])

@@ -7,9 +7,10 @@ that one account is read without most others. The key index of the part is a fil
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -74,6 +75,15 @@ def write_part_in_groups(groups: Iterable[pl.DataFrame], path: Path) -> int:
     found = pl.concat(keys)
     write_keys(path, found)
     return found.height
+
+
+def row_groups(path: Path) -> Iterator[pl.DataFrame]:
+    """The events of a part a row group at a time, in their order."""
+    file = pq.ParquetFile(path)
+    # one row group at a time: asked for all at once, Arrow keeps each in memory to the end
+    for number in range(file.num_row_groups):
+        table = file.read_row_group(number, columns=list(EVENT_SCHEMA), use_threads=False)
+        yield cast(pl.DataFrame, pl.from_arrow(table)).select(*EVENT_SCHEMA)
 
 
 def sort_by_account(events: pl.DataFrame) -> pl.DataFrame:

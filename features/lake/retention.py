@@ -16,10 +16,8 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import cast
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from features.events.provenance import OWN_ID
 from features.events.schema import EVENT_SCHEMA, PROPERTIES
@@ -31,7 +29,7 @@ from features.lake.forget import GRACE_SECONDS, WAIT_SECONDS, minus, plus, remov
 from features.lake.integrity import with_digests
 from features.lake.lake import Lake
 from features.lake.manifest import MANIFEST, Manifest, manifest_json
-from features.lake.parts import sync_folder, write_frame, write_part_in_groups
+from features.lake.parts import row_groups, sync_folder, write_frame, write_part_in_groups
 from features.workspace_files import hold_lock, write_atomically
 
 AGED_PREFIX = "aged-"
@@ -177,11 +175,7 @@ class LakeRetention:
 
     def _groups(self, name: str, aged: RetentionChanges) -> Iterator[tuple[pl.DataFrame, bool]]:
         """The row groups of a part as they stay, each with whether it was changed."""
-        file = pq.ParquetFile(self._lake.folder / name)
-        # one row group at a time: asked for all at once, Arrow keeps each in memory to the end
-        for number in range(file.num_row_groups):
-            table = file.read_row_group(number, columns=list(EVENT_SCHEMA), use_threads=False)
-            group = cast(pl.DataFrame, pl.from_arrow(table)).select(*EVENT_SCHEMA)
+        for group in row_groups(self._lake.folder / name):
             yield self._applied(group, aged)
 
     def _applied(self, group: pl.DataFrame, aged: RetentionChanges) -> tuple[pl.DataFrame, bool]:

@@ -1,4 +1,4 @@
-"""Peak memory of retention over one large part, beside that of a process that only opened the lake.
+"""Peak memory of retention and of an erasure over one large part, beside that of only opening the lake.
 
 ``KEEPWELL_BENCH_ROWS`` is how many rows the part has (3 million where it is not set). Half of them are
 older than the rule allows; every row names a user and holds a text.
@@ -53,6 +53,22 @@ frame = frame.select(pl.col(name).cast(dtype) for name, dtype in EVENT_SCHEMA.it
 Lake(folder).append(frame, source="bench", file="one", now=datetime(2026, 1, 1, tzinfo=UTC))
 """
 
+FORGET = """
+import resource, sys, time
+from pathlib import Path
+from features.events.subject import Subject
+from features.lake.forget import LakeSubjects
+from features.lake.lake import Lake
+
+lake = Lake(Path(sys.argv[1]))
+lake.check()
+opened = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+began = time.process_time()
+touched = LakeSubjects(lake, {}).erase(Subject(kind="account", id="account-7"), grace_seconds=0.0)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(touched, opened // 1024, peak // 1024, round(time.process_time() - began, 1))
+"""
+
 RUN = """
 import resource, sys, time
 from datetime import UTC, datetime
@@ -91,5 +107,17 @@ def test_retention_of_a_large_part_takes_the_memory_of_a_row_group(tmp_path: Pat
         f"{len(sizes)} part(s) of {ROWS:,} rows ({sum(sizes) / 1e6:.0f} MB), "
         f"{int(touched):,} rows lose their person: the process that opened the lake had "
         f"{opened} MB at most, retention {peak} MB, in {seconds} cpu seconds.",
+    )
+    assert int(peak) - int(opened) < MOST_MB
+
+
+def test_an_erasure_from_a_large_part_takes_the_memory_of_a_row_group(tmp_path: Path) -> None:
+    run(MAKE, str(ROWS), str(tmp_path))
+    touched, opened, peak, seconds = run(FORGET, str(tmp_path)).split()
+    assert int(touched) == ROWS // 5000
+    write_section(
+        "Memory of an erasure",
+        f"{int(touched):,} of {ROWS:,} rows of a part go: the process that opened the lake had {opened} MB "
+        f"at most, the erasure {peak} MB, in {seconds} cpu seconds.",
     )
     assert int(peak) - int(opened) < MOST_MB
