@@ -176,8 +176,9 @@ def show_counts(found: Mapping[str, int]) -> None:
 
 
 def trained_on_words(place: Workspace, subject: Subject) -> tuple[str, ...]:
-    """Which models learned from a subject, as sentences."""
+    """Which models learned from a subject, and which effects were measured with it, as sentences."""
     from serving.cli.models import store_of
-    from serving.data_protection.erasure.trained_on import models_trained_on
+    from serving.data_protection.erasure.trained_on import effects_measured_with, models_trained_on
 
-    return tuple(one.words for one in models_trained_on(place, store_of(place), subject))
+    models = models_trained_on(place, store_of(place), subject)
+    return (*(one.words for one in models), *effects_measured_with(place, subject))

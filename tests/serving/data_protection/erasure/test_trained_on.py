@@ -1,4 +1,4 @@
-"""An erasure names the models that learned from an account, until they are trained again."""
+"""An erasure names what learned from an account, models and measured effects, until it is made again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import polars as pl
 import pytest
 from small_company import AS_OF
 
+from experiments.effects.action_effect import ActionEffect
+from experiments.effects.belief import MeasuredEffects
+from experiments.effects.effects_file import EFFECTS_FILE, write_effects
 from features.compute.snapshot_store import SnapshotStore
 from features.events.subject import Subject
 from features.workspace import Workspace
 from registry.bundle.bundle import ModelBundle
 from registry.store.store import MemoryModelStore
-from serving.data_protection.erasure.trained_on import models_trained_on
+from serving.data_protection.erasure.trained_on import effects_measured_with, models_trained_on
 
 ACCOUNT = Subject(kind="account", id="acct-05")
 DAY = timedelta(days=1)
@@ -66,3 +69,26 @@ def test_no_model_learned_from_a_person_or_from_nobody(
         Subject(kind="person", id="ann@example.org"),  # no model reads anything of a person
     ):
         assert models_trained_on(own_workspace, store, subject) == ()
+
+
+@pytest.mark.parametrize("days", [0, -1])
+def test_effects_are_named_that_were_measured_while_the_account_was_there(
+    own_workspace: Workspace, days: int
+) -> None:
+    first = SnapshotStore(own_workspace.snapshots_dir).moments()[0]
+    effect = ActionEffect(
+        action_id="success_call", segment=None, estimate=0.05, standard_error=0.01, n=120,
+        effective_n=100.0, grade="C", measured_from=first - 90 * DAY, measured_to=first + days * DAY,
+        source="a log", outcome="retention", horizon_days=90, low=0.03, high=0.07, why="",
+        untouched_risk=0.2,
+    )  # fmt: skip
+    write_effects(MeasuredEffects(effects=(effect,)), own_workspace.reports_dir)
+    said = effects_measured_with(own_workspace, ACCOUNT)
+    assert len(said) == (days == 0)
+    if said:
+        assert said[0].startswith(f"the measured effects of success_call, up to {first:%Y-%m-%d}, ")
+        assert "among 120 cases" in said[0]
+        assert said[0].endswith("keepwell effects")
+    (own_workspace.reports_dir / EFFECTS_FILE).write_text("{", encoding="utf-8")
+    assert "cannot be said" in effects_measured_with(own_workspace, ACCOUNT)[0]
+    assert effects_measured_with(own_workspace, Subject(kind="person", id="ann@example.org")) == ()
