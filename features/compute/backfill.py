@@ -18,7 +18,7 @@ from features._dates import format_moment
 from features.catalogue.catalogue import load_catalogue
 from features.compute.account_ranges import AccountRanges
 from features.compute.encode import columns_read, encode_timelines
-from features.compute.lost_columns import keep_stored_values
+from features.compute.lost_columns import keep_stored_values, lost_columns
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.snapshots import compute_snapshots
 from features.lake.admission.horizons import applied_horizons
@@ -153,3 +153,28 @@ def check_moments(as_ofs: Sequence[datetime], manifest: Manifest) -> None:
             f"{format_moment(min(late))} would miss what happened since. Choose "
             f"{format_moment(end)} or earlier, or ingest newer files."
         )
+
+
+def make_again(
+    workspace: Workspace,
+    moment: datetime,
+    *,
+    publish: Callable[[pl.DataFrame], object] | None = None,
+) -> str | None:
+    """Make a damaged snapshot again from the events; or why they do not hold what it was made of.
+
+    The lock of the workspace is held here.
+    """
+    settings = workspace.settings
+    lost = lost_columns(
+        load_catalogue(settings.use_names),
+        settings.formula,
+        applied_horizons(workspace.root),
+        moment,
+    )
+    if lost:
+        return f"Retention has removed events that {len(lost)} features of this day were computed from."
+    backfill(workspace, [moment], publish=publish)
+    if moment in SnapshotStore(workspace.snapshots_dir).damaged():
+        return "No account was known on that day."
+    return None

@@ -301,7 +301,7 @@ class WorkspaceFeatures:
         for name in (file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm"))):
             aside = name.with_name(f".{name.name}.damaged.tmp")
             if name.is_dir() and aside.exists():
-                aside = aside.with_name(f".{name.name}.{secrets.token_hex(4)}.tmp")
+                aside = aside.with_name(f".{name.name}.{secrets.token_hex(4)}.damaged.tmp")
             elif aside.is_dir():
                 shutil.rmtree(aside)
             with suppress(FileNotFoundError):

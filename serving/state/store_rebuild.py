@@ -16,9 +16,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from features.catalogue.catalogue import load_catalogue
-from features.compute.backfill import backfill
-from features.compute.lost_columns import lost_columns
+from features.compute.backfill import make_again
 from features.compute.snapshot_store import DamagedSnapshotError, SnapshotError, SnapshotStore
 from features.lake.admission import horizons
 from features.lake.erased_subjects import FOLDER as ERASURES
@@ -162,22 +160,12 @@ class StoreRebuild:
         raise SnapshotError("There is no snapshot that is whole.")
 
     def _make(self, moment: datetime) -> None:
-        settings = self._workspace.settings
-        lost = lost_columns(
-            load_catalogue(settings.use_names),
-            settings.formula,
-            horizons.applied_horizons(self._workspace.root),
-            moment,
-        )
-        if lost:
+        why = make_again(self._workspace, moment, publish=self._features.publish)
+        if why is not None:
             raise UnusableStoreError(
-                f"Retention has removed events that {len(lost)} features of this day were computed from. "
-                f"Put the file back from a backup; the command that is named above makes it "
-                f"without these features."
+                f"{why} Put the file back from a backup; the command that is named above makes it "
+                f"without what is lost."
             )
-        backfill(self._workspace, [moment], publish=self._features.publish)
-        if moment in self._snapshots.damaged():
-            raise UnusableStoreError("No account was known on that day.")
 
     def _list_snapshots(self) -> None:
         """Write the list of snapshots where an older version or a restored backup left none."""

@@ -6,6 +6,7 @@ whose name it does not hold is noted as erased, so that no later file brings its
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +23,7 @@ from serving.data_protection.erasure.erase import (
     finish_erasure,
     under_way,
 )
+from serving.data_protection.erasure.feature_erasers import mend_snapshots
 from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.data_protection.pending_erasures import (
     ErasureLine,
@@ -30,6 +32,8 @@ from serving.data_protection.pending_erasures import (
     pending_erasures,
     set_pending,
 )
+
+log = logging.getLogger("keepwell.serving")
 
 BY = "keepwell restore"
 
@@ -63,6 +67,8 @@ def erase_pending(
         progress: is told of each place.
     """
     receipts = []
+    for words in mend_snapshots(workspace):
+        log.warning(words)
     journal = under_way(workspace)
     if journal is not None:
         at = subject_request(journal.subject)

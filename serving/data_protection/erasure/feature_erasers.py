@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
 import polars as pl
 
 from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Feature
-from features.compute.backfill import snapshot_digest
-from features.compute.snapshot_store import SnapshotStore
+from features.compute.backfill import make_again, snapshot_digest
+from features.compute.snapshot_store import DamagedSnapshotError, SnapshotError, SnapshotStore
 from features.events.schema import KINDS
 from features.events.subject import Subject, is_short
 from features.lake.erased_subjects import WRITTEN
 from features.lake.forget import LakeSubjects
 from features.lake.lake import Lake
+from features.lake.manifest import LakeDamagedError
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from serving.data_protection.erasure.protocol import SubjectRequest
@@ -50,8 +50,9 @@ class SnapshotEraser:
     paths = ("snapshots/*.parquet",)
 
     def find(self, at: SubjectRequest) -> int:
-        """How many rows."""
-        return sum(one.height for one in self._rows(at))
+        """How many rows; a damaged snapshot counts as one, since it may hold some."""
+        damaged = SnapshotStore(at.workspace.snapshots_dir).damaged()
+        return sum(one.height for one in self._rows(at)) + len(damaged)
 
     def held(self, at: SubjectRequest) -> Iterator[Mapping[str, object]]:
         """Every row."""
@@ -64,7 +65,10 @@ class SnapshotEraser:
         No other row changes, since none reads another account, and a person is counted as one
         under either name. So a snapshot that fitted the lake of before fits the one of now.
         """
-        store, changed = SnapshotStore(at.workspace.snapshots_dir), 0
+        store, changed = (
+            SnapshotStore(at.workspace.snapshots_dir),
+            len(mend_snapshots(at.workspace)),
+        )
         now = snapshot_digest(Lake(at.workspace.events_dir).manifest, at.workspace.settings)
         for moment in store.moments():
             rows, digest = store.read(moment), store.digest(moment) or ""
@@ -80,9 +84,8 @@ class SnapshotEraser:
         return changed
 
     def _rows(self, at: SubjectRequest) -> Iterator[pl.DataFrame]:
-        store = SnapshotStore(at.workspace.snapshots_dir)
-        for moment in store.moments():
-            yield rows_naming(store.read(moment), at.subject)
+        for rows in whole_snapshots(at.workspace):
+            yield rows_naming(rows, at.subject)
 
 
 class OnlineStoreEraser:
@@ -113,12 +116,12 @@ class OnlineStoreEraser:
         return rows.height
 
     def _rows(self, at: SubjectRequest) -> pl.DataFrame:
-        moments = SnapshotStore(at.workspace.snapshots_dir).moments()
-        if not moments:
+        if not SnapshotStore(at.workspace.snapshots_dir).moments():
             return pl.DataFrame()
         if at.subject.kind == "account":
             return WorkspaceFeatures(at.workspace).online([at.subject.id])
-        accounts = SnapshotStore(at.workspace.snapshots_dir).read(moments[-1])["account_id"]
+        newest = next(whole_snapshots(at.workspace, newest_first=True), None)
+        accounts = () if newest is None else newest["account_id"].to_list()
         lake = Lake(at.workspace.events_dir).scan().select("account_id").unique().collect()
         every = sorted({*accounts, *lake["account_id"]})
         online = WorkspaceFeatures(at.workspace).online(every)
@@ -183,11 +186,44 @@ def _is_short_only(subject: Subject) -> bool:
     return all(is_short(name) for name in subject.all_names)
 
 
-def moments_before(workspace: Workspace, subject: Subject, until: datetime) -> int:
-    """At how many moments before another an account has a snapshot."""
+def whole_snapshots(workspace: Workspace, *, newest_first: bool = False) -> Iterator[pl.DataFrame]:
+    """The snapshots that are as they were written."""
     store = SnapshotStore(workspace.snapshots_dir)
-    return sum(
-        subject.id in set(store.read(moment)["account_id"])
-        for moment in store.moments()
-        if moment < until
-    )
+    for moment in sorted(store.moments(), reverse=newest_first):
+        try:
+            yield store.read(moment)
+        except DamagedSnapshotError:
+            continue
+
+
+def mend_snapshots(workspace: Workspace) -> tuple[str, ...]:
+    """Make damaged snapshots again, before somebody is looked for in them; what was done, in words.
+
+    One that the events do not hold any more is removed: nobody can see whom it names.
+
+    Raises:
+        WorkspaceBusyError: another process writes to the workspace.
+    """
+    store = SnapshotStore(workspace.snapshots_dir)
+    if not store.damaged():
+        return ()
+    said = []
+    with workspace.lock():
+        for moment in store.damaged():
+            try:
+                why = make_again(workspace, moment, publish=WorkspaceFeatures(workspace).publish)
+            except LakeDamagedError:
+                raise  # nothing can be made of damaged events, and they have to be put back first
+            except SnapshotError as exc:
+                why = str(exc)
+            name = store.path(moment).name
+            if why is None:
+                said.append(f"The snapshot {name} was damaged and was made again from the events.")
+            else:
+                store.remove(moment)
+                said.append(
+                    f"The snapshot {name} was damaged, and is removed, since nobody can see whom it "
+                    f"names: {why} What can be computed is made with: keepwell snapshot --as-of "
+                    f"{moment:%Y-%m-%d}"
+                )
+    return tuple(said)

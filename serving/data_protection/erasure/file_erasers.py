@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.compute.snapshot_store import SnapshotStore
 from features.format_version import PARQUET_KEY
 from features.workspace_files import write_atomically
 from registry.bundle.bundle import ModelBundle
@@ -24,7 +23,11 @@ from registry.bundle.metadata import BundleError, GoldenRows
 from registry.integrity.hashed_folder import SIGNATURE
 from registry.integrity.sealed_document import seal_again
 from serving.data_protection.erasure.database_erasers import replace_in_database
-from serving.data_protection.erasure.feature_erasers import rows_naming, scrub_frame
+from serving.data_protection.erasure.feature_erasers import (
+    rows_naming,
+    scrub_frame,
+    whole_snapshots,
+)
 from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.data_protection.places import PLACES, files_of
 from serving.data_protection.stored_files.declaration import Place
@@ -44,6 +47,9 @@ TEXTS = (
 )
 MADE_AGAIN = ("plans/*",)
 """Places whose files go as a whole where they name an account."""
+
+PUT_ASIDE = ".*.damaged.tmp"
+"""A file or folder that was put aside because it is damaged: nobody writes to it, however new it is."""
 
 DRAFT_SECONDS = 60.0
 """A draft that nobody has written to for so long is of a process that was killed."""
@@ -206,15 +212,21 @@ class DraftEraser:
         """Remove them."""
         gone = 0
         for path in list(self._old(at)):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
             gone += 1
         return gone
 
     def _old(self, at: SubjectRequest) -> Iterator[Path]:
-        now = time.time()
+        now, aside = time.time(), set(at.workspace.root.rglob(PUT_ASIDE))
+        yield from aside
         for name, place in files_of(at.workspace.root):
             path = at.workspace.root / name
-            is_draft = place is not None and place.kind == "draft" and path.exists()
+            is_draft = (
+                place is not None and place.kind == "draft" and path not in aside and path.exists()
+            )
             if is_draft and now - path.stat().st_mtime > DRAFT_SECONDS:
                 yield path
 
@@ -230,10 +242,8 @@ def _register(at: SubjectRequest, before: Path, after: Path) -> None:
 
 
 def _rows_of(at: SubjectRequest) -> pl.DataFrame:
-    store = SnapshotStore(at.workspace.snapshots_dir)
     found = [
-        store.read(moment).filter(pl.col("account_id") == at.subject.id)
-        for moment in store.moments()
+        rows.filter(pl.col("account_id") == at.subject.id) for rows in whole_snapshots(at.workspace)
     ]
     return pl.concat(found, how="diagonal_relaxed") if found else pl.DataFrame()
 

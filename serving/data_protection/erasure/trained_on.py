@@ -108,10 +108,12 @@ def effects_measured_with(workspace: Workspace, subject: Subject) -> tuple[str, 
 def _moments_of(workspace: Workspace, subject: Subject) -> list[datetime]:
     """The moments whose snapshots hold the account."""
     snapshots = SnapshotStore(workspace.snapshots_dir)
+    damaged = snapshots.damaged()
     return [
         moment
         for moment in snapshots.moments()
-        if not pl.scan_parquet(snapshots.path(moment))
+        if moment not in damaged
+        and not pl.scan_parquet(snapshots.path(moment))
         .filter(pl.col("account_id") == subject.id)
         .select("account_id")
         .collect()
