@@ -104,8 +104,8 @@ def apply_pending_erasures(
 
 def begin(at: SubjectRequest, *, approved_by: str | None = None) -> Journal:
     """Count what is held, and write the journal."""
+    from serving.data_protection.erasure.damaged_snapshots import mend_snapshots
     from serving.data_protection.erasure.erase import begin_erasure, count_places
-    from serving.data_protection.erasure.feature_erasers import mend_snapshots
 
     for words in mend_snapshots(at.workspace):
         out.print(words, markup=False, highlight=False)

@@ -4,4 +4,13 @@ Each store that holds data about somebody has an eraser (``*_erasers``). ``erase
 with a journal, so that a killed erasure is finished.
 """
 
-__all__ = ["erase", "erase_pending", "erasers", "exports", "holds", "protocol", "trained_on"]
+__all__ = [
+    "damaged_snapshots",
+    "erase",
+    "erase_pending",
+    "erasers",
+    "exports",
+    "holds",
+    "protocol",
+    "trained_on",
+]

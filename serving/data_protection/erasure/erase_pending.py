@@ -15,6 +15,7 @@ from pathlib import Path
 from features.events.subject import SUBJECT_KINDS, Subject, SubjectKind
 from features.lake.erased_subjects import ErasedSubjects
 from features.workspace import Workspace
+from serving.data_protection.erasure.damaged_snapshots import mend_snapshots
 from serving.data_protection.erasure.digest_lookup import names_by_digest
 from serving.data_protection.erasure.erase import (
     Progress,
@@ -23,7 +24,6 @@ from serving.data_protection.erasure.erase import (
     finish_erasure,
     under_way,
 )
-from serving.data_protection.erasure.feature_erasers import mend_snapshots
 from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.data_protection.pending_erasures import (
     ErasureLine,

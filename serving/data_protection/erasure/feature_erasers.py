@@ -8,16 +8,16 @@ import polars as pl
 
 from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Feature
-from features.compute.backfill import make_again, snapshot_digest
-from features.compute.snapshot_store import DamagedSnapshotError, SnapshotError, SnapshotStore
+from features.compute.backfill import snapshot_digest
+from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import KINDS
 from features.events.subject import Subject, is_short
 from features.lake.erased_subjects import WRITTEN
 from features.lake.forget import LakeSubjects
 from features.lake.lake import Lake
-from features.lake.manifest import LakeDamagedError
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
+from serving.data_protection.erasure.damaged_snapshots import mend_snapshots, whole_snapshots
 from serving.data_protection.erasure.protocol import SubjectRequest
 
 
@@ -184,46 +184,3 @@ def _texts_to_look_at(texts: list[str], subject: Subject) -> list[str]:
 
 def _is_short_only(subject: Subject) -> bool:
     return all(is_short(name) for name in subject.all_names)
-
-
-def whole_snapshots(workspace: Workspace, *, newest_first: bool = False) -> Iterator[pl.DataFrame]:
-    """The snapshots that are as they were written."""
-    store = SnapshotStore(workspace.snapshots_dir)
-    for moment in sorted(store.moments(), reverse=newest_first):
-        try:
-            yield store.read(moment)
-        except DamagedSnapshotError:
-            continue
-
-
-def mend_snapshots(workspace: Workspace) -> tuple[str, ...]:
-    """Make damaged snapshots again, before somebody is looked for in them; what was done, in words.
-
-    One that the events do not hold any more is removed: nobody can see whom it names.
-
-    Raises:
-        WorkspaceBusyError: another process writes to the workspace.
-    """
-    store = SnapshotStore(workspace.snapshots_dir)
-    if not store.damaged():
-        return ()
-    said = []
-    with workspace.lock():
-        for moment in store.damaged():
-            try:
-                why = make_again(workspace, moment, publish=WorkspaceFeatures(workspace).publish)
-            except LakeDamagedError:
-                raise  # nothing can be made of damaged events, and they have to be put back first
-            except SnapshotError as exc:
-                why = str(exc)
-            name = store.path(moment).name
-            if why is None:
-                said.append(f"The snapshot {name} was damaged and was made again from the events.")
-            else:
-                store.remove(moment)
-                said.append(
-                    f"The snapshot {name} was damaged, and is removed, since nobody can see whom it "
-                    f"names: {why} What can be computed is made with: keepwell snapshot --as-of "
-                    f"{moment:%Y-%m-%d}"
-                )
-    return tuple(said)

@@ -22,12 +22,9 @@ from registry.bundle.bundle import ModelBundle
 from registry.bundle.metadata import BundleError, GoldenRows
 from registry.integrity.hashed_folder import SIGNATURE
 from registry.integrity.sealed_document import seal_again
+from serving.data_protection.erasure.damaged_snapshots import whole_snapshots
 from serving.data_protection.erasure.database_erasers import replace_in_database
-from serving.data_protection.erasure.feature_erasers import (
-    rows_naming,
-    scrub_frame,
-    whole_snapshots,
-)
+from serving.data_protection.erasure.feature_erasers import rows_naming, scrub_frame
 from serving.data_protection.erasure.protocol import SubjectRequest
 from serving.data_protection.places import PLACES, files_of
 from serving.data_protection.stored_files.declaration import Place

@@ -11,9 +11,9 @@ from canary_world import ACCOUNT, OF_ACCOUNT, World, canary
 from features.compute.snapshot_store import SnapshotStore
 from features.events.subject import Subject
 from features.workspace_files import UnusableStoreError
-from serving.data_protection.erasure import feature_erasers
+from serving.data_protection.erasure import damaged_snapshots
+from serving.data_protection.erasure.damaged_snapshots import mend_snapshots
 from serving.data_protection.erasure.erase import count_places
-from serving.data_protection.erasure.feature_erasers import mend_snapshots
 
 SUBJECT = Subject(kind="account", id=ACCOUNT)
 
@@ -69,7 +69,7 @@ def test_one_that_the_events_do_not_hold_any_more_goes(
 ) -> None:
     path = damage(world, "truncated")
     lost = "Retention has removed events that 3 features of this day were computed from."
-    monkeypatch.setattr(feature_erasers, "make_again", lambda *args, **words: lost)
+    monkeypatch.setattr(damaged_snapshots, "make_again", lambda *args, **words: lost)
     [said] = mend_snapshots(world.workspace)
     assert lost in said
     assert "is removed, since nobody can see whom it names" in said
