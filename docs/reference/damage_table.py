@@ -518,7 +518,18 @@ AFTER = (
     "## Not in the table",
     "",
     "A disk that is full, or may only be read, while the service runs: `/readyz` names `disk`, and "
-    "events are refused with 503; scores go on.",
+    "events are refused with 503; scores go on. A decision that is stored already is answered, a new one "
+    "is a suggestion without an id. A full disk recovers by itself once there is room; a file system that "
+    "the kernel made read-only is looked at and mounted again, and the service is started: all that was "
+    "acknowledged is there.",
+    "",
+    "`touched.db`, the list of accounts with new events: a damaged or missing one is made again from the "
+    "events, without a word in `/readyz`; while another process holds its lock, features of one account are "
+    "refreshed later.",
+    "",
+    "A ledger that is removed together with its note of the head (`ledger.head`), both at once while "
+    "nothing is served: nothing in the workspace can miss it. Set `KEEPWELL_LEDGER_HEAD` to a file at "
+    "another place, and it is missed ([how](../how-to/verify-and-replay-the-ledger.md)).",
     "",
 )
 """What an operator should know of stores that have no row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,15 @@ def _keys_problem(keys: ApiKeys) -> str | None:
     return None
 
 
+WHAT_TO_DO = {
+    errno.ENOSPC: "Make room on the disk.",
+    errno.EDQUOT: "Make room on the disk, or let this user take more of it.",
+    errno.EROFS: "Look for a fault of the disk: a file system is often made read-only after one. "
+    "Then mount it for writing and start the service again.",
+}
+"""By the number of an operating system's error."""
+
+
 def _refusal_of(check: Callable[[], object]) -> Look:
     def look() -> str | None:
         try:
@@ -109,8 +119,6 @@ def _disk_problem(folder: Path) -> str | None:
     except OSError as error:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
-        return (
-            f"The workspace cannot be written ({error.strerror}). Make room on the disk, or let the "
-            f"user of the service write there."
-        )
+        todo = WHAT_TO_DO.get(error.errno or 0, "Let the user of the service write there.")
+        return f"The workspace cannot be written ({error.strerror}). {todo}"
     return None
