@@ -1,6 +1,7 @@
 """Flip random bits in the files of a workspace, and break the JSON of rows of its ledger.
 
-A seed decides what is damaged, so that a copy that broke a promise is made again by its seed.
+A seed decides which kind of store and how much of it; names and sizes differ from one world to the next, so
+a copy that broke a promise is described in words, and not made again by its seed alone.
 """
 
 from __future__ import annotations

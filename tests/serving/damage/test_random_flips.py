@@ -27,6 +27,9 @@ from serving.settings import ServiceSettings
 
 FEW, MANY = 5, 300
 
+REFUSED_STARTS: list[int] = []
+"""The seeds of copies with which the service did not start, and said why."""
+
 HTML = {"accept": "text/html"}
 
 
@@ -104,6 +107,11 @@ def has_reason(answer) -> bool:
     return bool(content.get("detail") or content.get("stores"))
 
 
+def is_sentence(said: str) -> bool:
+    """Whether a person is told something, in one or more whole sentences."""
+    return len(said.split()) > 4 and said.rstrip().endswith((".", ")"))
+
+
 def check(seed: int, used: Path, root: Path) -> list[str]:
     """Damage a copy, before the start or while it serves, and ask everything."""
     rng = random.Random(seed)
@@ -118,8 +126,10 @@ def check(seed: int, used: Path, root: Path) -> list[str]:
     try:
         client = client_of(root)
     except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.split(".")[0] in OWN_PACKAGES:
-            return []  # the command ends with this sentence
+        is_ours = isinstance(error, OSError) or type(error).__module__.split(".")[0] in OWN_PACKAGES
+        if is_ours and is_sentence(str(error)):
+            REFUSED_STARTS.append(seed)
+            return []  # the command ends with it
         raise AssertionError(f"seed {seed}: it does not start: {done}") from error
     service = client.app.state.service
     with closing(service):
@@ -158,3 +168,5 @@ def test_no_flip_of_many_makes_a_fault(tens: int, used: Path, tmp_path: Path) ->
         found += check(seed, used, tmp_path / "flipped")
         shutil.rmtree(tmp_path / "flipped")
     assert found == []
+    refused = [seed for seed in REFUSED_STARTS if tens <= seed < tens + 10]
+    assert len(refused) <= 5, "most copies are served, with what is damaged left out"
