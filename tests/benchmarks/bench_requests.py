@@ -37,9 +37,12 @@ TIMES = int(os.environ.get("KEEPWELL_BENCH_REQUESTS", "1000"))
 LEAST_STORED = 300
 """Decisions of a round, so that the tick of the cpu's clock is no part of the figure."""
 
-GOALS = {"score": 3_000, "decision": 400}
-STORED = ("decision", "with a key")
-"""Kinds of which every request is a new decision: each account is asked about once a round."""
+GOALS = {"score": 3_000, "decision": 400, "in lists": 400}
+AT_ONCE = 20
+"""Accounts of a request that asks for several, as an engine does that works through a list."""
+
+STORED = {"decision": 1, "with a key": 1, "in lists": AT_ONCE}
+"""Kinds of which every request is so many new decisions: each account is asked about once a round."""
 
 
 def own_workspace(folder: Path) -> Workspace:
@@ -79,6 +82,10 @@ def kinds_of(ids: list[str]) -> dict[str, Callable[[int], bytes]]:
     def decided(number: int) -> dict[str, object]:
         return {"account_ids": [ids[number % len(ids)]]}
 
+    def listed(number: int) -> dict[str, object]:
+        first = number * AT_ONCE % len(ids)
+        return {"account_ids": (ids + ids)[first : first + AT_ONCE]}
+
     address = "/v1/next-actions"
     return {
         "health": lambda _: request("GET", "/healthz"),
@@ -89,6 +96,7 @@ def kinds_of(ids: list[str]) -> dict[str, Callable[[int], bytes]]:
         "with a key": lambda n: request(
             "POST", address, decided(n), Idempotency_Key=uuid.uuid4().hex
         ),
+        "in lists": lambda n: request("POST", address, listed(n)),
     }
 
 
@@ -106,14 +114,15 @@ def test_requests_a_cpu_second(tmp_path: Path) -> None:
                 for times in batches if name in STORED else [TIMES]:
                     if name in STORED:
                         ask_anew(workspace, served.url, ids[0], numbers)
-                    loads.append(ask(served.port, served.process, [one], times=times))
+                    asked = times // STORED.get(name, 1)
+                    loads.append(ask(served.port, served.process, [one], times=asked))
                     assert set(loads[-1].statuses) == {200}, loads[-1].statuses
                 if number:
                     seconds, requests = (
                         sum(load.cpu for load in loads),
                         sum(load.requests for load in loads),
                     )
-                    took[name].append(seconds / requests * 1e3)
+                    took[name].append(seconds / requests / STORED.get(name, 1) * 1e3)
     finally:
         served.tell()
         served.ended(60)
@@ -147,7 +156,8 @@ def test_requests_a_cpu_second(tmp_path: Path) -> None:
                 f"that ask again when they are answered; {ROUNDS} × {TIMES:,} requests each after "
                 "one round that warms up. A score and an account are asked for again, so they come "
                 f"from memory. A decision is a new one each time ({sum(batches)} a round), stored and "
-                "synced.",
+                f"synced; in lists, {AT_ONCE} accounts are asked about in a request, and a row is one of "
+                f"the decisions.",
                 "",
                 "| | cpu ms a request | a cpu second | goal |",
                 "|---|---|---|---|",
