@@ -14,7 +14,7 @@ next batch removes them. ``events/validation.py`` decides which rows are refused
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -385,6 +385,7 @@ class Batch:
             known = mark_outdated(erased.mark(piece), self._lake.folder.parent)
             return refuse_other_regions(known, region)
 
+        kinds: set[str] = set()
         with open_spool(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
             for piece in map(taken, pieces()):
                 judged = validate_draft(
@@ -395,6 +396,7 @@ class Batch:
                     is_ours=self._is_ours,
                 )
                 counts.add_validated(piece, judged)
+                kinds.update(judged.events["kind"].unique())
                 spool.add(with_keys(with_first_ids(judged.events)))
             found = deduplicate_events(
                 spool, [self._lake.folder / name for name in self._new.parts]
@@ -423,6 +425,7 @@ class Batch:
             rows=summary.landed + summary.corrected,
             last=writer.last_recorded,
             complete_until=complete_until,
+            kinds=kinds,
         )
         return summary
 
@@ -501,8 +504,15 @@ class Batch:
         self._new = replace(new, retired=(*others, *retired), retired_earlier=earlier)
 
     def _note_source(
-        self, name: str, *, rows: int, last: datetime | None, complete_until: datetime | None
+        self,
+        name: str,
+        *,
+        rows: int,
+        last: datetime | None,
+        complete_until: datetime | None,
+        kinds: Collection[str],
     ) -> None:
+        is_known = name in self._new.kinds or name not in self._new.sources
         state = self._new.sources.get(name, SourceState())
         state = SourceState(
             rows=state.rows + rows,
@@ -510,6 +520,9 @@ class Batch:
             complete_until=_latest(state.complete_until, complete_until),
         )
         self._new = replace(self._new, sources={**self._new.sources, name: state})
+        if is_known:
+            sent = {*self._new.kinds.get(name, ()), *kinds}
+            self._new = replace(self._new, kinds={**self._new.kinds, name: tuple(sorted(sent))})
 
     def _add_part(self, new: pl.DataFrame) -> None:
         manifest = self._new

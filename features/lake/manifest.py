@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -72,6 +72,9 @@ class Manifest:
     first_recorded: dict[str, datetime] = field(default_factory=dict)
     last_recorded: dict[str, datetime] = field(default_factory=dict)
     sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
+    kinds: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # "source.table": the kinds of events it sent; unknown of those ingested by older versions
     offsets: dict[str, int] = field(
         default_factory=dict
     )  # "group/topic/partition": the next message
@@ -90,6 +93,16 @@ class Manifest:
             ),
             default=None,
         )
+
+    def complete_until_for(self, kinds: Collection[str]) -> datetime | None:
+        """Up to when every source of these kinds is complete; one whose kinds are not known counts."""
+        ends = [
+            state.complete_until
+            for name, state in self.sources.items()
+            if state.complete_until is not None
+            and (name not in self.kinds or not {*kinds}.isdisjoint(self.kinds[name]))
+        ]
+        return min(ends, default=self.complete_until)
 
     @property
     def digest(self) -> str:
@@ -238,5 +251,6 @@ def _from_json(content: dict[str, Any]) -> Manifest:
         "first_recorded": moments("first_recorded"),
         "last_recorded": moments("last_recorded"),
         "sources": {name: state(body) for name, body in content["sources"].items()},
+        "kinds": {name: tuple(kinds) for name, kinds in content.get("kinds", {}).items()},
     }
     return Manifest(**known)

@@ -21,6 +21,7 @@ from registry.outcomes import OUTCOMES
 from training.audit.report import LABEL, AuditedSet
 from training.audit.suspicious_features import check_features
 from training.dataset.cutoffs import mature, reach_of
+from training.dataset.data_span import known_until as known_until_of
 from training.dataset.errors import TrainingError
 from training.dataset.held_out_accounts import LEAST_ACCOUNTS
 from training.dataset.history import History, values_as_of
@@ -94,15 +95,16 @@ class Readiness:
         return any(h.why_not is None for one in self.outcomes[:1] for h in one.horizons)
 
 
-def examine(workspace: Workspace, *, as_of: datetime) -> Readiness:
-    """What the workspace can answer at a moment.
+def examine(workspace: Workspace, *, as_of: datetime | None) -> Readiness:
+    """What the workspace can answer at a moment; None: where its data end, each label where it ends.
 
     Raises:
         NothingToCheckError: no event is known.
     """
     settings = workspace.settings
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    known_until = min(as_of, settings.complete_until or as_of)
+    asked = workspace.now(as_of)
+    known_until = min(asked, settings.complete_until or asked)
     events = lake.versions_before(known_until)
     kinds = dict(events.group_by("kind").len().sort("kind").collect().iter_rows())
     if not kinds:
@@ -111,10 +113,14 @@ def examine(workspace: Workspace, *, as_of: datetime) -> Readiness:
             f"keepwell init proposes a mapping."
         )
     labels = [label_in(settings, outcome.name) for outcome in OUTCOMES]
+    ends = {label.name: known_until_of(workspace, label, as_of) for label in labels}
     read = sorted({kind for label in labels for kind in label.reads})
-    decisive = events.filter(pl.col("kind").is_in(read)).collect()
-    cutoffs = _cutoffs(decisive, known_until)
-    counts = tuple(_count(label, decisive, cutoffs, known_until) for label in labels)
+    later = lake.versions_before(max(known_until, *ends.values()))
+    decisive = later.filter(pl.col("kind").is_in(read)).collect()
+    cutoffs = _cutoffs(decisive, _first_use(events), known_until, max(ends.values()))
+    counts = tuple(
+        _count(label, decisive, cutoffs, known_until, ends[label.name]) for label in labels
+    )
     catalogue = load_catalogue(settings.use_names)
     history = History(
         events=events,
@@ -123,7 +129,7 @@ def examine(workspace: Workspace, *, as_of: datetime) -> Readiness:
         formula=settings.formula,
         complete_until=known_until,
     )
-    labelled, horizon = _decided(labels[0], decisive, cutoffs, known_until)
+    labelled, horizon = _decided(labels[0], decisive, cutoffs, ends[labels[0].name])
     frame = _features(labels[0], history, decisive, labelled, known_until)
     names = [f.name for f in catalogue.features if f.is_model_input]
     leaks, why_not = _leaks(frame, names, horizon)
@@ -145,19 +151,40 @@ def examine(workspace: Workspace, *, as_of: datetime) -> Readiness:
     )
 
 
-def _cutoffs(events: pl.DataFrame, known_until: datetime) -> tuple[datetime, ...]:
+def _first_use(events: pl.LazyFrame) -> datetime | None:
+    """When anything but contracts and attributes was first known; None where nothing else came in."""
+    is_known = pl.col("kind").str.starts_with("contract.") | (pl.col("kind") == "account.updated")
+    first = events.filter(~is_known).select(pl.col("recorded_at").min()).collect().item()
+    return first if isinstance(first, datetime) else None
+
+
+def _cutoffs(
+    events: pl.DataFrame,
+    first_use: datetime | None,
+    known_until: datetime,
+    outcomes_end: datetime,
+) -> tuple[datetime, ...]:
+    """The starts of the months whose use is known; of less than a month, the moment where it ends."""
     first = events["recorded_at"].min()
     if not isinstance(first, datetime):
         return ()
-    return month_starts(first + timedelta(days=1), known_until)[-MOST_CUTOFFS:]
+    day = timedelta(days=1)
+    months = month_starts(max(first, first_use or first) + day, known_until)
+    if not months and outcomes_end > known_until:
+        return (known_until,)
+    return (months or month_starts(first + day, known_until))[-MOST_CUTOFFS:]
 
 
 def _count(
-    label: Label, events: pl.DataFrame, cutoffs: tuple[datetime, ...], known_until: datetime
+    label: Label,
+    events: pl.DataFrame,
+    cutoffs: tuple[datetime, ...],
+    asked_at: datetime,
+    known_until: datetime,
 ) -> OutcomeCounts:
     seen = tuple(at for at in cutoffs if at < known_until)
     rows = cohort_rows(label, events, seen) if seen else None
-    now = cohort_rows(label, events, (known_until,))
+    now = cohort_rows(label, events, (asked_at,))
     if rows is None or rows.is_empty():
         return OutcomeCounts(
             name=label.name,

@@ -29,6 +29,7 @@ from training.audit.report import LABEL, SPLIT, AuditedSet, AuditError, AuditRep
 from training.audit.row_checks import check_rows
 from training.audit.suspicious_features import check_features
 from training.dataset.cutoffs import reach_of
+from training.dataset.data_span import cutoffs_with_use, known_until
 from training.dataset.errors import TrainingError
 from training.dataset.history import History
 from training.dataset.labels import label_in
@@ -68,7 +69,7 @@ def audit_for_promotion(
     try:
         report = audit(
             set_of_workspace(workspace, label, as_of=as_of, horizons=horizons),
-            history_of(workspace, as_of=as_of),
+            history_of(workspace, as_of=as_of, label=label),
             rng=np.random.default_rng(seed),
         )
     except (TrainingError, SnapshotError) as error:
@@ -76,16 +77,26 @@ def audit_for_promotion(
     return AuditResult(is_clean=report.is_clean, sentences=report.lines())
 
 
-def history_of(workspace: Workspace, *, as_of: datetime) -> History:
-    """The events of a workspace as they were known at a moment, and its way to features."""
+def history_of(
+    workspace: Workspace, *, as_of: datetime | None, label: str | None = None
+) -> History:
+    """The events of a workspace as they were known at a moment, and its way to features.
+
+    With a label they end where it is known no further; without one, where the features end.
+    """
     settings = workspace.settings
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    end = workspace.now(as_of)
+    if label is not None:
+        end = known_until(workspace, label_in(settings, label), as_of)
+    elif settings.complete_until is not None:
+        end = min(end, settings.complete_until)
     return History(
-        events=lake.versions_before(as_of),
+        events=lake.versions_before(end),
         catalogue=load_catalogue(settings.use_names),
         first_recorded=lake.first_recorded(),
         formula=settings.formula,
-        complete_until=min(as_of, settings.complete_until or as_of),
+        complete_until=end,
     )
 
 
@@ -102,7 +113,7 @@ def set_of_workspace(
     workspace: Workspace,
     label: str,
     *,
-    as_of: datetime,
+    as_of: datetime | None,
     horizons: tuple[int, ...] | None = None,
 ) -> AuditedSet:
     """The rows that a training of this label, and these horizons, would learn from and be judged on.
@@ -113,9 +124,9 @@ def set_of_workspace(
     declared = label_in(workspace.settings, label)
     if horizons is not None:
         declared = replace(declared, horizons=horizons, long_horizons=())
-    history = history_of(workspace, as_of=as_of)
+    history = history_of(workspace, as_of=as_of, label=label)
     names = [f.name for f in history.catalogue.features if f.is_model_input] + [HEALTH_SCORE]
-    moments = SnapshotStore(workspace.snapshots_dir).moments()
+    moments = cutoffs_with_use(workspace)
     _check_snapshots(workspace, names, moments)
     features = WorkspaceFeatures(workspace)
     events = history.events.filter(

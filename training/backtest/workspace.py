@@ -24,6 +24,7 @@ from training.backtest.judge import (
 from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.renewals import RenewalBacktest, backtest_renewals
 from training.backtest.run import BacktestError, run_backtest
+from training.dataset.data_span import cutoffs_with_use, known_until
 from training.dataset.labels import Label, label_in
 from training.metrics import BOOTSTRAP_DRAWS
 from training.progress import Progress
@@ -33,7 +34,7 @@ def backtest_workspace(
     workspace: Workspace,
     label: str,
     *,
-    as_of: datetime,
+    as_of: datetime | None,
     n_origins: int,
     capacity: int,
     seed: int = 1,
@@ -45,7 +46,7 @@ def backtest_workspace(
     Args:
         workspace: whose events and snapshots are read; nothing is written.
         label: name of a declared label.
-        as_of: nothing recorded at or after it is seen.
+        as_of: nothing recorded at or after it is seen; None: as far as the label is known.
         n_origins: the largest number of origins.
         capacity: accounts that the team can act on at every cutoff.
         seed: of everything random.
@@ -80,7 +81,7 @@ def backtest_workspace(
 def backtest_workspace_renewals(
     workspace: Workspace,
     *,
-    as_of: datetime,
+    as_of: datetime | None,
     n_origins: int,
     seed: int = 1,
     progress: Progress | None = None,
@@ -89,7 +90,7 @@ def backtest_workspace_renewals(
 
     Args:
         workspace: whose events and snapshots are read; nothing is written.
-        as_of: nothing recorded at or after it is seen.
+        as_of: nothing recorded at or after it is seen; None: as far as the label is known.
         n_origins: the largest number of origins.
         seed: of everything random.
         progress: called with the step, how far it is and how far it goes.
@@ -128,7 +129,7 @@ class _Data:
         return self.features.historical(rows, list(self.digests))
 
 
-def _data(workspace: Workspace, label: Label, as_of: datetime) -> _Data:
+def _data(workspace: Workspace, label: Label, as_of: datetime | None) -> _Data:
     settings = workspace.settings
     digests = {
         feature.name: feature.digest
@@ -138,17 +139,15 @@ def _data(workspace: Workspace, label: Label, as_of: datetime) -> _Data:
     digests[HEALTH_SCORE] = settings.formula.version
     snapshots = SnapshotStore(workspace.snapshots_dir)
     _check_declared(snapshots, list(digests))
-    known_until = min(as_of, settings.complete_until or as_of)
+    end = known_until(workspace, label, as_of)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     return _Data(
         label=label,
-        events=lake.versions_before(known_until)
-        .filter(pl.col("kind").is_in(list(label.reads)))
-        .collect(),
+        events=lake.versions_before(end).filter(pl.col("kind").is_in(list(label.reads))).collect(),
         features=WorkspaceFeatures(workspace),
         digests=digests,
-        cutoffs=snapshots.moments(),
-        known_until=known_until,
+        cutoffs=cutoffs_with_use(workspace),
+        known_until=end,
     )
 
 

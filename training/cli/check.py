@@ -9,9 +9,9 @@ from features.cli.options import (
     FOUND,
     AsOf,
     InWorkspace,
-    moment_of,
     out,
     show_progress,
+    start_of_day,
 )
 from features.workspace import Workspace
 
@@ -23,13 +23,13 @@ def check(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> Non
     trained, or a feature is likely to know the future, and with 0 where not.
     """
     place = Workspace(workspace)
-    moment = moment_of(place, as_of)
+    place.now()  # says what to do where nothing states a moment
 
     from training.audit.readiness import examine
     from training.audit.readiness_report import lines_of
 
     with show_progress("Looking at the data"):
-        found = examine(place, as_of=moment)
+        found = examine(place, as_of=None if as_of is None else start_of_day(as_of))
     for line in lines_of(found):
         out.print(line, highlight=False, soft_wrap=True)
     if found.leaks or not found.can_train:

@@ -27,6 +27,7 @@ from features.cli.options import (
     plural,
     require_workspace,
     show_progress,
+    start_of_day,
     steady_clock,
 )
 from features.workspace import Workspace
@@ -141,7 +142,7 @@ def backtest(
     left were at risk, and how many came as a surprise.
     """
     place = Workspace(workspace)
-    moment = moment_of(place, as_of)  # before what takes seconds to import
+    moment = None if as_of is None else start_of_day(as_of)
 
     from training.backtest.report import as_json as report_as_json
     from training.backtest.report import remarks, renewal_table, report_tables
@@ -226,7 +227,7 @@ def audit(
     if not is_own and horizon and len(horizon) > 1:
         raise CommandError(f"{what} has one label; give --horizon once.")
     place = Workspace(require_workspace(workspace) if is_own else workspace)
-    moment = moment_of(place, as_of)
+    moment = None if as_of is None else start_of_day(as_of)
 
     import numpy as np
 
@@ -247,7 +248,8 @@ def audit(
                 Path(what), label=label or "label", horizon_days=horizon[0] if horizon else None
             )
         )
-        report = audit_set(audited, history_of(place, as_of=moment), rng=np.random.default_rng(1))
+        history = history_of(place, as_of=moment, label=own if is_own else None)
+        report = audit_set(audited, history, rng=np.random.default_rng(1))
     if as_json is not None:
         write_atomically(as_json, json.dumps(report.as_json(), indent=1).encode())
     table = Table("what is looked for", "verdict", "where")
@@ -432,7 +434,7 @@ def train_models(
             place,
             labels,
             store=store,
-            as_of=moment_of(place, as_of),
+            as_of=None if as_of is None else start_of_day(as_of),
             clock=steady_clock(place),
             trials=trials,
             seed=seed,

@@ -5,6 +5,7 @@ No label window crosses a split, and a window that is not over is left out.
 
 __all__ = [
     "cutoffs",
+    "data_span",
     "errors",
     "held_out_accounts",
     "history",

@@ -5,6 +5,7 @@ Features are read through Feast, once for all labels whose cohorts are the same 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,6 @@ from datetime import datetime
 import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
-from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.version import code_version
@@ -20,7 +20,8 @@ from features.workspace import Workspace
 from registry.store.mlflow import model_name
 from registry.store.pending_uploads import PendingUploads
 from registry.store.store import ModelStore
-from training.dataset.labels import label_in
+from training.dataset.data_span import cutoffs_with_use, known_until
+from training.dataset.labels import Label, label_in
 from training.dataset.training_set import RememberingReader
 from training.dataset.treatments import TREATMENT_KINDS
 from training.models.binned_rows import BinnedRows, MakeGrower
@@ -28,6 +29,8 @@ from training.pipeline.prepare import PARENT
 from training.pipeline.train import Clock, train
 from training.pipeline.training_result import TrainingResult
 from training.progress import Progress
+
+log = logging.getLogger("keepwell.training")
 
 ATTRIBUTES = ("segment", "service_tier")
 """The attributes by whose groups a promotion is judged."""
@@ -38,7 +41,7 @@ def train_workspace(
     labels: Sequence[str],
     *,
     store: ModelStore,
-    as_of: datetime,
+    as_of: datetime | None,
     clock: Clock,
     trials: int,
     seed: int,
@@ -56,7 +59,7 @@ def train_workspace(
         workspace: whose events and snapshots are read.
         labels: names of declared labels.
         store: where runs and bundles go.
-        as_of: nothing recorded at or after it is seen.
+        as_of: nothing recorded at or after it is seen; None: each label as far as it is known.
         clock: for the record of the runs.
         trials: budget of the tuning study.
         seed: of everything random.
@@ -83,28 +86,21 @@ def train_workspace(
     features = WorkspaceFeatures(workspace)
     reader = RememberingReader(lambda rows: features.historical(rows, list(digests)))
     attributes = RememberingReader(lambda rows: features.historical(rows, ATTRIBUTES))
-    moments = SnapshotStore(workspace.snapshots_dir).moments()
-    known_until = min(as_of, settings.complete_until or as_of)
-    clipped = (
-        (
-            f"The data are complete until {known_until:%Y-%m-%d} (complete_until), so nothing later than "
-            f"that was used, although {as_of:%Y-%m-%d} was asked about.",
-        )
-        if known_until < as_of
-        else ()
-    )
+    moments = cutoffs_with_use(workspace)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    events = lake.versions_before(known_until)
-    interventions = events.filter(pl.col("kind").is_in(TREATMENT_KINDS)).collect()
     results = []
     for label in declared:
+        end = known_until(workspace, label, as_of)
+        clipped = _clipped(label, as_of, end)
+        events = lake.versions_before(end)
+        interventions = events.filter(pl.col("kind").is_in(TREATMENT_KINDS)).collect()
         result = train(
             label,
             events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
             reader=reader,
             digests=digests,
             cutoffs=moments,
-            known_until=known_until,
+            known_until=end,
             store=store,
             clock=clock,
             code_version=code_version(),
@@ -126,6 +122,18 @@ def train_workspace(
         if each is not None:
             each(results[-1])
     return tuple(results)
+
+
+def _clipped(label: Label, as_of: datetime | None, end: datetime) -> tuple[str, ...]:
+    """What is said where a later moment was asked about than the data reach."""
+    if as_of is None or end >= as_of:
+        return ()
+    said = (
+        f"What decides {label.name} is complete until {end:%Y-%m-%d} (complete_until), so nothing later than "
+        f"that was used, although {as_of:%Y-%m-%d} was asked about."
+    )
+    log.warning("%s", said)
+    return (said,)
 
 
 def name_in_feast(features: WorkspaceFeatures, result: TrainingResult) -> None:

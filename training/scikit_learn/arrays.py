@@ -11,11 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
-from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from training.dataset.cutoffs import first_of_months
+from training.dataset.data_span import cutoffs_with_use, known_until
 from training.dataset.errors import NoAccountsError
 from training.dataset.labels import cohort_rows, label_in, label_rows
 from training.dataset.training_set import build_training_set
@@ -57,7 +57,7 @@ def training_arrays(
         workspace: whose data are read.
         label: its name, such as ``churn``.
         horizon_days: within how many days the outcome counts; the label's shortest, by default.
-        as_of: nothing recorded at or after it is seen; the workspace's own moment, by default.
+        as_of: nothing recorded at or after it is seen; as far as the label is known, by default.
 
     Raises:
         LabelError: a label that is not declared.
@@ -66,8 +66,7 @@ def training_arrays(
     settings = workspace.settings
     declared = label_in(settings, label)
     declared = replace(declared, horizons=(horizon_days or declared.horizons[0],))
-    moment = workspace.now() if as_of is None else as_of
-    known_until = min(moment, settings.complete_until or moment)
+    end = known_until(workspace, declared, as_of)
     digests = {
         feature.name: feature.digest
         for feature in load_catalogue(settings.use_names).features
@@ -76,21 +75,19 @@ def training_arrays(
     features = WorkspaceFeatures(workspace)
     events = (
         Lake(workspace.events_dir, workspace.quarantine_dir)
-        .versions_before(known_until)
+        .versions_before(end)
         .filter(pl.col("kind").is_in(list(declared.reads)))
         .collect()
     )
-    moments = SnapshotStore(workspace.snapshots_dir).moments()
-    rows = cohort_rows(
-        declared, events, tuple(at for at in first_of_months(moments) if at < known_until)
-    )
+    moments = cutoffs_with_use(workspace)
+    rows = cohort_rows(declared, events, tuple(at for at in first_of_months(moments) if at < end))
     if rows.is_empty():
         raise NoAccountsError(
             f"No account is in the cohort of {declared.name!r} ({declared.cohort}) at any snapshot "
-            f"before {known_until:%Y-%m-%d}. {declared.next_step}"
+            f"before {end:%Y-%m-%d}. {declared.next_step}"
         )
     training = build_training_set(
-        label_rows(declared, events, rows, known_until=known_until),
+        label_rows(declared, events, rows, known_until=end),
         lambda wanted: features.historical(wanted, list(digests)),
         digests,
     )
