@@ -28,7 +28,13 @@ from registry.bundle.long_horizons import (
     combine_log_odds,
     share_log_odds,
 )
-from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
+from registry.bundle.metadata import (
+    EXTENDED_FROM,
+    BundleError,
+    BundleMetadata,
+    GoldenRows,
+    ReferenceDistribution,
+)
 from registry.bundle.model_forms import MANY
 from registry.integrity.hashed_folder import (
     HashedFolderError,
@@ -180,6 +186,12 @@ class ModelBundle(BundleContents):
     def horizons(self) -> tuple[int, ...]:
         """The horizons in days at which it gives a probability."""
         return (*self.calibration.horizons, *(part.horizon for part in self.long_horizons))
+
+    @property
+    def extended_from(self) -> int | None:
+        """The longest horizon that was learned, where longer ones take its rate to go on; else None."""
+        stated = self.metadata.notes.get(EXTENDED_FROM)
+        return None if stated is None else int(stated)
 
     @cached_property
     def fingerprint(self) -> str:

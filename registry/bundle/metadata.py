@@ -15,6 +15,10 @@ AMOUNT_ERROR = "amount_ratio_error"
 """Among a bundle's metrics: the standard error of its ``amount_ratio``."""
 
 
+EXTENDED_FROM = "extended_from_days"
+"""Among a bundle's notes: the longest horizon that was learned; longer ones take its rate to go on."""
+
+
 class BundleError(Exception):
     """The model cannot be used; the message names the reason."""
 

@@ -305,6 +305,7 @@ def probability_answer(at: HorizonProbability) -> ProbabilityAnswer:
         low=at.low,
         high=at.high,
         base_rate=at.base_rate,
+        extended_from_days=at.extended_from,
     )
 
 

@@ -51,6 +51,7 @@ from serving.pages.views.history_view import (
 from serving.pages.views.outlooks_view import (
     OutlookLine,
     RenewalView,
+    extended_words,
     growth_note,
     horizon_bars,
     horizon_lines,
@@ -228,7 +229,8 @@ def account_page(
         churn=unscored or figure(CHURN_AT_90, name, percent(probability)),
         churn_note=(
             words(
-                "95% interval {interval}; average of all accounts: {average}",
+                "95% interval {interval}; average of all accounts: {average}{how}",
+                how=extended_words(at_90),
                 interval=percent_figures(CHURN_AT_90, name, at_90.low, at_90.high),
                 average=figure(BASE_RATE, name, percent(at_90.base_rate)),
             )

@@ -105,6 +105,11 @@ class ScoringModel(Protocol):
         ...
 
     @property
+    def extended_from(self) -> int | None:
+        """The longest horizon that was learned, where longer ones take its rate to go on; else None."""
+        ...
+
+    @property
     def amount_ratio(self) -> float | None:
         """Expansion: expected relative rise of MRR, given that it rises."""
         ...
@@ -235,6 +240,7 @@ class HorizonProbability:
     low: float | None = None
     high: float | None = None
     base_rate: float | None = None
+    extended_from: int | None = None  # days that were learned, where this takes their rate to go on
 
 
 @dataclass(frozen=True, kw_only=True)

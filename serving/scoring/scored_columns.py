@@ -161,10 +161,16 @@ class ModelColumns:
     def answers(self) -> Mapping[int, tuple[HorizonProbability, ...]]:
         """By row of the frame its probabilities, where the model answers."""
         model, at = self.served.model, self.place[self.answered]
+        learned = model.extended_from
         columns = [
             [
                 HorizonProbability(
-                    horizon_days=h, probability=p, low=low, high=high, base_rate=usual
+                    horizon_days=h,
+                    probability=p,
+                    low=low,
+                    high=high,
+                    base_rate=usual,
+                    extended_from=learned if learned is not None and h > learned else None,
                 )
                 for p, low, high in zip(
                     self.probability[h][at].tolist(),

@@ -6,6 +6,7 @@ Fit, calibrate, and compare them on one split. The only home of LightGBM and Das
 __all__ = [
     "binned_rows",
     "boosting",
+    "calibration",
     "dask",
     "fit",
     "fitting",

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle.feature_contract import ContractFeature, FeatureContract
-from registry.bundle.metadata import AMOUNT_ERROR
+from registry.bundle.metadata import AMOUNT_ERROR, EXTENDED_FROM
 from training.dataset.cutoffs import mature, reach_of
 from training.dataset.splits import newest, rolling_folds
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows
 from training.metrics import calibration_slope
 from training.models.binned_rows import BinnedRows, MakeGrower
+from training.models.calibration import extended
 from training.models.fit import fitting_of
 from training.models.fitting.fit_rows import fit_rows, usable_columns
 from training.models.fitting.held_out import HeldOutScores, recency, score_held_out
@@ -42,6 +43,10 @@ BY_DATE = "Contracts with a known date are counted by their decisions; others, "
 
 CALIBRATION_DRAWS = 200
 """Bootstrap draws for intervals: the ends of a 95 % interval rest on five of them."""
+
+
+LONGEST_EXTENDED = 90
+"""The horizon of tiers, money and actions."""
 
 
 def release(
@@ -156,8 +161,43 @@ def release(
         reason_evidence=reason_evidence,
         model_text=fitted.text,
     )
+    bundle = _with_longer_horizons(bundle, shorter.scores[~np.isnan(shorter.scores)], seed=seed)
     judged = _judge_released(bundle, training, rows, shorter, known_until, seed=seed)
     return replace(bundle, metrics={**bundle.metrics, **judged})
+
+
+def _with_longer_horizons(
+    bundle: ModelBundle, scores: NDArray[np.float64], *, seed: int
+) -> ModelBundle:
+    """Horizons up to 90 days where shorter windows alone have closed, as if their rate went on.
+
+    Tiers, money and actions are of 90 days, and a company with one month of outcomes has no other answer
+    to them. Each such horizon is marked in the notes, and stays "not estimable" until its windows close.
+    """
+    last = bundle.horizons[-1]
+    to = tuple(days for days in bundle.not_estimable if last < days <= LONGEST_EXTENDED)
+    if not to or to[-1] != LONGEST_EXTENDED or bundle.renewal_risk is not None:
+        return bundle
+    rate = bundle.base_rate(last)
+    days = " and ".join(map(str, to))
+    return replace(
+        bundle,
+        shares=(),  # they are of the horizon that was the last
+        calibration=extended(bundle.calibration, scores, to, seed=seed),
+        base_rates={**bundle.base_rates, **{d: 1 - (1 - rate) ** (d / last) for d in to}},
+        untreated_risk=None,
+        not_estimable={d: why for d, why in bundle.not_estimable.items() if d not in to},
+        metadata=replace(
+            bundle.metadata,
+            notes={
+                **bundle.metadata.notes,
+                EXTENDED_FROM: str(last),
+                "later_extended": f"Within {days} days: taken from the chance within {last} days, as if "
+                f"accounts went on leaving at its rate; none was followed for so long. Train again once "
+                f"later windows have closed.",
+            },
+        ),
+    )
 
 
 def _judge_released(

@@ -25,6 +25,11 @@ class ProbabilityAnswer(Answer):
     low: float | None = Field(description=f"Lower bound of the 95 % interval. {INTERVAL_COVERS}")
     high: float | None = Field(description=f"Upper bound of the 95 % interval. {INTERVAL_COVERS}")
     base_rate: float | None = Field(description="How often it happened among training rows.")
+    extended_from_days: int | None = Field(
+        default=None,
+        description="Where no account was followed for so long: the days that were learned, whose rate is "
+        "taken to go on. Null where the horizon itself was learned.",
+    )
 
 
 class EvidenceAnswer(Answer):

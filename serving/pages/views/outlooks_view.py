@@ -327,13 +327,21 @@ def horizon_lines(
             name = f"{outcome}_probability_{h.horizon_days}d"
             lines.append(
                 words(
-                    "Within {days} days: {chance} ({interval})",
+                    "Within {days} days: {chance} ({interval}){how}",
                     days=str(h.horizon_days),
                     chance=figure(name, account_id, percent(h.probability)),
                     interval=percent_figures(name, account_id, h.low, h.high),
+                    how=extended_words(h),
                 )
             )
     return tuple(lines)
+
+
+def extended_words(at: HorizonProbability) -> str:
+    """Says of a horizon that was not learned itself what it was taken from."""
+    if at.extended_from is None:
+        return ""
+    return f"; not learned: the rate of the first {at.extended_from} days is taken to go on"
 
 
 def horizon_bars(

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 
-from registry.bundle.calibration import sigmoid
+from registry.bundle.calibration import Calibration, sigmoid
 from training.models import calibration
-from training.models.calibration import CalibrationError, fit_calibration, unseen_by
+from training.models.calibration import CalibrationError, extended, fit_calibration, unseen_by
 
 
 def world(seed: int = 0, n: int = 4000, slope: float = 1.5, intercepts=(-3.0, -2.2, -1.8)):
@@ -165,3 +165,36 @@ def test_one_class_is_refused() -> None:
     f, outcomes, accounts, rng = world(n=100)
     with pytest.raises(CalibrationError, match="only one class"):
         fit_calibration(f, np.zeros_like(outcomes), accounts, rng=rng)
+
+
+@pytest.fixture
+def one_month() -> tuple[np.ndarray, Calibration]:
+    f, outcomes, accounts, rng = world(n=3_000)
+    fit = fit_calibration(f, outcomes[:, :1], accounts, n_draws=200, rng=rng)
+    return f, fit.for_serving((30,))
+
+
+def test_longer_horizons_take_the_rate_of_the_longest_to_go_on(one_month) -> None:
+    f, learned = one_month
+    found = extended(learned, f, (60, 90), seed=1)
+    assert (found.horizons, found.slope) == ((30, 60, 90), learned.slope)
+    p = {days: found.probability(f, days) for days in found.horizons}
+    assert (p[30] == learned.probability(f, 30)).all()
+    for days in (60, 90):
+        wanted = (1 - (1 - p[30]) ** (days / 30)).mean()
+        assert p[days].mean() == pytest.approx(wanted, rel=0.01)
+        assert (np.argsort(p[days]) == np.argsort(p[30])).all()
+    assert (p[90] > p[60]).all()
+
+
+def test_the_interval_of_what_was_not_learned_is_wider(one_month) -> None:
+    f, learned = one_month
+    found = extended(learned, f, (90,), seed=1)
+    odds = {
+        days: [np.log(p / (1 - p)) for p in found.probability_interval(f[:200], days)]
+        for days in (30, 90)
+    }
+    width = {days: high - low for days, (low, high) in odds.items()}
+    assert np.median(width[90]) > 1.5 * np.median(width[30])
+    low, high = found.probability_interval(f, 90)
+    assert ((low <= found.probability(f, 90)) & (found.probability(f, 90) <= high)).all()
