@@ -142,7 +142,7 @@ def _asked(proposal: Proposal) -> Proposal:
     from features.setup.questions import QUESTIONS
 
     for question in QUESTIONS:
-        while True:
+        while question.applies(proposal):
             answer = typer.prompt(question.text, default=question.proposed(proposal))
             try:
                 proposal = question.answered(proposal, answer)
@@ -174,7 +174,9 @@ def _show_next(proposal: Proposal, file: Path, workspace: Path) -> None:
         soft_wrap=True,
     )
     first, last = proposal.first_moment, proposal.complete_until
-    if first is not None and last is not None and first < last:
+    if last is not None and (proposal.asks_for_window or (first is not None and first >= last)):
+        out.print(f"  keepwell snapshot --as-of {last:%Y-%m-%d} {where}", soft_wrap=True)
+    elif first is not None and last is not None:
         out.print(
             f"  keepwell snapshot --from {first:%Y-%m-%d} --to {last:%Y-%m-%d} --every month {where}",
             soft_wrap=True,

@@ -92,6 +92,37 @@ class ContractTables(ColumnRoles):
             latest=latest_of(start, *([left] if left is not None else [])),
         )
 
+    def _leavers_of_a_window(self, start: Profile, flag: Profile) -> TableProposal:
+        """A row a customer, and who of them left within a window that no column tells."""
+        computed: list[Entry] = []
+        there = sorted({value.lower() for value in flag.filled.unique()})
+        gone = next((value for value in there if value in words.LEFT_VALUES), there[-1])
+        written = next(value for value in flag.filled.unique() if value.lower() == gone)
+        entries = [
+            Entry(key="type", value='"contract_periods"', why="one row a customer"),
+            *self._head(),
+            self._entry("start", start, "by its name"),
+            Entry(
+                key="cancelled",
+                value='"left_on"',
+                why=f"made below: {flag.name} says who left, and no column on which day",
+            ),
+            self._mrr(computed),
+            *self._terms(),
+            *self._written(start),
+            *[entry for entry in self._ignored() if entry.value != listed((flag.name,))],
+        ]
+        return TableProposal(
+            name=self.export.name,
+            export=self.export,
+            what=f"one row a customer, and who left ({flag.name})",
+            entries=entries,
+            computed=computed,
+            is_contract=True,
+            latest=latest_of(start),
+            left_where=f"text({column(flag.name)}) = '{written}'",
+        )
+
     def _only_leavers(self, end: Profile) -> bool:
         """Whether the end is a day of leaving: empty for many, and past where it is not."""
         newest = latest_of(*(one for one in self.times if one is not end))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from features.setup import words
-from features.setup.column_roles import ColumnRoles
+from features.setup.column_roles import MOST_WORDS, ColumnRoles
 from features.setup.lines import Entry, TableProposal, property_named, quoted
 from features.setup.look import Profile, latest_of
 from features.setup.words import has
+
+MOST_USED = 12
+"""So many features of a product are counted one by one, those that are used most."""
 
 
 class EventTables(ColumnRoles):
@@ -34,15 +37,24 @@ class EventTables(ColumnRoles):
              and 1 < one.distinct <= 500),
             None,
         )  # fmt: skip
+        said = (
+            f"{name.name} says what was used"
+            if name is not None
+            else "no column says what was used"
+        )
+        if name is None and (few := self._few_words(user)) is not None:
+            name, said = (
+                few,
+                f"{few.name} holds {few.distinct} different words: what was used, perhaps",
+            )
         people = self._is("people") and user is not None and name is None
         kind = "feature.used" if name is not None else "user.session"
         what = "use of the product" if not people else "people, by the day they were last seen"
         daily = when.longest <= 10
-        said = name.name if name is not None else "no column"
         others = [one.name for one in self.times if one is not when]
         entries = [
             *self._head(),
-            Entry(key="kind", value=quoted(kind), why=f"{said} says what was used"),
+            Entry(key="kind", value=quoted(kind), why=said),
             self._entry("occurred_at", when, f"else {others[0]}" if others else ""),
             Entry(
                 key="recorded_delay", value='"end_of_day"' if daily else '"0s"',
@@ -64,9 +76,23 @@ class EventTables(ColumnRoles):
             what=what,
             entries=[*entries, *self._written(when), *self._ignored()],
             properties=[self._entry("name", name)] if name is not None else [],
+            used=() if name is None or people else _most_used(name),
             is_use=True,
             latest=latest_of(when),
         )
+
+    def _few_words(self, user: Profile | None) -> Profile | None:
+        """The column of text with few different values, the shortest of several."""
+        others = (self.account, user, *self.times)
+        few = [
+            one
+            for one in self.export.columns
+            if one not in others
+            and not one.is_number
+            and not has(one.name, words.GAVE_AWAY)
+            and 1 < one.distinct <= MOST_WORDS
+        ]
+        return min(few, key=lambda one: one.longest, default=None)
 
     def _survey(self) -> TableProposal:
         when = self.times[0]
@@ -147,3 +173,8 @@ class EventTables(ColumnRoles):
             ],
             computed=computed,
         )
+
+
+def _most_used(name: Profile) -> tuple[str, ...]:
+    counts = name.filled.value_counts(sort=True)
+    return tuple(counts[name.filled.name].head(MOST_USED).to_list())

@@ -50,6 +50,10 @@ MONTH_WORD = re.compile(
 )
 
 
+NOTES = re.compile(r"(readme|licen[cs]e|changelog|about)\b.*\.(txt|md|html)$", re.IGNORECASE)
+"""Names of files that are for people."""
+
+
 class NoExportsError(ValueError):
     """A folder holds nothing that can be looked at."""
 
@@ -196,7 +200,9 @@ def look_at(folder: Path) -> tuple[list[Export], list[str]]:
         raise NoExportsError(f"There is no folder {folder}. Name the folder with your exports.")
     found: dict[tuple[str, ...], list[tuple[Path, str]]] = {}
     left: list[str] = []
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [
+        path for path in sorted(folder.rglob("*")) if path.is_file() and not NOTES.match(path.name)
+    ]
     for path in files[:MOST_FILES]:
         form = _format(path)
         if form is None:

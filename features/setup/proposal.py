@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from features.ingest.mapped_tables import CURRENCY_NAMES
-from features.setup.lines import Entry, TableProposal, quoted
+from features.setup.lines import Entry, TableProposal, listed, quoted
 from features.setup.look import look_at
 from features.setup.tables import Finding, find_tables
 
@@ -26,11 +26,17 @@ class Proposal:
     currency: str | None
     findings: tuple[Finding, ...]
     left: tuple[str, ...]  # a sentence for each file that is no export
+    window_days: int = 30  # within so many days those left of whom no column says when
 
     @property
     def tables(self) -> list[TableProposal]:
         """The tables of the mapping, each under a name of its own."""
         return [table for finding in self.findings for table in finding.tables]
+
+    @property
+    def asks_for_window(self) -> bool:
+        """Whether a table says who left, and not on which day."""
+        return any(table.left_where is not None for table in self.tables)
 
     @property
     def gaps(self) -> list[str]:
@@ -52,10 +58,11 @@ class Proposal:
 
     @property
     def first_moment(self) -> datetime | None:
-        """The first month that snapshots are worth."""
+        """The first month that snapshots are worth: with use, the first of which use is known."""
+        tables = [table for table in self.tables if table.is_use] or self.tables
         days = [
             low.replace(tzinfo=None)
-            for table in self.tables
+            for table in tables
             for entry in table.entries
             if entry.key in ("start", "paid_on", "occurred_at", "month")
             for one in table.export.columns
@@ -130,18 +137,48 @@ def mapping_text(proposal: Proposal) -> str:
         lines.append(
             _line(Entry(key="currency", value=quoted(proposal.currency), why="the only one found"))
         )
+    used = tuple(dict.fromkeys(name for table in proposal.tables for name in table.used))
+    if used:
+        stated = Entry(
+            key="use_names",
+            value=listed(used),
+            why="counted one by one as well; leave out what says little",
+        )
+        lines.append(_line(stated))
     for finding in proposal.findings:
         for table in finding.tables:
+            window = _window(proposal, table)
             lines += ["", f"# {table.what}", f"[tables.{table.name}]"]
-            lines += [_line(entry) for entry in table.entries]
+            lines += [_line(entry) for entry in (*table.entries, *window[:1])]
             for name in ("properties", "computed", "constants"):
-                entries = getattr(table, name)
+                entries = [*getattr(table, name), *(window[1:] if name == "computed" else ())]
                 if entries:
                     lines += [f"[tables.{table.name}.{name}]", *map(_line, entries)]
     if proposal.gaps:
         lines += ["", "# What is missing:"]
         lines += [f"# - {gap}." for gap in proposal.gaps]
     return "\n".join(lines) + "\n"
+
+
+def _window(proposal: Proposal, table: TableProposal) -> list[Entry]:
+    """Up to when it is known who left, and the day that stands for theirs: the middle one."""
+    until = proposal.complete_until
+    if table.left_where is None or until is None:
+        return []
+    ends = until + timedelta(days=proposal.window_days)
+    middle = until + timedelta(days=proposal.window_days // 2)
+    return [
+        Entry(
+            key="complete_until",
+            value=f"{ends:%Y-%m-%dT%H:%M:%S}",
+            why=f"taken: who left is known for {proposal.window_days} days after the other tables: check",
+        ),
+        Entry(
+            key="left_on",
+            value=quoted(f"if({table.left_where}, '{middle:%Y-%m-%d}', '')"),
+            why="the middle of those days stands for the day they left",
+        ),
+    ]
 
 
 def _line(entry: Entry) -> str:

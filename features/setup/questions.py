@@ -8,6 +8,8 @@ from datetime import datetime
 
 from features.setup.proposal import Proposal, with_answer
 
+MOST_DAYS = 3_650
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -19,6 +21,7 @@ class Question:
     text: str
     proposed: Callable[[Proposal], str]
     answered: Callable[[Proposal, str], Proposal]
+    applies: Callable[[Proposal], bool] = lambda proposal: True
 
 
 def _until(proposal: Proposal, answer: str) -> Proposal:
@@ -27,6 +30,16 @@ def _until(proposal: Proposal, answer: str) -> Proposal:
     except ValueError as exc:
         raise ValueError(f"{answer!r} is no day. Write it as 2024-07-01.") from exc
     return with_answer(proposal, complete_until=day)
+
+
+def _window(proposal: Proposal, answer: str) -> Proposal:
+    try:
+        days = int(answer)
+    except ValueError:
+        days = 0
+    if not 1 <= days <= MOST_DAYS:
+        raise ValueError(f"{answer!r} is no number of days from 1 to {MOST_DAYS}.")
+    return with_answer(proposal, window_days=days)
 
 
 QUESTIONS: tuple[Question, ...] = (
@@ -43,6 +56,12 @@ QUESTIONS: tuple[Question, ...] = (
             f"{proposal.complete_until:%Y-%m-%d}" if proposal.complete_until else ""
         ),
         answered=_until,
+    ),
+    Question(
+        text="A table says who left, and not when. Within how many days after that day did they leave?",
+        proposed=lambda proposal: str(proposal.window_days),
+        answered=_window,
+        applies=lambda proposal: proposal.asks_for_window,
     ),
 )
 """All questions, in order. The folder is asked before them, because they need what is in it."""

@@ -79,6 +79,17 @@ class _Reader(ContractTables, EventTables):
             if self._is_unique() and (attributes := self._attributes()):
                 finding.tables.append(self._accounts(start, attributes))
             return finding
+        if (
+            flag is not None
+            and start is not None
+            and left is None
+            and end is None
+            and self._is_unique()
+        ):
+            finding.tables.append(self._leavers_of_a_window(start, flag))
+            if attributes := self._attributes():
+                finding.tables.append(self._accounts(start, attributes))
+            return finding
         if left is not None and start is None:
             finding.gap = (
                 f"{self._files()} says when customers left ({left.name}) and not when they started. Add the "
@@ -104,5 +115,5 @@ class _Reader(ContractTables, EventTables):
 
     def _no_account(self) -> str:
         ids = [one.name for one in self.export.columns if self._is_id(one)]
-        more = f" It has {', '.join(ids[:3])}: add the account's id to each row" if ids else ""
-        return f"{self._files()} has no column that says which account a row is about.{more}"
+        more = f". It has {', '.join(ids[:3])}: add the account's id to each row" if ids else ""
+        return f"{self._files()} has no column that says which account a row is about{more}"

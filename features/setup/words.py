@@ -50,6 +50,11 @@ GAVE_AWAY = (
     "refund",
     "feedback",
 )
+LEFT_VALUES = (
+    "1", "1.0", "yes", "y", "true", "t", "churned", "left", "cancelled", "canceled", "exited", "ja",
+    *("attrited", "lost", "churn", "closed", "terminated"),
+)  # fmt: skip
+"""What stands, in small letters, in a column of who left, of those who did."""
 CURRENCY = ("currency", "ccy", "curr", "waehrung", "währung")
 NAME = ("event", "feature", "action", "name", "type", "activity", "page", "function")
 COUNT = ("count", "events", "uses", "clicks", "number", "n", "anzahl")

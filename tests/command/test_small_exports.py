@@ -1,4 +1,4 @@
-"""Ten small exports of different shapes: each ends in a score, or in a sentence on what is missing.
+"""Small exports of different shapes: each ends in a score, or in a sentence on what is missing.
 
 As a stranger would: `keepwell init --from FOLDER --yes`, `keepwell ingest` with the mapping that it
 wrote, `keepwell check` and `keepwell score`. No mapping is corrected by hand. They are too
@@ -282,3 +282,62 @@ def test_a_table_of_leavers_only_says_who_is_missing(exports):
     said = run("init", "--from", exports, "--yes")
     assert "holds leavers only" in said
     assert "Those who stayed are missing" in said
+
+
+def test_who_left_within_a_month_after_two_weeks_of_use_is_trained_on_as_it_is(exports):
+    """One window, as many studies have: use until a day, and a flag of who left after it."""
+    draw = random.Random(3)
+    members = [(f"{n:04}", FIRST - timedelta(days=draw.randrange(400))) for n in range(1_200)]
+    often = [draw.expovariate(1 / 4) for _ in members]
+    csv(
+        exports / "visits.csv",
+        "member_id,visited_at,page",
+        (
+            (
+                name,
+                f"{FIRST + timedelta(days=draw.randrange(14))} 10:00:00",
+                draw.choice(["plan", "claims"]),
+            )
+            for (name, _), count in zip(members, often, strict=True)
+            for _ in range(round(count))
+        ),
+    )
+    csv(
+        exports / "members.csv",
+        "member_id,signup_date,churn",
+        (
+            (name, since, int(draw.random() < (0.6 if count < 2 else 0.15)))
+            for (name, since), count in zip(members, often, strict=True)
+        ),
+    )
+    (exports / "README.txt").write_text("What is in these files.")
+    place, mapping = exports.parent / "w", exports / "mapping.toml"
+    said = run("init", "--from", exports, "--yes", "--workspace", place)
+    assert "one row a customer, and who left (churn)" in said
+    assert "Missing" not in said
+    assert "keepwell snapshot --as-of 2023-01-15" in said
+    text = mapping.read_text(encoding="utf-8")
+    assert "left_on = \"if(text(churn) = '1', '2023-01-30', '')\"" in text
+    assert 'use_names = ["plan", "claims"]' in text or 'use_names = ["claims", "plan"]' in text
+    run("ingest", exports, "--mapping", mapping, "--workspace", place)
+    assert "within 30 days: yes" in run("check", "--workspace", place)
+    run("snapshot", "--as-of", "2023-01-15", "--workspace", place)
+    said = run("train", "churn", "--trials", 0, "--workspace", place)
+    assert "Judged on other accounts of the same month" in said, said
+    assert (
+        "taken from the chance within 30 days, as if accounts went on leaving at its rate" in said
+    )
+    said = run("models", "promote", "churn", 1, "--by", "Ada", "--workspace", place)
+    assert "serves now" in said, said
+    out = exports.parent / "scores.parquet"
+    said = run("score", "--out", out, "--workspace", place)
+    assert "1,200 accounts as of 2023-01-15 (1,200 by a model)" in said, said
+    found = pl.read_parquet(out)
+    assert found["risk_tier"].null_count() == found["revenue_at_risk"].null_count() == 0
+    near, far = found["churn_probability_30d"], found["churn_probability_90d"]
+    assert (far > near).all()
+    assert (
+        (found["churn_probability_90d_low"] < far) & (far < found["churn_probability_90d_high"])
+    ).all()
+    said = run("train", "churn", "--trials", 0, "--workspace", place)
+    assert "at the cutoff of 2023-01" in said, said

@@ -148,3 +148,50 @@ def test_a_strangers_export_is_mapped():
     assert what["ravenstack_subscriptions"] == "contracts, one row a contract period"
     assert what["ravenstack_support_tickets"] == "opened support tickets"
     assert any("ravenstack_feature_usage.csv has no column" in gap for gap in proposal.gaps)
+
+
+FLAGGED = "customer_id,joined,churned\n" + "".join(
+    f"c{n},2023-01-{n + 1:02},{'Yes' if n % 3 == 0 else 'No'}\n" for n in range(20)
+)
+
+
+def test_who_left_without_a_day_is_taken_to_have_left_within_the_days_that_are_asked(tmp_path):
+    written(tmp_path, customers__csv=FLAGGED)
+    answers = ["", "", "", "2023-03-01", "never", "60"]
+    told = CliRunner().invoke(
+        keepwell.app,
+        ["init", "--workspace", str(tmp_path / "w")],
+        input="\n".join([str(tmp_path), *answers]) + "\n",
+    )
+    assert "'never' is no number of days" in told.output
+    table = tomllib.loads((tmp_path / "mapping.toml").read_text(encoding="utf-8"))["tables"][
+        "customers"
+    ]
+    assert table["complete_until"] == datetime(2023, 4, 30)  # noqa: DTZ001
+    assert table["computed"]["left_on"] == "if(text(churned) = 'Yes', '2023-03-31', '')"
+    assert table["cancelled"] == "left_on"
+    assert "keepwell snapshot --as-of 2023-03-01" in told.output
+
+
+def test_where_every_customer_has_a_day_nobody_is_asked_for_a_window(tmp_path):
+    written(tmp_path, customers__csv=CUSTOMERS)
+    assert not propose(tmp_path).asks_for_window
+
+
+def test_few_different_words_are_what_was_used(tmp_path):
+    rows = "".join(
+        f"c{n % 7},2023-01-{n + 1:02},https://example.org/{n},{'ab'[n % 2]}\n" for n in range(28)
+    )
+    written(
+        tmp_path,
+        visits__csv="customer_id,at,url,section\n" + rows,
+        ReadMe__md="| a |",
+        About__txt="us",
+    )
+    proposal = propose(tmp_path)
+    text = mapping_text(proposal)
+    assert 'kind = "feature.used"' in text
+    assert 'name = "section"' in text
+    assert "section holds 2 different words" in text
+    assert 'use_names = ["a", "b"]' in text or 'use_names = ["b", "a"]' in text
+    assert not any("ReadMe" in gap or "About" in gap for gap in proposal.gaps)
