@@ -12,6 +12,8 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
@@ -41,8 +43,8 @@ class _UnreadableError(ValueError):
     """What the reader of Stata files says of a file that is none."""
 
 
-def read_table(path: Path, of: str) -> pl.DataFrame:
-    """The table of a file; ``of`` names its rows in messages.
+def read_table(path: Path, of: str, *, texts: Collection[str] = ()) -> pl.DataFrame:
+    """The table of a file; ``of`` names its rows in messages, ``texts`` columns that are never numbers.
 
     Raises:
         TableFileError: there is no such file, it is neither CSV, Parquet nor Stata, has a column
@@ -62,7 +64,7 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
                     n_rows=MOST_ROWS + 1,
                     infer_schema_length=None,
                     try_parse_dates=True,
-                    schema_overrides=NAMES,
+                    schema_overrides=NAMES | dict.fromkeys(texts, pl.String),
                 )
             )
     except (
@@ -88,6 +90,56 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
     if frame.height > MOST_ROWS:
         raise TableFileError(f"{path} has more than {MOST_ROWS:,} rows. Give a part of it.")
     return frame
+
+
+ACCOUNT = "account_id"
+
+
+def with_facts(
+    table: pl.DataFrame, facts: pl.DataFrame, *, account: str, names: Collection[str], file: str
+) -> pl.DataFrame:
+    """A table with columns of another one, joined by the account.
+
+    Args:
+        table: with the column ``account``.
+        facts: with the same column, or ``account_id``, each account once.
+        account: the name of the column with the account, as text.
+        names: the columns that are wanted; one that the table has itself is left alone.
+        file: the name of the file of the facts, for messages.
+
+    Raises:
+        TableFileError: a column is missing, an account stands twice, or none is in both.
+    """
+    key = account if account in facts.columns else ACCOUNT
+    lacking = [name for name in (key,) if name not in facts.columns]
+    wanted = [name for name in dict.fromkeys(names) if name not in table.columns]
+    lacking += [name for name in wanted if name not in facts.columns]
+    if account not in table.columns:
+        raise TableFileError(
+            f"The table has no column {account!r} to join {file} by. Name it with --account."
+        )
+    if lacking:
+        near = get_close_matches(lacking[0], facts.columns, 3)
+        raise TableFileError(
+            f"{file} lacks the column(s) {', '.join(lacking)}."
+            + (f" Did you mean {' or '.join(near)}?" if near else "")
+        )
+    ids = facts.select(pl.col(key).cast(pl.String).alias(account), *wanted)
+    twice = ids.filter(pl.col(account).is_duplicated())
+    if twice.height:
+        raise TableFileError(
+            f"{file} has {twice[account][0]!r} more than once. Give it one row for each account, such as a "
+            f"snapshot of one day."
+        )
+    joined = table.with_columns(pl.col(account).cast(pl.String)).join(
+        ids, on=account, how="left", maintain_order="left"
+    )
+    if not joined[account].is_in(ids[account].implode()).any():
+        raise TableFileError(
+            f"No {account} of the table is in {file}: compare {table[account].cast(pl.String)[0]!r} with "
+            f"{ids[account][0]!r}."
+        )
+    return joined
 
 
 def _read_stata(path: Path) -> pl.DataFrame:

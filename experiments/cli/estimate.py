@@ -48,6 +48,17 @@ def estimate(
             "for, and the method is tried on it, where no effect can be. Repeat it in order of time.",
         ),
     ] = None,
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Another table with facts of the same accounts, such as a snapshot of the day before "
+            "anything was done. Columns that --covariates and --before name are taken from it.",
+        ),
+    ] = None,
+    account: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The account, by which --facts is joined.")
+    ] = "account_id",
     cluster: Annotated[
         str | None,
         typer.Option(metavar="COLUMN", help="Rows with the same value count as one observation."),
@@ -103,7 +114,7 @@ def estimate(
     from experiments.table_estimates.arms_table import ROWS, Question, parse_odds, read_arms
     from experiments.table_estimates.page import estimate_json, write_estimate
     from experiments.table_estimates.table_effects import Worth, estimate_table
-    from experiments.table_file import read_table
+    from experiments.table_file import read_table, with_facts
 
     if odds and not lottery:
         raise CommandError("--odds are those of a lottery. Say --lottery too, or leave them out.")
@@ -120,7 +131,16 @@ def estimate(
         by_lot=lottery,
         odds=parse_odds(odds or ()),
     )
-    table = read_arms(read_table(file, ROWS), file.name, question)
+    given = read_table(file, ROWS, texts=(account,) if facts else ())
+    if facts is not None:
+        given = with_facts(
+            given,
+            read_table(facts, "facts", texts=(account,)),
+            account=account,
+            names=(*question.covariates, *question.before, *filter(None, (cluster, segment))),
+            file=facts.name,
+        )
+    table = read_arms(given, file.name, question)
     if value is None and currency.strip() and not table.is_binary:
         value = 1.0
     worth = Worth(

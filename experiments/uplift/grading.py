@@ -50,8 +50,9 @@ def grade_effect(
             grade=prior_grade,
             checks=found,
             why=(
-                "No effect is claimed. People decided, and nothing measured before the start shows "
-                "that the groups were alike: give the design a placebo."
+                "No effect is claimed. People decided, and nothing like the outcome, measured before the "
+                "start, shows that the groups were alike: name such a measure (--before COLUMN of a table; "
+                "the placebo of a design)."
             ),
         )
     if decided_outside is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments.table_file import TableFileError, read_table, table_bytes
+from experiments.table_file import TableFileError, read_table, table_bytes, with_facts
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,40 @@ def test_what_is_written_is_no_formula_and_read_as_it_was(tmp_path: Path) -> Non
         cells = {cell for row in csv.reader(file) for cell in row}
     assert {cell for cell in cells if cell[:1] in tuple("=+-@\t\r")} == {"-0.5"}
     assert ("'=cmd" in cells, "'plain" in cells) == (True, True)
+
+
+TABLE = "member,done\n007,1\n8,0\n9,0\n"
+
+
+def joined(
+    tmp_path: Path, facts: pl.DataFrame, *names: str, account: str = "member"
+) -> pl.DataFrame:
+    (tmp_path / "table.csv").write_text(TABLE)
+    table = read_table(tmp_path / "table.csv", "rows", texts=(account,))
+    return with_facts(table, facts, account=account, names=names, file="facts.parquet")
+
+
+def test_facts_of_another_table_are_joined_by_the_account_with_its_zeros(tmp_path: Path) -> None:
+    facts = pl.DataFrame(
+        {"account_id": ["8", "007", "1"], "size": [2.0, 7.0, 1.0], "done": [5, 5, 5]}
+    )
+    found = joined(tmp_path, facts, "size", "done")
+    assert found.rows() == [("007", 1, 7.0), ("8", 0, 2.0), ("9", 0, None)]
+
+
+@pytest.mark.parametrize(
+    ("facts", "names", "account", "said"),
+    [
+        ({"account_id": ["8"], "size": [1]}, ("sise",), "member", "Did you mean size?"),
+        ({"account_id": ["8", "8"], "size": [1, 2]}, ("size",), "member", "'8' more than once"),
+        ({"account_id": ["7"], "size": [1]}, ("size",), "member", "compare '007' with '7'"),
+        ({"who": ["8"], "size": [1]}, ("size",), "member", "lacks the column(s) account_id"),
+        ({"account_id": ["8"], "size": [1]}, ("size",), "company", "Name it with --account"),
+    ],
+)
+def test_facts_that_cannot_be_joined_are_refused(
+    tmp_path: Path, facts: dict[str, list[object]], names: tuple[str, ...], account: str, said: str
+) -> None:
+    with pytest.raises(TableFileError) as error:
+        joined(tmp_path, pl.DataFrame(facts), *names, account=account)
+    assert said in str(error.value)

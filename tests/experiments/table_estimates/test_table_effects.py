@@ -75,7 +75,7 @@ def test_without_a_past_what_people_chose_is_not_claimed() -> None:
     question = replace(CALLED, covariates=("size", "spent_before"), before=())
     (effect,) = answer_of(outreach(), question).effects
     assert effect.judgement == "do not use"
-    assert "nothing measured before the start" in effect.headline
+    assert "nothing like the outcome, measured before the start" in effect.headline
 
 
 def test_a_lottery_is_read_by_its_odds() -> None:

@@ -106,7 +106,7 @@ def test_without_a_placebo_judgement_claims_nothing(judged):
     world, scores, _ = judged
     found = grade_of(scores, world.stayed, 1, placebos={}, prior_grade="D")
     assert found.grade == "D"
-    assert "give the design a placebo" in found.why
+    assert "name such a measure (--before COLUMN of a table; the placebo of a design)" in found.why
 
 
 def test_what_people_saw_and_the_log_does_not_is_found_by_the_placebo(judged):
