@@ -58,7 +58,9 @@ def init(
         )
     proposal = propose(folder, zone=zone)
     if proposal.tables:
-        if not yes:
+        if yes:
+            _take_leaving(proposal, Workspace(workspace))
+        else:
             _ask_leaving(proposal, Workspace(workspace))
             _ask_yearly_churn(Workspace(workspace))
             proposal = _asked(proposal)
@@ -86,12 +88,7 @@ def _ask_leaving(proposal: Proposal, place: Workspace) -> None:
     )
     leaving = replace(before, means="contract_ends" if signs else "no_use")
     if not signs:
-        kinds = {
-            entry.value.strip('"')
-            for table in proposal.tables
-            for entry in table.entries
-            if entry.key == "kind"
-        }
+        kinds = _kinds_of(proposal)
         use = tuple(kind for kind in ("order.placed", *USE) if kind in kinds)
         leaving = replace(leaving, kinds=use or before.kinds)
         while True:
@@ -112,6 +109,32 @@ def _ask_leaving(proposal: Proposal, place: Workspace) -> None:
         with place.lock():
             place.change_settings(leaving=leaving)
         out.print(f"What leaving means is in {place.root / SETTINGS_FILE}.", highlight=False)
+
+
+def _take_leaving(proposal: Proposal, place: Workspace) -> None:
+    """Where there are orders and no contracts, leaving is to order nothing; what was stated stays."""
+    has_contracts = any(table.is_contract for table in proposal.tables)
+    has_orders = any(table.is_order for table in proposal.tables)
+    if has_contracts or not has_orders or place.settings.leaving.is_no_use:
+        return
+    leaving = replace(place.settings.leaving, means="no_use", kinds=("order.placed",))
+    with place.lock():
+        place.change_settings(leaving=leaving)
+    out.print(
+        f"There are orders and no contracts, so customers leave by ordering nothing in {leaving.days} days "
+        f"([leaving] in {place.root / SETTINGS_FILE}; correct it there).",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _kinds_of(proposal: Proposal) -> set[str]:
+    return {
+        entry.value.strip('"')
+        for table in proposal.tables
+        for entry in table.entries
+        if entry.key == "kind"
+    }
 
 
 def _ask_yearly_churn(place: Workspace) -> None:
@@ -181,5 +204,5 @@ def _show_next(proposal: Proposal, file: Path, workspace: Path) -> None:
             f"  keepwell snapshot --from {first:%Y-%m-%d} --to {last:%Y-%m-%d} --every month {where}",
             soft_wrap=True,
         )
-    if any(table.is_contract for table in proposal.tables):
+    if any(table.is_contract or table.is_order for table in proposal.tables):
         out.print(f"  keepwell check {where}", soft_wrap=True)

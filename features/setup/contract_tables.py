@@ -15,6 +15,9 @@ from features.setup.words import has, words_of
 
 ORDER_KIND = "order.placed"
 
+PAYS = "pays"
+"""The column that is made where no column holds money: what each customer pays a month."""
+
 MONTHS_OF_DAYS = ((20, 45, 1), (80, 100, 3), (170, 200, 6), (350, 380, 12))
 """The usual distance between invoices of an account, in days, and the months that each pays for."""
 
@@ -25,15 +28,8 @@ class ContractTables(ColumnRoles):
     def _mrr(self, computed: list[Entry]) -> Entry:
         money = self._money()
         if money is None:
-            computed.append(
-                Entry(
-                    key="customers",
-                    value='"1"',
-                    why="no column holds money: each customer counts as 1",
-                )
-            )
             return Entry(
-                key="mrr", value='"customers"', why="made below, since no column holds money"
+                key="mrr", value=quoted(PAYS), why="made below, since no column holds money"
             )
         parts = words_of(money.name)
         if "arr" in parts or "acv" in parts or "annual" in parts or "yearly" in parts:
@@ -244,11 +240,39 @@ class ContractTables(ColumnRoles):
             f"{usual} days between the invoices of an account, which is no usual term: check it",
         )
 
-    def _orders(self, money: Profile) -> TableProposal:
+    def _order_lines(self) -> tuple[Profile, Profile] | None:
+        """The price of one and how many, of a table with a line for each article of an order."""
+        count = next((one for one in self.numbers if has(one.name, words.QUANTITY)), None)
+        price = next(
+            (one for one in self.numbers if has(one.name, words.UNIT_PRICE) and one is not count),
+            None,
+        )
+        if count is None or price is None or self._is_unique():
+            return None
+        return price, count
+
+    def _orders(self, money: Profile, count: Profile | None = None) -> TableProposal:
         when = self.times[0]
         kind = ORDER_KIND if is_kind(ORDER_KIND) else "custom.order_placed"
+        paid = self._entry("quantity", money, "what was paid")
+        computed = []
+        if count is not None:
+            paid = Entry(key="quantity", value='"paid"', why="what was paid: made below")
+            product = f"{column(count.name)} * {column(money.name)}"
+            computed.append(
+                Entry(key="paid", value=quoted(product), why="how many times the price of one")
+            )
+        below = [one for one in (money, count) if one is not None and one.least < 0]
+        kept = [
+            Entry(
+                key="where",
+                value=quoted(f"{column(one.name)} > 0"),
+                why=f"down to {one.least:g}: what was given back, which is no order",
+            )
+            for one in below[:1]
+        ]
         return TableProposal(
-            name=self.export.name,
+            name=self.export.name if len(self.export.files) == 1 else "orders",
             export=self.export,
             what="purchases without a contract",
             entries=[
@@ -260,11 +284,14 @@ class ContractTables(ColumnRoles):
                 ),
                 self._entry("occurred_at", when),
                 Entry(key="recorded_delay", value='"0s"', why="known at once"),
-                self._entry("quantity", money, "what was paid"),
+                paid,
+                *kept,
                 *self._written(when),
                 *self._ignored(),
             ],
+            computed=computed,
             is_use=True,
+            is_order=True,
             latest=latest_of(when),
         )
 

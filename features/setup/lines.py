@@ -32,6 +32,7 @@ class TableProposal:
     constants: list[Entry] = field(default_factory=list)
     is_contract: bool = False
     is_use: bool = False
+    is_order: bool = False
     used: tuple[str, ...] = ()  # the names of what is used most
     latest: datetime | None = None  # the newest day that it tells of
     left_where: str | None = None  # true of those who left on a day that no column tells

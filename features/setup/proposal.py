@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from features.ingest.mapped_tables import CURRENCY_NAMES
+from features.setup.contract_tables import PAYS
 from features.setup.lines import Entry, TableProposal, listed, quoted
 from features.setup.look import look_at
 from features.setup.tables import Finding, find_tables
@@ -26,12 +27,18 @@ class Proposal:
     currency: str | None
     findings: tuple[Finding, ...]
     left: tuple[str, ...]  # a sentence for each file that is no export
+    pays: float | None = None  # a month, where no column holds money
     window_days: int = 30  # within so many days those left of whom no column says when
 
     @property
     def tables(self) -> list[TableProposal]:
         """The tables of the mapping, each under a name of its own."""
         return [table for finding in self.findings for table in finding.tables]
+
+    @property
+    def asks_for_money(self) -> bool:
+        """Whether contracts have no column that says what a customer pays."""
+        return any(_has_no_money(table) for table in self.tables)
 
     @property
     def asks_for_window(self) -> bool:
@@ -43,7 +50,9 @@ class Proposal:
         """What is missing, a sentence each."""
         found = [finding.gap for finding in self.findings if finding.gap is not None]
         if not any(table.is_contract for table in self.tables):
-            if any(table.is_use for table in self.tables):
+            if any(table.is_order for table in self.tables):
+                pass  # they leave by ordering nothing
+            elif any(table.is_use for table in self.tables):
                 found.append(
                     "No table says when customers started and left, so leaving is not known from "
                     "contracts. Add a table of customers with the day each started and left, or of paid "
@@ -151,13 +160,28 @@ def mapping_text(proposal: Proposal) -> str:
             lines += ["", f"# {table.what}", f"[tables.{table.name}]"]
             lines += [_line(entry) for entry in (*table.entries, *window[:1])]
             for name in ("properties", "computed", "constants"):
-                entries = [*getattr(table, name), *(window[1:] if name == "computed" else ())]
+                made = [*_money(proposal, table), *window[1:]] if name == "computed" else []
+                entries = [*getattr(table, name), *made]
                 if entries:
                     lines += [f"[tables.{table.name}.{name}]", *map(_line, entries)]
     if proposal.gaps:
         lines += ["", "# What is missing:"]
         lines += [f"# - {gap}." for gap in proposal.gaps]
     return "\n".join(lines) + "\n"
+
+
+def _has_no_money(table: TableProposal) -> bool:
+    return any(one.key == "mrr" and one.value == quoted(PAYS) for one in table.entries)
+
+
+def _money(proposal: Proposal, table: TableProposal) -> list[Entry]:
+    """What each customer pays a month, where no column says it."""
+    if not _has_no_money(table):
+        return []
+    why = "what each customer pays a month, as you said"
+    if proposal.pays is None:
+        why = "no column holds money: each customer counts as 1; write what one pays a month"
+    return [Entry(key=PAYS, value=quoted(f"{proposal.pays or 1:g}"), why=why)]
 
 
 def _window(proposal: Proposal, table: TableProposal) -> list[Entry]:

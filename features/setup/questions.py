@@ -8,7 +8,7 @@ from datetime import datetime
 
 from features.setup.proposal import Proposal, with_answer
 
-MOST_DAYS = 3_650
+MOST_DAYS, MOST_MONEY = 3_650, 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,20 @@ def _window(proposal: Proposal, answer: str) -> Proposal:
     return with_answer(proposal, window_days=days)
 
 
+def _pays(proposal: Proposal, answer: str) -> Proposal:
+    if not answer.strip():
+        return proposal
+    try:
+        amount = float(answer)
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < MOST_MONEY:
+        raise ValueError(
+            f"{answer!r} is no amount of money above 0. Leave it empty if it is not known."
+        )
+    return with_answer(proposal, pays=amount)
+
+
 QUESTIONS: tuple[Question, ...] = (
     Question(
         text="What do you call this source?",
@@ -62,6 +76,12 @@ QUESTIONS: tuple[Question, ...] = (
         proposed=lambda proposal: str(proposal.window_days),
         answered=_window,
         applies=lambda proposal: proposal.asks_for_window,
+    ),
+    Question(
+        text="No column holds money. What does a customer pay a month, on average? Leave it empty if unknown",
+        proposed=lambda proposal: "" if proposal.pays is None else f"{proposal.pays:g}",
+        answered=_pays,
+        applies=lambda proposal: proposal.asks_for_money,
     ),
 )
 """All questions, in order. The folder is asked before them, because they need what is in it."""

@@ -101,6 +101,8 @@ class _Reader(ContractTables, EventTables):
             finding.tables.append(month)
         elif self._is("surveys") and self.numbers:
             finding.tables.append(self._survey())
+        elif (lines := self._order_lines()) is not None:
+            finding.tables.append(self._orders(*lines))
         elif (
             (money := self._money()) is not None and not self._is_unique() and self._is_paid(money)
         ):

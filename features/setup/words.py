@@ -37,6 +37,8 @@ MONEY = (
     "mrr", "amount", "revenue", "fee", "price", "value", "total", "arr", "acv", "charge", "charges", "spend",
     "betrag", "umsatz", "dollar", "sales", "net", "gross", "monthly", "eur", "usd", "cost",
 )  # fmt: skip
+QUANTITY = ("quantity", "qty", "units", "items", "pieces", "menge", "anzahl")
+UNIT_PRICE = ("price", "unit", "each", "preis")
 SEATS = ("seats", "licenses", "licences", "licenses", "users", "lizenzen", "plätze")
 PLAN = ("plan", "tier", "package", "product", "edition", "tarif", "subscription")
 GAVE_AWAY = (

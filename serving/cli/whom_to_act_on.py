@@ -275,7 +275,8 @@ def _from_the_workspace(
             if one.is_first and (lot is None or one.account_id in lot.drawn)
         ]
         stored = _store(place, keep, lot, action, at, {shared.digest: shared.content})
-    _say(found, lot, months=months, moment=moment, file=file, stored=stored)
+    triggers = [condition.text for condition in (*known[action].triggers, *known[action].due)]
+    _say(found, lot, triggers, months=months, moment=moment, file=file, stored=stored)
 
 
 def _check_draws(rules: ExplorationSettings | None, as_of: datetime | None) -> None:
@@ -330,9 +331,16 @@ def _store(
 
 
 def _say(
-    found: WhomNext, lot: Draw | None, *, months: float, moment: datetime, file: Path, stored: str
+    found: WhomNext,
+    lot: Draw | None,
+    triggers: Sequence[str],
+    *,
+    months: float,
+    moment: datetime,
+    file: Path,
+    stored: str,
 ) -> None:
-    from serving.recommendations.whom_next import COULD_BE_WRONG
+    from serving.recommendations.whom_next import COULD_BE_WRONG, NOT_BROUGHT_UP
     from serving.text_format import money, percent
 
     shown = Table("account", "gain, cautious", "on average", "chance", "measured", "grade")
@@ -359,6 +367,8 @@ def _say(
     if found.held_back:
         counted = "; ".join(f"{count:,}: {why}" for why, count in found.held_back.items())
         lines.append(f"Not for {sum(found.held_back.values()):,} others ({counted}).")
+    if NOT_BROUGHT_UP in found.held_back and triggers:
+        lines.append(f"{found.action_id} is called for by: {'; '.join(triggers)}.")
     if lot is not None:
         lines.append(
             f"Drawn by lot: {len(lot.drawn):,} of {len(lot.of):,}, so each had a chance of "

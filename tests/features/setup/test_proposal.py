@@ -157,7 +157,7 @@ FLAGGED = "customer_id,joined,churned\n" + "".join(
 
 def test_who_left_without_a_day_is_taken_to_have_left_within_the_days_that_are_asked(tmp_path):
     written(tmp_path, customers__csv=FLAGGED)
-    answers = ["", "", "", "2023-03-01", "never", "60"]
+    answers = ["", "", "", "2023-03-01", "never", "60", "free", "40"]
     told = CliRunner().invoke(
         keepwell.app,
         ["init", "--workspace", str(tmp_path / "w")],
@@ -170,6 +170,8 @@ def test_who_left_without_a_day_is_taken_to_have_left_within_the_days_that_are_a
     assert table["complete_until"] == datetime(2023, 4, 30)  # noqa: DTZ001
     assert table["computed"]["left_on"] == "if(text(churned) = 'Yes', '2023-03-31', '')"
     assert table["cancelled"] == "left_on"
+    assert "'free' is no amount of money" in told.output
+    assert (table["mrr"], table["computed"]["pays"]) == ("pays", "40")
     assert "keepwell snapshot --as-of 2023-03-01" in told.output
 
 
@@ -195,3 +197,30 @@ def test_few_different_words_are_what_was_used(tmp_path):
     assert "section holds 2 different words" in text
     assert 'use_names = ["a", "b"]' in text or 'use_names = ["b", "a"]' in text
     assert not any("ReadMe" in gap or "About" in gap for gap in proposal.gaps)
+
+
+LINES = "InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID\n" + "".join(
+    f"{'C' if n % 9 == 0 else ''}{500 + n // 3},{n},{-1 if n % 9 == 0 else n % 4 + 1},"
+    f"12/{n % 28 + 1}/2010 9:0{n % 9},{n % 5 + 0.5},{100 + n % 11}\n"
+    for n in range(66)
+)
+
+
+def test_lines_of_orders_are_no_invoices_of_a_contract(tmp_path):
+    for day in (1, 2):
+        written(tmp_path, **{f"2010-12-0{day}__csv": LINES})
+    told = CliRunner().invoke(
+        keepwell.app, ["init", "--from", str(tmp_path), "--yes", "--workspace", str(tmp_path / "w")]
+    )
+    assert "customers leave by ordering nothing in 90 days" in told.output
+    assert "Missing" not in told.output
+    assert "keepwell check" in told.output
+    table = tomllib.loads((tmp_path / "mapping.toml").read_text(encoding="utf-8"))["tables"][
+        "orders"
+    ]
+    assert (table["kind"], table["quantity"]) == ("order.placed", "paid")
+    assert table["computed"]["paid"] == "Quantity * UnitPrice"
+    assert table["where"] == "Quantity > 0"
+    settings = Workspace(tmp_path / "w").settings
+    assert settings.leaving.is_no_use
+    assert settings.leaving.kinds == ("order.placed",)

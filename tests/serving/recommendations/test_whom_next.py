@@ -17,6 +17,7 @@ from experiments.effects.belief import MeasuredEffects
 from experiments.effects.effects_file import write_effects
 from experiments.randomisation.assignment import LotteryError
 from experiments.randomisation.keyed_draw import Exploration, LotteryKey
+from registry.playbook.playbook import load_playbook
 from serving.decisions.exploration_settings import CHANCE_FILE, ExplorationSettings
 from serving.ledger.ledger import Ledger
 from serving.recommendations.snapshot import decisions_as_of
@@ -168,6 +169,19 @@ def test_who_is_left_alone_by_a_lottery_is_left_alone_and_measured(
     again = whom(lottery_folder, "--action", action, "--draw", "1")
     assert again.returncode == 3
     assert "Traceback" not in again.stderr
+
+
+def test_where_nothing_calls_for_an_action_it_is_said_what_would(own_workspace, decided) -> None:
+    known = {
+        found.action_id
+        for one in decided
+        for found in (*one.recommendation.ranked, *one.recommendation.withheld)
+    }
+    action = next(one for one in load_playbook().actions if one.triggers and one.id not in known)
+    done = whom(own_workspace.root, "--action", action.id)
+    assert done.returncode == 0, done.stderr
+    said = f"{action.id} is called for by: {'; '.join(one.text for one in action.triggers)}"
+    assert said in " ".join(done.stdout.split())
 
 
 def test_decisions_are_stored_where_that_is_asked(own_workspace, action) -> None:
