@@ -28,6 +28,7 @@ STATE_FACTS = (
     "expansion_probability",
     "health_band",
     "health_score",
+    "leaves_by",
     "legal_hold",
     "mrr",
     "renewal_probability",
@@ -86,6 +87,7 @@ class AccountState:
     renewal_probability: float | None = None
     renewal_tier: str | None = None
     score_source: ScoreSource = "none"
+    leaves_by: str | None = None  # "contract_ends" or "no_use"; None: not stated
 
     def __post_init__(self) -> None:
         if self.as_of.utcoffset() is None:
@@ -145,6 +147,7 @@ class AccountState:
             "days_since_end": self.days_since("contract_ended"),
             "days_since_reason_to_leave": self.days_since("reason_to_leave_given"),
             "term_months": self.term_months,
+            "leaves_by": self.leaves_by,
         }
 
     def days_since(self, moment: str) -> float | None:

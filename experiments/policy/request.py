@@ -37,15 +37,16 @@ from experiments.randomisation.keyed_draw import Exploration
 from registry.playbook.playbook import Playbook
 from registry.playbook.prices import NO_PRICES, PriceList
 
-VERSION = 5
+VERSION = 6
 """Version of the stored form; a newer one is refused, because it may hold unknown fields. The first
 had no snoozes, those before the third no ``asked_at`` (such a question is judged at its ``as_of``,
-as it was then), those before the fourth no prices, and those before the fifth no chance to leave at the
-renewal."""
+as it was then), those before the fourth no prices, those before the fifth no chance to leave at the
+renewal, and those before the sixth not how accounts leave."""
 
-VERSIONS = (1, 2, 3, 4, VERSION)
+VERSIONS = (1, 2, 3, 4, 5, VERSION)
 
 SINCE_THE_FIFTH = ("renewal_probability", "renewal_tier")
+SINCE_THE_SIXTH = ("leaves_by",)
 """What the state of an older question does not have."""
 
 
@@ -198,7 +199,8 @@ def _reading(stored: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _read(stored: Mapping[str, Any]) -> PolicyInputs:
-    lacking = dict.fromkeys(SINCE_THE_FIFTH) if stored["version"] < 5 else {}
+    lacking = dict.fromkeys(SINCE_THE_SIXTH) if stored["version"] < 6 else {}
+    lacking |= dict.fromkeys(SINCE_THE_FIFTH) if stored["version"] < 5 else {}
     state = _known(AccountState, {**lacking, **stored["state"]})
     limits = _known(Limits, stored["limits"])
     for name in ("alert_raised_at", "moments"):

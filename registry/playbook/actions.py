@@ -47,6 +47,12 @@ GRADES: Mapping[str, str] = {
     "E": "expert prior of the playbook",
 }
 
+Audience = Literal["contracts", "orders", "everybody"]
+"""Whom an action is for: accounts with contracts, those that leave by ordering or using nothing, or both."""
+
+NO_USE = "no_use"
+"""How accounts without contracts leave, as the settings of a workspace call it."""
+
 ALWAYS_OURS = ("cost_usd", "hours", "cool_down_days", "max_autonomy", "prior")
 """No source states these for any action, so every action has to list them under ``ours``."""
 
@@ -116,7 +122,8 @@ class Action:
     the person that it reaches ("sponsor"; "main": whoever is there). ``max_autonomy``: 1 a person
     does it, 2 a person approves it, 3 a person may stop it, 4 automatic. While one of ``due`` holds
     it is a promise (of the account's plan, or of a protocol of ours): it is not weighed against its
-    cost, and caps leave it alone. ``sells`` is what it offers for money, if anything.
+    cost, and caps leave it alone. ``sells`` is what it offers for money, if anything. ``audience`` says
+    whether it fits accounts with contracts or without; others never see it.
     """
 
     id: str
@@ -147,6 +154,11 @@ class Action:
     due: tuple[Condition, ...] = ()
     promise: Promise | None = None
     sells: Sale | None = None
+    audience: Audience = "contracts"
+
+    def is_for(self, leaves_by: str | None) -> bool:
+        """Whether it fits accounts that leave in this way; None: not known, as with contracts."""
+        return self.audience == "everybody" or (self.audience == "orders") == (leaves_by == NO_USE)
 
     def as_row(self) -> dict[str, object]:
         """The action as a flat row for the API and for tables."""
@@ -172,6 +184,7 @@ class Action:
             "max_autonomy": self.max_autonomy,
             "reversible": self.reversible,
             "addresses": self.addresses,
+            "audience": self.audience,
             "family": self.family,
             "worth_usd": self.worth_usd,
             "effect_on": self.prior.outcome,
@@ -220,6 +233,7 @@ def read_action(table: Table) -> Action:
         if table.has("promise")
         else None,
         sells=_sale(table.table("sells")) if table.has("sells") else None,
+        audience=cast(Audience, table.word("audience", get_args(Audience), "contracts")),
     )
     table.end()
     _check(action)

@@ -18,7 +18,12 @@ from registry.toml_table import Table, TableError
 TABLES = ("action", "sequence", "alert")
 """The lists of tables in ``rules.toml``."""
 
-NEW_ACTION: Mapping[str, Any] = {"source": OWN_SOURCE, "ours": [], "reversible": True}
+NEW_ACTION: Mapping[str, Any] = {
+    "source": OWN_SOURCE,
+    "ours": [],
+    "reversible": True,
+    "audience": "everybody",
+}
 NEW_PRIOR: dict[str, Any] = {"grade": "E", "strength": 20, "basis": "Our own guess."}
 NEW_SEQUENCE: Mapping[str, Any] = {"source": OWN_SOURCE, "ours": []}
 

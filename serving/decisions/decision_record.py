@@ -226,6 +226,7 @@ def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Aler
         renewal_probability=score.at_renewal.probability if score.at_renewal else None,
         renewal_tier=score.renewal_tier,
         score_source=score.score_source,
+        leaves_by=score.leaving.means,
     )
 
 

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from keepwell_command import run_keepwell
 
 from features.workspace import Workspace
+from registry.playbook.playbook import load_playbook
 from registry.store.open_store import store_at
 from serving.api.app import create_app
 from serving.settings import ServiceSettings
@@ -71,6 +72,11 @@ def test_the_journey_from_orders_to_a_page(shop: Path) -> None:
     keepwell("actions", "--out", "actions.json", folder=shop)
     actions = json.loads((shop / "actions.json").read_text(encoding="utf-8"))
     assert len(actions["accounts"]) == scores.height
+    proposed = {one["action_id"] for each in actions["accounts"] for one in each["ranked"]}
+    book = load_playbook().by_id
+    audiences = {book[name].audience for name in proposed - {"do_nothing"}}
+    assert "orders" in audiences
+    assert "contracts" not in audiences
 
     workspace = Workspace(shop / "shop", environment={})
     app = create_app(

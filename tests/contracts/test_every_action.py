@@ -156,6 +156,23 @@ def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised
     return state, past
 
 
+def of_audience(state, action, *, other=False):
+    """The state of an account for which an action is meant, or for which it is not."""
+    return replace(
+        state, leaves_by="no_use" if (action.audience == "orders") != other else "contract_ends"
+    )
+
+
+@every_trigger
+def test_an_action_is_never_seen_by_those_for_whom_it_is_not(action, trigger):
+    state, past = build([trigger, *conditions_of(action)])
+    answer = asked(
+        of_audience(state, action, other=True), past, replace(BOOK, actions=(action,), sequences=())
+    )
+    seen = {one.action_id for one in (*answer.ranked, *answer.withheld)}
+    assert (action.id in seen) == (action.audience == "everybody")
+
+
 def asked(state, past, book):
     return recommend(state, playbook=book, limits=ROOMY, history=past, as_of=AS_OF, prices=PRICES)
 
@@ -164,7 +181,7 @@ def asked(state, past, book):
 def test_every_trigger_brings_its_action_to_the_top_of_an_account_that_needs_it(action, trigger):
     alone = replace(BOOK, actions=(action,), sequences=())
     state, past = build([trigger, *conditions_of(action)])
-    answer = asked(state, past, alone)
+    answer = asked(of_audience(state, action), past, alone)
     assert [c.action_id for c in answer.ranked] == [action.id, "do_nothing"], answer.withheld
     candidate = answer.ranked[0]
     assert candidate.because
@@ -214,6 +231,7 @@ def test_with_the_whole_playbook_a_triggered_action_is_ranked_or_withheld_with_a
     action, trigger
 ):
     state, past = build([trigger, *conditions_of(action)])
+    state = of_audience(state, action)
     answer = recommend(
         state, playbook=BOOK, limits=Limits(), history=past, as_of=AS_OF, prices=PRICES
     )

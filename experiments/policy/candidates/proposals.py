@@ -54,6 +54,8 @@ def find_proposals(
     found = []
     words: dict[str, str] = {}  # several actions share a trigger
     for action in triggers_of(playbook).find_triggered_actions(facts, due):
+        if not action.is_for(state.leaves_by):
+            continue
         met = [condition for condition in action.triggers if holds(condition, facts) is True]
         step = due.get(action.id)
         for condition in met:

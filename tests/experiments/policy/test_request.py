@@ -144,6 +144,15 @@ def test_a_question_of_before_renewals_had_a_chance_asks_what_it_asked():
         PolicyInputs.from_dict({**stored, "version": 5})
 
 
+def test_a_question_of_before_it_was_asked_how_accounts_leave_is_one_of_contracts():
+    stored = {**FULL.to_dict(), "version": 5}
+    stored["state"] = {k: v for k, v in FULL.to_dict()["state"].items() if k != "leaves_by"}
+    then = PolicyInputs.from_dict(stored)
+    assert then.state.leaves_by is None
+    with pytest.raises(PolicyError, match="leaves_by"):
+        PolicyInputs.from_dict({**stored, "version": 6})
+
+
 @pytest.mark.parametrize(("hour", "is_put_off", "is_quiet"), [(8, True, False), (22, False, True)])
 def test_a_question_without_the_clock_is_judged_on_the_time_of_the_data(hour, is_put_off, is_quiet):
     data = AS_OF.replace(hour=hour)
@@ -247,7 +256,7 @@ def test_any_question_comes_back_and_asks_the_same(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(version=6), "has version 6; this Keepwell reads 1, 2, 3, 4, 5"),
+        (lambda d: d.update(version=7), "has version 7; this Keepwell reads 1, 2, 3, 4, 5, 6"),
         (lambda d: d.pop("put_off"), "cannot be read .KeyError: 'put_off'"),
         (lambda d: d["put_off"][0].update(until="soon"), "cannot be read .ValueError"),
         (lambda d: d.pop("limits"), "cannot be read .KeyError: 'limits'"),

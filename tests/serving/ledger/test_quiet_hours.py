@@ -58,6 +58,7 @@ def question(
         3: ("prices",),
         4: (),
         5: (),
+        6: (),
     }[version]
     return {
         **{name: value for name, value in asked.items() if name not in lacks},
@@ -198,7 +199,7 @@ def test_what_the_playbook_no_longer_has_waits_like_a_contact(world: World) -> N
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({**question(), "version": 6}, "has version 6; this Keepwell reads 1, 2, 3, 4, 5"),
+        ({**question(), "version": 7}, "has version 7; this Keepwell reads 1, 2, 3, 4, 5, 6"),
         ({}, "has version None"),
         ({**question(), "limits": {}}, "cannot be read .KeyError: 'quiet_hours'"),
         (question() | {"state": {"time_zone": "Mars/Olympus"}}, "'Mars/Olympus', which is no IANA"),
