@@ -18,6 +18,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import get_args
 
+from features.catalogue.catalogue import Catalogue, CatalogueError, load_catalogue
+from features.catalogue.own_features import OWN_FEATURES_FILE, OwnFeatureError
 from features.events.bounds import Bounds, BoundsError
 from features.format_version import newer_format
 from features.health.formula import (
@@ -77,7 +79,7 @@ class WorkspaceSettings:
     ``churn = [30, 90, 180]``; an outcome that it does not name keeps its own. Risk levels and revenue
     at risk look 90 days ahead.
     ``own_formula`` is the health formula that ``health_formula.toml`` beside the settings declares,
-    where ``health_formula`` names it.
+    where ``health_formula`` names it, ``own_features`` the text of ``features.toml`` beside them.
     """
 
     tenant: str = "Example company"
@@ -96,6 +98,12 @@ class WorkspaceSettings:
     leaving: Leaving = field(default_factory=Leaving)
     horizons: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     own_formula: HealthFormula | None = field(default=None, metadata={"is_setting": False})
+    own_features: str = field(default="", metadata={"is_setting": False})
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """All features: the shipped ones, those of ``use_names``, and the tenant's own."""
+        return load_catalogue(self.use_names, self.own_features)
 
     @property
     def formula(self) -> HealthFormula:
@@ -299,7 +307,7 @@ class _HeldSettings:
     def current(self) -> WorkspaceSettings:
         try:
             self._workspace.refuse_newer()
-            found = self._with_formula(self._file.current())
+            found = self._with_features(self._with_formula(self._file.current()))
         except NewerWorkspaceError:
             raise
         except WorkspaceError as error:
@@ -309,6 +317,16 @@ class _HeldSettings:
             return self._good
         self._good, self.problem = found, None
         return found
+
+    def _with_features(self, settings: WorkspaceSettings) -> WorkspaceSettings:
+        text = _own_features(self._workspace.root / OWN_FEATURES_FILE).current()
+        if not text:
+            return settings
+        try:
+            load_catalogue(settings.use_names, text)
+        except (CatalogueError, OwnFeatureError) as exc:
+            raise WorkspaceError(f"{exc} (in {self._workspace.root})") from exc
+        return replace(settings, own_features=text)
 
     def _with_formula(self, settings: WorkspaceSettings) -> WorkspaceSettings:
         if settings.health_formula in FORMULAS:
@@ -356,6 +374,22 @@ def _read_format(path: Path) -> int:
         raise UnusableStoreError(
             f"{path.name} in {path.parent} is damaged ({exc}). Put it back from a backup; without it "
             f"the workspace counts as one of version 1."
+        ) from exc
+
+
+@lru_cache(maxsize=16)
+def _own_features(path: Path) -> ReloadedFile[str]:
+    return ReloadedFile(path, _read_own_features, str)
+
+
+def _read_own_features(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as exc:
+        raise WorkspaceError(
+            f"{path.name} in {path.parent} cannot be read ({exc}). Mend it."
         ) from exc
 
 

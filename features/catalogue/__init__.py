@@ -3,4 +3,4 @@
 The compute plan, Feast's schema, the words of the service and the documents are derived from it.
 """
 
-__all__ = ["catalogue", "definitions", "feature", "parts", "themes"]
+__all__ = ["catalogue", "definitions", "feature", "own_features", "parts", "themes"]

@@ -1,7 +1,7 @@
 """Every declared feature, in one literal list.
 
 The list is written out: no feature registers itself when a module is imported. A tenant's own
-product features (``use_names``) get two counts each.
+product features (``use_names``) get two counts each, and those that it declares follow.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from features.catalogue.feature import (
     Expression,
     Feature,
 )
+from features.catalogue.own_features import read_own_features
 
 FEATURES: tuple[AnyFeature, ...] = (
     *ADOPTION,
@@ -185,6 +186,14 @@ def declare_use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
 
 
 @cache
-def load_catalogue(use_names: tuple[str, ...] = ()) -> Catalogue:
-    """The whole catalogue of a tenant whose product has these feature names."""
-    return Catalogue(features=(*FEATURES, *declare_use_features(use_names)))
+def load_catalogue(use_names: tuple[str, ...] = (), own_features: str = "") -> Catalogue:
+    """The whole catalogue of a tenant whose product has these feature names.
+
+    ``own_features`` is the text of its ``features.toml`` ("": it has none).
+
+    Raises:
+        OwnFeatureError: that text cannot be used.
+    """
+    shipped = (*FEATURES, *declare_use_features(use_names))
+    own = read_own_features(own_features, {feature.name for feature in shipped})
+    return Catalogue(features=(*shipped, *own))

@@ -188,9 +188,8 @@ def features(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List the catalogue: every feature, its window, its unit and what it says."""
-    from features.catalogue.catalogue import load_catalogue
 
-    declared = load_catalogue(Workspace(workspace).settings.use_names).features
+    declared = Workspace(workspace).settings.catalogue.features
     if as_json:
         rows = [
             {

@@ -15,7 +15,6 @@ from datetime import datetime
 import polars as pl
 
 from features._dates import format_moment
-from features.catalogue.catalogue import load_catalogue
 from features.compute.account_ranges import AccountRanges
 from features.compute.encode import columns_read, encode_timelines
 from features.compute.lost_columns import keep_stored_values, lost_columns
@@ -74,7 +73,7 @@ def backfill(
     manifest, settings = lake.manifest, workspace.settings  # others may write while this reads
     check_moments(as_ofs, manifest)
     digest = snapshot_digest(manifest, settings)
-    features = load_catalogue(settings.use_names)
+    features = settings.catalogue
     expressed = {kind for feature in features.expressions for kind in feature.reads}
     threads = len(os.sched_getaffinity(0))  # the process may not use all cores
     frames: list[pl.DataFrame] = []
@@ -118,7 +117,7 @@ def snapshot_digest(manifest: Manifest, settings: WorkspaceSettings) -> str:
     """Digest of everything that decides a snapshot: events, declarations, health formula."""
     parts = (
         manifest.digest,
-        sorted(load_catalogue(settings.use_names).digests.items()),
+        sorted(settings.catalogue.digests.items()),
         settings.formula.version,
     )
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
@@ -167,7 +166,7 @@ def make_again(
     """
     settings = workspace.settings
     lost = lost_columns(
-        load_catalogue(settings.use_names),
+        settings.catalogue,
         settings.formula,
         applied_horizons(workspace.root),
         moment,

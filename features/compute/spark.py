@@ -118,13 +118,14 @@ class SnapshotTask:
     as_ofs: tuple[datetime, ...]
     first_recorded: Mapping[str, datetime]
     use_names: tuple[str, ...] = ()
+    own_features: str = ""
     formula: HealthFormula = FORMULAS["balanced"]
     events_at_once: int = EVENTS_AT_ONCE
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of the snapshots, as ``build_snapshots`` returns them."""
-        declared = load_catalogue(self.use_names)
+        declared = load_catalogue(self.use_names, self.own_features)
         words = [attribute.name for attribute in declared.attributes]
         return pa.schema(
             [
@@ -137,7 +138,7 @@ class SnapshotTask:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Compute each account as soon as all its events have come."""
-        declared, schema = load_catalogue(self.use_names), self.schema
+        declared, schema = load_catalogue(self.use_names, self.own_features), self.schema
         waiting: list[pl.DataFrame] = []
         for batch in batches:
             events = cast(pl.DataFrame, pl.from_arrow(batch)).cast(LAKE_SCHEMA)  # type: ignore[arg-type]
@@ -270,6 +271,7 @@ def backfill_on_spark(
         as_ofs=moments,
         first_recorded=manifest.first_recorded,
         use_names=settings.use_names,
+        own_features=settings.own_features,
         formula=settings.formula,
         events_at_once=events_at_once,
     )
@@ -279,7 +281,10 @@ def backfill_on_spark(
     staging.mkdir(parents=True)
     staged = StagingTask(snapshots=task, folder=staging)
     events = events_on_spark(
-        session, lake, sorted(load_catalogue(settings.use_names).kinds_read), manifest
+        session,
+        lake,
+        sorted(settings.catalogue.kinds_read),
+        manifest,
     )
     try:
         named = map_batches(group_by_account(events, partitions), staged, staged.schema).collect()
@@ -292,7 +297,7 @@ def backfill_on_spark(
             lambda rows: keep_stored_values(
                 rows,
                 SnapshotStore(workspace.snapshots_dir),
-                load_catalogue(settings.use_names),
+                settings.catalogue,
                 settings.formula,
                 applied_horizons(workspace.root),
             ),

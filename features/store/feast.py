@@ -29,7 +29,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, String
 from google.protobuf.message import DecodeError
 
-from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from features.store._packed_identity import note_of, replaced
 from features.store.feast_repo import configuration
@@ -108,7 +108,7 @@ class WorkspaceFeatures:
     def __init__(self, workspace: Workspace | Path) -> None:
         workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
         self.workspace = workspace
-        self.catalogue = load_catalogue(workspace.settings.use_names)
+        self.catalogue = workspace.settings.catalogue
         self.views = feature_views(workspace, self.catalogue)
         self._store: FeatureStore | None = None
         self._applied: tuple[FeatureView, ...] = ()

@@ -27,7 +27,6 @@ from pathlib import Path
 
 import polars as pl
 
-from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import compute_snapshots
 from features.events.visibility import changed_since
@@ -251,13 +250,13 @@ class AccountRefresh:
 
     def _kinds(self) -> frozenset[str]:
         """The kinds of events that change a feature."""
-        return load_catalogue(self._workspace.settings.use_names).kinds_read
+        return self._workspace.settings.catalogue.kinds_read
 
     def _declared(self) -> str:
         """A digest of the declarations, with a prefix that no file name has."""
         settings = self._workspace.settings
         declared = (
-            sorted(load_catalogue(settings.use_names).digests.items()),
+            sorted(settings.catalogue.digests.items()),
             settings.formula.version,
         )
         return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
@@ -277,7 +276,7 @@ class AccountRefresh:
         manifest: Manifest,
     ) -> pl.DataFrame:
         settings = self._workspace.settings
-        features = load_catalogue(settings.use_names)
+        features = settings.catalogue
         timelines = self._timelines
         if timelines is None or timelines.catalogue is not features:
             timelines = TimelineCache(self._lake, features, most_events=self._most_events)

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from features.catalogue.catalogue import load_catalogue
 from serving.auth.roles import Caller
 from serving.ledger.database.change import OpenRequest, WaitBudget
 from serving.ledger.errors import UnknownDecisionError
@@ -95,7 +94,7 @@ def family_at(service: ServiceState, portfolio: Portfolio, account_id: str) -> F
         account_id,
         portfolio.families,
         portfolio.by_id,
-        load_catalogue(service.workspace.settings.use_names),
+        service.workspace.settings.catalogue,
     )
 
 

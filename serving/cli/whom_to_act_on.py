@@ -238,7 +238,7 @@ def _from_the_workspace(
     if drawn is not None:
         _check_draws(rules, as_of)
     moment = moment_of(place, as_of)
-    shared = in_common(place.settings.use_names, company)
+    shared = in_common(place.settings.catalogue, company)
     with show_progress("Ranking accounts"):
         ensure_snapshots(place, moment)
         found = whom_next(

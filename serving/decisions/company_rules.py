@@ -22,7 +22,6 @@ from features.alerts.rule_set import (
     rules_text,
 )
 from features.alerts.rules import ALERTS
-from features.catalogue.catalogue import load_catalogue
 from features.workspace import Workspace
 from registry.playbook.actions import PlaybookError
 from registry.playbook.own_rules import TABLES
@@ -88,7 +87,10 @@ def read_company_rules(folder: Path, features: Collection[str]) -> CompanyRules:
 
 def rules_of(workspace: Workspace) -> CompanyRules:
     """As ``read_company_rules``, with the features of the workspace."""
-    return read_company_rules(workspace.root, load_catalogue(workspace.settings.use_names).names)
+    return read_company_rules(
+        workspace.root,
+        workspace.settings.catalogue.names,
+    )
 
 
 class CurrentRules(CurrentFile[CompanyRules]):
@@ -102,7 +104,8 @@ class CurrentRules(CurrentFile[CompanyRules]):
         super().__init__(
             workspace.root / RULES_FILE,
             lambda folder: read_company_rules(
-                folder, load_catalogue(workspace.settings.use_names).names
+                folder,
+                workspace.settings.catalogue.names,
             ),
             SHIPPED_RULES,
             what="rules",

@@ -16,7 +16,6 @@ from dataclasses import replace
 from math import ceil
 
 from experiments.policy.recommend import PastAction
-from features.catalogue.catalogue import load_catalogue
 from serving.decisions.decision_record import NO_FACTS, question
 from serving.ledger.claims import AccountNow, RecheckRules
 from serving.ledger.errors import HeldBackError, QuietHoursError
@@ -44,7 +43,7 @@ def recheck_of(
         return None
     now, asked_at, wanted = service.now(), service.wall_clock(), action or decision.action
     said = facts_of_timelines(service, [account_id], now).get(account_id, NO_FACTS)
-    features = load_catalogue(service.workspace.settings.use_names)
+    features = service.workspace.settings.catalogue
     company = service.company.current()
     book = company.playbook
     limits, prices, evidence = (

@@ -15,7 +15,7 @@ from experiments.effects.belief import NO_EFFECTS, MeasuredEffects
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
 from experiments.policy.contact.snooze import Snooze
 from experiments.policy.recommend import Limits, Recommendation
-from features.catalogue.catalogue import Catalogue, load_catalogue
+from features.catalogue.catalogue import Catalogue
 from registry.playbook.prices import NO_PRICES, PriceList
 from serving.decisions.company_rules import SHIPPED_RULES, CompanyRules
 from serving.decisions.decision_record import (
@@ -63,9 +63,9 @@ def propose(
     service: ServiceState, scores: Sequence[AccountScore], *, proposed_by: str
 ) -> Proposals:
     """Recommend for each account now; the proposals can be stored as decisions."""
-    use_names = service.workspace.settings.use_names
-    shared = in_common(use_names, service.company.current())
-    decided = _decide(service, scores, use_names, proposed_by=proposed_by, shared=shared.digest)
+    features = service.workspace.settings.catalogue
+    shared = in_common(features, service.company.current())
+    decided = _decide(service, scores, features, proposed_by=proposed_by, shared=shared.digest)
     return Proposals(
         decided=decided, new=NewDecisions(one.decision for one in decided), shared=shared
     )
@@ -85,9 +85,9 @@ def decide_and_store(
         return proposals.store(change)
 
 
-def in_common(use_names: tuple[str, ...], company: CompanyRules) -> SharedInputs:
+def in_common(features: Catalogue, company: CompanyRules) -> SharedInputs:
     """What all questions have in common: the playbook, and the words that are read out with it."""
-    return shared_inputs(load_catalogue(use_names).phrases, company.alerts.words, company.text)
+    return shared_inputs(features.phrases, company.alerts.words, company.text)
 
 
 def decide(
@@ -103,14 +103,14 @@ def decide(
     Where the ledger cannot be reached, outcomes and what was put off are missing as far as the
     timeline has not heard of them.
     """
-    use_names = service.workspace.settings.use_names
-    return _decide(service, scores, use_names, proposed_by=proposed_by, over_days=over_days)
+    features = service.workspace.settings.catalogue
+    return _decide(service, scores, features, proposed_by=proposed_by, over_days=over_days)
 
 
 def _decide(
     service: ServiceState,
     scores: Sequence[AccountScore],
-    use_names: tuple[str, ...],
+    features: Catalogue,
     *,
     proposed_by: str | None,
     shared: str | None = None,
@@ -122,7 +122,7 @@ def _decide(
         scores,
         facts=facts,
         alerts=service.portfolio.alerts,
-        features=load_catalogue(use_names),
+        features=features,
         now=now,
         asked_at=asked_at,
         evidence=service.measured.current(),

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 from features.alerts.alert import Reading, is_week_before, raise_alerts
 from features.alerts.rule_set import AlertRules
-from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.health.score import score_health
 from features.workspace import Workspace
@@ -146,7 +145,7 @@ def _readings(
 ) -> Iterator[tuple[str, Reading]]:
     settings = workspace.settings
     frame = store.read(at)
-    catalogue = load_catalogue(settings.use_names)
+    catalogue = settings.catalogue
     columns = columns_of(frame, catalogue.by_name)
     for values in frame.iter_rows(named=True):
         features = features_of(values, columns)

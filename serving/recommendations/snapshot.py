@@ -11,7 +11,6 @@ from typing import Any
 
 from experiments.policy.contact.limits_file import at_any_hour, read_limits
 from features.alerts.alert import is_week_before
-from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook.prices import read_prices
@@ -41,7 +40,7 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
     scores = score_accounts(
         SnapshotStore(workspace.snapshots_dir).read(as_of),
         models_of(workspace, store),
-        catalogue=load_catalogue(settings.use_names),
+        catalogue=settings.catalogue,
         formula=settings.formula,
         now=as_of,
         max_age=timedelta(days=settings.max_feature_age_days),
@@ -78,7 +77,7 @@ def decisions_as_of(
     limits = at_any_hour(read_limits(workspace.root))
     company = rules_of(workspace) if company is None else company
     scores = scores_as_of(workspace, store, as_of)
-    features = load_catalogue(workspace.settings.use_names)
+    features = workspace.settings.catalogue
     snapshots = SnapshotStore(workspace.snapshots_dir)
     week_ago = [m for m in snapshots.moments() if is_week_before(m, as_of)]
     signs = warning_signs(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.catalogue.definitions.attributes import WITHOUT_CONTRACT
 from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import UTC_INSTANT
@@ -195,7 +195,7 @@ def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[st
     """Score with champion and challenger as of a snapshot and keep both; a sentence per model."""
     frame = SnapshotStore(workspace.snapshots_dir).read(as_of)
     digests = {
-        **load_catalogue(workspace.settings.use_names).digests,
+        **workspace.settings.catalogue.digests,
         HEALTH_SCORE: workspace.settings.formula.version,
     }
     lines = []

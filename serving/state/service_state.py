@@ -18,7 +18,6 @@ import polars as pl
 
 from experiments.effects.belief import MeasuredEffects
 from features.alerts.alert import is_week_before
-from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import AnyFeature
 from features.compute.snapshot_store import DamagedSnapshotError, SnapshotStore
 from features.health.formula import HealthFormula
@@ -191,7 +190,7 @@ class ServiceState:
     @property
     def catalogue(self) -> Mapping[str, AnyFeature]:
         """The features of this tenant by name."""
-        return load_catalogue(self.workspace.settings.use_names).by_name
+        return self.workspace.settings.catalogue.by_name
 
     @property
     def formula(self) -> HealthFormula:
@@ -418,7 +417,7 @@ class ServiceState:
         return score_accounts(
             frame,
             models,
-            catalogue=load_catalogue(settings.use_names),
+            catalogue=settings.catalogue,
             formula=self.formula,
             now=now,
             max_age=timedelta(days=settings.max_feature_age_days),
@@ -454,7 +453,7 @@ def open_service(
         PlaybookError: an action reads what nobody declared.
         RulesError: what the company declared itself cannot be used.
     """
-    load_validated_playbook(load_catalogue(workspace.settings.use_names).by_name)
+    load_validated_playbook(workspace.settings.catalogue.by_name)
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
     keys.all()
     return ServiceState(

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from experiments.simulation.settings import PRESETS
 from experiments.simulation.world import simulate, write_world
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.compute.backfill import backfill, month_starts
 from features.compute.snapshot_store import SnapshotStore
 from features.ingest.run import ingest
@@ -87,9 +87,9 @@ def prepared_of(workspace: Workspace, label: str) -> tuple[PreparedData, pl.Data
     """The rows that a training of this label starts from, and the events that label them."""
     settings = workspace.settings
     declared = replace(label_named(label), horizons=(HORIZON,))
-    digests = {
-        f.name: f.digest for f in load_catalogue(settings.use_names).features if f.is_model_input
-    } | {HEALTH_SCORE: ""}
+    digests = {f.name: f.digest for f in settings.catalogue.features if f.is_model_input} | {
+        HEALTH_SCORE: ""
+    }
     features, until = WorkspaceFeatures(workspace), settings.complete_until
     events = (
         Lake(workspace.events_dir)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import backfill
 from features.events.schema import Event, events_frame, properties_text
 from features.health.formula import FORMULAS
@@ -180,7 +179,7 @@ def linear_bundle(
 
 
 def contract_of(names: tuple[str, ...], workspace: Workspace) -> FeatureContract:
-    digests = load_catalogue(workspace.settings.use_names).digests
+    digests = workspace.settings.catalogue.digests
     digests = {**digests, "health_score": FORMULAS["balanced"].version}
     return FeatureContract(tuple(ContractFeature(name=n, digest=digests[n]) for n in names))
 

@@ -132,12 +132,24 @@ UNDER_WAY: dict[str, object] = {
 REQUEST: dict[str, object] = {"version": 1, "kind": "account", "id": "a", "by": "dpo"}
 NOTED: dict[str, object] = {"format": 1, "start": None, "started": 0.0, "reached": 1.0}
 
+OWN_FEATURE = """
+[[feature]]
+name = "errands_28d"
+description = "Errands."
+reads = ["custom.errand"]
+aggregate = { operation = "count" }
+lookback_days = 28
+unit = "errands"
+phrase = "{value:,.0f} errands in 28 days"
+"""
+
 STORED: tuple[Stored, ...] = (
     toml("workspace.toml", lambda at: Workspace(at).settings.tenant, 'tenant = "A"\n'),
     toml("limits.toml", read_limits, "contacts_per_week = 2\n"),
     toml("chance.toml", lambda at: read_exploration_settings(at, "ab"), 'key_id = "k"\n'),
     toml("prices.toml", read_prices),
     toml("rules.toml", rules_text_checked, 'off = ["usage_halved"]\n'),
+    toml("features.toml", lambda at: Workspace(at).settings.catalogue.names, OWN_FEATURE),
     toml("retention.toml", read_rules),
     Stored(
         "clock/noted.json",

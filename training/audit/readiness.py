@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
 from features.compute.backfill import month_starts
 from features.lake.lake import Lake
 from features.workspace import Workspace
@@ -121,7 +121,7 @@ def examine(workspace: Workspace, *, as_of: datetime | None) -> Readiness:
     counts = tuple(
         _count(label, decisive, cutoffs, known_until, ends[label.name]) for label in labels
     )
-    catalogue = load_catalogue(settings.use_names)
+    catalogue = settings.catalogue
     history = History(
         events=events,
         catalogue=catalogue,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.events.visibility import recorded_before
@@ -93,7 +93,7 @@ def history_of(
         end = min(end, settings.complete_until)
     return History(
         events=lake.versions_before(end),
-        catalogue=load_catalogue(settings.use_names),
+        catalogue=settings.catalogue,
         first_recorded=lake.first_recorded(),
         formula=settings.formula,
         complete_until=end,

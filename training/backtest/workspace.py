@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
@@ -133,7 +133,7 @@ def _data(workspace: Workspace, label: Label, as_of: datetime | None) -> _Data:
     settings = workspace.settings
     digests = {
         feature.name: feature.digest
-        for feature in load_catalogue(settings.use_names).features
+        for feature in settings.catalogue.features
         if feature.is_model_input
     }
     digests[HEALTH_SCORE] = settings.formula.version

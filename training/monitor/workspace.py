@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
@@ -127,7 +127,7 @@ def monitor_model(
     declared = label_in(workspace.settings, label)
     settings = workspace.settings
     digests = {
-        **load_catalogue(settings.use_names).digests,
+        **settings.catalogue.digests,
         HEALTH_SCORE: settings.formula.version,
     }
     champion.contract.check(digests)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import polars as pl
 
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.version import code_version
@@ -79,7 +79,7 @@ def train_workspace(
     settings = workspace.settings
     digests = {
         feature.name: feature.digest
-        for feature in load_catalogue(settings.use_names).features
+        for feature in settings.catalogue.features
         if feature.is_model_input
     }
     digests[HEALTH_SCORE] = settings.formula.version

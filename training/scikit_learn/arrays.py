@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
@@ -69,7 +69,7 @@ def training_arrays(
     end = known_until(workspace, declared, as_of)
     digests = {
         feature.name: feature.digest
-        for feature in load_catalogue(settings.use_names).features
+        for feature in settings.catalogue.features
         if feature.is_model_input
     } | {HEALTH_SCORE: settings.formula.version}
     features = WorkspaceFeatures(workspace)

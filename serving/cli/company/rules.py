@@ -23,20 +23,38 @@ if TYPE_CHECKING:
 
 RulesPath = Annotated[
     Path | None,
-    typer.Argument(help="The file to look at; rules.toml of the workspace, by default."),
+    typer.Argument(
+        help="The file to look at; rules.toml and features.toml of the workspace, by default."
+    ),
 ]
 
 
 def check(file: RulesPath = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
-    """Say whether a file of own rules can be used, and what is wrong with it, with the line."""
-    from features.alerts.rule_set import RulesError
+    """Say whether own rules and features can be used, and what is wrong with them, with the line."""
+    from features.alerts.rule_set import RULES_FILE, RulesError
     from features.catalogue.catalogue import load_catalogue
+    from features.catalogue.own_features import OwnFeatureError, read_own_features
     from serving.decisions.company_rules import SHIPPED_RULES, parse_rules
 
     place = Workspace(workspace)
+    settings = place.settings
+    shipped_features = load_catalogue(settings.use_names).names
+    own = [name for name in settings.catalogue.names if name not in shipped_features]
+    if own:
+        out.print(f"own features: {', '.join(own)}", highlight=False, markup=False)
+    if file is None and own and not (place.root / RULES_FILE).exists():
+        return
     text = _text(place, file)
+    if file is not None and "[[feature]]" in text:
+        try:
+            declared = read_own_features(text, shipped_features)
+        except OwnFeatureError as error:
+            raise CommandError(str(error)) from error
+        listed = ", ".join(one.name for one in declared)
+        out.print(f"The features can be used ({listed}).", highlight=False, markup=False)
+        return
     try:
-        found = parse_rules(text, tuple(sorted(load_catalogue(place.settings.use_names).names)))
+        found = parse_rules(text, tuple(sorted(settings.catalogue.names)))
     except RulesError as error:
         raise CommandError(str(error)) from error
     shipped = SHIPPED_RULES
@@ -74,13 +92,12 @@ def preview(file: RulesPath = None, workspace: InWorkspace = DEFAULT_WORKSPACE) 
     are; more of them say more (keepwell snapshot --every week).
     """
     from features.alerts.rule_set import RulesError
-    from features.catalogue.catalogue import load_catalogue
     from serving.decisions.company_rules import parse_rules, rules_of
     from serving.recommendations.rules_preview import preview_signs
     from serving.text_format import percent
 
     place = Workspace(workspace)
-    names = tuple(sorted(load_catalogue(place.settings.use_names).names))
+    names = tuple(sorted(place.settings.catalogue.names))
     try:
         wanted = parse_rules(_text(place, file), names)
         # the file of the workspace beside the shipped rules, another beside those that hold

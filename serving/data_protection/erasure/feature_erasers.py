@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from features.catalogue.catalogue import load_catalogue
 from features.catalogue.feature import Feature
 from features.compute.backfill import snapshot_digest
 from features.compute.snapshot_store import SnapshotStore
@@ -135,7 +134,7 @@ def lake_subjects(at: SubjectRequest) -> LakeSubjects:
     """
     workspace = at.workspace
     read = {kind.name: {*kind.properties} for kind in KINDS}
-    for feature in load_catalogue(workspace.settings.use_names).features:
+    for feature in workspace.settings.catalogue.features:
         if isinstance(feature, Feature):
             names = {*feature.where, *feature.aggregate.state, feature.aggregate.of}
             for kind in feature.reads:

@@ -18,7 +18,6 @@ from typing import Any
 
 import polars as pl
 
-from features.catalogue.catalogue import load_catalogue
 from features.compute.backfill import snapshot_digest
 from features.compute.snapshot_store import SnapshotStore
 from features.lake.admission.horizons import FOLDER, Horizon, extend_horizons
@@ -107,7 +106,11 @@ def run_retention(
         WorkspaceBusyError: another run is at it, or others write events for long.
     """
     rules = read_rules(workspace.root)
-    horizons = horizons_of(rules, load_catalogue(workspace.settings.use_names), now=now)
+    horizons = horizons_of(
+        rules,
+        workspace.settings.catalogue,
+        now=now,
+    )
     with _alone(workspace):
         held = held_names(workspace)
         refused = next((one.before(now) for one in rules if one.what == QUARANTINE), None)

@@ -40,6 +40,14 @@ SETTINGS_FILES: tuple[Place, ...] = (
         format=FileFormat("health formula", 1, "`format`", "features.toml_table:FORMAT"),
     ),
     Place(
+        path="features.toml",
+        kind="TOML",
+        holds="the tenant's own features",
+        about="nobody",
+        written_by="the operator",
+        format=FileFormat("own features", 1, "`format`", "features.toml_table:FORMAT"),
+    ),
+    Place(
         path="limits.toml",
         kind="TOML",
         holds="limits of contact and capacity",

@@ -24,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.compute.snapshot_store import MADE_FROM, SnapshotStore
 from features.workspace import Workspace
 from features.workspace_files import keep_mode
@@ -92,7 +92,10 @@ def write_scores(
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
-    path, declared = snapshots.existing_path(as_of), load_catalogue(settings.use_names)
+    path, declared = (
+        snapshots.existing_path(as_of),
+        settings.catalogue,
+    )
     formula = settings.formula
     models = check_model_contracts(
         path,

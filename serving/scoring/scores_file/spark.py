@@ -41,6 +41,7 @@ class ScoringTask:
     peers: Peers
     as_of: datetime
     use_names: tuple[str, ...]
+    own_features: str
     formula: HealthFormula
     max_age: timedelta
     currency: str
@@ -69,7 +70,7 @@ class ScoringTask:
         """Made where it is used: declarations do not travel."""
         scoring = Scoring(
             models=self.models,
-            catalogue=load_catalogue(self.use_names),
+            catalogue=load_catalogue(self.use_names, self.own_features),
             formula=self.formula,
             now=self.as_of,
             max_age=self.max_age,
@@ -96,7 +97,10 @@ def scores_on_spark(
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
-    path, declared = snapshots.existing_path(as_of), load_catalogue(settings.use_names)
+    path, declared = (
+        snapshots.existing_path(as_of),
+        settings.catalogue,
+    )
     models = check_model_contracts(
         path,
         models_of(workspace, store),
@@ -106,6 +110,7 @@ def scores_on_spark(
         models=models,
         as_of=as_of,
         use_names=settings.use_names,
+        own_features=settings.own_features,
         peers=peers_in_file(path, tuple(declared.by_name)) if most_reasons else Peers(groups={}),
         formula=settings.formula,
         currency=settings.currency,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.catalogue.catalogue import HEALTH_SCORE, load_catalogue
+from features.catalogue.catalogue import HEALTH_SCORE
 from features.catalogue.feature import AnyFeature, Derived, Direction
 from features.catalogue.parts import whole_of
 from features.compute.snapshot_store import SnapshotStore
@@ -104,7 +104,7 @@ def _days_back(derived: Derived, catalogue: Mapping[str, AnyFeature]) -> float:
 def counts(workspace: Path) -> list[tuple[str, str]]:
     """What is counted and the figure in words, of the newest snapshot of a finished workspace."""
     place = Workspace(workspace)
-    catalogue = load_catalogue(place.settings.use_names).by_name
+    catalogue = place.settings.catalogue.by_name
     snapshots = SnapshotStore(place.snapshots_dir)
     as_of = snapshots.moments()[-1]
     peers = peers_of(snapshots.read(as_of), catalogue)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.alerts.alert import Alert, is_week_before
-from features.catalogue.catalogue import load_catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from serving.cli.models import store_of
@@ -70,7 +69,7 @@ def shown(workspace: Path) -> Iterator[Shown]:
         if before is None
         else WeekBefore(
             snapshots.read(before),
-            load_catalogue(place.settings.use_names).by_name,
+            place.settings.catalogue.by_name,
             place.settings.formula,
         ),
     )

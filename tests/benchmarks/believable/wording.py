@@ -13,7 +13,6 @@ from pathlib import Path
 from starlette.testclient import TestClient
 from workspace_answers import CLOCK, asked_alone, served, standing
 
-from features.catalogue.catalogue import load_catalogue
 from features.workspace import Workspace
 
 MANY = (
@@ -116,7 +115,7 @@ def pages_of_accounts(client: TestClient) -> Iterator[tuple[str, str]]:
 
 def counts(workspace: Path) -> list[tuple[str, str]]:
     """What is counted, and the figure in words."""
-    names = frozenset(load_catalogue(Workspace(workspace).settings.use_names).by_name)
+    names = frozenset(Workspace(workspace).settings.catalogue.by_name)
     pages: Counter[str] = Counter()
     read = 0
     with tempfile.TemporaryDirectory() as folder, asked_alone(), standing(CLOCK):
