@@ -20,8 +20,8 @@ INTERVAL_COVERS = (
 """What a probability's interval promises, and what it does not."""
 
 PRIOR_INTERVAL = (
-    "Nothing was learned from your data yet. The interval says how far off the stated yearly rate and "
-    "our guess about health may be; the average is that rate."
+    "Little or nothing was learned from your data yet. The interval says how far off the stated yearly "
+    "rate and our guess about health may be; the average is that rate, moved by those who left."
 )
 """The same of a prior."""
 

@@ -26,7 +26,7 @@ from registry.store.store import (
     TrackingError,
     effective_promotions,
 )
-from serving.scoring.first_day.prior import NOT_LEARNED, first_day_model
+from serving.scoring.first_day.prior import first_day_model, said_of_prior
 from serving.scoring.score import OTHER_OUTCOMES, Models, ServedModel
 from serving.scoring.without_contracts import other_meaning
 
@@ -75,7 +75,7 @@ def champions(store: ModelStore, held: Mapping[str, ServedModel] | None = None) 
                 else _loaded(store, label, champion.version)
             )
         except NoChampionError:
-            refusals[label] = f"no {label.replace('_', ' ')} model has been promoted"
+            refusals[label] = never_promoted(label)
         except (BundleError, ModelStoreError) as error:
             said = f"the {label} model could not be used: {without_paths(str(error))}"
             locked = error if isinstance(error, LockedTrackingError) else None
@@ -122,13 +122,24 @@ def models_of(workspace: Workspace, store: ModelStore, before: Models | None = N
     )
 
 
+def never_promoted(label: str) -> str:
+    """Why a model is missing of which there was never a champion."""
+    return f"no {label.replace('_', ' ')} model has been promoted"
+
+
 def _with_prior(models: Models, workspace: Workspace) -> Models:
-    """The prior of the company in the place of a fitted formula, where neither that nor a model serves."""
-    prior = first_day_model(workspace)
-    if prior is None or models.churn is not None or models.churn_formula is not None:
+    """The prior of the company in the place of a fitted formula, where neither was ever promoted.
+
+    One that was, and cannot be used, has learned something: then the prior's words would be false.
+    """
+    why = models.refusals.get(CHURN.name, "")
+    of_formula = models.refusals.get(FORMULA_MODEL, "")
+    if why != never_promoted(CHURN.name) or of_formula != never_promoted(FORMULA_MODEL):
         return models
-    why = models.refusals.get(CHURN.name, "there is no churn model")
-    said = NOT_LEARNED.format(yearly=100 * (workspace.settings.yearly_churn or 0))
+    prior = first_day_model(workspace)
+    if prior is None:
+        return models
+    said = said_of_prior(workspace)
     return replace(
         models,
         churn_formula=prior,

@@ -14,16 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from interleaved import write_section
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from features.catalogue.catalogue import HEALTH_SCORE
 from features.workspace import Workspace
+from serving.scoring.first_day.own_outcomes import NONE, OwnOutcomes
 from serving.scoring.first_day.prior import prior_model, rate_within
 from training.scikit_learn import ContenderClassifier, training_arrays
 
 pytestmark = pytest.mark.bench
 
 DAYS, DRAWS = 90, 500
+WINDOW = 30
+LEAVERS = (0, 5, 10, 20, 50)
+SAMPLES = 40
 
 
 def test_the_prior_beside_one_chance_for_all_and_trained_models() -> None:
@@ -73,6 +78,97 @@ def test_the_prior_beside_one_chance_for_all_and_trained_models() -> None:
             ]
         ),
     )
+
+
+def test_the_prior_by_how_many_left_beside_the_outcomes_alone() -> None:
+    """The stated rate is half of, or twice, what was observed; outcomes come in windows of 30 days."""
+    given = os.environ.get("KEEPWELL_BENCH_WORKSPACE")
+    if given is None:
+        pytest.skip("KEEPWELL_BENCH_WORKSPACE names no finished workspace")
+    workspace = Workspace(Path(given), environment={})
+    later = training_arrays(workspace, "churn", horizon_days=DAYS)
+    cutoffs = np.unique(later.times)
+    first = cutoffs[-max(1, round(0.25 * len(cutoffs)))]
+    place = later.names.index(HEALTH_SCORE)
+    test = (later.times >= first) & ~np.isnan(later.X[:, place])
+    health, y = later.X[test, place], later.y[test]
+    soon = training_arrays(workspace, "churn", horizon_days=WINDOW)
+    before = soon.times <= first - np.timedelta64(DAYS, "D")
+    known = before & ~np.isnan(soon.X[:, soon.names.index(HEALTH_SCORE)])
+    own_health, own_left = soon.X[known, soon.names.index(HEALTH_SCORE)], soon.y[known]
+    seen = float(later.y[later.times <= first - np.timedelta64(DAYS, "D")].mean())
+    yearly = 1 - (1 - seen) ** (365 / DAYS)
+    lines = []
+    for words, rate in (
+        ("as it is", yearly),
+        ("half of it", yearly / 2),
+        ("twice", min(0.9, 2 * yearly)),
+    ):
+        for leavers in LEAVERS:
+            gains = []
+            for seed in range(SAMPLES if leavers else 1):
+                outcomes = _so_many(own_health, own_left, leavers, seed)
+                losses = [
+                    _loss_of(health, y, rate, outcomes, one)
+                    for one in ("prior", "both", "outcomes")
+                ]
+                gains.append(losses)
+            prior, both, alone = np.array(gains).T
+            over = both - np.minimum(prior, alone)
+            low, high = np.percentile(over, [2.5, 97.5])
+            lines.append(
+                f"| {words} ({rate:.0%} a year) | {leavers} | {prior.mean():.4f} | {both.mean():.4f} | "
+                f"{alone.mean():.4f} | {over.mean():+.4f} ({low:+.4f} to {high:+.4f}) |"
+            )
+    write_section(
+        "The prior and a company's own outcomes",
+        "\n".join(
+            [
+                f"{test.sum():,} later rows, {y.sum():,} left within {DAYS} days; log loss, means of "
+                f"{SAMPLES} samples of earlier outcomes within {WINDOW} days. Alone: the same line without "
+                "the prior (a logistic regression on health). Last column: both less the better of the "
+                "two, with the middle 95 % of the samples.",
+                "",
+                "| stated rate | left | prior | both | outcomes alone | both less the better |",
+                "|---|---|---|---|---|---|",
+                *lines,
+            ]
+        ),
+    )
+
+
+def _so_many(health: np.ndarray, left: np.ndarray, leavers: int, seed: int) -> OwnOutcomes:
+    """Rows in an order of chance, until so many left."""
+    if not leavers:
+        return NONE
+    order = np.random.default_rng(seed).permutation(len(left))
+    until = int(np.searchsorted(np.cumsum(left[order]), leavers)) + 1
+    rows = order[:until]
+    return OwnOutcomes(
+        health=health[rows], days=np.full(len(rows), float(WINDOW)), left=left[rows].astype(float)
+    )
+
+
+def _loss_of(
+    health: np.ndarray, y: np.ndarray, rate: float, outcomes: OwnOutcomes, which: str
+) -> float:
+    usual = round(float(np.nanmean(health)), 1)
+    if which == "outcomes":
+        if not outcomes.n_left:
+            return float("inf")
+        scaled = (outcomes.health - usual)[:, None] / 10
+        model = LogisticRegression(C=1e6).fit(scaled, outcomes.left)
+        soon = model.predict_proba((health - usual)[:, None] / 10)[:, 1]
+        chance = 1 - (1 - np.clip(soon, 1e-4, 1 - 1e-4)) ** (DAYS / WINDOW)
+        return float(_loss(chance, y).mean())
+    served = prior_model(
+        round(rate, 4),
+        usual_health=usual,
+        horizons=(DAYS,),
+        formula="bench",
+        outcomes=outcomes if which == "both" else NONE,
+    )
+    return float(_loss(served.model.probability(health[:, None], DAYS), y).mean())
 
 
 def _rows(said: dict[str, np.ndarray], y: np.ndarray, groups: np.ndarray) -> list[str]:

@@ -36,6 +36,7 @@ from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.bundle.linear import LinearForm
 from registry.bundle.metadata import BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.outcomes import CHURN
+from serving.scoring.first_day.own_outcomes import NONE, OwnOutcomes, moved, outcomes_of
 from serving.scoring.score import ServedModel
 
 SLOPE = 0.04
@@ -61,7 +62,14 @@ NOT_LEARNED = (
     "not yet learned from your data: the chance to leave starts from the {yearly:.3g} of 100 customers that "
     "you say leave in a year, higher where health is low and lower where it is high"
 )
-"""What stands beside every figure of it."""
+"""What stands beside every figure of it, before anybody left."""
+
+LITTLE_LEARNED = (
+    "mostly not yet learned from your data: the chance to leave starts from the {yearly:.3g} of 100 "
+    "customers that you say leave in a year, higher where health is low, and was moved by what became of "
+    "your own: {left:,} left of {of:,} that were looked at for four weeks or more"
+)
+"""The same once somebody left."""
 
 
 def first_day_model(workspace: Workspace) -> ServedModel | None:
@@ -75,7 +83,17 @@ def first_day_model(workspace: Workspace) -> ServedModel | None:
         usual_health=_usual_health(workspace),
         horizons=tuple(horizons),
         formula=settings.formula.version,
+        outcomes=outcomes_of(workspace),
     )
+
+
+def said_of_prior(workspace: Workspace) -> str:
+    """What stands beside every figure of it: from what it starts, and how many outcomes moved it."""
+    yearly = 100 * (workspace.settings.yearly_churn or 0)
+    outcomes = outcomes_of(workspace)
+    if not outcomes.n_left:
+        return NOT_LEARNED.format(yearly=yearly)
+    return LITTLE_LEARNED.format(yearly=yearly, left=outcomes.n_left, of=len(outcomes.left))
 
 
 def _usual_health(workspace: Workspace) -> float:
@@ -96,7 +114,7 @@ def _mean_health(path: Path, stamp: Stamp | None) -> float:
         return USUAL_HEALTH  # it is damaged, and said so elsewhere
     known = frame.filter(~pl.col("contract_status").is_in(GONE).fill_null(value=False))
     mean = known[HEALTH_SCORE].fill_nan(None).mean()
-    return USUAL_HEALTH if mean is None else round(float(str(mean)), 1)
+    return round(mean, 1) if isinstance(mean, float) else USUAL_HEALTH
 
 
 def rate_within(yearly: float, days: int) -> float:
@@ -110,24 +128,42 @@ def rate_within(yearly: float, days: int) -> float:
 
 @lru_cache(maxsize=64)
 def prior_model(
-    yearly: float, *, usual_health: float, horizons: tuple[int, ...], formula: str
+    yearly: float,
+    *,
+    usual_health: float,
+    horizons: tuple[int, ...],
+    formula: str,
+    outcomes: OwnOutcomes = NONE,
 ) -> ServedModel:
-    """The prior as it serves: chances by the health score of this formula, and exact reasons."""
+    """The prior as it serves: chances by the health score of this formula, and exact reasons.
+
+    ``outcomes`` of the company move its level and its slope.
+    """
     one = np.ones(1)
+    rate_at = np.array([rate_within(yearly, int(days)) for days in outcomes.days])
+    now = moved(
+        outcomes,
+        log_odds=np.log(rate_at / (1 - rate_at)),
+        usual_health=usual_health,
+        slope=SLOPE,
+        level_spread=RATE_SPREAD,
+        slope_spread=SLOPE_SPREAD * SLOPE,
+    )
     form = LinearForm.plain(
         intercept=0.0,
         fill=usual_health * one,
         center=usual_health * one,
         scale=10 * one,
-        coefficient=-10 * SLOPE * one,
+        coefficient=-10 * now.slope * one,
     )
     rates = {days: rate_within(yearly, days) for days in horizons}
-    intercepts = tuple(log(rate / (1 - rate)) for rate in rates.values())
-    rng = np.random.default_rng(0)  # the same draws everywhere: a prior has no data to vary with
+    intercepts = tuple(log(rate / (1 - rate)) + now.level for rate in rates.values())
+    rng = np.random.default_rng(0)  # the same draws everywhere: they follow from the outcomes alone
+    drawn = rng.multivariate_normal(np.zeros(2), now.covariance, DRAWS)
     draws = np.column_stack(
         [
-            np.exp(rng.normal(0.0, SLOPE_SPREAD, DRAWS)),
-            np.asarray(intercepts) + rng.normal(0.0, RATE_SPREAD, DRAWS)[:, None],
+            np.exp(drawn[:, 1] / now.slope),  # about the slope, and never below 0
+            np.asarray(intercepts) + drawn[:, :1],
         ]
     )
     matrix = np.array([[0.0], [25.0], [50.0], [75.0], [100.0]])
@@ -142,7 +178,7 @@ def prior_model(
             data_fingerprint="none",
             code_version=code_version(),
             label_policy={"outcome": CHURN.name},
-            notes={"prior": "learned from no data"},
+            notes={"prior": f"moved by {len(outcomes.left)} outcomes"},
         ),
         reference=ReferenceDistribution.of(matrix),
         golden=GoldenRows(matrix=matrix, raw=form.score(matrix)),

@@ -84,7 +84,7 @@ def test_pages_and_answers_say_that_it_is_a_prior(stated: Workspace, make_client
     assert "not yet learned from your data" in page
     assert "starts from the 20 of 100 customers" in page
     for text in (page, client.get("/").text):
-        assert "Nothing was learned from your data yet." in text
+        assert "Little or nothing was learned from your data yet." in text
         assert "calibrated on past accounts" not in text
         assert "95 times out of 100" not in text
     whole = client.get(f"/v1/accounts/{item['account_id']}").json()
