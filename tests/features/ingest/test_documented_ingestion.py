@@ -22,9 +22,9 @@ PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "use-your-own-tables.md"
 
 
 def fenced(language: str) -> str:
-    """The only block of a language on the page."""
-    [block] = re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-    return block
+    """The first block of a language on the page: one whole example."""
+    block, *_ = re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    return str(block)
 
 
 TABLE = fenced("csv")

@@ -38,6 +38,7 @@ MADE_ELSEWHERE = {
     "online.head": "online.head",  # with the first rows of a newer Keepwell
     "retention.toml": "retention.toml",
     "rules.toml": "rules.toml",  # written by hand
+    "features.toml": "features.toml",  # written by hand
     "retention/horizons.json": "retention/horizons.json",  # keepwell retention run
     "retention/last-run.json": "retention/last-run.json",
     "retention/receipt-*.json": "retention/receipt-ab12.json",
