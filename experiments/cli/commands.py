@@ -24,12 +24,25 @@ from features.cli.options import (
 from features.workspace import Workspace
 from features.workspace_files import write_atomically
 
+Followed = Annotated[
+    int,
+    typer.Option(
+        "--horizon",
+        min=7,
+        max=365,
+        help="For how many days accounts are followed after an action. The ranking counts 90; of "
+        "fewer it counts what was prevented in them, at one grade less, and it reads none that "
+        "were followed for longer.",
+    ),
+]
+
 
 def effects(
     segment_by: Annotated[
         str, typer.Option(help="The attribute whose values are segments.")
     ] = "segment",
     seed: Annotated[int, typer.Option(min=0, help="Same log and seed, same numbers.")] = 1,
+    horizon: Followed = 90,
     as_of: AsOf = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -45,7 +58,11 @@ def effects(
     place = Workspace(workspace)
     with show_progress("Measuring effects"):
         path, found = write_effects(
-            place, as_of=moment_of(place, as_of), seed=seed, segment_by=segment_by
+            place,
+            as_of=moment_of(place, as_of),
+            seed=seed,
+            segment_by=segment_by,
+            horizon_days=horizon,
         )
     shown = Table("action", "of 100", "points", "95 % interval", "accounts' worth", "grade")
     for one in found.effects:
@@ -146,14 +163,19 @@ def decide_from_file(
     )
 
 
-def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+def report(
+    horizon: Followed = 90, as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE
+) -> None:
     """Write the causal report: which interventions work, for whom, worth how much."""
     from experiments.report.workspace import write_workspace_report
 
     place = Workspace(workspace)
     with show_progress("Estimating effects"):
         paths = write_workspace_report(
-            place, as_of=moment_of(place, as_of), written_at=time_of(place)
+            place,
+            as_of=moment_of(place, as_of),
+            written_at=time_of(place),
+            horizon_days=horizon,
         )
     for path in paths:
         out.print(str(path))

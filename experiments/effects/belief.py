@@ -17,6 +17,11 @@ would have left, it is half as large, in points, for an account with a risk of a
 ``m`` is multiplied by the share of the playbook's effects that came true with other actions
 (``policy.prior_shrinkage``).
 
+An effect that was followed for fewer than 90 days (``keepwell effects --horizon``) counts for what it
+prevented in those days and for nothing after them: its points stand as they are, beside the risk of
+90 days at the same rate. That what was prevented by then does not come later is not measured, so its
+grade is one lower.
+
 There is no doubt where chance decided (grade A); where people decided some remains, however many
 accounts there were. Without a measurement the belief is the prior, to the bit. Pure; the files are
 read and written in ``effects_file.py``.
@@ -34,8 +39,10 @@ from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from registry.playbook.actions import AffectedOutcome, Grade, Prior
 
 EFFECT_HORIZON_DAYS = 90
-"""The horizon over which effects are measured and reported, and that of the probabilities that they
-are added to; others are not mixed in."""
+"""The horizon of the probabilities that effects are added to, and that over which effects are
+measured unless another is asked for. Longer ones are not mixed in, shorter ones with care."""
+
+ONE_GRADE_LOWER: Mapping[Grade, Grade] = {"A": "B", "B": "C", "C": "C", "D": "D", "E": "E"}
 
 DOUBT: Mapping[Grade, float] = {"A": 0.0, "B": 1 / 16, "C": 1 / 4}
 """Variance that no sample size takes away, as a share of the prior's: data that agree with the guess
@@ -80,9 +87,9 @@ class MeasuredEffects:
     @cached_property
     def _by_key(self) -> Mapping[tuple[str, str | None, str], ActionEffect]:
         return {
-            (e.action_id, e.segment, e.outcome): e
-            for e in self.effects
-            if e.is_evidence and e.playbook_share == 0 and e.horizon_days == EFFECT_HORIZON_DAYS
+            (e.action_id, e.segment, e.outcome): over_90_days(e)
+            for e in sorted(self.effects, key=lambda e: e.horizon_days)
+            if e.is_evidence and e.playbook_share == 0 and e.horizon_days <= EFFECT_HORIZON_DAYS
         }
 
     @cached_property
@@ -93,11 +100,7 @@ class MeasuredEffects:
     @property
     def over_all(self) -> tuple[ActionEffect, ...]:
         """The effects over all segments together that count as evidence, in order."""
-        return tuple(
-            e
-            for e in self.effects
-            if e.segment is None and e is self._by_key.get((e.action_id, None, e.outcome))
-        )
+        return tuple(e for e in self._by_key.values() if e.segment is None)
 
     def of(
         self, action_id: str, outcome: GoodOutcome, attributes: Mapping[str, str | None]
@@ -116,6 +119,19 @@ class MeasuredEffects:
 
 
 NO_EFFECTS = MeasuredEffects()
+
+
+def over_90_days(effect: ActionEffect) -> ActionEffect:
+    """The effect as it counts beside probabilities of 90 days; see the module's words on shorter ones."""
+    if effect.horizon_days == EFFECT_HORIZON_DAYS:
+        return effect
+    risk = effect.untouched_risk
+    times = EFFECT_HORIZON_DAYS / effect.horizon_days
+    return replace(
+        effect,
+        grade=ONE_GRADE_LOWER[effect.grade],
+        untouched_risk=None if risk is None else 1 - (1 - risk) ** times,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,9 @@ def counted_effects(result: DesignResult, evidence: MeasuredEffects) -> tuple[Co
     measured: Mapping[str | None, ActionEffect] = {
         effect.segment: effect
         for effect in evidence.effects
-        if effect.action_id == result.design.action and effect.outcome == "retention"
+        if effect.action_id == result.design.action
+        and effect.outcome == "retention"
+        and effect.horizon_days == result.design.horizon_days
     }
     counted = []
     for item in result.segments:

@@ -36,7 +36,12 @@ LOTTERY_ACTIONS = ("success_call", "value_plan", "usage_analysis", "optimization
 
 
 def write_workspace_report(
-    workspace: Workspace, *, as_of: datetime, written_at: datetime, seed: int = 1
+    workspace: Workspace,
+    *,
+    as_of: datetime,
+    written_at: datetime,
+    seed: int = 1,
+    horizon_days: int = EFFECT_HORIZON_DAYS,
 ) -> tuple[Path, Path]:
     """Write the report of what was known at ``as_of``; the page and its data.
 
@@ -45,6 +50,7 @@ def write_workspace_report(
         as_of: nothing at or after it is seen.
         written_at: the moment that new designs are stamped with.
         seed: of the folds and repeats of the estimators.
+        horizon_days: for how long accounts are followed after an action.
     """
     events = trial_events(Lake(workspace.events_dir, workspace.quarantine_dir).as_of(as_of))
     snapshots = SnapshotStore(workspace.snapshots_dir)
@@ -52,7 +58,7 @@ def write_workspace_report(
     designs = tuple(
         write_design(design, workspace.reports_dir / "designs", at=written_at)
         for design in propose_designs(
-            events, as_of=as_of, snapshots=moments, horizon_days=EFFECT_HORIZON_DAYS
+            events, as_of=as_of, snapshots=moments, horizon_days=horizon_days
         )
     )
     limits = read_limits(workspace.root)
@@ -79,7 +85,9 @@ def write_workspace_report(
         }
         report = replace(report, counted={name: one for name, one in found.items() if one})
     else:
-        report = report_without_interventions(events, as_of=as_of, currency=currency, limits=limits)
+        report = report_without_interventions(
+            events, as_of=as_of, currency=currency, limits=limits, horizon_days=horizon_days
+        )
     return write_report(report, workspace.reports_dir)
 
 
@@ -102,16 +110,17 @@ def report_without_interventions(
     as_of: datetime,
     currency: str,
     limits: Limits = USUAL,
+    horizon_days: int = EFFECT_HORIZON_DAYS,
 ) -> Report:
     """The report that no intervention was logged, with the cheapest lottery."""
     try:
-        base = churn_base_rate(events, as_of=as_of, horizon_days=EFFECT_HORIZON_DAYS)
+        base = churn_base_rate(events, as_of=as_of, horizon_days=horizon_days)
     except PowerError as error:
         return no_intervention_report(
             as_of=as_of,
             currency=currency,
             candidates=(),
-            horizon_days=EFFECT_HORIZON_DAYS,
+            horizon_days=horizon_days,
             base_rate_sentence=str(error),
         )
     actions = load_playbook().by_id
@@ -131,9 +140,9 @@ def report_without_interventions(
         as_of=as_of,
         currency=currency,
         candidates=candidates,
-        horizon_days=EFFECT_HORIZON_DAYS,
+        horizon_days=horizon_days,
         base_rate_sentence=(
             f"Of {base.n_accounts:,} account-months up to {max(base.cutoffs):%Y-%m-%d}, "
-            f"{base.n_left:,} ({base.rate:.1%}) left within {EFFECT_HORIZON_DAYS} days."
+            f"{base.n_left:,} ({base.rate:.1%}) left within {horizon_days} days."
         ),
     )

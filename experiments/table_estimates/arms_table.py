@@ -6,6 +6,7 @@ user, and so is who decided. A row whose arm or outcome is not known is left out
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,6 +32,16 @@ LEAST_ROWS = 10
 
 ROWS = "one row for each account or person"
 ODDS_TOLERANCE = 0.01
+
+NAME_OF_AN_ID = re.compile(r"(^|[^a-z])(id|key|uuid|guid|number|nr|no)$|[a-z]I[dD]$|account$", re.I)
+"""How a column is called that names rows; numbers of it that are all different say nothing of them."""
+
+LEAST_DIFFERENT, LEAST_SHARE_DIFFERENT = 30, 0.01
+"""Rows with another value than the commonest, below which a measurement from before shows no difference
+between arms, whatever there is."""
+
+DATE = r"^\d{4}-\d{2}-\d{2}"
+"""How a text begins that is a day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +119,7 @@ def read_arms(table: pl.DataFrame, file: str, question: Question) -> ArmsTable:
         outcome=outcome.filter(has_arm & known).to_numpy(),
         facts=facts,
         before={
-            name: _numbers(used, name, file, "it is measured before")
+            name: _refuse_constant(_numbers(used, name, file, "it is measured before"), name, file)
             .fill_null(float("nan"))
             .to_numpy()
             for name in question.before
@@ -249,8 +260,17 @@ def _numbers(table: pl.DataFrame, name: str, file: str, why: str) -> pl.Series:
 
 
 def _fact(table: pl.DataFrame, name: str, file: str) -> dict[str, Floats]:
-    """A column of numbers as it is, a column of few words as one column a word but the first."""
+    """A column of numbers as it is, days as their number, few words as one column a word but the first."""
     dtype = table[name].dtype
+    days = _days(table[name])
+    if days is not None:
+        return {name: days.fill_null(float("nan")).to_numpy()}
+    known = table[name].drop_nulls()
+    if not dtype.is_float() and NAME_OF_AN_ID.search(name) and 1 < len(known) == known.n_unique():
+        raise TableFileError(
+            f"{name} of {file} is another one in every row: it names the rows and is no fact of them. "
+            f"Take it out of --covariates."
+        )
     if dtype.is_numeric() or dtype == pl.Boolean:
         numbers = _numbers(table, name, file, "it is a fact from before")
         return {name: numbers.fill_null(float("nan")).to_numpy()}
@@ -262,6 +282,29 @@ def _fact(table: pl.DataFrame, name: str, file: str) -> dict[str, Floats]:
             f"Put those together that are alike, or take it out of --covariates."
         )
     return {f"{name}: {word}": (words == word).cast(pl.Float64).to_numpy() for word in names[1:]}
+
+
+def _days(column: pl.Series) -> pl.Series | None:
+    """Days since the first one, where a column holds days or moments; None where it does not."""
+    if column.dtype == pl.String and column.drop_nulls().str.contains(DATE).all():
+        column = column.str.slice(0, 10).str.to_date(strict=False)
+    if not column.dtype.is_temporal() or column.dtype == pl.Time or not column.count():
+        return None
+    return (column.cast(pl.Date) - column.cast(pl.Date).min()).dt.total_days().cast(pl.Float64)
+
+
+def _refuse_constant(column: pl.Series, name: str, file: str) -> pl.Series:
+    """Refuse a measurement from before that is the same in nearly all rows."""
+    known = column.drop_nulls()
+    commonest = known.mode()
+    same = int((known == commonest[0]).sum()) if len(commonest) else 0
+    if len(known) - same < max(LEAST_DIFFERENT, LEAST_SHARE_DIFFERENT * len(known)) and same > 1:
+        raise TableFileError(
+            f"{name} of {file} is {commonest[0]:g} in {same:,} of {len(known):,} rows, so it cannot show "
+            f"whether the arms were alike before. Name in --before what differs between rows, such as "
+            f"use or spending of an earlier time."
+        )
+    return column
 
 
 def _cluster(table: pl.DataFrame, name: str | None, file: str) -> Ints:

@@ -142,7 +142,12 @@ def measure_effects(
 
 
 def write_effects(
-    workspace: Workspace, *, as_of: datetime, seed: int = 1, segment_by: str = "segment"
+    workspace: Workspace,
+    *,
+    as_of: datetime,
+    seed: int = 1,
+    segment_by: str = "segment",
+    horizon_days: int = EFFECT_HORIZON_DAYS,
 ) -> tuple[Path, EffectMeasurements]:
     """Measure the effects of a workspace and write them beside its reports, at once or not at all.
 
@@ -151,6 +156,7 @@ def write_effects(
         as_of: nothing at or after it is seen.
         seed: of the folds.
         segment_by: the attribute whose values are segments.
+        horizon_days: for how long accounts are followed after an action.
 
     Raises:
         NoTrialsError: there is no snapshot from before ``as_of``.
@@ -171,6 +177,7 @@ def write_effects(
         rng=np.random.default_rng(seed),
         actions=load_playbook(rules_text(workspace.root)).by_id,
         segment_by=segment_by,
+        horizon_days=horizon_days,
     )
     path = workspace.reports_dir / EFFECTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,7 +215,7 @@ def _effects_of_judgement(
             horizon_days=horizon_days,
             measured_from=trials.first_start,
             measured_to=trials.followed_to,
-            source="weekly trials of what people chose",
+            source=f"weekly trials of what people chose{_followed_for(horizon_days)}",
         ),
         rng=rng,
         prior_grades=_prior_grades(actions),
@@ -241,7 +248,7 @@ def _effects_of_lottery(
             horizon_days=design.horizon_days,
             measured_from=trials.starts[0],
             measured_to=trials.starts[-1] + timedelta(days=design.horizon_days),
-            source=f"the lottery {design.intervention!r}",
+            source=f"the lottery {design.intervention!r}{_followed_for(design.horizon_days)}",
         ),
         rng=rng,
         prior_grades=_prior_grades(actions),
@@ -249,6 +256,11 @@ def _effects_of_lottery(
         excluded=trials.excluded,
         age_days=age_days(pl.Series(trials.starts)),
     )
+
+
+def _followed_for(days: int) -> str:
+    """The days that accounts were followed, where they are not the usual ones."""
+    return "" if days == EFFECT_HORIZON_DAYS else f", followed for {days} days"
 
 
 def _placebo_scores(

@@ -6,6 +6,7 @@ rows that they describe.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -252,6 +253,13 @@ class SourceMapping:
     tenant: str | None = None
     currency: str | None = None
     account_prefix: str = ""  # before every id of accounts, people and events
+
+    def digest_of(self, name: str) -> str:
+        """A digest of what is made of a row of a table: not of its files, nor of how far it is whole."""
+        (table,) = (one for one in self.tables if one.source.name == name)
+        source = replace(table.source, files=(), ignored=(), complete_until=None, url_from=None)
+        words = f"{self.account_prefix!r} {replace(table, source=source)!r}"
+        return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
 
 
 def writing_of(table: MappedTable) -> Writing:

@@ -114,6 +114,10 @@ def ingest_files(
     found = match_files(paths, mapping, besides=besides)
     summaries: list[FileSummary] = []
     watch, ids = ColumnWatch(known_until=now), IdWatch(lake, mapping)
+    before = {
+        table.source.name: lake.manifest.mappings.get(f"{mapping.name}.{table.source.name}", "")
+        for table in mapping.tables
+    }
     with lake.batch(bounds=bounds) as batch:
         for given, path, name in found.pairs:
             table = given
@@ -145,7 +149,7 @@ def ingest_files(
         files=tuple(summaries),
         unmapped_files=found.unmapped,
         empty_tables=found.empty_tables,
-        warnings=watch.warnings(),
+        warnings=(*watch.warnings(), *_read_otherwise(mapping, before, summaries)),
         events=batch.events,
         seconds=time.perf_counter() - began,
     )
@@ -287,6 +291,7 @@ def _take_table(
         now=now,
         complete_until=end,
         columns=source_columns(table),
+        mapping=mapping.digest_of(table.source.name),
     )
     others = [column for column in present if column not in table.columns]
     return replace(
@@ -295,6 +300,21 @@ def _take_table(
         unmapped_columns=tuple(c for c in others if c not in table.source.ignored),
         notes=what_was_inferred(table),
     )
+
+
+def _read_otherwise(
+    mapping: SourceMapping, before: Mapping[str, str], summaries: Sequence[FileSummary]
+) -> Iterator[str]:
+    """Warn of tables that add events by another mapping than the one they were read with before."""
+    for table in mapping.tables:
+        name = table.source.name
+        landed = sum(one.landed for one in summaries if one.table == name)
+        if landed and before[name] not in ("", mapping.digest_of(name)):
+            yield (
+                f"{name} was read with another mapping before, and {landed:,} new events stand beside "
+                f"those now: a row that both mappings read counts twice. If the mapping before was "
+                f"wrong, ingest into a new workspace (--workspace FOLDER)."
+            )
 
 
 def _event_pieces(path: Path, now: datetime) -> Iterator[DraftPiece]:

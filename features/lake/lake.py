@@ -368,12 +368,14 @@ class Batch:
         columns: Mapping[str, str] | None = None,
         tells_rows: bool = False,
         places: Places | None = None,
+        mapping: str = "",
     ) -> FileSummary:
         """Validate the pieces of a file, store its events and quarantine the refused rows.
 
         The quarantine shows the raw rows of a piece. ``columns`` maps the names in reasons to the
         columns of the raw rows, ``places`` maps each line to its original file, where that is
-        another. With ``tells_rows`` the summary holds the fate of every row. ``pieces`` is called a
+        another. With ``tells_rows`` the summary holds the fate of every row. ``mapping`` is a digest
+        of how the table is read, which is remembered of it. ``pieces`` is called a
         second time only where an event is refused because of another event.
         """
         counts = FileCounts(
@@ -427,6 +429,9 @@ class Batch:
             complete_until=complete_until,
             kinds=kinds,
         )
+        if mapping:
+            found_with = {**self._new.mappings, f"{source}.{table}": mapping}
+            self._new = replace(self._new, mappings=found_with)
         return summary
 
     @property

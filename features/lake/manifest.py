@@ -75,6 +75,9 @@ class Manifest:
     kinds: dict[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # "source.table": the kinds of events it sent; unknown of those ingested by older versions
+    mappings: dict[str, str] = field(
+        default_factory=dict
+    )  # "source.table": a digest of the mapping that it was last read with
     offsets: dict[str, int] = field(
         default_factory=dict
     )  # "group/topic/partition": the next message

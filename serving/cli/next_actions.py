@@ -25,7 +25,7 @@ from features.workspace import Workspace
 from features.workspace_files import write_atomically
 from serving.cli.ledger import open_ledger
 from serving.cli.models import store_of
-from serving.cli.scores import ensure_snapshots
+from serving.cli.scores import ensure_snapshots, say_learned_later
 
 if TYPE_CHECKING:
     from serving.decisions.exploration_settings import ExplorationSettings
@@ -54,6 +54,8 @@ def actions(
         f"Next actions of {plural(len(answer['accounts']), 'account')} as of "
         f"{moment:%Y-%m-%d} in {file}."
     )
+    if as_of is not None:
+        say_learned_later(place, moment)
 
 
 def plan(
@@ -119,6 +121,8 @@ def plan(
         f"({answer['share_of_bound']:.1%} of what no plan can exceed), in {file}; "
         f"{plural(len(answer['waiting']), 'action')} wait."
     )
+    if as_of is not None:
+        say_learned_later(place, moment)
     scarce = max(answer["hours"], key=lambda hours: hours["price"])
     if scarce["price"] > 0:
         out.print(

@@ -75,11 +75,21 @@ def score(
             highlight=False,
             markup=False,
         )
+    if as_of is not None:
+        say_learned_later(place, moment, with_effects=False)
     if shadow:
         from serving.scoring.shadow import shadow as score_in_shadow
 
         for line in score_in_shadow(place, store_of(place), moment):
             out.print(line, highlight=False, markup=False)
+
+
+def say_learned_later(place: Workspace, moment: datetime, *, with_effects: bool = True) -> None:
+    """Print what an answer as of a past moment uses that was learned after it."""
+    from serving.recommendations.learned_later import learned_later
+
+    for line in learned_later(place, store_of(place), moment, with_effects=with_effects):
+        out.print(line, highlight=False, markup=False)
 
 
 def ensure_snapshots(place: Workspace, moment: datetime) -> None:

@@ -31,7 +31,7 @@ from features.workspace_files import write_atomically
 from serving.cli.ledger import open_ledger
 from serving.cli.models import store_of
 from serving.cli.next_actions import chance_of
-from serving.cli.scores import ensure_snapshots
+from serving.cli.scores import ensure_snapshots, say_learned_later
 
 if TYPE_CHECKING:
     from experiments.randomisation.keyed_draw import Draw
@@ -253,7 +253,7 @@ def _from_the_workspace(
             action,
         )
     at = clock_of(place, lambda: time_of(place))
-    lot = None
+    lot, allowed = None, len(found.accounts)
     if drawn is not None and rules is not None:
         _check_not_drawn(place, lottery_name(action, f"{at:%Y-%m-%d}"), action)
         try:
@@ -276,7 +276,18 @@ def _from_the_workspace(
         ]
         stored = _store(place, keep, lot, action, at, {shared.digest: shared.content})
     triggers = [condition.text for condition in (*known[action].triggers, *known[action].due)]
-    _say(found, lot, triggers, months=months, moment=moment, file=file, stored=stored)
+    _say(
+        found,
+        lot,
+        triggers,
+        months=months,
+        moment=moment,
+        file=file,
+        stored=stored,
+        allowed=allowed,
+    )
+    if as_of is not None:
+        say_learned_later(place, moment)
 
 
 def _check_draws(rules: ExplorationSettings | None, as_of: datetime | None) -> None:
@@ -339,11 +350,14 @@ def _say(
     moment: datetime,
     file: Path,
     stored: str,
+    allowed: int,
 ) -> None:
     from serving.recommendations.whom_next import COULD_BE_WRONG, NOT_BROUGHT_UP
     from serving.text_format import money, percent
 
-    shown = Table("account", "gain, cautious", "on average", "chance", "measured", "grade")
+    shown = Table(
+        "account", "gain, cautious", "on average", "chance", "at stake", "cost", "measured", "grade"
+    )
     for one in found.accounts[:SHOWN]:
         value, score = one.candidate.value, one.proposed.score
         shown.add_row(
@@ -351,6 +365,8 @@ def _say(
             money(value.cautious, score.currency),
             money(value.expected, score.currency),
             percent(value.probability),
+            money(value.at_stake, score.currency),
+            money(value.total_cost, score.currency),
             percent(value.belief.data_share if value.belief else 0.0),
             one.candidate.grade,
         )
@@ -359,14 +375,15 @@ def _say(
         one.candidate.value.belief.measured_grade if one.candidate.value.belief else None
         for one in found.accounts
     }
+    of_them = "" if len(found.accounts) == allowed else f", of {allowed:,} that may get it"
     lines = [
-        f"{plural(len(found.accounts), 'account')} for {found.action_id} as of {moment:%Y-%m-%d}, in "
-        f"{file}. Money is over {months:g} months, after costs; the report counts 90 days.",
+        f"{plural(len(found.accounts), 'account')} for {found.action_id} as of {moment:%Y-%m-%d}"
+        f"{of_them}, in {file}. Money is over {months:g} months, after costs; the report counts 90 days.",
         *(COULD_BE_WRONG[grade] for grade in sorted(grades, key=str)),
     ]
     if found.held_back:
         counted = "; ".join(f"{count:,}: {why}" for why, count in found.held_back.items())
-        lines.append(f"Not for {sum(found.held_back.values()):,} others ({counted}).")
+        lines.append(f"It may not be done for {sum(found.held_back.values()):,} more ({counted}).")
     if NOT_BROUGHT_UP in found.held_back and triggers:
         lines.append(f"{found.action_id} is called for by: {'; '.join(triggers)}.")
     if lot is not None:

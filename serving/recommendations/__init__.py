@@ -7,6 +7,7 @@ __all__ = [
     "candidate_policy",
     "claim_recheck",
     "feedback_evaluation",
+    "learned_later",
     "logged_decisions",
     "plans",
     "recommend",

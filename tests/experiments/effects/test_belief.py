@@ -200,6 +200,18 @@ def test_what_is_no_evidence_of_this_outcome_moves_nothing(unusable):
     assert found(ask(unusable), "success_call").playbook_share == 1.0
 
 
+def test_fewer_days_count_for_what_was_prevented_in_them_and_with_more_doubt():
+    month = effect(0.02, 0.001, horizon_days=30, untouched_risk=0.1)
+    counted = MeasuredEffects(effects=(month,)).of("success_call", "retention", {})
+    assert counted.grade == "B"
+    assert counted.untouched_risk == pytest.approx(1 - 0.9**3)  # of 90 days, at the same rate
+    assert counted.estimate == 0.02  # nothing is claimed for the days after
+    belief = mix_belief(PRIOR, 1 - 0.9**3, counted)
+    assert belief.mean == pytest.approx(0.02, abs=0.001)
+    quarter = effect(0.05, 0.001)
+    assert MeasuredEffects(effects=(quarter, month)).of("success_call", "retention", {}) is quarter
+
+
 def test_the_note_names_what_was_measured():
     assert any(
         note.startswith("What these change was measured: Call by the customer")

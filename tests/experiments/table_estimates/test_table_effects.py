@@ -71,6 +71,40 @@ def test_what_people_knew_and_the_table_does_not_hold_is_caught_by_the_past() ->
     assert {check.name: check.verdict for check in effect.checks}["pre_period_placebo"] == "failed"
 
 
+def test_a_past_that_is_the_same_for_nearly_everybody_is_refused() -> None:
+    table = outreach().with_columns(
+        spent_before=pl.when(pl.int_range(pl.len()) < 5).then(41.0).otherwise(40.0)
+    )
+    with pytest.raises(TableFileError, match=r"spent_before of outreach\.csv is 40 in 595 of 600"):
+        answer_of(table)
+
+
+def test_days_are_facts_and_names_of_rows_are_none() -> None:
+    table = outreach().with_columns(
+        member_no=pl.int_range(pl.len()),
+        joined=pl.date(2024, 1, 1) + pl.duration(days=pl.col("size") * 100 + 400),
+    )
+    by_number = answer_of(
+        table.with_columns(days=(pl.col("size") * 100 + 400).cast(pl.Int64)),
+        replace(CALLED, covariates=("days",)),
+    )
+    by_day = answer_of(table, replace(CALLED, covariates=("joined",)))
+    words = answer_of(
+        table.with_columns(pl.col("joined").cast(pl.String)),
+        replace(CALLED, covariates=("joined",)),
+    )
+    for other in (by_day, words):
+        assert other.effects[0].estimate.estimate == pytest.approx(
+            by_number.effects[0].estimate.estimate, abs=0.5
+        )
+    with pytest.raises(
+        TableFileError, match=r"member_no of outreach\.csv is another one in every row"
+    ):
+        answer_of(table, replace(CALLED, covariates=("size", "member_no")))
+    with pytest.raises(TableFileError, match=r"account_id of outreach\.csv is another one"):
+        answer_of(table, replace(CALLED, covariates=("account_id",)))
+
+
 def test_without_a_past_what_people_chose_is_not_claimed() -> None:
     question = replace(CALLED, covariates=("size", "spent_before"), before=())
     (effect,) = answer_of(outreach(), question).effects
@@ -161,13 +195,15 @@ def test_page_and_json_hold_the_answer(judged: TableEstimate) -> None:
         ({"covariates": ("spent_before",)}, "is in --covariates and in --before"),
         ({"treated": "account_id"}, "has 600 different values; an arm is one of few"),
         ({"untreated": "2"}, "No row of outreach.csv has called = '2'. It has 0, 1"),
-        ({"covariates": ("account_id",)}, "has 600 different words, and 20 are the most"),
+        ({"covariates": ("note",)}, "has 600 different words, and 20 are the most"),
         ({"odds": {"0": 0.5}}, "Give one share for each of 0, 1; together they are 1"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused(change: dict[str, object], words: str) -> None:
     with pytest.raises(TableFileError, match=words):
-        answer_of(outreach(), replace(CALLED, **change))
+        answer_of(
+            outreach().with_columns(note=pl.col("account_id") + " wrote"), replace(CALLED, **change)
+        )
 
 
 def test_a_table_with_one_arm_or_few_rows_is_refused() -> None:

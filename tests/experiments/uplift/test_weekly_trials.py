@@ -225,6 +225,14 @@ def test_judgement_alone_is_measured_by_weekly_trials():
     assert overall.low > 0
 
 
+def test_an_outreach_with_a_month_of_follow_up_is_measured_over_it():
+    world = event_world(np.random.default_rng(3), accounts=600, programmes=("judged",))
+    found = measured(world, horizon_days=30)
+    overall = found.effects[0]
+    assert overall.horizon_days == 30
+    assert overall.source == "weekly trials of what people chose, followed for 30 days"
+
+
 def test_where_nothing_was_logged_it_is_said(both):
     world, _ = both
     quiet = world.events.filter(~pl.col("kind").str.starts_with("action."))

@@ -250,6 +250,25 @@ def test_repeats_corrections_and_conflicts_are_told_apart(shop):
     assert shop.events.sort("recorded_at").filter(event_id="x")["event_count"].to_list() == [1, 5]
 
 
+def test_a_table_that_is_read_with_another_mapping_is_warned_of(shop):
+    shop.write("", "1,a,p,click,2026-03-01T09:00:00Z,1,,search")
+    shop.map(text=MAPPING.format(zone="", end="", recorded='recorded_delay = "0s"'))
+    assert shop.ingest().warnings == ()
+    assert shop.ingest().warnings == ()  # the same mapping
+    without_ids = MAPPING.replace('event_id = "id"\n', "")
+    shop.map(text=without_ids.format(zone="", end="", recorded='recorded_delay = "1d"'))
+    (warning,) = shop.ingest().warnings
+    assert warning.startswith("use was read with another mapping before, and 1 new events stand")
+    assert shop.ingest().warnings == ()  # nothing new
+    shop.map(
+        text=without_ids.format(
+            zone="", end="complete_until = 2026-05-01T00:00:00Z", recorded='recorded_delay = "1d"'
+        )
+    )
+    shop.write("2,b,p,click,2026-03-02T09:00:00Z,1,,search", name="use2.csv")
+    assert not any("another mapping" in one for one in shop.ingest().warnings)  # only the end moved
+
+
 def test_a_missing_column_stops_the_run_before_anything_is_written(shop):
     shop.write(GOOD, name="use_1.csv")
     shop.write("1,a", name="use_2.csv", header="id,company")

@@ -20,6 +20,7 @@ from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.playbook import load_playbook
 from serving.decisions.exploration_settings import CHANCE_FILE, ExplorationSettings
 from serving.ledger.ledger import Ledger
+from serving.recommendations.learned_later import learned_later
 from serving.recommendations.snapshot import decisions_as_of
 from serving.recommendations.whom_next import COULD_BE_WRONG, draw_lottery, whom_next
 from serving.timeline.store import TimelineStore
@@ -211,3 +212,16 @@ def test_what_cannot_be_asked_is_said(own_workspace, words: tuple[str, ...], sai
     assert done.returncode == 3
     assert said in " ".join(done.stderr.split())
     assert not (own_workspace.root.parent / "who.csv").exists()
+
+
+def test_what_was_learned_after_an_earlier_day_is_said(own_workspace, store, action) -> None:
+    workspace = own_workspace
+    known = store.champion("churn").metadata.as_of
+    assert list(learned_later(workspace, store, AS_OF)) == []
+    effects = measured(action, "A", "retention")
+    write_effects(effects, workspace.reports_dir)
+    earlier = known - timedelta(days=30)
+    said = list(learned_later(workspace, store, earlier))
+    assert f"The churn model knows what happened up to {known:%Y-%m-%d}" in said[0]
+    assert f"The effects of {action} were measured up to {AS_OF:%Y-%m-%d}" in said[-1]
+    assert len(list(learned_later(workspace, store, earlier, with_effects=False))) == len(said) - 1
