@@ -55,7 +55,8 @@ class PromotionEvidence:
     ``n_rows_with_champion`` are the rows that neither of the two had learned from. Where there are
     none, ``over_refitted`` is over the champion's kind of model, if it is another kind, fitted to
     the same rows. Revenue captured is by the number of accounts that a team can look after at a
-    cutoff, segments by their name; both are over whichever of these there is, else the formula.
+    cutoff, segments by their name; both are over whichever of these there is, else the formula, else
+    the base rate.
     ``explanations_agreement`` is the rank correlation of feature importances between refits on
     other accounts. ``levels`` (came over promised) and ``slopes`` are by the rows that they are
     measured on: later ones by horizon, and those of the released model, which is refitted to all
@@ -89,7 +90,9 @@ class PromotionEvidence:
         """The gain that revenue captured and segments are compared with."""
         if self.over_champion is not None:
             return "the champion"
-        return "the health formula" if self.over_refitted is None else REFITTED
+        if self.over_refitted is not None:
+            return REFITTED
+        return "the base rate" if self.over_formula is None else "the health formula"
 
     def document(self) -> EvidenceDocument:
         """As plain values, for the promotion record."""
@@ -281,7 +284,7 @@ def _unknown(name: str, sentence: str) -> PromotionCheck:
 def _better(other: str, gain: Gain | None, least: float) -> PromotionCheck:
     name = f"better than {other}"
     if gain is None:
-        return _unknown(name, f"It is not compared with {other}.")
+        return _unknown(name, f"There is nothing of {other} to compare with on these rows.")
     passed = gain.mean > 0 and gain.confidence >= least
     verdict = "Better than" if passed else "Not shown to be better than"
     return _check(name, passed,
@@ -314,7 +317,7 @@ def _captures(challenger: PromotionEvidence, capacity: int, least: float) -> Pro
     verdict = "no clearly smaller" if passed else "a smaller"
     return _check(
         name, passed,
-        f"Its first {capacity} accounts of each cutoff hold {share:.0%} of the revenue at stake, "
+        f"Its first {capacity} accounts of each cutoff hold {share:.1%} of the revenue at stake, "
         f"{verdict} share than with {other}: {gain.mean:+.1%} (95 % interval {gain.low:+.1%} to "
         f"{gain.high:+.1%}), more in {gain.confidence:.0%} of the draws of accounts.",
     )  # fmt: skip

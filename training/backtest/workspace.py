@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -23,11 +23,16 @@ from training.backtest.judge import (
 )
 from training.backtest.long_horizons import backtest_long_horizons
 from training.backtest.renewals import RenewalBacktest, backtest_renewals
-from training.backtest.run import BacktestError, run_backtest
-from training.dataset.data_span import cutoffs_with_use, known_until
+from training.backtest.run import LEAST_ORIGINS, BacktestError, run_backtest
+from training.dataset.cutoffs import mature, reach_of
+from training.dataset.data_span import cutoffs_with_use, first_use, known_until
 from training.dataset.labels import Label, label_in
+from training.dataset.splits import LEAST_BEFORE_TEST
 from training.metrics import BOOTSTRAP_DRAWS
 from training.progress import Progress
+
+A_MONTH = timedelta(days=31)
+"""Older snapshots may help where the oldest is so long after the first use."""
 
 
 def backtest_workspace(
@@ -140,15 +145,37 @@ def _data(workspace: Workspace, label: Label, as_of: datetime | None) -> _Data:
     snapshots = SnapshotStore(workspace.snapshots_dir)
     _check_declared(snapshots, list(digests))
     end = known_until(workspace, label, as_of)
+    cutoffs = cutoffs_with_use(workspace)
+    check_reach(label, cutoffs, end, first_use(workspace))
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     return _Data(
         label=label,
         events=lake.versions_before(end).filter(pl.col("kind").is_in(list(label.reads))).collect(),
         features=WorkspaceFeatures(workspace),
         digests=digests,
-        cutoffs=cutoffs_with_use(workspace),
+        cutoffs=cutoffs,
         known_until=end,
     )
+
+
+def check_reach(
+    label: Label, cutoffs: tuple[datetime, ...], end: datetime, first: datetime | None
+) -> None:
+    """Refuse data that begin too late for a back-test, where no older snapshot could help."""
+    if first is None or not cutoffs or cutoffs[0] - first >= A_MONTH:
+        return
+    reach = reach_of(label.horizons[0], lead_days=label.lead_days)
+    closed, needed = (
+        len(mature(cutoffs, reach=reach, known_until=end)),
+        LEAST_BEFORE_TEST + LEAST_ORIGINS,
+    )
+    if closed < needed:
+        raise BacktestError(
+            f"A back-test of {label.name!r} asks {needed} cutoffs whose {label.horizons[0]} days are over, "
+            f"and there are {closed}. Older snapshots would not help, since the first use is of "
+            f"{first:%Y-%m-%d}. Wait for more months; keepwell train judges on other accounts of the same "
+            f"months until then."
+        )
 
 
 def _check_declared(snapshots: SnapshotStore, names: list[str]) -> None:

@@ -39,11 +39,16 @@ def known_until(workspace: Workspace, label: Label, as_of: datetime | None) -> d
     return asked if end is None else min(asked, end)
 
 
+def first_use(workspace: Workspace) -> datetime | None:
+    """When the first event came to be known that is no contract and no attribute; None without any."""
+    known = Lake(workspace.events_dir, workspace.quarantine_dir).manifest.first_recorded
+    return min((at for kind, at in known.items() if not says_who_or_contract(kind)), default=None)
+
+
 def cutoffs_with_use(workspace: Workspace) -> tuple[datetime, ...]:
     """The moments of the snapshots, without those before the first use; all of them where there is no use."""
     moments = SnapshotStore(workspace.snapshots_dir).moments()
-    known = Lake(workspace.events_dir, workspace.quarantine_dir).manifest.first_recorded
-    first = min((at for kind, at in known.items() if not says_who_or_contract(kind)), default=None)
+    first = first_use(workspace)
     later = tuple(at for at in moments if first is None or at > first)
     return later or moments
 

@@ -67,10 +67,24 @@ class TrainingResult:
             (
                 f"{self.label.name}: {verdict}",
                 f"{self.split.judged_on}: {self._judged_rows}.",
+                self._order,
                 *([] if left_out is None else [left_out]),
                 *self.promotion.reasons,
                 *self.notes,
             )
+        )
+
+    @property
+    def _order(self) -> str:
+        """How well the best model orders accounts, in words."""
+        horizon = self.label.horizons[-1]
+        found = self.metrics[self.best.name].get(horizon, {}).get("auc")
+        if found is None:
+            return "How well it orders accounts was not measured."
+        return (
+            f"Of two accounts of which one had the outcome within {horizon} days, {self.best.title} put "
+            f"that one first in {found.value:.1%} of the cases ({found.low:.1%} to {found.high:.1%}; AUC; "
+            f"50 % is chance)."
         )
 
     @property

@@ -126,7 +126,7 @@ REFUSED = {
     ),
     "captures clearly less revenue": (
         {"captured_over": {20: with_confidence(0.04, mean=-0.01)}},
-        r"first 20 accounts .* hold 40% .* a smaller share than with the champion: -1\.0%",
+        r"first 20 accounts .* hold 40.0% .* a smaller share than with the champion: -1\.0%",
     ),
     "captures clearly less than the formula": (
         {"captured_over": {20: WORSE}, "over_champion": None}, "share than with the health formula",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ from features.lake.lake import Lake
 from features.workspace import Workspace
 from keepwell import app
 from training.backtest.run import BacktestError
-from training.backtest.workspace import backtest_workspace
+from training.backtest.workspace import backtest_workspace, check_reach
+from training.dataset.labels import label_named
 
 ROOT = Path(__file__).parents[3]
 END = datetime(2023, 6, 1, tzinfo=UTC)
@@ -120,3 +121,12 @@ def test_snapshots_of_older_declarations_are_to_be_made_again(place: Path) -> No
             backtest_workspace(workspace, "churn", as_of=END, n_origins=2, capacity=5)
     finally:
         whole.write_parquet(store.path(first))
+
+
+def test_where_the_data_begin_late_nobody_is_sent_to_make_older_snapshots() -> None:
+    label, end = label_named("churn"), datetime(2026, 3, 1, tzinfo=UTC)
+    cutoffs = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    used = cutoffs[0] - timedelta(days=14)
+    with pytest.raises(BacktestError, match=r"there are 1\. Older snapshots would not help, since"):
+        check_reach(label, cutoffs, end, used)
+    check_reach(label, cutoffs, end, used - timedelta(days=200))  # older ones may help

@@ -48,7 +48,8 @@ PURPOSE = (
 NOT_FOR = (
     "Claims about causes: a contribution shows what the score is associated with, not what would "
     "change it. `keepwell report` measures whether an action works.",
-    "Decisions about people: accounts are companies.",
+    "Decisions about people, such as credit, insurance or employment: it says whether an account goes "
+    "on, and nothing of a person.",
     "Refusing service, raising prices or ending contracts: it was judged only as a ranking of "
     "accounts for attention.",
     "Accounts outside of its cohort, other horizons than those below, or another company's data: "
