@@ -18,6 +18,7 @@ from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, Refe
 from registry.bundle.feature_contract import ContractFeature, FeatureContract
 from registry.bundle.metadata import AMOUNT_ERROR, EXTENDED_FROM
 from training.dataset.cutoffs import mature, reach_of
+from training.dataset.labels import label_named
 from training.dataset.splits import newest, rolling_folds
 from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TreatedRows
@@ -169,13 +170,14 @@ def release(
 def _with_longer_horizons(
     bundle: ModelBundle, scores: NDArray[np.float64], *, seed: int
 ) -> ModelBundle:
-    """Horizons up to 90 days where shorter windows alone have closed, as if their rate went on.
+    """Horizons up to 90 days where only shorter ones were learned, as if their rate went on.
 
     Tiers, money and actions are of 90 days, and a company with one month of outcomes has no other answer
-    to them. Each such horizon is marked in the notes, and stays "not estimable" until its windows close.
+    to them; nor has a model that was asked for 30 days alone. Each such horizon is marked in the notes.
     """
     last = bundle.horizons[-1]
-    to = tuple(days for days in bundle.not_estimable if last < days <= LONGEST_EXTENDED)
+    usual = label_named(bundle.label).horizons
+    to = tuple(days for days in usual if last < days <= LONGEST_EXTENDED)
     if not to or to[-1] != LONGEST_EXTENDED or bundle.renewal_risk is not None:
         return bundle
     rate = bundle.base_rate(last)
@@ -193,8 +195,8 @@ def _with_longer_horizons(
                 **bundle.metadata.notes,
                 EXTENDED_FROM: str(last),
                 "later_extended": f"Within {days} days: taken from the chance within {last} days, as if "
-                f"accounts went on leaving at its rate; none was followed for so long. Train again once "
-                f"later windows have closed.",
+                f"accounts went on leaving at its rate, because nothing longer was learned. Where windows of "
+                f"{to[-1]} days have closed, train for them: keepwell train {bundle.label}.",
             },
         ),
     )

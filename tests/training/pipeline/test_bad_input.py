@@ -140,7 +140,7 @@ def test_a_window_that_only_reaches_beyond_the_data_is_named_and_the_others_are_
     company,
 ) -> None:
     result = company.train(horizons=(30, 720), trials=0)
-    assert result.bundle.horizons == (30,)
+    assert (result.bundle.horizons, result.bundle.extended_from) == ((30, 60, 90), 30)
     assert "720 days: not estimable" in result.summary
 
 

@@ -214,7 +214,9 @@ def test_expansion_comes_with_its_expected_amount(expansion) -> None:
 
 def test_a_horizon_that_only_the_shorter_data_can_judge_is_named(small_company) -> None:
     result = small_company(n_accounts=120).train(horizons=(30, 365), trials=0)
-    assert result.bundle.horizons == (30,)
+    # tiers and money are of 90 days: the rate of the 30 that were learned is taken to go on, and marked
+    assert result.bundle.horizons == (30, 60, 90)
+    assert result.bundle.extended_from == 30
     assert "365 days: not estimable" in result.summary
     assert 365 in result.bundle.not_estimable
 
