@@ -7,9 +7,10 @@ rows that they describe.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from typing import Literal
@@ -255,11 +256,26 @@ class SourceMapping:
     account_prefix: str = ""  # before every id of accounts, people and events
 
     def digest_of(self, name: str) -> str:
-        """A digest of what is made of a row of a table: not of its files, nor of how far it is whole."""
+        """A digest of what is made of a row of a table: not of its files, nor of how far it is whole.
+
+        Only what the mapping says is in it, so a key that a later version knows as well changes nothing.
+        """
         (table,) = (one for one in self.tables if one.source.name == name)
         source = replace(table.source, files=(), ignored=(), complete_until=None, url_from=None)
-        words = f"{self.account_prefix!r} {replace(table, source=source)!r}"
+        said = {**_stated(table), "source": _stated(source), "account_prefix": self.account_prefix}
+        words = json.dumps(said, default=repr, sort_keys=True)
         return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+
+
+def _stated(value: MappedTable | TableSource) -> dict[str, object]:
+    """The fields of a mapping that are not as they would be without it."""
+    return {
+        one.name: getattr(value, one.name)
+        for one in fields(value)
+        if one.name != "source"
+        and getattr(value, one.name)
+        != (one.default if one.default_factory is MISSING else one.default_factory())
+    }
 
 
 def writing_of(table: MappedTable) -> Writing:

@@ -309,11 +309,12 @@ def _read_otherwise(
     for table in mapping.tables:
         name = table.source.name
         landed = sum(one.landed for one in summaries if one.table == name)
+        events = f"{landed:,} new event{'s stand' if landed != 1 else ' stands'}"
         if landed and before[name] not in ("", mapping.digest_of(name)):
             yield (
-                f"{name} was read with another mapping before, and {landed:,} new events stand beside "
-                f"those now: a row that both mappings read counts twice. If the mapping before was "
-                f"wrong, ingest into a new workspace (--workspace FOLDER)."
+                f"{name} was read with another mapping before, and {events} beside those now: a row "
+                f"that both mappings read counts twice. If the mapping before was wrong, ingest into a new "
+                f"workspace (--workspace FOLDER)."
             )
 
 

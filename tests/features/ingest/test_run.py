@@ -258,7 +258,7 @@ def test_a_table_that_is_read_with_another_mapping_is_warned_of(shop):
     without_ids = MAPPING.replace('event_id = "id"\n', "")
     shop.map(text=without_ids.format(zone="", end="", recorded='recorded_delay = "1d"'))
     (warning,) = shop.ingest().warnings
-    assert warning.startswith("use was read with another mapping before, and 1 new events stand")
+    assert warning.startswith("use was read with another mapping before, and 1 new event stands")
     assert shop.ingest().warnings == ()  # nothing new
     shop.map(
         text=without_ids.format(
