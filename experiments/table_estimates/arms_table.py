@@ -33,12 +33,15 @@ LEAST_ROWS = 10
 ROWS = "one row for each account or person"
 ODDS_TOLERANCE = 0.01
 
-NAME_OF_AN_ID = re.compile(r"(^|[^a-z])(id|key|uuid|guid|number|nr|no)$|[a-z]I[dD]$|account$", re.I)
-"""How a column is called that names rows; numbers of it that are all different say nothing of them."""
+NAME_OF_AN_ID = re.compile(
+    r"((?i:^|[^a-z]|account|client|company|customer|member|user)(?i:id|key|uuid|guid|number|nr|no)"
+    r"|[a-z]I[dD]|(?i:account))$"
+)
+"""How a column is called that names rows: ``member_no``, ``userid``, ``accountId``, and not ``paid``."""
 
-LEAST_DIFFERENT, LEAST_SHARE_DIFFERENT = 30, 0.01
-"""Rows with another value than the commonest, below which a measurement from before shows no difference
-between arms, whatever there is."""
+LEAST_DIFFERENT, FEW, HARDLY_ANY = 30, 0.05, 0.01
+"""Rows with another value than the commonest: a measurement from before with fewer than so many, and a
+smaller share than ``FEW``, or a smaller one than ``HARDLY_ANY``, shows no difference between arms."""
 
 DATE = r"^\d{4}-\d{2}-\d{2}"
 """How a text begins that is a day."""
@@ -266,10 +269,14 @@ def _fact(table: pl.DataFrame, name: str, file: str) -> dict[str, Floats]:
     if days is not None:
         return {name: days.fill_null(float("nan")).to_numpy()}
     known = table[name].drop_nulls()
-    if not dtype.is_float() and NAME_OF_AN_ID.search(name) and 1 < len(known) == known.n_unique():
+    if (
+        not dtype.is_float()
+        and NAME_OF_AN_ID.search(name)
+        and 2 * known.n_unique() > len(known) > 1
+    ):
         raise TableFileError(
-            f"{name} of {file} is another one in every row: it names the rows and is no fact of them. "
-            f"Take it out of --covariates."
+            f"{name} of {file} has {known.n_unique():,} different values in {len(known):,} rows: it names "
+            f"the rows and is no fact of them. Take it out of --covariates."
         )
     if dtype.is_numeric() or dtype == pl.Boolean:
         numbers = _numbers(table, name, file, "it is a fact from before")
@@ -287,7 +294,10 @@ def _fact(table: pl.DataFrame, name: str, file: str) -> dict[str, Floats]:
 def _days(column: pl.Series) -> pl.Series | None:
     """Days since the first one, where a column holds days or moments; None where it does not."""
     if column.dtype == pl.String and column.drop_nulls().str.contains(DATE).all():
-        column = column.str.slice(0, 10).str.to_date(strict=False)
+        days = column.str.slice(0, 10).str.to_date(strict=False)
+        if days.null_count() > column.null_count():
+            return None  # a word that only looks like a day is not to become unknown
+        column = days
     if not column.dtype.is_temporal() or column.dtype == pl.Time or not column.count():
         return None
     return (column.cast(pl.Date) - column.cast(pl.Date).min()).dt.total_days().cast(pl.Float64)
@@ -298,7 +308,8 @@ def _refuse_constant(column: pl.Series, name: str, file: str) -> pl.Series:
     known = column.drop_nulls()
     commonest = known.mode()
     same = int((known == commonest[0]).sum()) if len(commonest) else 0
-    if len(known) - same < max(LEAST_DIFFERENT, LEAST_SHARE_DIFFERENT * len(known)) and same > 1:
+    other = len(known) - same
+    if other < HARDLY_ANY * len(known) or (other < LEAST_DIFFERENT and other < FEW * len(known)):
         raise TableFileError(
             f"{name} of {file} is {commonest[0]:g} in {same:,} of {len(known):,} rows, so it cannot show "
             f"whether the arms were alike before. Name in --before what differs between rows, such as "

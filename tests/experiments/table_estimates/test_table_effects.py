@@ -79,6 +79,31 @@ def test_a_past_that_is_the_same_for_nearly_everybody_is_refused() -> None:
         answer_of(table)
 
 
+def test_a_past_of_few_rows_or_of_two_values_is_no_constant() -> None:
+    few = (
+        outreach().head(40).with_columns(spent_before=(pl.int_range(pl.len()) % 3).cast(pl.Float64))
+    )
+    assert len(answer_of(few).effects) == 1
+
+
+def test_an_amount_that_differs_in_every_row_is_a_fact_and_no_name() -> None:
+    table = outreach().with_columns(paid=pl.int_range(pl.len()) * 7)
+    assert len(answer_of(table, replace(CALLED, covariates=("size", "paid"))).effects) == 1
+
+
+def test_a_word_that_only_looks_like_a_day_does_not_become_unknown() -> None:
+    table = outreach().with_columns(
+        joined=pl.when(pl.int_range(pl.len()) == 3)
+        .then(pl.lit("2024-13-45"))
+        .otherwise(pl.lit("2024-02-") + (10 + pl.int_range(pl.len()) % 19).cast(pl.String))
+    )
+    # 20 words are few enough to be told apart as words: 19 days and what is none
+    assert (
+        "joined: 2024-13-45"
+        in read_arms(table, "outreach.csv", replace(CALLED, covariates=("joined",))).facts
+    )
+
+
 def test_days_are_facts_and_names_of_rows_are_none() -> None:
     table = outreach().with_columns(
         member_no=pl.int_range(pl.len()),
@@ -98,10 +123,10 @@ def test_days_are_facts_and_names_of_rows_are_none() -> None:
             by_number.effects[0].estimate.estimate, abs=0.5
         )
     with pytest.raises(
-        TableFileError, match=r"member_no of outreach\.csv is another one in every row"
+        TableFileError, match=r"member_no of outreach\.csv has 600 different values in 600 rows: it"
     ):
         answer_of(table, replace(CALLED, covariates=("size", "member_no")))
-    with pytest.raises(TableFileError, match=r"account_id of outreach\.csv is another one"):
+    with pytest.raises(TableFileError, match=r"account_id of outreach\.csv has 600"):
         answer_of(table, replace(CALLED, covariates=("account_id",)))
 
 
