@@ -284,7 +284,9 @@ def _unknown(name: str, sentence: str) -> PromotionCheck:
 def _better(other: str, gain: Gain | None, least: float) -> PromotionCheck:
     name = f"better than {other}"
     if gain is None:
-        return _unknown(name, f"There is nothing of {other} to compare with on these rows.")
+        return _unknown(
+            name, f"{other.capitalize()} gives no probability here, so it is not compared with it."
+        )
     passed = gain.mean > 0 and gain.confidence >= least
     verdict = "Better than" if passed else "Not shown to be better than"
     return _check(name, passed,

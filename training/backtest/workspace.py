@@ -171,10 +171,10 @@ def check_reach(
     )
     if closed < needed:
         raise BacktestError(
-            f"A back-test of {label.name!r} asks {needed} cutoffs whose {label.horizons[0]} days are over, "
-            f"and there are {closed}. Older snapshots would not help, since the first use is of "
-            f"{first:%Y-%m-%d}. Wait for more months; keepwell train judges on other accounts of the same "
-            f"months until then."
+            f"A back-test of {label.name!r} needs {needed} snapshots whose {label.horizons[0]} days are "
+            f"over, and there are {closed}. Older snapshots would not help, since the first use is of "
+            f"{first:%Y-%m-%d}. Wait for more months; until then keepwell train can judge on other accounts "
+            f"of the same months."
         )
 
 

@@ -147,7 +147,7 @@ def test_silence_of_real_customers_is_learned_and_promoted_on_its_evidence(custo
     _, store, result, _ = customers
     assert result.promoted, result.summary
     assert store.champion_version("silent_churn").version == 1
-    assert "There is nothing of the health formula to compare with" in result.summary
+    assert "The health formula gives no probability here" in result.summary
     found = result.metrics[result.best.name][90]
     assert found["auc"].low > 0.7
     assert found["log_loss"].value < result.metrics["base_rate"][90]["log_loss"].value
