@@ -3,4 +3,4 @@
 Imports what a command needs when it runs.
 """
 
-__all__ = ["commands", "estimate"]
+__all__ = ["commands", "estimate", "lottery"]

@@ -1,11 +1,8 @@
-"""The commands `report` and `effects`, and what `whom-to-act-on` does with the file of a lottery."""
+"""The commands `report` and `effects`."""
 
 from __future__ import annotations
 
-import json
-from contextlib import nullcontext
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -14,7 +11,6 @@ from rich.table import Table
 from features.cli.options import (
     DEFAULT_WORKSPACE,
     AsOf,
-    CommandError,
     InWorkspace,
     moment_of,
     out,
@@ -22,7 +18,6 @@ from features.cli.options import (
     time_of,
 )
 from features.workspace import Workspace
-from features.workspace_files import write_atomically
 
 Followed = Annotated[
     int,
@@ -30,9 +25,9 @@ Followed = Annotated[
         "--horizon",
         min=7,
         max=365,
-        help="For how many days accounts are followed after an action. The ranking counts 90; of "
-        "fewer it counts what was prevented in them, at one grade less, and it reads none that "
-        "were followed for longer.",
+        metavar="DAYS",
+        help="For how many days accounts are followed after an action. The ranking counts 90: of "
+        "fewer it counts what was prevented in them, and more it does not read.",
     ),
 ]
 
@@ -53,13 +48,14 @@ def effects(
     effect is on what is good, so that more is better: 5 more stay is the 5 fewer that leave of a
     report.
     """
-    from experiments.uplift.workspace import write_effects
+    from experiments.uplift.workspace import replaced_horizons, write_effects
 
     place = Workspace(workspace)
+    before = replaced_horizons(place, horizon)
     with show_progress("Measuring effects"):
         path, found = write_effects(
             place,
-            as_of=moment_of(place, as_of),
+            as_of=_followed_to(place, as_of),
             seed=seed,
             segment_by=segment_by,
             horizon_days=horizon,
@@ -78,89 +74,20 @@ def effects(
     out.print(shown)
     for line in (*found.notes, *(f"{action}: {why}" for action, why in found.unanswered.items())):
         out.print(line, highlight=False, markup=False)
+    if before:
+        listed = " and ".join(str(days) for days in before)
+        out.print(f"These effects over {horizon} days take the place of those over {listed} days.")
     out.print(str(path))
 
 
-def decide_from_file(
-    lottery: Path,
-    asked: Path,
-    *,
-    currency: str,
-    file: Path,
-    cost: list[str] | None,
-    no_action: str,
-    stage: list[str] | None,
-    leave_out: list[str] | None,
-    as_json: bool,
-    seed: int,
-) -> None:
-    """Decide for each account asked about from the file of a lottery; see ``keepwell whom-to-act-on``."""
-    import numpy as np
+def _followed_to(place: Workspace, as_of: datetime | None) -> datetime:
+    """The day that was asked about; else as far as contracts are known, which may be after the use is."""
+    from training.dataset.data_span import known_until
+    from training.dataset.labels import label_in
 
-    from experiments.table_file import read_table, table_bytes
-    from experiments.targeting.decisions import decide_by_lottery, parse_costs
-    from experiments.targeting.lottery_file import ASKED_ROWS, ITS_ROWS, read_accounts, read_lottery
-
-    if file.suffix.lower() not in (".csv", ".parquet") or file.is_dir():
-        raise CommandError(
-            f"{file} is to hold a table. Name a file, not a folder, that ends in "
-            f".csv or .parquet with --out."
-        )
-    if file.resolve() in (lottery.resolve(), asked.resolve()):
-        raise CommandError(
-            f"{file} would be written over what is read. Name another file with --out."
-        )
-    if not currency.strip():
-        raise CommandError("Say what outcomes and costs are in: --currency USD.")
-    drawn = read_lottery(
-        read_table(lottery, ITS_ROWS),
-        lottery.name,
-        nothing=no_action,
-        stages=stage or (),
-        leave_out=leave_out or (),
-    )
-    costs = parse_costs(cost or (), drawn.actions)
-    accounts = read_accounts(read_table(asked, ASKED_ROWS), asked.name, drawn.facts)
-    with nullcontext() if as_json else show_progress("Learning from the lottery and deciding"):
-        found = decide_by_lottery(
-            drawn, accounts, cost=costs, currency=currency.strip(), rng=np.random.default_rng(seed)
-        )
-    write_atomically(file, table_bytes(found.frame(), file.suffix))
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    **found.to_dict(
-                        lottery_file=str(lottery),
-                        asked_file=str(asked),
-                        seed=seed,
-                        made_at=datetime.now(UTC),
-                    ),
-                    "out": str(file),
-                },
-                indent=1,
-                allow_nan=False,
-            )
-        )
-        return
-    shown = Table(
-        "action",
-        f"cost, {currency.strip()}",
-        "trials in the lottery",
-        "for everybody, less cost, beside none (95 %)",
-        "accounts decided for",
-    )
-    for row in found.table():
-        shown.add_row(*row)
-    out.print(shown)
-    for line in found.lines():
-        out.print(line, highlight=False, markup=False)
-    out.print(
-        f"Decided {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {lottery.name}, seed {seed}; "
-        f"in {file}.",
-        highlight=False,
-        markup=False,
-    )
+    if as_of is not None:
+        return moment_of(place, as_of)
+    return known_until(place, label_in(place.settings, "churn"), None)
 
 
 def report(
@@ -173,7 +100,7 @@ def report(
     with show_progress("Estimating effects"):
         paths = write_workspace_report(
             place,
-            as_of=moment_of(place, as_of),
+            as_of=_followed_to(place, as_of),
             written_at=time_of(place),
             horizon_days=horizon,
         )

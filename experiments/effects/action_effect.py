@@ -113,6 +113,23 @@ class ActionEffect:
         """Whether the numbers may move a belief: graded A, B or C."""
         return self.grade in EVIDENCE
 
+    def untouched_risk_over(self, days: int) -> float | None:
+        """The risk if nobody acts over so many days, at the rate of those that were followed.
+
+        >>> from datetime import UTC, datetime
+        >>> at = datetime(2026, 3, 2, tzinfo=UTC)
+        >>> ActionEffect(
+        ...     action_id="call", segment=None, estimate=0.02, standard_error=0.01, n=400,
+        ...     effective_n=300, grade="A", measured_from=at, measured_to=at, source="A lottery.",
+        ...     outcome="retention", horizon_days=30, low=0.0, high=0.04, why="",
+        ...     untouched_risk=0.1,
+        ... ).untouched_risk_over(60)
+        0.19
+        """
+        if self.untouched_risk is None or days == self.horizon_days:
+            return self.untouched_risk
+        return round(float(1 - (1 - self.untouched_risk) ** (days / self.horizon_days)), 12)
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {

@@ -18,9 +18,9 @@ would have left, it is half as large, in points, for an account with a risk of a
 (``policy.prior_shrinkage``).
 
 An effect that was followed for fewer than 90 days (``keepwell effects --horizon``) counts for what it
-prevented in those days and for nothing after them: its points stand as they are, beside the risk of
-90 days at the same rate. That what was prevented by then does not come later is not measured, so its
-grade is one lower.
+prevented in those days and for nothing after them: its points are a share of the risk of 90 days at
+the rate that was measured. That what was prevented by then does not come later is not known, so some
+doubt is added to that of its grade.
 
 There is no doubt where chance decided (grade A); where people decided some remains, however many
 accounts there were. Without a measurement the belief is the prior, to the bit. Pure; the files are
@@ -42,11 +42,12 @@ EFFECT_HORIZON_DAYS = 90
 """The horizon of the probabilities that effects are added to, and that over which effects are
 measured unless another is asked for. Longer ones are not mixed in, shorter ones with care."""
 
-ONE_GRADE_LOWER: Mapping[Grade, Grade] = {"A": "B", "B": "C", "C": "C", "D": "D", "E": "E"}
-
 DOUBT: Mapping[Grade, float] = {"A": 0.0, "B": 1 / 16, "C": 1 / 4}
 """Variance that no sample size takes away, as a share of the prior's: data that agree with the guess
 count for at most 100, 94 and 80 %. Ours."""
+
+DOUBT_OF_FEWER_DAYS = 1 / 16
+"""The same, added where accounts were followed for fewer days than count. Ours."""
 
 WRONG, WIDE = 0.1, 10.0
 """The chance that a guess of the playbook is simply wrong, and how many times wider the effect may
@@ -87,7 +88,7 @@ class MeasuredEffects:
     @cached_property
     def _by_key(self) -> Mapping[tuple[str, str | None, str], ActionEffect]:
         return {
-            (e.action_id, e.segment, e.outcome): over_90_days(e)
+            (e.action_id, e.segment, e.outcome): e
             for e in sorted(self.effects, key=lambda e: e.horizon_days)
             if e.is_evidence and e.playbook_share == 0 and e.horizon_days <= EFFECT_HORIZON_DAYS
         }
@@ -119,19 +120,6 @@ class MeasuredEffects:
 
 
 NO_EFFECTS = MeasuredEffects()
-
-
-def over_90_days(effect: ActionEffect) -> ActionEffect:
-    """The effect as it counts beside probabilities of 90 days; see the module's words on shorter ones."""
-    if effect.horizon_days == EFFECT_HORIZON_DAYS:
-        return effect
-    risk = effect.untouched_risk
-    times = EFFECT_HORIZON_DAYS / effect.horizon_days
-    return replace(
-        effect,
-        grade=ONE_GRADE_LOWER[effect.grade],
-        untouched_risk=None if risk is None else 1 - (1 - risk) ** times,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +198,12 @@ def mix_belief(
             strength=prior.strength,
             kept=kept,
         )
-    scale = 1.0 if effect.untouched_risk is None else probability / effect.untouched_risk
-    variance = (scale * effect.standard_error) ** 2 + DOUBT[effect.grade] * deviation**2
+    risk = effect.untouched_risk_over(EFFECT_HORIZON_DAYS)
+    scale = 1.0 if risk is None else probability / risk
+    doubt = DOUBT[effect.grade]
+    if effect.horizon_days < EFFECT_HORIZON_DAYS:
+        doubt += DOUBT_OF_FEWER_DAYS
+    variance = (scale * effect.standard_error) ** 2 + doubt * deviation**2
     mixed, spread, share = _mix_robustly(mean, deviation, scale * effect.estimate, variance)
     return Belief(
         outcome=prior.outcome,

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import hypot
 
-from experiments.effects.belief import DOUBT, GOOD_OUTCOME, MeasuredEffects
+from experiments.effects.belief import DOUBT, EFFECT_HORIZON_DAYS, GOOD_OUTCOME, MeasuredEffects
 from experiments.policy.derived_values import DerivedValues
 from registry.playbook.playbook import Playbook
 
@@ -90,6 +90,7 @@ def estimate_shrinkage(evidence: MeasuredEffects, playbook: Playbook) -> PriorSh
         if (
             action is None
             or effect.untouched_risk is None
+            or effect.horizon_days != EFFECT_HORIZON_DAYS  # the playbook's effects are of 90 days
             or action.prior.mean == 0
             or GOOD_OUTCOME.get(action.prior.outcome) != effect.outcome
         ):

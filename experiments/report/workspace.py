@@ -88,7 +88,11 @@ def write_workspace_report(
         report = report_without_interventions(
             events, as_of=as_of, currency=currency, limits=limits, horizon_days=horizon_days
         )
-    return write_report(report, workspace.reports_dir)
+    if horizon_days == EFFECT_HORIZON_DAYS:
+        return write_report(report, workspace.reports_dir)
+    # told apart in the list of reports, and a file of its own
+    titled = replace(report, title=f"{report.title}, followed for {horizon_days} days")
+    return write_report(titled, workspace.reports_dir, name=f"report-{horizon_days}-days")
 
 
 def _measured(folder: Path) -> MeasuredEffects:

@@ -23,8 +23,12 @@ from experiments.causal.interventions import drawn_between_actions, propose_desi
 from experiments.causal.sample import Floats, Sample, SampleError
 from experiments.causal.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
-from experiments.effects.belief import EFFECT_HORIZON_DAYS, MeasuredEffects
-from experiments.effects.effects_file import EFFECTS_FILE, effects_document
+from experiments.effects.belief import (
+    EFFECT_HORIZON_DAYS,
+    MeasuredEffects,
+    MeasuredEffectsError,
+)
+from experiments.effects.effects_file import EFFECTS_FILE, effects_document, read_effects
 from experiments.uplift.effect_records import EffectRecords, Measurement, action_effects
 from experiments.uplift.grading import Grading
 from experiments.uplift.weekly_trials import (
@@ -139,6 +143,15 @@ def measure_effects(
             action: why for action, why in sorted(unanswered.items()) if action not in effects
         },
     )
+
+
+def replaced_horizons(workspace: Workspace, horizon_days: int) -> tuple[int, ...]:
+    """The other numbers of days of the effects that the workspace holds now; none where it has no file."""
+    try:
+        held = read_effects(workspace.reports_dir).effects
+    except MeasuredEffectsError:
+        return ()  # measuring again is what mends it
+    return tuple(sorted({one.horizon_days for one in held} - {horizon_days}))
 
 
 def write_effects(

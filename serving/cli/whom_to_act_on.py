@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from experiments.cli.commands import decide_from_file
+from experiments.cli.lottery import decide_from_file
 from features.cli.options import (
     DEFAULT_WORKSPACE,
     AnyWorkspace,
@@ -275,7 +275,8 @@ def _from_the_workspace(
             if one.is_first and (lot is None or one.account_id in lot.drawn)
         ]
         stored = _store(place, keep, lot, action, at, {shared.digest: shared.content})
-    triggers = [condition.text for condition in (*known[action].triggers, *known[action].due)]
+    calls_for_it = (*known[action].triggers, *known[action].due)
+    triggers = list(dict.fromkeys(condition.text for condition in calls_for_it))
     _say(
         found,
         lot,
@@ -378,12 +379,13 @@ def _say(
     of_them = "" if len(found.accounts) == allowed else f", of {allowed:,} that may get it"
     lines = [
         f"{plural(len(found.accounts), 'account')} for {found.action_id} as of {moment:%Y-%m-%d}"
-        f"{of_them}, in {file}. Money is over {months:g} months, after costs; the report counts 90 days.",
+        f"{of_them}, in {file}. Money is over {months:g} months, after costs; a report counts the days that "
+        f"it follows accounts for.",
         *(COULD_BE_WRONG[grade] for grade in sorted(grades, key=str)),
     ]
     if found.held_back:
         counted = "; ".join(f"{count:,}: {why}" for why, count in found.held_back.items())
-        lines.append(f"It may not be done for {sum(found.held_back.values()):,} more ({counted}).")
+        lines.append(f"Not proposed for {sum(found.held_back.values()):,} more ({counted}).")
     if NOT_BROUGHT_UP in found.held_back and triggers:
         lines.append(f"{found.action_id} is called for by: {'; '.join(triggers)}.")
     if lot is not None:

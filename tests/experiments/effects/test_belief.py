@@ -27,6 +27,7 @@ from experiments.effects.effects_file import (
     read_effects,
     write_effects,
 )
+from experiments.policy.prior_shrinkage import NO_SHRINKAGE, estimate_shrinkage
 from experiments.policy.recommend import AccountState, Limits, recommend
 from registry.playbook.actions import Prior
 from registry.playbook.playbook import load_playbook
@@ -202,14 +203,22 @@ def test_what_is_no_evidence_of_this_outcome_moves_nothing(unusable):
 
 def test_fewer_days_count_for_what_was_prevented_in_them_and_with_more_doubt():
     month = effect(0.02, 0.001, horizon_days=30, untouched_risk=0.1)
-    counted = MeasuredEffects(effects=(month,)).of("success_call", "retention", {})
-    assert counted.grade == "B"
-    assert counted.untouched_risk == pytest.approx(1 - 0.9**3)  # of 90 days, at the same rate
-    assert counted.estimate == 0.02  # nothing is claimed for the days after
-    belief = mix_belief(PRIOR, 1 - 0.9**3, counted)
-    assert belief.mean == pytest.approx(0.02, abs=0.001)
+    of_90_days = 1 - 0.9**3  # at the same rate
+    belief = mix_belief(PRIOR, of_90_days, month)
+    assert belief.mean == pytest.approx(0.02, abs=0.001)  # nothing is claimed for the days after
+    assert (belief.measured_grade, belief.measured_risk) == ("A", 0.1)  # as it was measured
+    whole = mix_belief(PRIOR, of_90_days, effect(0.02, 0.001, untouched_risk=of_90_days))
+    assert belief.deviation > whole.deviation
     quarter = effect(0.05, 0.001)
-    assert MeasuredEffects(effects=(quarter, month)).of("success_call", "retention", {}) is quarter
+    for both in ((quarter, month), (month, quarter)):
+        assert MeasuredEffects(effects=both).of("success_call", "retention", {}) is quarter
+    call = found(ask(month), "success_call")
+    assert "Grade A, randomised experiment: +2.0 points" in call.evidence
+
+
+def test_fewer_days_say_nothing_of_the_playbook_s_other_guesses():
+    month = effect(0.02, 0.001, horizon_days=30, untouched_risk=0.1)
+    assert estimate_shrinkage(MeasuredEffects(effects=(month,)), BOOK) == NO_SHRINKAGE
 
 
 def test_the_note_names_what_was_measured():
