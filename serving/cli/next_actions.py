@@ -160,7 +160,10 @@ def account_lines(one: ProposedDecision) -> str:
         f"{name}: {money(score.revenue_at_risk, score.currency)} of yearly revenue at risk; likely to leave "
         f"within 90 days: {chance}, says {source}; health "
         + (f"{score.health.score:.0f} of 100." if score.health.score is not None else "not known."),
-        *(f"   · {reason.sentence}" for reason in score.reasons.top(3)),
+        *(
+            f"   · {'' if reason.is_risk else 'For staying: '}{reason.sentence}"
+            for reason in score.reasons.top(3)
+        ),
         f"   → {best.name}: {best.because}",
     ]
     return "\n".join(lines) + "\n"
